@@ -1,0 +1,43 @@
+"""VQ-VAE on MNIST: 28x28 pictures as 49 tokens from 512 codes.
+
+vqjax prepare mnist
+vqjax train experiments/mnist_vqvae.py
+"""
+
+from vqjax.data import TFDS
+from vqjax.losses import L2
+from vqjax.ops.schedules import Cosine
+from vqjax.quantizers import EMAVectorQuantizer
+from vqjax.tasks import TokenizerTask
+from vqjax.tokenizers import ConvDecoder, ConvEncoder, Tokenizer
+from vqjax.training.experiment import Experiment
+from vqjax.training.optim import Adam
+
+TINY = ("total_steps=2", "batch_size=8", "task.tokenizer.quantizer.codebook_size=16")
+
+
+def experiment(width: int = 32, total_steps: int = 6_000) -> Experiment:
+    return Experiment(
+        task=TokenizerTask(
+            tokenizer=Tokenizer(
+                encoder=ConvEncoder(
+                    width=width, multipliers=(1, 2, 2), blocks=1, mid_attention=False, latent_dim=64
+                ),
+                quantizer=EMAVectorQuantizer(codebook_size=512, codebook_dim=16),
+                decoder=ConvDecoder(
+                    width=width,
+                    multipliers=(1, 2, 2),
+                    blocks=1,
+                    mid_attention=False,
+                    latent_dim=64,
+                    channels=1,
+                ),
+            ),
+            losses=(L2(),),
+            loss_weights={"l2": 1.0, "commitment": 0.25},
+        ),
+        data=TFDS("mnist"),
+        optimizers={"tokenizer": Adam(Cosine(1e-3, steps=total_steps, warmup=100))},
+        batch_size=64,
+        total_steps=total_steps,
+    )

@@ -1,0 +1,110 @@
+"""Imports go down, never sideways, never up; only some rooms know TensorFlow, Pallas or processes."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = ROOT / "vqjax"
+FLOORS = {
+    "_version": 0, "types": 0, "config": 0,
+    "kernels": 1, "ops": 1, "data": 1,
+    "nn": 2, "features": 3,
+    "quantizers": 4, "losses": 4, "discriminators": 4, "metrics": 4, "sampling": 4,
+    "tokenizers": 5, "priors": 5, "generators": 5,
+    "tasks": 6,
+    "training": 7, "evaluation": 7, "compression": 7,
+    "convert": 8,
+    "cli": 9, "__main__": 9,
+}  # fmt: skip
+# Who may import whom on the same floor.
+SIDEWAYS = {
+    ("config", "types"), ("config", "_version"), ("ops", "kernels"),
+    ("evaluation", "training"), ("compression", "training"), ("__main__", "cli"),
+}  # fmt: skip
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: pathlib.Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: pathlib.Path) -> list[tuple[str, bool]]:
+    """(module, whether it is imported when the file is) for every import statement."""
+    tree = ast.parse(path.read_text())
+    inside = {
+        id(node)
+        for f in ast.walk(tree)
+        if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for node in ast.walk(f)
+    }
+    found = []
+    for node in ast.walk(tree):
+        top = id(node) not in inside
+        if isinstance(node, ast.Import):
+            found += [(alias.name, top) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.append((node.module, top))
+            found += [(f"{node.module}.{alias.name}", top) for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_down(path):
+    if path == PACKAGE / "__init__.py":
+        return  # the front door: it names rooms as text and opens them on demand
+    here = room(path)
+    assert here in FLOORS, f"{here} has no floor"
+    for module, _ in imports(path):
+        parts = module.split(".")
+        if parts[0] != "vqjax" or len(parts) < 2 or parts[1] not in FLOORS:
+            continue
+        there = parts[1]
+        if there == here:
+            continue
+        down = FLOORS[there] < FLOORS[here] and not (here == "data" and there == "ops")
+        assert down or (here, there) in SIDEWAYS, f"{path}: {here} imports {there}"
+
+
+def test_training_never_imports_a_model():
+    for path in (PACKAGE / "training").glob("*.py"):
+        for module, _ in imports(path):
+            for name in ("tasks", "tokenizers", "quantizers", "losses", "discriminators", "nn"):
+                assert not module.startswith(f"vqjax.{name}"), f"{path} imports {module}"
+
+
+@pytest.mark.parametrize(
+    ("library", "rooms", "top_level_allowed"),
+    [
+        ("tensorflow", {"data", "cli"}, False),
+        ("tensorflow_datasets", {"data", "cli"}, False),
+        ("torch", set(), False),
+        ("jax.experimental.pallas", {"kernels"}, True),
+        ("jax.distributed", {"training", "cli"}, True),
+    ],
+)
+def test_who_knows_what(library, rooms, top_level_allowed):
+    for path in FILES:
+        for module, top in imports(path):
+            if module == library or module.startswith(library + "."):
+                assert room(path) in rooms, f"{path} imports {module}"
+                # A TFDS builder is found by its module, which therefore imports TFDS at the top.
+                builder = "builders" in path.parts
+                assert top_level_allowed or builder or not top, f"{path} imports {module} at import"
+
+
+@pytest.mark.parametrize("call", ["import vqjax", "import vqjax.cli.main"])
+def test_the_front_door_is_light(call):
+    heavy = "[m for m in ('tensorflow', 'torch', 'tensorflow_datasets', 'jax') if m in sys.modules]"
+    code = f"import sys; {call}; print({heavy})"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_no_long_files():
+    for path in FILES:
+        assert len(path.read_text().splitlines()) <= 420, path

@@ -1,0 +1,83 @@
+"""`vqjax prepare` as a user types it; nothing here reaches a network."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from vqjax.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def own_places(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "home"))
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")  # a network that is down, quickly
+
+
+def failure(capsys, *argv) -> tuple[int, str]:
+    """Exit code and the last line on stderr of a command that fails."""
+    code = main(["prepare", *argv])
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("vqjax: error: ")
+    return code, lines[-1]
+
+
+def test_digits_are_prepared_once_without_a_network(tmp_path, capsys):
+    assert main(["prepare", "digits"]) == 0
+    directory = tmp_path / "home" / "digits" / "1.0.0"
+    assert capsys.readouterr().out == f"prepared digits in {directory}\n"
+    assert (directory / "dataset_info.json").exists()
+    assert main(["prepare", "digits"]) == 0
+    assert capsys.readouterr().out == f"digits is prepared in {directory}\n"
+
+
+def test_data_dir_comes_first(tmp_path, capsys):
+    assert main(["prepare", "digits", "--data-dir", str(tmp_path / "mine")]) == 0
+    assert (tmp_path / "mine" / "digits" / "1.0.0").is_dir()
+    assert not (tmp_path / "home").exists()
+
+
+def test_what_is_prepared_needs_no_tensorflow(tmp_path):
+    directory = tmp_path / "home" / "mnist" / "3.0.1"
+    directory.mkdir(parents=True)
+    (directory / "dataset_info.json").write_text("{}")
+    code = """
+import sys
+from vqjax.cli.main import main
+assert main(["prepare", "mnist"]) == 0
+assert "tensorflow" not in sys.modules
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout == f"mnist is prepared in {directory}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [
+        ("mnits", 2, "did you mean 'mnist'?"),
+        ("digit", 2, "did you mean 'digits'?"),
+        ("digits:2.0.0", 2, "no such version"),
+        ("mnist:9.9.9", 2, "only: 3.0.1"),
+        ("mnist/nothing", 2, "BuilderConfig nothing not found"),
+        ("../../etc", 2, "is no data set's name"),
+        ("imagenet2012", 3, "ILSVRC2012_img_train.tar"),  # the user must fetch it
+    ],
+)
+def test_mistakes_are_one_line(capsys, name, code, words):
+    got, line = failure(capsys, name)
+    assert got == code and words in line
+
+
+def test_without_a_network_it_gives_up_soon(capsys, monkeypatch):
+    monkeypatch.setattr("vqjax.cli.prepare.RETRIES", 1)
+    code, line = failure(capsys, "mnist")
+    assert code == 3 and "there is no network" in line
+
+
+def test_an_unwritable_place(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    code, line = failure(capsys, "mnist", "--data-dir", os.fspath(tmp_path / "file"))
+    assert code == 3 and "file" in line

@@ -1,0 +1,130 @@
+"""Augmentations: known values, and that what they draw depends on seed and position alone."""
+
+import numpy as np
+import pytest
+
+from vqjax.data import CenterCrop, RandomCrop, RandomFlip, Resize
+from vqjax.data.augment import apply, divide, shape_after
+from vqjax.types import DataError, UsageError
+
+
+def ramp(num=1, height=4, width=4, channels=1):
+    """Pixel values name their place: 16 * row + column."""
+    rows, columns = np.mgrid[:height, :width]
+    image = (16 * rows + columns).astype(np.uint8)[..., None].repeat(channels, -1)
+    return np.repeat(image[None], num, axis=0)
+
+
+def test_draws_depend_on_seed_and_position_alone():
+    transforms = (RandomCrop(5), RandomFlip())
+    images, positions = ramp(12, 8, 8), np.arange(12)
+    whole = apply(transforms, images, 3, positions)
+    some = np.array([7, 2])
+    np.testing.assert_array_equal(apply(transforms, images[some], 3, positions[some]), whole[some])
+    assert (apply(transforms, images, 4, positions) != whole).any()
+    assert (apply(transforms, images, 3, positions + 12) != whole).any()
+
+
+def test_crops_reach_every_place_equally():
+    crops = apply((RandomCrop(3),), ramp(4_000, 5, 5), 0, np.arange(4_000))
+    corners, counts = np.unique(crops[:, 0, 0, 0], return_counts=True)
+    assert corners.tolist() == [0, 1, 2, 16, 17, 18, 32, 33, 34]
+    assert ((counts - 4_000 / 9) ** 2 / (4_000 / 9)).sum() < 26.1  # 8 degrees of freedom, p = 0.001
+
+
+def test_half_is_flipped_left_to_right():
+    images = ramp(4_000, 2, 3)
+    flipped = apply((RandomFlip(),), images, 0, np.arange(4_000))
+    mirrored = (flipped == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert (mirrored | (flipped == images).all(axis=(1, 2, 3))).all()
+    assert abs(mirrored.mean() - 0.5) < 0.03
+
+
+def test_two_equal_transforms_draw_apart():
+    once = apply((RandomFlip(),), ramp(64), 0, np.arange(64))
+    assert (apply((RandomFlip(), RandomFlip()), ramp(64), 0, np.arange(64)) != ramp(64)).any()
+    assert (once != ramp(64)).any()
+
+
+def test_evaluation_crops_the_middle_and_never_flips():
+    (image,) = apply((RandomCrop(2), RandomFlip()), ramp(), None, np.arange(1))
+    assert image[..., 0].tolist() == [[17, 18], [33, 34]]
+    assert (apply((CenterCrop(2),), ramp(), 0, np.arange(1))[0] == image).all()
+
+
+@pytest.mark.parametrize("shape", [(16, 2), (6, 6, 6, 1)])
+def test_crops_take_any_number_of_axes(shape):
+    out = apply((RandomCrop(4),), np.zeros((2, *shape), np.float32), 0, np.arange(2))
+    assert out.shape == (2, *(4,) * (len(shape) - 1), shape[-1])
+    assert out.dtype == np.float32
+
+
+def test_nearest_doubles_pixels_exactly():
+    (image,) = Resize(8, method="nearest")(ramp(), None)
+    np.testing.assert_array_equal(image, ramp()[0].repeat(2, 0).repeat(2, 1))
+
+
+@pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos"])
+def test_halving_is_antialiased(method):
+    checks = np.zeros((1, 16, 16, 3), np.uint8)
+    checks[:, ::2, ::2] = checks[:, 1::2, 1::2] = 200
+    small = Resize(8, method=method)(checks, None)
+    assert small.shape == (1, 8, 8, 3) and small.dtype == np.uint8
+    assert (np.abs(small[:, 2:-2, 2:-2].astype(int) - 100) <= 6).all()  # a chequered grey
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_channels_are_resized_apart(channels, dtype):
+    image = np.random.default_rng(0).integers(0, 255, (1, 8, 8, channels)).astype(dtype)
+    whole = Resize(5)(image, None)
+    for c in range(channels):
+        np.testing.assert_array_equal(whole[..., c : c + 1], Resize(5)(image[..., c : c + 1], None))
+    assert whole.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("size", "have", "want"),
+    [(4, (8, 8, 3), (4, 4, 3)), (4, (8, 12, 1), (4, 6, 1)), ((3, 5), (8, 12, 1), (3, 5, 1))]
+    + [(4, (None, None, 3), (None, None, 3)), ((3, 5), (None, None, 3), (3, 5, 3))],
+)
+def test_resized_shapes(size, have, want):
+    assert Resize(size).shape(have) == want
+    if None not in have:
+        assert Resize(size)(np.zeros((1, *have), np.uint8), None).shape == (1, *want)
+
+
+def test_fixed_transforms_before_the_first_random_one_are_done_once():
+    a, b, c = Resize(8), RandomCrop(6), Resize(4)
+    assert divide((a, b, c)) == ((a,), (b, c))
+    assert divide((a, c)) == ((a, c), ())
+    assert shape_after((a, b, c), (16, 16, 3)) == (4, 4, 3)
+
+
+@pytest.mark.parametrize("crop", [RandomCrop(9), CenterCrop((4, 9))])
+def test_crops_larger_than_the_example_name_both_sizes(crop):
+    for action in (lambda: crop.shape((8, 8, 1)), lambda: crop(ramp(1, 8, 8), None)):
+        with pytest.raises(DataError, match=r"9.*8x8"):
+            action()
+
+
+def test_wrong_axes_and_dtypes():
+    with pytest.raises(DataError, match="2 axes"):
+        RandomCrop((2, 2)).shape((8, 1))
+    with pytest.raises(DataError, match="pictures"):
+        Resize(4).shape((8, 1))
+    with pytest.raises(DataError, match="int16"):
+        Resize(4)(np.zeros((1, 8, 8, 1), np.int16), None)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RandomCrop(0), "at least 1"),
+        (lambda: Resize((4, 4, 4)), "height, width"),
+        (lambda: Resize(4, method="bicubik"), "did you mean 'bicubic'"),
+    ],
+)
+def test_wrong_settings_are_refused_at_once(make, message):
+    with pytest.raises(UsageError, match=message):
+        make()

@@ -1,0 +1,168 @@
+"""The law, for every source: the batch of step n is a pure function of (seed, n)."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from tests.data.makers import pictures, write_folder, write_tfds
+from vqjax.data import TFDS, Arrays, Digits, Folder, RandomCrop, RandomFlip
+
+BATCH = 8
+AUGMENT = (RandomCrop(6), RandomFlip())
+SOURCES = ("arrays", "digits", "tfds-kept", "tfds-indexed", "folder-kept", "folder-streamed")
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """{name: source}, each with RandomCrop and RandomFlip; all but the digits are tiny."""
+    home = tmp_path_factory.mktemp("sources")
+    train = {"image": pictures(21), "label": np.arange(21) % 10}
+    held_out = {"image": pictures(11, seed=1), "label": np.arange(11) % 10}
+    write_tfds(home, {"train": train, "test": held_out}, shards=2)
+    write_folder(home / "folder", pictures(30, seed=2))
+    tfds = {"name": "tiny", "data_dir": str(home), "augment": AUGMENT}
+    folder = {"path": str(home / "folder"), "image_size": 6, "resize": 8, "eval_fraction": 0.3}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+        yield {
+            "arrays": Arrays(train, held_out, augment=AUGMENT),
+            "digits": Digits(augment=AUGMENT, data_dir=str(home)),
+            "tfds-kept": TFDS(**tfds),
+            "tfds-indexed": TFDS(**tfds, cache_bytes=0),
+            "folder-kept": Folder(**folder, augment=AUGMENT),
+            "folder-streamed": Folder(**folder, augment=AUGMENT, cache_bytes=0),
+        }
+
+
+@pytest.fixture(params=SOURCES)
+def source(request, sources):
+    return sources[request.param]
+
+
+def train(source, steps, start=0, seed=0, rows=None):
+    rows = np.arange(BATCH) if rows is None else rows
+    return list(itertools.islice(source.train(BATCH, seed, start, rows), steps))
+
+
+def assert_same(a, b):
+    assert len(a) == len(b)
+    for x, y in zip(a, b, strict=True):
+        assert x.keys() == y.keys()
+        for name in x:
+            np.testing.assert_array_equal(x[name], y[name], err_msg=name)
+            assert x[name].dtype == y[name].dtype
+
+
+def test_batches_are_as_example_spec_says(source):
+    source.check()
+    spec = source.example_spec()
+    assert spec["image"].dtype == "uint8" and spec["image"].shape[:2] == (6, 6)
+    assert spec["label"].dtype == "int32" and spec["example_id"].dtype == "int64"
+    rows = np.arange(BATCH)
+    batches = {"train": train(source, 1)[0], "eval": next(iter(source.eval(BATCH, rows)))}
+    assert batches["eval"].pop("mask").dtype == bool
+    for batch in batches.values():
+        assert {k: (v.shape[1:], v.dtype.name) for k, v in batch.items()} == {
+            k: (v.shape, v.dtype) for k, v in spec.items()
+        }
+        assert all(len(v) == BATCH for v in batch.values())
+
+
+def test_the_same_again_and_another_seed_differs(source):
+    first = train(source, 3)
+    assert_same(first, train(source, 3))
+    other = train(source, 3, seed=1)
+    assert any((a["image"] != b["image"]).any() for a, b in zip(first, other, strict=True))
+
+
+def test_resuming_needs_the_step_alone(source):
+    whole = train(source, 7)
+    assert_same(whole[4:], train(source, 3, start=4))
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+def test_hosts_together_make_the_global_batch(source, hosts):
+    whole = train(source, 4)
+    shares = [train(source, 4, rows=rows) for rows in np.split(np.arange(BATCH), hosts)]
+    joined = [
+        {name: np.concatenate([share[name] for share in step]) for name in step[0]}
+        for step in zip(*shares, strict=True)
+    ]
+    assert_same(whole, joined)
+
+
+def test_rows_in_any_order(source):
+    rows = np.array([5, 0, 3])
+    whole, some = train(source, 2), train(source, 2, rows=rows)
+    assert_same([{k: v[rows] for k, v in batch.items()} for batch in whole], some)
+
+
+def test_every_epoch_shows_each_example_once(source):
+    num = source.num_train()
+    steps = -(-2 * num // BATCH)
+    ids = np.concatenate([batch["example_id"] for batch in train(source, steps)])
+    epochs = ids[:num], ids[num : 2 * num]  # batches straddle them: no num divides by 8
+    assert num % BATCH
+    for epoch in epochs:
+        np.testing.assert_array_equal(np.sort(epoch), np.arange(num))
+    assert (epochs[0] != epochs[1]).any()
+
+
+def test_augmentation_differs_from_epoch_to_epoch(source):
+    num = source.num_train()
+    seen = {}
+    for batch in train(source, -(-2 * num // BATCH)):
+        for i, image in zip(batch["example_id"], batch["image"], strict=True):
+            seen.setdefault(int(i), []).append(image.tobytes())
+    assert sum(len(set(images[:2])) == 2 for images in seen.values()) > num // 2
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+def test_eval_shows_each_example_once_on_all_hosts(source, hosts):
+    shares = [list(source.eval(BATCH, rows)) for rows in np.split(np.arange(BATCH), hosts)]
+    assert {len(share) for share in shares} == {-(-source.num_eval() // BATCH)}
+    batches = [batch for share in shares for batch in share]
+    assert sum(batch["mask"].sum() for batch in batches) == source.num_eval()
+    ids = np.concatenate([batch["example_id"][batch["mask"]] for batch in batches])
+    np.testing.assert_array_equal(np.sort(ids), np.arange(source.num_eval()))
+
+
+def test_eval_is_in_file_order_and_never_random(source):
+    rows = np.arange(BATCH)
+    once = list(source.eval(BATCH, rows))
+    assert_same(once, list(source.eval(BATCH, rows)))
+    ids = np.concatenate([batch["example_id"][batch["mask"]] for batch in once])
+    np.testing.assert_array_equal(ids, np.arange(source.num_eval()))
+
+
+@pytest.mark.parametrize(
+    ("kept", "streamed"),
+    [("tfds-kept", "tfds-indexed"), ("folder-kept", "folder-streamed"), ("arrays", "tfds-kept")],
+)
+def test_the_path_taken_does_not_show(sources, kept, streamed):
+    assert_same(train(sources[kept], 6), train(sources[streamed], 6))
+    rows = np.arange(BATCH)
+    assert_same(list(sources[kept].eval(BATCH, rows)), list(sources[streamed].eval(BATCH, rows)))
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 30])
+def test_the_number_of_shards_does_not_show(tmp_path, monkeypatch, cache_bytes):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    splits = {"train": {"image": pictures(23)}, "test": {"image": pictures(9, seed=1)}}
+    batches = {}
+    for shards in (1, 7):
+        write_tfds(tmp_path / str(shards), splits, shards)
+        source = TFDS(
+            "tiny", data_dir=str(tmp_path / str(shards)), augment=AUGMENT, cache_bytes=cache_bytes
+        )
+        batches[shards] = [*train(source, 5), *source.eval(BATCH, np.arange(BATCH))]
+    assert_same(batches[1], batches[7])
+
+
+@pytest.mark.parametrize(
+    "rows", [np.array([8]), np.array([-1]), np.array([], int), np.array([0.0])]
+)
+def test_rows_outside_the_batch_are_refused(sources, rows):
+    with pytest.raises(ValueError, match="rows"):
+        sources["arrays"].train(BATCH, 0, 0, rows)

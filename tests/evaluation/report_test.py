@@ -1,0 +1,213 @@
+"""The page: whole, self-contained, escaped, and with the run's own numbers."""
+
+import html.parser
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+from vqjax.evaluation.report import page, write_report
+from vqjax.evaluation.report_chart import Mark, Series, line_chart, log_ticks, nice_ticks, number
+from vqjax.evaluation.report_records import read_record
+from vqjax.evaluation.report_tables import count, span
+from vqjax.types import DataError, UsageError
+
+VOID = {"meta", "img", "br"}
+
+
+class Page(html.parser.HTMLParser):
+    """Balanced tags, all attributes, visible text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"left open: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> inside {self.open}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in ("style", "title"):
+            self.text.append(data)
+
+
+def _check(text: str) -> Page:
+    """The laws of every page."""
+    parsed = Page(text)
+    assert "script" not in parsed.tags and "link" not in parsed.tags
+    assert "http:" not in text and "https:" not in text and "@import" not in text
+    for name, value in parsed.attributes:
+        assert not name.startswith("on"), name
+        if name == "src":
+            assert value.startswith("data:image/png;base64,")
+        if name == "href":
+            assert value.startswith("#")
+    assert not re.findall(r"url\((?!#)", text)
+    assert re.findall(r"\bnan\b|\binf\b", " ".join(parsed.text).lower()) == []
+    ids = [value for name, value in parsed.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    for figure in re.findall(r'<figure class="chart">.*?</figure>', text, re.DOTALL):
+        ElementTree.fromstring(figure)
+    return parsed
+
+
+def _rows(parsed: Page) -> str:
+    return "\n".join(parsed.text)
+
+
+def test_a_finished_run_has_everything(trained_records, trust):
+    path = write_report([trained_records], trust=trust)
+    assert path == trained_records / "report.html"
+    text = path.read_text()
+    parsed = _check(text)
+    shown = _rows(parsed)
+    lines = [
+        json.loads(x) for x in (trained_records / "metrics.jsonl").read_text().split("\n")[:-1]
+    ]
+    final = [line for line in lines if line["kind"] == "eval"][-1]
+    assert f"{final['psnr']:.2f}" in parsed.text
+    assert f"{final['ssim']:.3f}" in parsed.text and f"{final['ssim']:.4f}" in parsed.text
+    assert f"{final['perplexity']:.1f}" in parsed.text
+    assert f"{final['high_frequency_ratio']:.4f}" in parsed.text
+    # 16 tokens of 3 bits for 64 pixels of 8 bits; 400 steps in 8.25 + 100 s.
+    for words in ("0.75", "4 × 4 tokens of 8 codes, 10.7 times smaller", "1 min 48 s", "1 x cpu"):
+        assert words in shown, words
+    assert text.count('<figure class="chart">') == 5
+    assert parsed.tags.count("img") == 1 + 1 + 5  # the newest sheet; originals and five steps
+    assert "VectorQuantizer" in shown and "Losses that change sign" in shown
+
+
+def test_time_to_95_percent_is_that_of_the_first_such_evaluation(trained_records, trust):
+    record = read_record(trained_records, trust)
+    evals = [(line["step"], line["psnr"]) for line in record.evals]
+    expected = next(step for step, psnr in evals if psnr >= 0.95 * evals[-1][1])
+    step, _ = record.reached()
+    assert step == expected and 50 < step < 400
+    assert record.seconds_at(step) == pytest.approx(8.25 + step / 4)
+    assert f"95% after {span(8.25 + step / 4)}" in page([record])
+
+
+def test_seconds_between_two_timings_follow_the_steps(trained_records, trust):
+    record = read_record(trained_records, trust)
+    assert record.seconds_at(15) == pytest.approx(8.25 + 15 / 4)
+    assert record.seconds_at(0) == 0.0
+    assert record.seconds_at(401) is None
+
+
+def test_hostile_names_and_logs_are_text(trained_records, trust):
+    parsed = _check(page([read_record(trained_records, trust)]))
+    assert "digits <b>vqgan</b> & co" in parsed.text
+    assert any("<script>alert(1)</script>" in text for text in parsed.text)
+    assert any("<b>first</b> step" in text for text in parsed.text)
+
+
+def test_a_run_that_has_only_begun_has_a_page(run_dir, trust, tmp_path):
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    (begun / "experiment.json").write_text((run_dir / "experiment.json").read_text())
+    parsed = _check(page([read_record(begun, trust)]))
+    assert "No numbers yet." in parsed.text and "No evaluation yet." in parsed.text
+    (begun / "metrics.jsonl").write_text(
+        '{"kind": "train", "step": 1, "total": 0.5, "l1": 0.5}\n{"ki'
+    )
+    parsed = _check(page([read_record(begun, trust)]))
+    assert "No numbers yet." not in parsed.text and "Losses" in parsed.text
+    assert "No evaluation yet." in parsed.text
+
+
+def test_damaged_records_leave_out_what_they_spoil(trained_records, trust):
+    header = json.loads((trained_records / "experiment.json").read_text())
+    header["experiment"]["class"] = "Nobody"
+    (trained_records / "experiment.json").write_text(json.dumps(header))
+    (trained_records / "samples" / "00000400.png").write_bytes(b"\x89PNG torn")
+    with (trained_records / "metrics.jsonl").open("a") as file:
+        file.write('\n{"kind": "eval", "step": 410, "psnr": NaN, "ssim": "x"}\n[1]\n"a"\n')
+        file.write('{"kind": "time", "step": 410}\n{"step": 411}\n')
+    parsed = _check(page([read_record(trained_records, trust)]))
+    assert any("open it with --trust" in text for text in parsed.text)
+    assert any(text.startswith("Step 350") for text in parsed.text)
+
+
+def test_several_runs_are_compared_and_the_best_stands_out(
+    trained_records, run_dir, trust, tmp_path
+):
+    out = tmp_path / "pages" / "both.html"
+    write_report([trained_records, run_dir], out, trust)
+    text = out.read_text()
+    parsed = _check(text)
+    assert "Side by side" in parsed.text and "2 runs" in parsed.text
+    assert ("href", "#run-0") in parsed.attributes
+    assert text.count('class="n best"') == 0  # one of them has no numbers: nothing to rank
+    again = tmp_path / "again"
+    again.mkdir()
+    for name in ("experiment.json", "metrics.jsonl"):
+        content = (trained_records / name).read_text()
+        (again / name).write_text(re.sub(r'"psnr": \d+', '"psnr": 31', content))
+    text = page([read_record(trained_records, trust), read_record(again, trust)])
+    _check(text)
+    assert re.findall(r'best">(31\.\d\d)<', text)
+
+
+def test_what_is_no_run_or_cannot_be_written_is_one_line(trained_records, trust, tmp_path):
+    with pytest.raises(DataError, match="not a run directory"):
+        write_report([tmp_path / "nothing"])
+    with pytest.raises(UsageError, match="is a directory"):
+        write_report([trained_records], tmp_path, trust)
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(UsageError, match="cannot write"):
+        write_report([trained_records], file / "page.html", trust)
+
+
+def test_ticks_are_round_and_inside():
+    assert nice_ticks(0, 10) == [0, 2, 4, 6, 8, 10]
+    np.testing.assert_allclose(nice_ticks(0.012, 0.019), [0.012, 0.014, 0.016, 0.018])
+    assert log_ticks(0.01, 100_000) == [0.01, 0.1, 1, 10, 100, 1_000, 10_000, 100_000]
+    np.testing.assert_allclose(log_ticks(0.03, 0.7), [0.05, 0.1, 0.2, 0.5])
+    assert all(0.5 <= t < 0.601 for t in log_ticks(0.5, 0.6)) and len(log_ticks(0.5, 0.6)) > 1
+
+
+@pytest.mark.parametrize("values", [[1.0], [2.0, 2.0], [0.0, 0.0], [-1.0, 5.0], [1e-9, 1e9]])
+@pytest.mark.parametrize("log", [False, True])
+def test_any_curve_can_be_drawn(values, log):
+    points = [(float(i), v) for i, v in enumerate(values)]
+    text = line_chart("t", [Series("<a>", points)], "x", "y", log=log, mark=Mark(0, 1, "<m>"))
+    assert text or log and max(values) <= 0
+    if text:
+        Page(text)
+        assert "nan" not in text and "<a>" not in text and "<m>" not in text
+
+
+def test_points_stand_where_their_values_are():
+    text = line_chart("t", [Series("a", [(0, 0.0), (10, 50.0), (20, 100.0)])], "x", "y")
+    places = re.search(r'class="line"[^>]*points="([^"]*)"', text)[1].split()
+    x, y = zip(*[tuple(map(float, p.split(","))) for p in places], strict=True)
+    assert x[2] - x[1] == pytest.approx(x[1] - x[0], abs=0.2)
+    assert y[0] - y[1] == pytest.approx(y[1] - y[2], abs=0.2) and y[0] > y[2]
+
+
+def test_numbers_for_people():
+    shown = [number(v) for v in (0, 1234567, 27.314159, 0.00123, 1e-7, 100.0)]
+    assert shown == ["0", "1,234,567", "27.31", "0.00123", "1e-07", "100"]
+    assert [span(v) for v in (None, 4.2, 59, 266, 7620)] == [
+        "–", "4.2 s", "59 s", "4 min 26 s", "2 h 07 min"
+    ]  # fmt: skip
+    assert [count(v) for v in (913, 48_123, 1_240_000)] == ["913", "48.1 k", "1.24 M"]

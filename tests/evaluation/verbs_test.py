@@ -1,0 +1,165 @@
+"""`vqjax evaluate`, `reconstruct`, `inspect` and `report` as a user types them."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vqjax
+from vqjax.cli.main import main
+
+
+@pytest.fixture
+def cli(capsys, trust):
+    """cli("verb", ...) -> (exit code, stdout, stderr), with the trust that the runs need."""
+
+    def call(*words):
+        code = main([*map(str, words), "--trust", trust[0]])
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+def _save(path: pathlib.Path, shape: tuple[int, ...], **options) -> np.ndarray:
+    pixels = np.random.default_rng(len(path.name)).integers(0, 256, shape).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+    return pixels
+
+
+def test_evaluate_prints_a_table_or_one_json_object(cli, run_dir):
+    code, out, _ = cli("evaluate", run_dir)
+    assert code == 0 and "step 4, raw parameters" in out
+    code, text, _ = cli("evaluate", run_dir, "--json", "--step", 4)
+    numbers = json.loads(text)
+    assert code == 0 and numbers["step"] == 4 and numbers["params"] == "raw"
+    assert f"{numbers['psnr']:.4f}" in out and f"{numbers['perplexity']:.4f}" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        (["evaluate", "nowhere"], 3, "nowhere"),
+        (["evaluate", "RUN", "--params", "ema"], 2, "keeps no averaged parameters"),
+        (["evaluate", "RUN", "--step", "7"], 3, "no sealed step 7"),
+        (["reconstruct", "RUN"], 2, "--out"),
+        (["reconstruct", "RUN", "no.png", "--out", "o"], 2, "no.png: no such file or folder"),
+        (["inspect", "RUN", "batch_size=3"], 2, "is a run: overrides"),
+        (["inspect", "nofile.py"], 2, "nofile.py does not exist"),
+        (["inspect", "RUN", "--shape", "8,x"], 2, "--shape 8,x"),
+        (["report", "nowhere"], 3, "nowhere is not a run directory"),
+    ],
+)
+def test_mistakes_are_one_line(cli, run_dir, tmp_path, monkeypatch, words, code, line):
+    monkeypatch.chdir(tmp_path)
+    result, out, err = cli(*(run_dir if word == "RUN" else word for word in words))
+    assert (result, out) == (code, "") and line in err and err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reconstruct_any_size_keeps_names_and_paths(cli, run_dir, trust, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    grey = _save(folder / "a.png", (7, 8))
+    _save(folder / "deep" / "a.png", (8, 8, 3))
+    _save(folder / "a.bmp", (8, 8))
+    _save(folder / "grid.png", (8, 8, 4))
+    (folder / "notes.txt").write_text("no picture")
+    code, text, err = cli("reconstruct", run_dir, folder, "--out", out)
+    assert code == 0, err
+    assert "4 pictures" in text
+    names = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
+    assert names == ["a-2.png", "a.png", "deep/a.png", "grid-2.png", "grid.png"]
+    # a.bmp comes before a.png and keeps the plain name.
+    result = np.asarray(Image.open(out / "a-2.png"))
+    padded = np.pad(grey, [(0, 1), (0, 0)], mode="edge")[None, ..., None]
+    expected = vqjax.load(run_dir, trust=trust).reconstruct(padded)[0, :7, :, 0]
+    np.testing.assert_array_equal(result, expected)
+    assert Image.open(out / "grid-2.png").size == (8, 8)
+
+
+def test_reconstruct_turns_pictures_upright(cli, run_dir, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    _save(tmp_path / "turned.jpg", (6, 10), exif=exif)
+    assert cli("reconstruct", run_dir, tmp_path / "turned.jpg", "--out", tmp_path / "o")[0] == 0
+    assert Image.open(tmp_path / "o" / "turned.png").size == (6, 10)
+
+
+def test_reconstruct_names_bad_files_and_goes_on(cli, run_dir, tmp_path):
+    bad, good = tmp_path / "bad.png", tmp_path / "good.png"
+    bad.write_bytes(b"\x89PNG torn")
+    _save(good, (8, 8))
+    code, out, err = cli("reconstruct", run_dir, bad, good, "--out", tmp_path / "o")
+    assert code == 0 and "1 picture and" in out and f"skipped {bad}" in err
+    code, out, err = cli("reconstruct", run_dir, bad, "--out", tmp_path / "o")
+    assert code == 3 and "none of 1 picture can be read" in err
+
+
+def test_reconstruct_without_inputs_takes_the_eval_split(cli, run_dir, tmp_path):
+    code, out, _ = cli("reconstruct", run_dir, "--out", tmp_path / "o")
+    assert code == 0 and "11 pictures and grid.png" in out
+    assert len(list((tmp_path / "o").glob("00*.png"))) == 11
+    assert Image.open(tmp_path / "o" / "0000.png").size == (8, 8)
+
+
+def test_reconstruct_refuses_a_file_as_out(cli, run_dir, tmp_path):
+    (tmp_path / "o").write_text("mine")
+    code, _, err = cli("reconstruct", run_dir, "--out", tmp_path / "o")
+    assert code == 2 and "is a file" in err and (tmp_path / "o").read_text() == "mine"
+
+
+def test_inspect_a_run(cli, run_dir):
+    code, out, _ = cli("inspect", run_dir)
+    assert code == 0
+    squeezed = " ".join(out.split())
+    for words in (
+        "quantizer: VectorQuantizer",
+        "encoder ",
+        "total ",
+        "tokens 4 x 4 of 8 codes",
+        "per example 16 tokens, 48 bits",
+        "per token 3 bits",
+        "per pixel 0.75 bits",
+        "compression 10.67 times",
+        "sealed steps 4 ",
+    ):
+        assert words in squeezed, words
+
+
+FILE = """
+from tests.evaluation.small_source import SmallSource, small_experiment
+from vqjax.types import DataError
+import dataclasses
+
+@dataclasses.dataclass(frozen=True)
+class Unprepared(SmallSource):
+    def example_spec(self):
+        raise DataError("not prepared: vqjax prepare NAME")
+
+def experiment(prepared: bool = True):
+    return small_experiment(SmallSource() if prepared else Unprepared())
+"""
+
+
+def test_inspect_a_file_with_overrides(cli, tmp_path):
+    file = tmp_path / "my_experiment.py"
+    file.write_text(FILE)
+    code, out, err = cli("inspect", file, "task.tokenizer.quantizer.codebook_size=16")
+    assert code == 0, err
+    assert "of 16 codes" in out and "sealed" not in out
+    code, out, _ = cli("inspect", "batch_size=5", file)  # in whatever order
+    assert code == 0 and "batch_size: 5" in out
+    code, out, err = cli("inspect", file, "--arg", "prepared=false")
+    assert code == 0 and "vqjax prepare NAME" in err and "parameters" not in out
+    assert "VectorQuantizer" in out
+    code, out, _ = cli("inspect", file, "--arg", "prepared=false", "--shape", "8,12,1")
+    assert code == 0 and "4 x 6 of 8 codes" in out
+
+
+def test_report_prints_the_page_s_path(cli, trained_records, tmp_path):
+    code, out, _ = cli("report", trained_records)
+    assert code == 0 and out.strip() == str(trained_records / "report.html")
+    code, out, _ = cli("report", trained_records, trained_records, "--out", tmp_path / "p.html")
+    assert code == 0 and "<h2>Side by side</h2>" in (tmp_path / "p.html").read_text()

@@ -1,0 +1,112 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vqjax.nn import Conv, Downsample, Upsample
+from vqjax.types import UsageError
+
+
+def random(*shape, seed=0):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3), (2, 5, 4, 3), (2, 2, 3, 4, 3)])
+def test_conv_sums_the_neighbourhood_in_any_rank(shape):
+    axes = len(shape) - 2
+    params = {"kernel": jnp.ones((*(3,) * axes, 3, 1)), "bias": jnp.full((1,), 2.0)}
+    y = Conv(1).apply({"params": params}, jnp.ones(shape))
+    neighbours = np.ones(())
+    for size in shape[1:-1]:
+        line = [min(i + 2, size) - max(i - 1, 0) for i in range(size)]
+        neighbours = np.multiply.outer(neighbours, line)
+    np.testing.assert_allclose(y[1, ..., 0], 3 * neighbours + 2, rtol=1e-6)
+
+
+def test_strided_kernel_starts_at_each_window_and_reaches_one_beyond():
+    x = jnp.arange(1.0, 7.0).reshape(1, 6, 1)
+    params = {
+        "conv": {"kernel": jnp.array([100.0, 10.0, 1.0]).reshape(3, 1, 1), "bias": jnp.zeros(1)}
+    }
+    y = Downsample(1, 2).apply({"params": params}, x)
+    np.testing.assert_allclose(y[0, :, 0], [123.0, 345.0, 560.0])
+
+
+@pytest.mark.parametrize("factor", [2, 3, (3, 2), (1, 2)])
+@pytest.mark.parametrize("method", ["strided", "average"])
+def test_downsample_divides_the_shape(factor, method):
+    x = random(2, 6, 12, 4)
+    y, _ = Downsample(4, factor, method).init_with_output(jax.random.key(1), x)
+    f = factor if isinstance(factor, tuple) else (factor, factor)
+    assert y.shape == (2, 6 // f[0], 12 // f[1], 4)
+    if method == "average":
+        np.testing.assert_allclose(
+            y[1, 0, 1, 2], x[1, : f[0], f[1] : 2 * f[1], 2].mean(), rtol=1e-5
+        )
+
+
+def test_downsample_names_the_nearest_method():
+    with pytest.raises(UsageError, match="'average'"):
+        Downsample(4, 2, "averaged").init(jax.random.key(0), random(1, 4, 4))
+
+
+def enlarge(x, factors):
+    for axis, factor in enumerate(factors, start=1):
+        x = jnp.repeat(x, factor, axis)
+    return x
+
+
+@pytest.mark.parametrize(
+    ("sizes", "factors"),
+    [
+        ((5,), (2,)),
+        ((3,), (8,)),
+        ((4, 3), (2, 2)),
+        ((2, 3), (3, 4)),
+        ((3, 2), (1, 2)),
+        ((1, 1), (2, 3)),
+        ((2, 2, 3), (1, 2, 2)),
+        ((2, 1, 2), (2, 3, 2)),
+    ],
+)
+def test_upsample_equals_repeat_then_convolution(sizes, factors):
+    x = random(2, *sizes, 3)
+    axes = len(sizes)
+    params = {"kernel": random(*(3,) * axes, 3, 5, seed=1), "bias": random(5, seed=2)}
+
+    def ours(p, x):
+        return Upsample(5, factors).apply({"params": p}, x)
+
+    def naive(p, x):
+        return Conv(5).apply({"params": p}, enlarge(x, factors))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def forward_and_backward(f, p, x):
+        y, pull = jax.vjp(f, p, x)
+        return y, pull(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
+
+    got = forward_and_backward(ours, params, x)
+    wanted = forward_and_backward(naive, params, x)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6 * np.abs(b).max() + 1e-5)
+
+
+def test_upsample_needs_fewer_multiplications_than_repeat_then_convolution():
+    x = random(1, 16, 16, 32)
+    params = Upsample(32).init(jax.random.key(0), x)
+
+    def flops(f):
+        cost = jax.jit(f).lower(params, x).compile().cost_analysis()
+        return cost["flops"]
+
+    ours = flops(lambda p, x: Upsample(32).apply(p, x))
+    naive = flops(lambda p, x: Conv(32).apply(p, enlarge(x, (2, 2))))
+    assert ours < 0.6 * naive  # 4/9 * (17/16)^2 = 0.50, and the additions
+
+
+@pytest.mark.parametrize("factor", [(2,), (2, 2, 2), (0, 2)])
+def test_factors_that_do_not_fit_the_input_are_refused(factor):
+    with pytest.raises(UsageError):
+        Upsample(2, factor).init(jax.random.key(0), random(1, 2, 2, 2))

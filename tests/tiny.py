@@ -1,0 +1,67 @@
+"""The smallest experiments that can fail."""
+
+import numpy as np
+
+from vqjax.data import Arrays
+from vqjax.discriminators import PatchGAN
+from vqjax.losses import L1, L2
+from vqjax.ops.schedules import Ramp
+from vqjax.quantizers import EMAVectorQuantizer
+from vqjax.tasks import TokenizerTask
+from vqjax.tokenizers import ConvDecoder, ConvEncoder, Tokenizer
+from vqjax.training.experiment import Experiment
+from vqjax.training.optim import Adam
+
+
+def arrays(shape=(8, 8, 1), train=64, held_out=21, name="image") -> Arrays:
+    """uint8 examples with structure, the same every time."""
+    rng = np.random.default_rng(0)
+    axes = np.meshgrid(*(np.linspace(0, 3, n) for n in shape[:-1]), indexing="ij")
+    phase = rng.uniform(0, 6, (train + held_out, *(1,) * len(axes)))
+    waves = np.sin(sum(axes)[None] * (1 + phase % 2) + phase)[..., None]
+    values = np.repeat((waves * 100 + 127).astype(np.uint8), shape[-1], axis=-1)
+    return Arrays(train_arrays={name: values[:train]}, eval_arrays={name: values[train:]})
+
+
+def tokenizer(quantizer=None, channels=1, width=8) -> Tokenizer:
+    sizes = {"width": width, "multipliers": (1, 1), "blocks": 1, "mid_attention": False}
+    return Tokenizer(
+        encoder=ConvEncoder(**sizes, latent_dim=8),
+        quantizer=quantizer or EMAVectorQuantizer(codebook_size=16, codebook_dim=4),
+        decoder=ConvDecoder(**sizes, latent_dim=8, channels=channels),
+    )
+
+
+def vqvae(**settings) -> Experiment:
+    defaults = {
+        "task": TokenizerTask(
+            tokenizer(), losses=(L2(),), loss_weights={"l2": 1.0, "commitment": 0.25}
+        ),
+        "data": arrays(),
+        "optimizers": {"tokenizer": Adam(1e-3)},
+        "batch_size": 8,
+        "total_steps": 6,
+        "save_every": 2,
+        "log_every": 1,
+    }
+    return Experiment(**{**defaults, **settings})
+
+
+def vqgan(generator=0.1, quantizer=None, adversarial=None, **settings) -> Experiment:
+    task = {"adversarial": adversarial} if adversarial is not None else {}
+    defaults = {
+        "task": TokenizerTask(
+            tokenizer(quantizer),
+            losses=(L1(),),
+            loss_weights={
+                "l1": 1.0,
+                "commitment": 0.25,
+                "generator": Ramp(generator),
+                "discriminator": 1.0,
+            },
+            discriminator=PatchGAN(width=8, layers=1),
+            **task,
+        ),
+        "optimizers": {"tokenizer": Adam(1e-3), "discriminator": Adam(1e-3)},
+    }
+    return vqvae(**{**defaults, **settings})

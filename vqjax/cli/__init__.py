@@ -1,0 +1,1 @@
+"""The program `vqjax`: one file per verb."""

@@ -1,0 +1,94 @@
+"""Arguments that several verbs share: FILE with its overrides, RUN with its trust."""
+
+import argparse
+import re
+from typing import Any
+
+_OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
+
+
+def add_experiment_arguments(parser: argparse.ArgumentParser, metavar: str = "FILE") -> None:
+    """Adds FILE, `key=value` items and the options that shape an experiment (`read_experiment`)."""
+    parser.add_argument("file", metavar=metavar, help="experiment file")
+    parser.add_argument(
+        "overrides",
+        metavar="key=value",
+        nargs="*",
+        help="set a field: batch_size=32, task.tokenizer.quantizer='VectorQuantizer(512, 64)'",
+    )
+    parser.add_argument(
+        "--arg",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="argument of the file's experiment() (repeatable)",
+    )
+    parser.add_argument(
+        "--frozen",
+        metavar="NAME=RUN",
+        action="append",
+        default=[],
+        help="where a run that this experiment builds on is now (repeatable)",
+    )
+    add_trust_argument(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Adds RUN (`args.run_dir`; with `several` the list `args.run_dirs`), --params and --trust."""
+    if several:
+        parser.add_argument("run_dirs", metavar="RUN", nargs="+", help="run directory")
+    else:
+        parser.add_argument("run_dir", metavar="RUN", help="run directory")
+    parser.add_argument(
+        "--params",
+        choices=("auto", "ema", "raw"),
+        default="auto",
+        help="averaged or raw parameters (default: averaged where the run keeps them)",
+    )
+    add_trust_argument(parser)
+
+
+def add_trust_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--trust`."""
+    parser.add_argument(
+        "--trust",
+        metavar="MODULE|FILE.py",
+        action="append",
+        default=[],
+        help="run this code where the experiment names its classes (repeatable)",
+    )
+
+
+def read_experiment(args: argparse.Namespace) -> Any:
+    """The experiment that FILE, `--arg`, `--frozen` and the overrides describe.
+
+    Afterwards `args.file` and `args.overrides` are told apart, in whatever order they were typed,
+    and `args.trust` holds also what FILE made the experiment from: that code has run already.
+
+    Raises:
+        UsageError: one line for whatever is wrong with them.
+    """
+    from vqjax.config import foreign_sources, load_file
+    from vqjax.types import UsageError
+
+    args.file, args.overrides = _told_apart([args.file, *args.overrides])
+    arguments = {}
+    for item in args.arg:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--arg {item}: give NAME=VALUE")
+        arguments[name] = value
+    experiment = load_file(args.file, arguments, args.overrides, args.frozen)
+    args.trust = [*args.trust, *foreign_sources(experiment)]
+    return experiment
+
+
+def _told_apart(words: list[str]) -> tuple[str, list[str]]:
+    from vqjax.types import UsageError
+
+    files = [word for word in words if not _OVERRIDE.match(word)]
+    if len(files) > 1:
+        raise UsageError(f"{files[1]!r} is not an override: give key=value")
+    if not files:
+        raise UsageError(f"no experiment file given, only {' '.join(words)}")
+    return files[0], [word for word in words if _OVERRIDE.match(word)]

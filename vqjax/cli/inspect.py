@@ -1,0 +1,133 @@
+"""`vqjax inspect RUN|FILE`: what an experiment is, how large, and how much it compresses."""
+
+import argparse
+import pathlib
+import sys
+from typing import Any
+
+from vqjax.cli.arguments import add_experiment_arguments, read_experiment
+
+DESCRIPTION = """\
+Prints the resolved experiment, parameter counts, the layout of its tokens, bits per pixel and
+compression, and of a run its sealed steps. Reads shapes only: nothing is computed.
+
+  vqjax inspect runs/mnist_vqvae
+  vqjax inspect experiments/mnist_vqvae.py task.tokenizer.quantizer.codebook_size=1024
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "inspect",
+        help="show an experiment or a run: tree, sizes, tokens, steps",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_experiment_arguments(parser, metavar="RUN|FILE")
+    parser.add_argument(
+        "--shape", metavar="H,W,C", help="of one example, where the data is not at hand"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    from vqjax.config import describe
+
+    # A directory is a run, wherever it stands among the words; anything else is for FILE.
+    runs = [word for word in (args.file, *args.overrides) if pathlib.Path(word).is_dir()]
+    if runs:
+        experiment, inputs = _of_run(runs[0], args)
+    else:
+        experiment = read_experiment(args)
+        experiment.check()
+        inputs = _of_data(experiment)
+    if args.shape:
+        inputs = _with_shape(experiment, inputs, args.shape)
+    print(describe(experiment))
+    if inputs is not None:
+        _print_sizes(experiment, inputs)
+    if runs:
+        _print_steps(pathlib.Path(runs[0]))
+
+
+def _of_run(path: str, args: argparse.Namespace) -> tuple[Any, dict]:
+    from vqjax.training.record import read_record
+    from vqjax.types import UsageError
+
+    if args.overrides or args.arg or args.frozen:
+        raise UsageError(f"{path} is a run: overrides, --arg and --frozen belong to a FILE")
+    record = read_record(path, args.trust)
+    return record.experiment, record.inputs
+
+
+def _of_data(experiment: Any) -> dict | None:
+    """What the data is like, or None, with a line, where it cannot be looked at."""
+    from vqjax.types import DataError
+
+    try:
+        return experiment.data.example_spec()
+    except DataError as error:
+        print(
+            f"note: {error}; sizes and tokens are not known without an example's shape "
+            "(give it: --shape H,W,C)",
+            file=sys.stderr,
+        )
+        return None
+
+
+def _with_shape(experiment: Any, inputs: dict | None, text: str) -> dict:
+    from vqjax.types import ArraySpec, UsageError
+
+    try:
+        shape = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        shape = ()
+    if len(shape) < 2 or min(shape) < 1:
+        raise UsageError(f"--shape {text}: give positive numbers such as 28,28,1")
+    name = experiment.task.inputs
+    known = inputs if inputs is not None and name in inputs else {name: ArraySpec(shape, "uint8")}
+    return {**known, name: ArraySpec(shape, known[name].dtype)}
+
+
+def _print_sizes(experiment: Any, inputs: dict) -> None:
+    from vqjax.evaluation.footprint import footprint_of
+
+    sizes = footprint_of(experiment, inputs)
+    print("\nparameters")
+    for part, number in sizes.parameters.items():
+        if number:
+            print(f"  {part:<16}{number:>14,}")
+    print(f"  {'total':<16}{sizes.total:>14,}")
+    if sizes.kept:
+        print(f"  {'kept beside':<16}{sizes.kept:>14,}  (not trained by gradient)")
+    spec = inputs[experiment.task.inputs]
+    print(f"\ntokens of one example, {_times(sizes.shape)} {spec.dtype}")
+    if not sizes.levels:
+        print("  none: the latents are not discrete")
+        return
+    for level in sizes.levels:
+        print(f"  {level.name:<16}{_times(level.grid)} of {level.codebook_size:,} codes")
+    place = "pixel" if len(sizes.shape) == 3 else "position"
+    rows = (
+        ("per example", f"{sizes.tokens:,} tokens, {sizes.bits:,.6g} bits"),
+        ("per token", f"{sizes.bits / sizes.tokens:.4g} bits"),
+        (f"per {place}", f"{sizes.bits_per_position:.4g} bits"),
+        ("compression", f"{sizes.compression:.4g} times, against uint8 values"),
+    )
+    for name, value in rows:
+        print(f"  {name:<16}{value}")
+
+
+def _print_steps(path: pathlib.Path) -> None:
+    from vqjax.training.checkpoint import sealed_steps
+
+    folder = path / "checkpoints"
+    steps = sealed_steps(folder)
+    print("\nsealed steps" if steps else "\nno sealed step yet")
+    for step in steps:
+        size = sum(f.stat().st_size for f in (folder / str(step)).rglob("*") if f.is_file())
+        print(f"  {step:<16,}{size / 1e6:>14,.1f} MB")
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,156 @@
+"""The entry of the program: finds the verb, runs it, and turns failures into one line.
+
+Parsing imports neither JAX nor TensorFlow: verbs import what they need when they run.
+"""
+
+import argparse
+import difflib
+import importlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+from vqjax._version import __version__
+
+VERBS = ("prepare", "train", "reconstruct", "evaluate", "inspect", "report")
+INTERRUPTED = 130
+MESSAGE_LENGTH = 300  # of an unexpected error's text
+DEBUG_HELP = "show the traceback of an error"
+
+
+class ArgumentError(Exception):
+    """A wrong command line, in one line."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises `ArgumentError` where argparse prints its usage and exits."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ArgumentError(f"{_with_hint(message, self)} (see {self.prog} --help)")
+
+
+def _with_hint(message: str, parser: argparse.ArgumentParser) -> str:
+    """argparse's message, with the valid name that is nearest to an unknown one."""
+    wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+    if wrong:
+        return message + _nearest(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+    unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
+    return message + (_nearest(unknown[1], _option_names(parser)) if unknown else "")
+
+
+def _nearest(name: str, valid: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    return f": did you mean {near[0]!r}?" if near else ""
+
+
+def _option_names(parser: argparse.ArgumentParser) -> list[str]:
+    return re.findall(r"--[\w-]+", parser.format_usage())
+
+
+def build_parser(verbs: Sequence[str] = VERBS) -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
+    """The program's parser and those of the given verbs, whose modules are imported."""
+    parser = Parser(
+        prog="vqjax",
+        description="Pictures, sound, video and text as tokens: train, watch, resume and use "
+        "tokenizers. Each verb has its own --help.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"vqjax {__version__}")
+    parser.add_argument("--debug", action="store_true", help=DEBUG_HELP)
+    subparsers = parser.add_subparsers(metavar="VERB", title="verbs")
+    for verb in verbs:
+        importlib.import_module(f"vqjax.cli.{verb}").add_parser(subparsers)
+        subparsers.choices[verb].add_argument("--debug", action="store_true", help=DEBUG_HELP)
+        subparsers.choices[verb].allow_abbrev = False
+    return parser, dict(subparsers.choices)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parses a command line; `args.run` is the verb's function, `args.debug` is always set.
+
+    The verb's own words are parsed apart from those before it, because argparse allows options
+    between positional arguments only without sub-commands.
+
+    Raises:
+        ArgumentError: a wrong command line.
+        SystemExit: `--help` or `--version` was printed.
+    """
+    place = next((i for i, word in enumerate(argv) if not word.startswith("-")), len(argv))
+    if place == len(argv):
+        wants_help = not {"-h", "--help"}.isdisjoint(argv)
+        build_parser(VERBS if wants_help else ())[0].parse_args(argv)
+        raise ArgumentError(f"no verb given: {', '.join(VERBS)} (see vqjax --help)")
+    verb = argv[place]
+    if verb not in VERBS:
+        hint = _nearest(verb, VERBS)
+        raise ArgumentError(f"{verb!r} is not a verb{hint} (valid: {', '.join(VERBS)})")
+    parser, verbs = build_parser((verb,))
+    before = parser.parse_args(argv[:place])
+    args = verbs[verb].parse_intermixed_args(argv[place + 1 :])
+    args.debug = args.debug or before.debug
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code; every failure is one line on stderr."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    debug = "--debug" in argv
+    try:
+        args = parse(argv)
+        code = args.run(args)
+        sys.stdout.flush()
+        return 0 if code is None else code
+    except SystemExit as end:  # --help and --version
+        return _exit_code(end)
+    except ArgumentError as error:
+        return _fail(str(error), 2, error if debug else None)
+    except KeyboardInterrupt as error:
+        return _fail("interrupted", INTERRUPTED, error if debug else None)
+    except BrokenPipeError:
+        # The reader of our output left; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        message, code = explain(error)
+        return _fail(message, code, error if debug else None)
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """The line and the exit code for what a verb raised."""
+    from vqjax.types import VqjaxError
+
+    text = " ".join(str(error).split())
+    if isinstance(error, VqjaxError):
+        return text, error.exit_code
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        return (
+            "out of memory: lower batch_size, raise accumulate, or set compute_dtype=bfloat16 "
+            f"({text[:MESSAGE_LENGTH] or type(error).__name__})",
+            1,
+        )
+    kind = type(error).__name__
+    return (
+        f"unexpected {kind}: {text[:MESSAGE_LENGTH]}: run again with --debug for the traceback",
+        1,
+    )
+
+
+def _exit_code(end: SystemExit) -> int:
+    if end.code is None:
+        return 0
+    return end.code if isinstance(end.code, int) else _fail(str(end.code), 1, None)
+
+
+def _fail(message: str, code: int, error: BaseException | None) -> int:
+    if error is not None:
+        traceback.print_exception(error)
+    print(f"vqjax: error: {message}", file=sys.stderr)
+    return code
+
+
+def run() -> NoReturn:
+    """The console script."""
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""`vqjax prepare NAME`: downloads a data set and prepares it for TFDS, once."""
+
+import argparse
+import contextlib
+import difflib
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
+RETRIES = 4  # of one download, about 6 s; TFDS's ten take more than three minutes without a network
+
+
+def add_parser(subparsers: Any) -> None:
+    """Registers the verb."""
+    parser = subparsers.add_parser(
+        "prepare",
+        help="download and prepare a data set",
+        description="Downloads the TFDS data set NAME and prepares it: TFDS(NAME) reads it then. "
+        "Does nothing where that is done. 'digits' comes with vqjax and needs no network.",
+    )
+    parser.add_argument(
+        "name", metavar="NAME", help=f"name[/config][:version], e.g. mnist; see {CATALOGUE}"
+    )
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        default=None,
+        help="where to put it (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepares `args.name` in `args.data_dir` and says where it is."""
+    from vqjax.data.tfds import data_home, find_prepared
+
+    directory = find_prepared(args.name, args.data_dir)
+    if directory is not None:
+        print(f"{args.name} is prepared in {directory}")
+        return 0
+    if args.name.split(":")[0] == "digits":
+        directory = _prepare_digits(args.name, args.data_dir)
+    else:
+        home = data_home(args.data_dir)
+        directory = _prepare(args.name, home)
+    print(f"prepared {args.name} in {directory}")
+    return 0
+
+
+def _prepare_digits(name: str, data_dir: str | None) -> str:
+    from vqjax.data.digits import prepare_digits
+    from vqjax.data.tfds import find_prepared
+    from vqjax.types import UsageError
+
+    home, _ = prepare_digits(data_dir)
+    directory = find_prepared(name, home)
+    if directory is None:
+        raise UsageError(f"{name!r}: the digits have no such version, only 1.0.0")
+    return directory
+
+
+def _prepare(name: str, home: str) -> str:
+    """Downloads and prepares a data set of TFDS's catalogue; returns its directory.
+
+    Raises:
+        UsageError: for a name, config or version that TFDS does not know.
+        DataError: if it cannot be downloaded or written.
+    """
+    from vqjax.data.tf_data import first_line, quiet, tensorflow
+    from vqjax.types import DataError, UsageError
+
+    tensorflow()
+    import tensorflow_datasets as tfds
+
+    with quiet():
+        try:
+            builder = tfds.builder(name, data_dir=home)
+        except tfds.core.DatasetNotFoundError as error:
+            raise UsageError(_unknown(name, tfds)) from error
+        except (ValueError, AssertionError) as error:
+            raise UsageError(f"{name!r} cannot be prepared: {_reason(error)}") from error
+        except ImportError as error:
+            raise UsageError(f"{name!r} needs a package that is missing: {error}") from error
+    print(f"preparing {builder.info.full_name} in {builder.data_dir}", file=sys.stderr)
+    try:
+        with quiet(), _patience():
+            builder.download_and_prepare(file_format="tfrecord")
+    except ImportError as error:
+        raise UsageError(f"{name!r} needs a package that is missing: {error}") from error
+    except AssertionError as error:  # files that only the user can get
+        raise DataError(f"{name!r} cannot be prepared: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        network = "ConnectionError" in {c.__name__ for c in type(error).__mro__}
+        why = "there is no network, or the server is down" if network else first_line(error)
+        raise DataError(f"{name!r} cannot be prepared in {home}: {why}") from error
+    except Exception as error:  # every builder fails in its own way
+        raise DataError(f"{name!r} cannot be prepared: {first_line(error)}") from error
+    return str(builder.data_dir)
+
+
+def _unknown(name: str, tfds: Any) -> str:
+    names = tfds.list_builders(with_community_datasets=False)
+    near = difflib.get_close_matches(name.split("/")[0].split(":")[0], [*names, "digits"], n=1)
+    hint = f": did you mean {near[0]!r}?" if near else ""
+    return f"TFDS knows no data set {name!r}{hint} ({CATALOGUE})"
+
+
+def _reason(error: Exception) -> str:
+    """TFDS puts the builder's arguments first and the reason, of many lines, behind them."""
+    return " ".join(str(error).rsplit('}": ', 1)[-1].split())[:300]
+
+
+@contextlib.contextmanager
+def _patience() -> Iterator[None]:
+    """Lets TFDS try a download a few times only, and without a warning for each try."""
+    from tensorflow_datasets.core.download import downloader
+
+    # Not put back: after the first failure other downloads go on trying in their threads.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    retries, downloader.MAX_RETRIES = downloader.MAX_RETRIES, RETRIES
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES = retries

@@ -1,0 +1,239 @@
+"""`vqjax reconstruct RUN [image or folder ...] --out OUT`: pictures through the tokens and back."""
+
+import argparse
+import os
+import pathlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from vqjax.cli.arguments import add_run_arguments
+
+DESCRIPTION = """\
+Reconstructs pictures of any size, or the first ones of the eval split where none are given.
+Writes one PNG per picture and grid.png, originals with their reconstructions beneath.
+
+  vqjax reconstruct runs/mnist_vqvae --out out
+  vqjax reconstruct runs/folder_vqgan photos holiday.jpg --out out
+"""
+SHOWN = 16  # pictures in grid.png
+SHOWN_SIZE = 256  # pixels; larger pictures are made smaller in grid.png
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # PIL's names by number of channels
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "reconstruct",
+        help="send pictures through a run's tokens and back",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_run_arguments(parser)
+    parser.add_argument("inputs", metavar="image or folder", nargs="*", help="what to reconstruct")
+    parser.add_argument("--out", metavar="OUT", required=True, help="folder for the results")
+    parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    from vqjax.data.pictures import SUFFIXES
+    from vqjax.types import UsageError
+
+    for path in args.inputs:
+        if not os.path.exists(path):
+            raise UsageError(f"{path}: no such file or folder")
+    files = list(_files(args.inputs))
+    if args.inputs and not files:
+        raise UsageError(f"no pictures in {', '.join(args.inputs)} ({' '.join(SUFFIXES)})")
+
+    from vqjax.evaluation.run import load
+    from vqjax.training.platform import enable_compilation_cache
+
+    enable_compilation_cache()
+    trained = load(args.run_dir, params=args.params, step=args.step, trust=args.trust)
+    for line in trained.lines:
+        print(line, file=sys.stderr)
+    if files and (len(trained.shape) != 3 or trained.shape[-1] not in MODES):
+        raise UsageError(f"{args.run_dir} was trained on {list(trained.shape)}, not on pictures")
+    out = _writable(pathlib.Path(args.out))
+    sheet = _Sheet(out)
+    if files:
+        _reconstruct_files(trained, files, sheet)
+    else:
+        _reconstruct_split(trained, sheet)
+    sheet.close()
+    print(f"step {trained.step}: {_pictures(sheet.written)} and grid.png in {out}")
+
+
+def _files(inputs: list[str]) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
+    """(file, path under OUT) for every picture; folders are searched to the bottom."""
+    from vqjax.data.pictures import SUFFIXES
+
+    for given in map(pathlib.Path, inputs):
+        if not given.is_dir():
+            yield given, pathlib.Path(given.name)
+            continue
+        for path in sorted(given.rglob("*")):
+            if path.suffix.lower() in SUFFIXES and path.is_file():
+                yield path, path.relative_to(given)
+
+
+def _writable(out: pathlib.Path) -> pathlib.Path:
+    from vqjax.types import UsageError
+
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file: name a folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out}: {error.strerror or error}") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise UsageError(f"--out {out}: cannot be written")
+    return out
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture" + ("s" if count != 1 else "")
+
+
+class _Sheet:
+    """Writes results under `out`, each under a name of its own, and grid.png at the end."""
+
+    def __init__(self, out: pathlib.Path) -> None:
+        self.written = 0
+        self._out = out
+        self._names = {pathlib.Path("grid.png")}
+        self._shown: list[tuple[Any, Any]] = []
+
+    def add(self, name: pathlib.Path, original: Any, reconstruction: Any) -> None:
+        """Both uint8 [H, W, C] with 1 to 4 channels."""
+        from PIL import Image
+
+        from vqjax.types import UsageError
+
+        path = self._out / self._unique(name.with_suffix(".png"))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _to_image(reconstruction).save(path)
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+        self.written += 1
+        if len(self._shown) < SHOWN:
+            import numpy as np
+
+            small = []
+            for picture in (original, reconstruction):
+                image = _to_image(picture).convert("RGB")
+                image.thumbnail((SHOWN_SIZE, SHOWN_SIZE), Image.Resampling.LANCZOS)
+                small.append(np.asarray(image))
+            self._shown.append((small[0], small[1]))
+
+    def close(self) -> None:
+        """Writes grid.png."""
+        from PIL import Image
+
+        from vqjax.evaluation.pictures import draw
+
+        originals, reconstructions = zip(*self._shown, strict=True)
+        Image.fromarray(draw(originals, reconstructions)).save(self._out / "grid.png")
+
+    def _unique(self, name: pathlib.Path) -> pathlib.Path:
+        chosen, number = name, 2
+        while chosen in self._names:
+            chosen = name.with_name(f"{name.stem}-{number}.png")
+            number += 1
+        self._names.add(chosen)
+        return chosen
+
+
+def _to_image(picture: Any) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+
+
+def _reconstruct_files(trained: Any, files: list, sheet: _Sheet) -> None:
+    """Pictures of one padded size go through together; those that cannot be read are named."""
+    import tqdm
+
+    from vqjax.evaluation.run import BATCH
+    from vqjax.types import DataError
+
+    waiting: dict[tuple[int, ...], list] = {}
+    bad = 0
+    for path, name in tqdm.tqdm(files, unit="picture", disable=not sys.stderr.isatty()):
+        try:
+            picture = _read(path, trained.shape[-1])
+        except Exception as error:  # decoders raise what they like
+            bad += 1
+            reason = " ".join(str(error).split()) or type(error).__name__
+            tqdm.tqdm.write(f"skipped {path}: {reason}", file=sys.stderr)
+            continue
+        padded = _pad(picture, trained.experiment.task.tokenizer.encoder.factors)
+        same = waiting.setdefault(padded.shape, [])
+        same.append((name, picture, padded))
+        if len(same) == BATCH:
+            _flush(trained, waiting.pop(padded.shape), sheet)
+    if bad == len(files):
+        raise DataError(f"none of {_pictures(bad)} can be read")
+    for same in waiting.values():
+        _flush(trained, same, sheet)
+    if bad:
+        print(f"{bad} of {_pictures(len(files))} skipped", file=sys.stderr)
+
+
+def _flush(trained: Any, same: list, sheet: _Sheet) -> None:
+    import numpy as np
+
+    from vqjax.evaluation.pictures import to_uint8
+
+    x = np.stack([padded for _, _, padded in same])
+    if trained.dtype != "uint8":
+        x = x.astype(np.float32) / 127.5 - 1.0
+    x_hat = to_uint8(trained.reconstruct(x))
+    for (name, picture, _), result in zip(same, x_hat, strict=True):
+        height, width = picture.shape[:2]
+        sheet.add(name, picture, result[:height, :width])
+
+
+def _reconstruct_split(trained: Any, sheet: _Sheet) -> None:
+    import numpy as np
+
+    from vqjax.evaluation.pictures import picture_of, to_uint8
+
+    data, name = trained.experiment.data, trained.experiment.task.inputs
+    data.check()
+    batch = next(iter(data.eval(SHOWN, np.arange(SHOWN))))
+    x = batch[name][batch["mask"]]
+    x_hat = trained.reconstruct(x)
+    as_picture = to_uint8 if len(trained.shape) == 3 and x.shape[-1] in MODES else picture_of
+    for i, (original, reconstruction) in enumerate(zip(x, x_hat, strict=True)):
+        sheet.add(pathlib.Path(f"{i:04d}"), as_picture(original), as_picture(reconstruction))
+
+
+def _read(path: pathlib.Path, channels: int) -> Any:
+    """A picture file as uint8 [H, W, channels]: upright, transparency on white as in training."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    from vqjax.data.pictures import FORMATS
+
+    with Image.open(path, formats=FORMATS) as image:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):  # 16 bits per value; `convert` would clip at 255
+            levels = np.asarray(image).astype(np.int64) >> 8
+            image = Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8))
+        if channels in (1, 3) and image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        picture = np.asarray(image.convert(MODES[channels]))
+    return picture.reshape(*picture.shape[:2], channels)
+
+
+def _pad(picture: Any, factors: int | tuple[int, ...]) -> Any:
+    """Repeats the last row and column until the factor divides both sides."""
+    import numpy as np
+
+    by_axis = (factors, factors) if isinstance(factors, int) else factors
+    missing = [(0, -size % by) for size, by in zip(picture.shape[:2], by_axis, strict=True)]
+    return np.pad(picture, [*missing, (0, 0)], mode="edge")

@@ -1,0 +1,33 @@
+"""`vqjax report RUN ...`: one self-contained page of one or several runs."""
+
+import argparse
+
+from vqjax.cli.arguments import add_trust_argument
+
+DESCRIPTION = """\
+Writes one HTML page that needs nothing else: numbers, loss curves, originals beside their
+reconstructions over training time, codebook usage, wall time, and the experiment itself. Several
+runs are compared. Works at any time, also while a run is going on.
+
+  vqjax report runs/mnist_vqvae
+  vqjax report runs/mnist_vqvae runs/mnist_vqgan --out compared.html
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "report",
+        help="write the page of one or several runs",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_dirs", metavar="RUN", nargs="+", help="run directory")
+    parser.add_argument("--out", metavar="PAGE", help="(default: report.html in the first RUN)")
+    add_trust_argument(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    from vqjax.evaluation.report import write_report
+
+    print(write_report(args.run_dirs, args.out, args.trust))

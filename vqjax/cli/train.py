@@ -1,0 +1,64 @@
+"""`vqjax train FILE`: train an experiment, or go on where it stopped."""
+
+import argparse
+import pathlib
+import sys
+
+from vqjax.cli.arguments import add_experiment_arguments, read_experiment
+
+DESCRIPTION = """\
+Trains the experiment that FILE's experiment() returns. Run the same command again to resume.
+
+  vqjax train experiments/mnist_vqgan.py
+  vqjax train experiments/folder_vqgan.py --arg folder=photos --arg image_size=64
+  vqjax train experiments/mnist_vqvae.py batch_size=32 task.tokenizer.quantizer.codebook_size=256
+
+Exit codes: 0 done, 2 wrong settings, 3 bad data or checkpoint, 4 non-finite gradients,
+75 stopped by a signal after a good save (run me again).
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "train",
+        help="train an experiment, or resume it",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_experiment_arguments(parser)
+    parser.add_argument(
+        "--workdir", metavar="RUN", help="the run directory (default: runs/<name of FILE>)"
+    )
+    parser.add_argument(
+        "--allow-change",
+        action="store_true",
+        help="go on with a run although its settings have changed",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    experiment = read_experiment(args)
+    from vqjax import config
+    from vqjax.evaluation.reconstruction import ReconstructionEvaluator
+    from vqjax.training.loop import train
+    from vqjax.training.platform import enable_compilation_cache
+
+    enable_compilation_cache()
+    name = pathlib.Path(args.file).stem
+    foreign = config.foreign_classes(experiment)
+    if foreign:
+        print(
+            f"note: {', '.join(foreign)} are not vqjax's: opening this run will need --trust",
+            file=sys.stderr,
+        )
+    train(
+        experiment,
+        args.workdir or pathlib.Path("runs") / name,
+        make_evaluator=ReconstructionEvaluator,
+        name=name,
+        command=["vqjax", *sys.argv[1:]],
+        allow_change=args.allow_change,
+        trust=args.trust,
+    )
+    return 0

@@ -1,0 +1,129 @@
+"""Experiment files: a Python file whose function `experiment(...)` returns the experiment."""
+
+import dataclasses
+import inspect
+import sys
+import traceback
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vqjax.config.annotations import check_types
+from vqjax.config.frozen import apply_frozen
+from vqjax.config.modules import importable, mark_siblings, run_file
+from vqjax.config.overrides import apply_overrides
+from vqjax.config.text import parse_text
+from vqjax.config.tree import check_single_use, shorten
+from vqjax.types import UsageError, VqjaxError, did_you_mean
+
+FUNCTION = "experiment"
+
+
+def load_file(
+    path: str,
+    arguments: Mapping[str, str],
+    overrides: Sequence[str],
+    frozen: Sequence[str] = (),
+) -> Any:
+    """Runs an experiment file and returns the resolved experiment.
+
+    Args:
+        path: the file.
+        arguments: text of the arguments of `experiment()` (`--arg name=value`).
+        overrides: `path=value` items, applied in order (`apply_overrides`).
+        frozen: `NAME=RUN` items (`--frozen`).
+
+    Raises:
+        UsageError: one line for whatever is wrong with the file, an argument or an override.
+    """
+    file = _checked_file(path)
+    try:
+        module = run_file(file)
+    except (Exception, SystemExit) as error:
+        raise _explained(error, path) from error
+    function = vars(module).get(FUNCTION)
+    if not inspect.isfunction(function):
+        raise UsageError(f"{path} has no function {FUNCTION}()")
+    keywords = _typed_arguments(function, arguments, path)
+    tree = _called(function, keywords, path)
+    try:
+        check_single_use(tree)
+        tree = apply_overrides(tree, overrides)
+        for item in frozen:
+            tree = apply_frozen(tree, item)
+        check_types(tree)
+    except UsageError as error:
+        named = str(error) if overrides or frozen else f"{path}: {error}"
+        raise UsageError(named) from error
+    return tree
+
+
+def _checked_file(path: str) -> Path:
+    file = Path(path)
+    if file.is_dir():
+        raise UsageError(f"{path} is a directory, not an experiment file")
+    if not file.exists():
+        beside = [f.name for f in file.parent.glob("*.py")] if file.parent.is_dir() else []
+        hint = f": {did_you_mean(file.name, beside)}" if beside else ""
+        raise UsageError(f"{path} does not exist{hint}")
+    if file.suffix != ".py":
+        raise UsageError(f"{path} is not a Python file (.py)")
+    return file
+
+
+def _typed_arguments(
+    function: Callable[..., Any], arguments: Mapping[str, str], path: str
+) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters
+    try:
+        annotations = typing.get_type_hints(function)
+    except Exception:  # a name that only a type checker sees
+        annotations = {}
+    typed = {}
+    for name, text in arguments.items():
+        if name not in parameters:
+            hint = did_you_mean(name, parameters)
+            raise UsageError(f"{path}: {FUNCTION}() has no argument {name!r}: {hint}")
+        parameter = parameters[name]
+        default = None if parameter.default is parameter.empty else parameter.default
+        if name not in annotations:
+            annotations[name] = Any
+        typed[name] = parse_text(text, annotations[name], default, f"--arg {name}")
+    for name, parameter in parameters.items():
+        variable = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if parameter.default is parameter.empty and not variable and name not in typed:
+            raise UsageError(f"{path}: {FUNCTION}() needs an argument: give --arg {name}=VALUE")
+    return typed
+
+
+def _called(function: Callable[..., Any], keywords: dict[str, Any], path: str) -> Any:
+    directory = Path(path).resolve().parent
+    before = set(sys.modules)
+    try:
+        with importable(directory):
+            tree = function(**keywords)
+    except (Exception, SystemExit) as error:
+        raise _explained(error, path) from error
+    finally:
+        mark_siblings(directory, before)
+    names = {f.name for f in dataclasses.fields(tree)} if dataclasses.is_dataclass(tree) else set()
+    if isinstance(tree, type) or not {"task", "data"} <= names:
+        kind = type(tree).__name__
+        raise UsageError(f"{path}: {FUNCTION}() returned {kind}, not an Experiment")
+    return tree
+
+
+def _explained(error: BaseException, path: str) -> VqjaxError:
+    """One line with the file's own line at which it went wrong."""
+    absolute = str(Path(path).resolve())
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == absolute]
+    if isinstance(error, SyntaxError) and error.filename == absolute:
+        lines.append(error.lineno)
+        message = f"SyntaxError: {error.msg}"
+    elif isinstance(error, VqjaxError):
+        message = str(error)
+    else:
+        message = f"{type(error).__name__}: {shorten(str(error), 300)}"
+    kind = type(error) if isinstance(error, VqjaxError) else UsageError
+    return kind(f"{path}:{lines[-1]}: {message}" if lines else f"{path}: {message}")

@@ -1,0 +1,20 @@
+"""Data sources: where batches come from, one law for all of them (`vqjax.data.source`)."""
+
+from vqjax.data.arrays import Arrays
+from vqjax.data.augment import CenterCrop, RandomCrop, RandomFlip, Resize
+from vqjax.data.digits import Digits
+from vqjax.data.folder import Folder
+from vqjax.data.source import Source
+from vqjax.data.tfds import TFDS
+
+__all__ = [
+    "Arrays",
+    "CenterCrop",
+    "Digits",
+    "Folder",
+    "RandomCrop",
+    "RandomFlip",
+    "Resize",
+    "Source",
+    "TFDS",
+]

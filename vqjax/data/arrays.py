@@ -1,0 +1,167 @@
+"""Examples in memory; needs no TensorFlow. Small prepared splits end up here, too."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from vqjax.data import augment as augmentation
+from vqjax.data.source import Split, SplitSource, Visits
+from vqjax.types import ArraySpec, DataError, UsageError
+
+__all__ = ["Arrays"]
+
+KEEP_BYTES = 1 << 30  # results of fixed transforms up to this size are kept in memory
+
+
+class ArraySplit:
+    """A split of which everything is, or will be, in memory.
+
+    Args:
+        num: examples.
+        specs: of one example's arrays after the transforms that are done once.
+        load: called once, at the first batch: {name: array[num, ...]} as `specs` says.
+        transforms: what is done to "image" at each visit.
+        rows: int64[num], the row of each example where the arrays hold more than this split.
+    """
+
+    def __init__(
+        self,
+        num: int,
+        specs: Mapping[str, ArraySpec],
+        load: Callable[[], Mapping[str, np.ndarray]],
+        transforms: tuple[augmentation.Transform, ...],
+        rows: np.ndarray | None = None,
+    ):
+        self.num = num
+        self._specs = dict(specs)
+        self._load = load
+        self._transforms = transforms
+        self._rows = rows
+
+    @functools.cached_property
+    def _arrays(self) -> Mapping[str, np.ndarray]:
+        return self._load()
+
+    def spec(self) -> dict[str, ArraySpec]:
+        """See `Split.spec`."""
+        return finished_spec(self._specs, self._transforms)
+
+    def batches(self, visits: Visits) -> Iterator[dict[str, np.ndarray]]:
+        """See `Split.batches`."""
+        self.spec()  # raises here what would otherwise be raised at the first batch
+        return self._batches(visits)
+
+    def _batches(self, visits: Visits) -> Iterator[dict[str, np.ndarray]]:
+        for step in visits.steps():
+            visit = visits.at(step)
+            rows = visit.indices if self._rows is None else self._rows[visit.indices]
+            batch = {name: array[rows] for name, array in self._arrays.items()}
+            if self._transforms:
+                batch["image"] = augmentation.apply(
+                    self._transforms, batch["image"], visits.seed, visit.positions
+                )
+            if "example_id" not in batch:
+                batch["example_id"] = visit.indices
+            if visit.mask is not None:
+                batch["mask"] = visit.mask
+            yield batch
+
+
+def finished_spec(
+    specs: Mapping[str, ArraySpec], transforms: tuple[augmentation.Transform, ...]
+) -> dict[str, ArraySpec]:
+    """Returns the spec of a batch's example: transformed, with its id, of one known shape."""
+    result = dict(specs)
+    if transforms:
+        image = result["image"]
+        shape = augmentation.shape_after(transforms, image.shape)
+        result["image"] = dataclasses.replace(image, shape=shape)
+    if any(None in spec.shape for spec in result.values()):
+        raise DataError(
+            "the pictures differ in size: put Resize((height, width)) or Resize(n), RandomCrop(n) "
+            "into augment"
+        )
+    result.setdefault("example_id", ArraySpec((), "int64"))
+    return result
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Arrays(SplitSource):
+    """Examples in memory: {"image": uint8[N, H, W, C], "label": int[N], ...}, any names and ranks.
+
+    Attributes:
+        train_arrays: arrays that agree in their first axis, by name.
+        eval_arrays: likewise, for evaluation.
+        augment: transforms of "image".
+    """
+
+    train_arrays: Mapping[str, Any]
+    eval_arrays: Mapping[str, Any]
+    augment: tuple[augmentation.Transform, ...] = ()
+
+    def __post_init__(self) -> None:
+        for part in ("train_arrays", "eval_arrays"):
+            arrays = getattr(self, part)
+            if not isinstance(arrays, Mapping) or not arrays:
+                raise UsageError(f"Arrays: {part} must map names to arrays, got {arrays!r}")
+            for name, array in arrays.items():
+                if not hasattr(array, "shape") or not hasattr(array, "dtype") or not array.shape:
+                    raise UsageError(f"Arrays: {part}[{name!r}] is no array with a first axis")
+            lengths = {name: array.shape[0] for name, array in arrays.items()}
+            if len(set(lengths.values())) > 1:
+                raise UsageError(f"Arrays: {part} differ in their first axis: {lengths}")
+            if self.augment and "image" not in arrays:
+                raise UsageError(f"Arrays: augment transforms 'image', {part} has {list(arrays)}")
+
+    def __repr__(self) -> str:
+        def text(arrays: Mapping[str, Any]) -> str:
+            return ", ".join(f"{k}: {a.dtype}{list(a.shape)}" for k, a in arrays.items())
+
+        return f"Arrays({{{text(self.train_arrays)}}}, {{{text(self.eval_arrays)}}})"
+
+    def _open(self, part: str) -> Split:
+        arrays = self.train_arrays if part == "train" else self.eval_arrays
+        num = next(iter(arrays.values())).shape[0]
+        fixed, each_visit = augmentation.divide(self.augment)
+        specs = {name: _spec(name, array) for name, array in arrays.items()}
+        if fixed:
+            image = specs["image"]
+            shape = augmentation.shape_after(fixed, image.shape)
+            if num * np.prod(shape) * np.dtype(image.dtype).itemsize > KEEP_BYTES:
+                fixed, each_visit = (), self.augment
+            else:
+                specs["image"] = dataclasses.replace(image, shape=shape)
+        return ArraySplit(num, specs, lambda: _load(arrays, specs, fixed), each_visit)
+
+    def check(self) -> None:
+        """See `Source.check`; also asks for arrays that a run's JSON does not hold."""
+        _present(self.train_arrays)
+        _present(self.eval_arrays)
+        super().check()
+
+
+def _spec(name: str, array: Any) -> ArraySpec:
+    dtype = np.dtype(array.dtype)
+    if name == "label" and np.issubdtype(dtype, np.integer):
+        dtype = np.dtype(np.int32)
+    return ArraySpec(tuple(array.shape[1:]), dtype.name)
+
+
+def _present(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    if not all(isinstance(a, np.ndarray) or hasattr(a, "__array__") for a in arrays.values()):
+        raise DataError("this run was trained from in-memory arrays; pass them again")
+    return {name: np.asarray(array) for name, array in arrays.items()}
+
+
+def _load(
+    arrays: Mapping[str, Any],
+    specs: Mapping[str, ArraySpec],
+    fixed: tuple[augmentation.Transform, ...],
+) -> dict[str, np.ndarray]:
+    present = _present(arrays)
+    if fixed:
+        present["image"] = augmentation.apply(fixed, present["image"], None, np.empty(0))
+    return {name: array.astype(specs[name].dtype, copy=False) for name, array in present.items()}

@@ -1,0 +1,219 @@
+"""Stateless augmentations: what they draw is a pure function of (seed, position).
+
+One implementation, in numpy and Pillow, serves arrays and tf.data alike. A transform is called with
+images [b, *S, C] and 64 bits per draw, or with None in evaluation, where crops are centred and
+nothing is flipped. Transforms before the first random one are done once per example and kept.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from vqjax.data.source import hash64
+from vqjax.types import DataError, UsageError, did_you_mean
+
+__all__ = ["CenterCrop", "RandomCrop", "RandomFlip", "Resize"]
+
+_DRAWS = 4  # per transform and example, enough for a crop along any axes there are
+_METHODS = ("nearest", "bilinear", "bicubic", "lanczos")
+
+Shape = tuple[int | None, ...]  # of one example; None: differs from example to example
+
+
+class Transform(Protocol):
+    """One step of `augment`."""
+
+    random: ClassVar[bool]
+
+    def shape(self, shape: Shape) -> Shape:
+        """Returns the shape that an example of `shape` gets; DataError where it cannot be."""
+
+    def __call__(self, images: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
+        """Transforms images [b, *S, C] by `draws`, uint64[b, 4], or for evaluation by None."""
+
+
+def apply(
+    transforms: Sequence[Transform], images: np.ndarray, seed: int | None, positions: np.ndarray
+) -> np.ndarray:
+    """Applies `transforms` to images [b, *S, C] visited at `positions`, int64[b].
+
+    A `seed` of None means evaluation.
+    """
+    for place, transform in enumerate(transforms):
+        draws = None
+        if seed is not None and transform.random:
+            # The first word keeps these bits apart from those of the data order.
+            draws = hash64(1, seed, place, positions[:, None], np.arange(_DRAWS))
+        images = transform(images, draws)
+    return images
+
+
+def divide(transforms: Sequence[Transform]) -> tuple[tuple[Transform, ...], tuple[Transform, ...]]:
+    """Splits into what is done once per example and what is done at each visit."""
+    fixed = next((i for i, t in enumerate(transforms) if t.random), len(transforms))
+    return tuple(transforms[:fixed]), tuple(transforms[fixed:])
+
+
+def shape_after(transforms: Sequence[Transform], shape: Shape) -> Shape:
+    """Returns the shape of one example after all `transforms`."""
+    for transform in transforms:
+        shape = transform.shape(shape)
+    return shape
+
+
+def _cropped(transform: "RandomCrop | CenterCrop", shape: Shape) -> Shape:
+    """Returns `shape` with its spatial axes cut to the transform's size."""
+    size = transform.size
+    sizes = (size,) * (len(shape) - 1) if isinstance(size, int) else tuple(size)
+    if len(sizes) != len(shape) - 1:
+        raise DataError(f"{transform} has {len(sizes)} axes, the examples have {len(shape) - 1}")
+    if any(have is not None and have < want for have, want in zip(shape, sizes, strict=False)):
+        raise DataError(f"{transform} needs examples at least that large, got {_times(shape[:-1])}")
+    return (*sizes, shape[-1])
+
+
+def _times(sizes: Shape) -> str:
+    return "x".join("?" if size is None else str(size) for size in sizes)
+
+
+def _cut(images: np.ndarray, out_shape: Shape, draws: np.ndarray | None) -> np.ndarray:
+    """Cuts windows of `out_shape` at drawn offsets, or out of the middle."""
+    out = np.empty((len(images), *out_shape), images.dtype)
+    spare = np.subtract(images.shape[1:-1], out_shape[:-1])
+    if draws is None:
+        starts = np.broadcast_to(spare // 2, (len(images), len(spare)))
+    else:
+        starts = draws[:, : len(spare)] % (spare + 1).astype(np.uint64)
+    for i, corner in enumerate(starts.tolist()):
+        window = (slice(a, a + n) for a, n in zip(corner, out_shape[:-1], strict=True))
+        out[i] = images[(i, *window)]
+    return out
+
+
+def _check_size(transform: "RandomCrop | CenterCrop | Resize") -> None:
+    size = transform.size
+    sizes = (size,) if isinstance(size, int) else size
+    if not sizes or any(not isinstance(n, int) or n < 1 for n in sizes):
+        raise UsageError(f"{type(transform).__name__} needs a size of at least 1, got {size!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomCrop:
+    """Cuts a window of `size` at a uniformly drawn place; in evaluation the middle one.
+
+    Attributes:
+        size: of the window along every spatial axis, or one number per axis.
+    """
+
+    size: int | tuple[int, ...]
+    random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check_size(self)
+
+    def shape(self, shape: Shape) -> Shape:
+        return _cropped(self, shape)
+
+    def __call__(self, images: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
+        return _cut(images, self.shape(images.shape[1:]), draws)
+
+
+@dataclasses.dataclass(frozen=True)
+class CenterCrop:
+    """Cuts the window of `size` out of the middle.
+
+    Attributes:
+        size: of the window along every spatial axis, or one number per axis.
+    """
+
+    size: int | tuple[int, ...]
+    random: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check_size(self)
+
+    def shape(self, shape: Shape) -> Shape:
+        return _cropped(self, shape)
+
+    def __call__(self, images: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
+        return _cut(images, self.shape(images.shape[1:]), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomFlip:
+    """Mirrors every second example, left to right; in evaluation none."""
+
+    random: ClassVar[bool] = True
+
+    def shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def __call__(self, images: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
+        if draws is None:
+            return images
+        flip = (draws[:, 0] >> np.uint64(63)).astype(bool)
+        return np.where(flip.reshape(-1, *(1,) * (images.ndim - 1)), images[..., ::-1, :], images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resize:
+    """Resizes pictures; all methods but "nearest" are antialiased.
+
+    Attributes:
+        size: (height, width), or a number for the shorter side, the aspect ratio being kept.
+        method: "nearest", "bilinear", "bicubic" or "lanczos".
+    """
+
+    size: int | tuple[int, int]
+    method: str = "bicubic"
+    random: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check_size(self)
+        if not isinstance(self.size, int) and len(self.size) != 2:
+            raise UsageError(f"Resize needs a number or (height, width), got {self.size!r}")
+        if self.method not in _METHODS:
+            raise UsageError(f"Resize has no method {self.method!r}: " + _hint(self.method))
+
+    def shape(self, shape: Shape) -> Shape:
+        if len(shape) != 3:
+            raise DataError(f"Resize takes pictures [H, W, C], got {len(shape)} axes")
+        if not isinstance(self.size, int):
+            return (*self.size, shape[-1])
+        if None in shape[:2]:
+            return (None, None, shape[-1])
+        short = min(shape[:2])
+        return (*(max(1, round(n * self.size / short)) for n in shape[:2]), shape[-1])
+
+    def __call__(self, images: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
+        height, width, channels = self.shape(images.shape[1:])
+        if self.method == "nearest":
+            rows, columns = (
+                (2 * np.arange(out) + 1) * have // (2 * out)
+                for out, have in zip((height, width), images.shape[1:3], strict=True)
+            )
+            return np.ascontiguousarray(images[:, rows[:, None], columns])
+        out = np.empty((len(images), height, width, channels), images.dtype)
+        for i, image in enumerate(images):
+            out[i] = _resize(image, (width, height), self.method)
+        return out
+
+
+def _resize(image: np.ndarray, size: tuple[int, int], method: str) -> np.ndarray:
+    """Resizes [H, W, C] of uint8 or float32 to `size`, (width, height)."""
+    from PIL import Image
+
+    if image.dtype not in (np.uint8, np.float32):
+        raise DataError(f"Resize({method=}) takes uint8 or float32 pictures, got {image.dtype}")
+    how = Image.Resampling[method.upper()]
+    if image.dtype == np.uint8 and image.shape[-1] == 3:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size, how))
+    # Channel by channel: Pillow would take four for RGBA and weigh the colours by the fourth.
+    planes = [Image.fromarray(np.ascontiguousarray(image[..., c])) for c in range(image.shape[-1])]
+    return np.stack([np.asarray(plane.resize(size, how)) for plane in planes], axis=-1)
+
+
+def _hint(method: str) -> str:
+    return did_you_mean(method, _METHODS)

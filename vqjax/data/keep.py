@@ -1,0 +1,52 @@
+"""Small tables worked out once per machine (record offsets, checked files), kept as .npz files.
+
+They lie in the user's cache directory, never beside the data, and every one can be worked out
+again: whatever cannot be read is forgotten, whatever cannot be written is not kept.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def cache_home() -> pathlib.Path:
+    """Returns vqjax's directory in the user's cache: XDG_CACHE_HOME or ~/.cache, then vqjax."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (pathlib.Path(home) if home else pathlib.Path("~/.cache").expanduser()) / "vqjax"
+
+
+def _path(kind: str, key: Any) -> pathlib.Path:
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+    return cache_home() / kind / f"{digest}.npz"
+
+
+def recall(kind: str, key: Any) -> dict[str, np.ndarray] | None:
+    """Returns what was kept under `key` (anything that goes through JSON), or None."""
+    try:
+        with np.load(_path(kind, key), allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def keep(kind: str, key: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Keeps `arrays` under `key` where the cache directory can be written."""
+    path = _path(kind, key)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Written beside and renamed: another process reads all of it or nothing.
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, **arrays)
+            os.replace(temporary, path)
+        finally:
+            pathlib.Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,100 @@
+"""One picture file -> uint8 pixels, whatever it is stored as; or the reason why not."""
+
+import functools
+import os
+import re
+import warnings
+from typing import Any
+
+import numpy as np
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
+
+
+class BadPicture(Exception):
+    """The file is no usable picture; the message says why in a few words."""
+
+
+@functools.cache
+def _pillow() -> Any:
+    from PIL import Image
+
+    # Size is limited by max_pixels below; Pillow's own warning would come in between.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    return Image
+
+
+def _too_large(pixels: int | str, max_pixels: int) -> str:
+    return f"{pixels} pixels, more than max_pixels={max_pixels}"
+
+
+def read_picture(path: str | bytes, side: int, channels: int, max_pixels: int) -> np.ndarray:
+    """Reads a picture, resizes its shorter side (antialiased) and cuts the square in the middle.
+
+    The first frame of an animation, EXIF rotation applied, transparency on white.
+
+    Args:
+        path: of a jpeg, png, webp, gif or bmp file.
+        side: of the square, in pixels.
+        channels: 1 (grey) or 3 (RGB).
+        max_pixels: a picture with more is not decoded.
+
+    Returns:
+        uint8[side, side, channels].
+
+    Raises:
+        BadPicture: if the file is damaged, empty, too large, or no picture.
+    """
+    image_module = _pillow()
+    try:
+        if os.path.getsize(path) == 0:
+            raise BadPicture("empty")
+        with image_module.open(os.fsdecode(path), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise BadPicture(_too_large(width * height, max_pixels))
+            # JPEG can decode at 1/2, 1/4 or 1/8: never below twice the size that is wanted.
+            image.draft(None, (2 * side, 2 * side))
+            image.load()
+            return _square(_upright(image, channels), side)
+    except BadPicture:
+        raise
+    except image_module.DecompressionBombError as error:  # Pillow looked first
+        count = re.search(r"\d+", str(error))
+        size = int(count[0]) if count else "far too many"
+        raise BadPicture(_too_large(size, max_pixels)) from error
+    except image_module.UnidentifiedImageError as error:
+        raise BadPicture("not a picture") from error
+    except FileNotFoundError as error:
+        raise BadPicture("it is gone") from error
+    except OSError as error:
+        raise BadPicture(error.strerror or f"damaged: {error}") from error
+    except Exception as error:  # a decoder fails on hostile bytes in any way it likes
+        raise BadPicture(f"damaged: {type(error).__name__} {error}".strip()) from error
+
+
+def _upright(image: Any, channels: int) -> Any:
+    """Returns `image` rotated as EXIF says, in mode "L" or "RGB"."""
+    from PIL import ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits per pixel; Pillow's convert would clip at 255
+        levels = np.asarray(image).astype(np.int64) >> 8
+        image = _pillow().fromarray(np.clip(levels, 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = _pillow().new("RGBA", image.size, (255, 255, 255, 255))
+        image = _pillow().alpha_composite(white, image)
+        image = image.convert("RGB")
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def _square(image: Any, side: int) -> np.ndarray:
+    """Returns the middle square of `image` at `side` pixels, uint8[side, side, C]."""
+    short = min(image.size)
+    left, top = ((n - short) / 2 for n in image.size)
+    box = (left, top, left + short, top + short)
+    image = image.resize((side, side), _pillow().Resampling.BICUBIC, box=box)
+    pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels

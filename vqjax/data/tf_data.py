@@ -1,0 +1,301 @@
+"""The one place where TensorFlow comes in: it reads and decodes on the host, and computes nothing.
+
+TensorFlow is imported at the first call, quietly, and never sees an accelerator.
+"""
+
+import atexit
+import contextlib
+import functools
+import logging
+import os
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import tqdm
+
+from vqjax.data import augment as augmentation
+from vqjax.data.arrays import finished_spec
+from vqjax.data.source import Visits
+from vqjax.types import ArraySpec, DataError, UsageError
+
+_ENDLESS = np.iinfo(np.int64).max
+_DECODE_BATCH = 64  # examples handed from TensorFlow to Python at once
+
+
+@functools.cache
+def tensorflow() -> ModuleType:
+    """Returns TensorFlow, without accelerators; UsageError where it is not installed."""
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # unused here, announced at each start
+    with _log_level("3"):
+        try:
+            import tensorflow as tf
+        except ImportError as error:
+            raise UsageError(
+                f"this data source reads through TensorFlow, which cannot be imported ({error}): "
+                "pip install 'vqjax[data]'"
+            ) from error
+    for kind in ("GPU", "TPU"):
+        try:
+            tf.config.set_visible_devices([], kind)
+        except RuntimeError as error:
+            raise UsageError(
+                f"TensorFlow was used before vqjax.data in this process and holds a {kind}: call "
+                f"tf.config.set_visible_devices([], {kind!r}) first"
+            ) from error
+    return tf
+
+
+@contextlib.contextmanager
+def _log_level(level: str) -> Iterator[None]:
+    """Sets what TensorFlow logs while it is imported; a level of the user's own stays.
+
+    Errors reach the user as exceptions; TensorFlow would log each with a traceback besides.
+    """
+    name = "TF_CPP_MIN_LOG_LEVEL"
+    old = os.environ.get(name)
+    if old not in (None, "1"):  # importing JAX sets 1
+        yield
+        return
+    os.environ[name] = level
+    try:
+        yield
+    finally:
+        if old is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = old
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silences TFDS's warnings about its own deprecations."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class _Calls:
+    """Python functions called by a tf.data pipeline; keeps their DataErrors for the consumer."""
+
+    def __init__(self) -> None:
+        self.errors: list[DataError] = []
+
+    def tensors(self, function: Callable[..., Any], inputs: list, specs: list) -> list:
+        """Calls `function` on the values of `inputs`; `specs`: (dtype name, shape) of results."""
+        tf = tensorflow()
+
+        def call(*values):
+            try:
+                return function(*values)
+            except DataError as error:
+                self.errors.append(error)
+                raise
+
+        results = tf.numpy_function(call, inputs, [tf.dtypes.as_dtype(d) for d, _ in specs])
+        for result, (_, shape) in zip(results, specs, strict=True):
+            result.set_shape(shape)
+        return results
+
+    def transformed(
+        self,
+        image: Any,
+        transforms: tuple[augmentation.Transform, ...],
+        seed: int | None,
+        position: Any,
+    ) -> Any:
+        """Returns one image [H, W, C] after `transforms`."""
+        if not transforms:
+            return image
+
+        def transform(image, position):
+            return [augmentation.apply(transforms, image[None], seed, position[None])[0]]
+
+        shape = augmentation.shape_after(transforms, tuple(image.shape))
+        (result,) = self.tensors(transform, [image, position], [(image.dtype.name, shape)])
+        return result
+
+
+_live: weakref.WeakSet = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_reading() -> None:
+    """Ends read-ahead before Python goes: TensorFlow's threads would call a dead interpreter."""
+    for reader in list(_live):
+        reader.close()
+
+
+class _Reader:
+    """Iterates over a tf.data pipeline; failures become DataErrors.
+
+    Args:
+        dataset: yields mappings of tensors.
+        calls: what made the pipeline's Python functions.
+        what: is read, for messages.
+    """
+
+    def __init__(self, dataset: Any, calls: _Calls, what: str):
+        self._iterator = dataset.as_numpy_iterator()
+        self._calls = calls
+        self._what = what
+        _live.add(self)
+
+    def close(self) -> None:
+        self._iterator = None
+
+    def __iter__(self) -> "_Reader":
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        if self._iterator is None:
+            raise StopIteration
+        try:
+            return next(self._iterator)
+        except tensorflow().errors.OpError as error:
+            self.close()
+            if self._calls.errors:
+                raise self._calls.errors[0] from None
+            raise DataError(f"{self._what} cannot be read: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Returns what `error` says, in one line of bearable length."""
+    lines = str(getattr(error, "message", None) or error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
+class StreamSplit:
+    """A split that is read and decoded at each visit.
+
+    Args:
+        num: examples.
+        specs: of one decoded example's arrays, before any transform.
+        fetch: int64[b] indices -> b byte strings.
+        decode: (byte string tensor, index tensor, calls) -> {name: tensor} of one example.
+        transforms: all transforms of "image".
+        what: is read, for messages.
+    """
+
+    def __init__(
+        self,
+        num: int,
+        specs: Mapping[str, ArraySpec],
+        fetch: Callable[[np.ndarray], list[bytes]],
+        decode: Callable[[Any, Any, _Calls], dict[str, Any]],
+        transforms: tuple[augmentation.Transform, ...],
+        what: str,
+    ):
+        self.num = num
+        self._specs = dict(specs)
+        self._fetch = fetch
+        self._decode = decode
+        self._transforms = transforms
+        self._what = what
+
+    def spec(self) -> dict[str, ArraySpec]:
+        """See `Split.spec`."""
+        return finished_spec(self._specs, self._transforms)
+
+    def batches(self, visits: Visits) -> Iterator[dict[str, np.ndarray]]:
+        """See `Split.batches`; reads ahead as far as tf.data finds useful."""
+        spec = self.spec()
+        tf = tensorflow()
+        calls = _Calls()
+        size = len(visits.rows)
+
+        def visit(step):
+            positions, indices, mask = visits.at(int(step))
+            items = np.array(self._fetch(indices), object)
+            return [positions, indices, np.ones(size, bool) if mask is None else mask, items]
+
+        def read(step):
+            results = ["int64", "int64", "bool", "string"]
+            return tuple(calls.tensors(visit, [step], [(dtype, (size,)) for dtype in results]))
+
+        def example(position, index, mask, item):
+            arrays = self._decode(item, index, calls)
+            arrays["image"] = calls.transformed(
+                arrays["image"], self._transforms, visits.seed, position
+            )
+            arrays = {
+                name: tf.ensure_shape(tf.cast(array, spec[name].dtype), spec[name].shape)
+                for name, array in arrays.items()
+            }
+            return {**arrays, "example_id": index, "mask": mask}
+
+        stop = _ENDLESS if visits.stop is None else visits.stop
+        with quiet():
+            dataset = (
+                tf.data.Dataset.range(visits.start, stop)
+                .map(read, num_parallel_calls=2, deterministic=True)
+                .unbatch()
+                .map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+                .batch(size, drop_remainder=True)
+                .prefetch(tf.data.AUTOTUNE)
+            )
+        reader = _Reader(dataset, calls, self._what)
+        return reader if visits.seed is None else _without_mask(reader)
+
+
+def _without_mask(batches: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+    for batch in batches:
+        del batch["mask"]
+        yield batch
+
+
+def decode_once(
+    items: Callable[[], Any],
+    num: int,
+    decode: Callable[[Any, _Calls], dict[str, Any]],
+    specs: Mapping[str, tuple[str, tuple[int, ...]]],
+    what: str,
+) -> dict[str, np.ndarray]:
+    """Decodes a whole split, in its order and in parallel.
+
+    Args:
+        items: returns the tf.data dataset of `num` things to be decoded.
+        num: how many there must be.
+        decode: (item, calls) -> {name: tensor} of one example.
+        specs: {name: (numpy dtype name, shape of one example)}.
+        what: is read, for messages.
+
+    Returns:
+        {name: array [num, *shape]}.
+
+    Raises:
+        DataError: if something cannot be decoded, or there are more or fewer than `num`.
+    """
+    tf = tensorflow()
+    calls = _Calls()
+    result = {name: np.empty((num, *shape), dtype) for name, (dtype, shape) in specs.items()}
+    with quiet():
+        dataset = (
+            items()
+            .map(
+                lambda item: decode(item, calls),
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
+            .batch(_DECODE_BATCH)
+            .prefetch(2)
+        )
+    done = 0
+    # Shown on a terminal only, and only where this takes a while.
+    with tqdm.tqdm(total=num, desc=what, delay=2.0, disable=None, leave=False) as bar:
+        for batch in _Reader(dataset, calls, what):
+            size = len(next(iter(batch.values())))
+            if done + size <= num:
+                for name, array in result.items():
+                    array[done : done + size] = batch[name]
+            done += size
+            bar.update(size)
+    if done != num:
+        raise DataError(f"{what} is damaged: it holds {done} examples instead of {num}")
+    return result

@@ -1,0 +1,274 @@
+"""Any image data set that TFDS has prepared. Only `vqjax prepare` downloads."""
+
+import dataclasses
+import difflib
+import functools
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vqjax.data import augment as augmentation
+from vqjax.data.arrays import ArraySplit
+from vqjax.data.records import RecordIndex, Shard, index_records
+from vqjax.data.source import Split, SplitSource
+from vqjax.data.tf_data import StreamSplit, decode_once, first_line, quiet, tensorflow
+from vqjax.types import ArraySpec, DataError, UsageError, did_you_mean
+
+__all__ = ["TFDS"]
+
+_NAME = re.compile(r"(?P<set>\w+)(/(?P<config>[\w+\-][\w.+\-]*))?(:(?P<version>[\w.*]+))?")
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+_INFO_FILE = "dataset_info.json"
+
+
+def data_home(data_dir: str | None) -> str:
+    """Returns where prepared data sets lie: `data_dir` > TFDS_DATA_DIR > ~/tensorflow_datasets."""
+    home = data_dir or os.environ.get("TFDS_DATA_DIR") or os.path.join("~", "tensorflow_datasets")
+    return os.path.expanduser(home)
+
+
+def _names(directory: Any) -> list[str]:
+    """Returns the names of what is in `directory`; none if it is no directory."""
+    try:
+        return sorted(entry.name for entry in directory.iterdir())
+    except OSError:
+        return []
+
+
+def find_prepared(name: str, data_dir: str | None) -> str | None:
+    """Returns the directory of the prepared data set `name`, or None.
+
+    Args:
+        name: "mnist", "mnist:3.0.1", "mnist:3.*.*" or "voc/2007:5.0.0". The newest version counts
+            where none is named; the only prepared or else TFDS's default config likewise.
+        data_dir: see `data_home`.
+
+    Raises:
+        UsageError: if `name` has another form, or several configs could be meant.
+    """
+    from etils import epath
+
+    match = _NAME.fullmatch(name)
+    if not match:
+        raise UsageError(f"{name!r} is no data set's name: name[/config][:version] is its form")
+    home = epath.Path(data_home(data_dir)) / match["set"]
+    wanted = (match["version"] or "*.*.*").split(".")
+
+    def newest(directory: Any) -> str | None:
+        versions = [v for v in map(_VERSION.fullmatch, _names(directory)) if v]
+        versions = [
+            v
+            for v in versions
+            if len(wanted) == 3
+            and all(w in ("*", n) for w, n in zip(wanted, v.groups(), strict=True))
+            and (directory / v.string / _INFO_FILE).exists()
+        ]
+        if not versions:
+            return None
+        best = max(versions, key=lambda v: tuple(map(int, v.groups())))
+        return os.fspath(directory / best.string)
+
+    if match["config"]:
+        return newest(home / match["config"])
+    found = newest(home)
+    if found:
+        return found
+    configs = {c: path for c in _names(home) if (path := newest(home / c)) is not None}
+    if len(configs) > 1:
+        raise UsageError(
+            f"{name!r} is prepared in several configs: name[/config] is one of "
+            + ", ".join(f"{match['set']}/{c}" for c in configs)
+        )
+    return next(iter(configs.values()), None)
+
+
+def _not_prepared(name: str, data_dir: str | None) -> DataError:
+    from etils import epath
+
+    home = data_home(data_dir)
+    near = difflib.get_close_matches(name.split("/")[0].split(":")[0], _names(epath.Path(home)))
+    hint = f" (prepared there: {', '.join(near)})" if near else ""
+    option = f" --data-dir {data_dir}" if data_dir else ""
+    return DataError(
+        f"data set {name!r} is not prepared in {home}{hint}: run `vqjax prepare {name}{option}`"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TFDS(SplitSource):
+    """A prepared TFDS data set; its pictures as "image", its classes as "label".
+
+    A split whose decoded size is at most `cache_bytes` is decoded once and kept in memory; of a
+    larger one each host reads its own records at every visit.
+
+    Attributes:
+        name: "mnist", "voc/2007", "mnist:3.0.1", ...
+        split: training split in TFDS's language: "train", "train[:90%]", "train+test", ...
+        eval_split: likewise, for evaluation.
+        image_key: feature of the pictures, uint8 [H, W, C].
+        label_key: feature of the classes, a whole number; None: "label" where there is such a one.
+        data_dir: where it is prepared; None: TFDS_DATA_DIR, else ~/tensorflow_datasets.
+        augment: transforms of "image".
+        cache_bytes: largest decoded split that is kept in memory.
+    """
+
+    name: str
+    split: str = "train"
+    eval_split: str = "test"
+    image_key: str = "image"
+    label_key: str | None = None
+    data_dir: str | None = None
+    augment: tuple[augmentation.Transform, ...] = ()
+    cache_bytes: int = 1 << 30
+
+    @functools.cached_property
+    def _builder(self) -> Any:
+        directory = find_prepared(self.name, self.data_dir)
+        if directory is None:
+            raise _not_prepared(self.name, self.data_dir)
+        import tensorflow_datasets as tfds
+
+        try:
+            with quiet():
+                return tfds.builder_from_directory(directory)
+        except Exception as error:  # TFDS names no class for damaged metadata
+            raise DataError(
+                f"the data set in {directory} cannot be opened: {first_line(error)}"
+            ) from error
+
+    def _keys(self) -> dict[str, str]:
+        """Returns {name in the batch: feature}; DataError if a feature is not what it must be."""
+        features = self._builder.info.features
+        if not hasattr(features, "keys") or self.image_key not in features:
+            hint = did_you_mean(self.image_key, getattr(features, "keys", list)())
+            raise DataError(f"data set {self.name!r} has no feature {self.image_key!r}: {hint}")
+        image = features[self.image_key]
+        if len(image.shape or ()) != 3 or image.shape[-1] is None or image.np_dtype != np.uint8:
+            raise DataError(
+                f"feature {self.image_key!r} of {self.name!r} is {image}, not uint8 [H, W, C]"
+            )
+        keys = {"image": self.image_key}
+        label = self.label_key or "label"
+        if label in features and _is_whole_number(features[label]):
+            keys["label"] = label
+        elif self.label_key is not None:
+            raise DataError(
+                f"data set {self.name!r} has no whole number in {label!r}: "
+                + did_you_mean(label, (k for k in features if _is_whole_number(features[k])))
+            )
+        return keys
+
+    def _shards(self, split: str) -> list[Shard]:
+        info = self._builder.info
+        try:
+            instructions = info.splits[split].file_instructions
+        except (KeyError, ValueError, AssertionError) as error:
+            hint = did_you_mean(split, info.splits)
+            raise DataError(f"data set {self.name!r} has no split {split!r}: {hint}") from error
+        if info.file_format is None or info.file_format.value != "tfrecord":
+            raise DataError(
+                f"data set {self.name!r} is stored as {info.file_format}; only tfrecord is read"
+            )
+        return [
+            Shard(
+                os.fspath(one.filename),
+                one.skip,
+                one.examples_in_shard - one.skip if one.take == -1 else one.take,
+                one.examples_in_shard,
+            )
+            for one in instructions
+        ]
+
+    def _open(self, part: str) -> Split:
+        split = self.split if part == "train" else self.eval_split
+        keys, shards = self._keys(), self._shards(split)
+        features = self._builder.info.features
+        num = sum(shard.take for shard in shards)
+        raw = {"image": ArraySpec(tuple(features[self.image_key].shape), "uint8")}
+        if "label" in keys:
+            raw["label"] = ArraySpec((), "int32")
+        fixed, each_visit = augmentation.divide(self.augment)
+        shape = augmentation.shape_after(fixed, raw["image"].shape)
+        records = _Records(features, keys, fixed, f"split {split!r} of {self.name!r}")
+        if None in shape or num * np.prod(shape, dtype=np.int64) > self.cache_bytes:
+            index = _LazyIndex(shards)
+            return StreamSplit(num, raw, index.read, records.decode, self.augment, records.what)
+        kept = {**raw, "image": ArraySpec(shape, "uint8")}
+        return ArraySplit(num, kept, lambda: records.load(shards, num, kept), each_visit)
+
+    def check(self) -> None:
+        """See `Source.check`."""
+        super().check()
+        tensorflow()
+
+
+def _is_whole_number(feature: Any) -> bool:
+    # Text and nested features have no np_dtype that numpy knows as a number.
+    dtype = getattr(feature, "np_dtype", None)
+    return getattr(feature, "shape", None) == () and np.issubdtype(dtype, np.integer)
+
+
+class _LazyIndex:
+    """The record table of `shards`, made at the first read."""
+
+    def __init__(self, shards: list[Shard]):
+        self._shards = shards
+
+    @functools.cached_property
+    def _index(self) -> RecordIndex:
+        return index_records(self._shards)
+
+    def read(self, indices: np.ndarray) -> list[bytes]:
+        return self._index.read(indices)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Records:
+    """How the records of a data set become examples.
+
+    Attributes:
+        features: of the builder.
+        keys: {name in the batch: feature}.
+        fixed: transforms done once per example.
+        what: is read, for messages.
+    """
+
+    features: Any
+    keys: dict[str, str]
+    fixed: tuple[augmentation.Transform, ...]
+    what: str
+
+    def decode(self, record: Any, index: Any, calls: Any) -> dict[str, Any]:
+        """Decodes a record tensor to {name: tensor}, untransformed."""
+        del index, calls
+        import tensorflow_datasets as tfds
+
+        wanted = tfds.decode.PartialDecoding(dict.fromkeys(self.keys.values(), True))
+        features = wanted.extract_features(self.features).deserialize_example(record)
+        return {name: features[key] for name, key in self.keys.items()}
+
+    def load(
+        self, shards: list[Shard], num: int, specs: Mapping[str, ArraySpec]
+    ) -> dict[str, np.ndarray]:
+        """Decodes all examples of `shards`, in file order, fixed transforms included."""
+        tf = tensorflow()
+
+        def records() -> Any:
+            bounds = np.array([(shard.skip, shard.take) for shard in shards], np.int64)
+            paths = [shard.path for shard in shards]
+            table = tf.data.Dataset.from_tensor_slices((paths, bounds))
+            return table.flat_map(
+                lambda path, bound: tf.data.TFRecordDataset(path).skip(bound[0]).take(bound[1])
+            )
+
+        def decode(record: Any, calls: Any) -> dict[str, Any]:
+            arrays = self.decode(record, None, calls)
+            arrays["image"] = calls.transformed(arrays["image"], self.fixed, None, tf.constant(0))
+            return arrays
+
+        return decode_once(
+            records, num, decode, {k: (s.dtype, s.shape) for k, s in specs.items()}, self.what
+        )

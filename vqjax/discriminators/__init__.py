@@ -1,0 +1,8 @@
+"""Networks that tell real data from made ones: x [B, *S, C] -> logits.
+
+They keep no running statistics: whatever a normalisation needs, it takes from the call itself.
+"""
+
+from vqjax.discriminators.patchgan import PatchGAN
+
+__all__ = ["PatchGAN"]

@@ -1,0 +1,24 @@
+"""What a trained run is worth: numbers over the eval split, pictures, the Python API, the report.
+
+Attributes load on first use: no verb pays for what it does not use.
+"""
+
+import importlib
+
+_HOMES = {
+    "Evaluation": "reconstruction",
+    "Footprint": "footprint",
+    "ReconstructionEvaluator": "reconstruction",
+    "Run": "run",
+    "draw": "pictures",
+    "footprint_of": "footprint",
+    "load": "run",
+    "write_report": "report",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,137 @@
+"""How well a tokenizer puts the eval split back together, in numbers and in one picture.
+
+The training loop and `vqjax evaluate` call the same object, so their numbers agree.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from vqjax.evaluation.pictures import draw
+from vqjax.metrics import (
+    AbsoluteError,
+    CodebookCounts,
+    HighFrequency,
+    SquaredError,
+    State,
+    StructuralSimilarity,
+)
+from vqjax.tasks.tokenizer import normalize
+from vqjax.training.experiment import Experiment
+from vqjax.training.sharding import local_rows, put_batch, replicated
+from vqjax.types import BATCH_AXES, Batch, DataError, Level, Tree
+
+SHOWN = 16  # examples in the picture: the first of the eval split
+PICTURE_RANK = 4  # [B, H, W, C]
+ORDER = ("psnr", "ssim", "l1", "mse", "high_frequency_ratio", "codebook_usage", "perplexity")
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """`numbers` by name; `pictures`: uint8 [H, W, 3], originals with reconstructions beneath."""
+
+    numbers: dict[str, float]
+    pictures: np.ndarray | None
+
+
+def states_of(x: jax.Array, x_hat: jax.Array, mask: jax.Array) -> dict[str, State]:
+    """The metrics of one batch, [B, *S, C] in [-1, 1]; those of pictures only for pictures."""
+    states: dict[str, State] = {
+        "error": SquaredError.of(x, x_hat, mask),
+        "absolute": AbsoluteError.of(x, x_hat, mask),
+    }
+    if x.ndim == PICTURE_RANK:
+        states["structure"] = StructuralSimilarity.of(x, x_hat, mask)
+        states["detail"] = HighFrequency.of(x, x_hat, mask)
+    return states
+
+
+def numbers_of(states: dict[str, State], levels: tuple[Level, ...]) -> dict[str, float]:
+    """The numbers of merged states; `/level` is added to names where there are several levels."""
+    numbers: dict[str, float] = {}
+    names = {f"codes {level.name}": f"/{level.name}" for level in levels if len(levels) > 1}
+    for key, state in states.items():
+        numbers |= {name + names.get(key, ""): v for name, v in state.compute().items()}
+    # `jit` sorts the keys of what it returns; people want the main number first.
+    return dict(sorted(numbers.items(), key=lambda item: ORDER.index(item[0].partition("/")[0])))
+
+
+def merged(states: dict[str, State], new: dict[str, State]) -> dict[str, State]:
+    """Adds one batch's states, on the host; `states` is empty before the first."""
+    new = jax.device_get(new)
+    return {
+        name: states[name].merge(state)
+        if name in states
+        else state.merge(jax.tree.map(np.zeros_like, state))
+        for name, state in new.items()
+    } or states
+
+
+class ReconstructionEvaluator:
+    """Reconstructs the whole eval split; every example counts once, padding never.
+
+    `psnr` (dB over all values in [0, 1]), `mse`, `l1`, for pictures `ssim` and
+    `high_frequency_ratio`, and per level of tokens `codebook_usage` and `perplexity` (with
+    `/level` where there are several): see `vqjax.metrics`. Numbers that the data do not define
+    are left out.
+    """
+
+    def __init__(self, experiment: Experiment, mesh: Mesh) -> None:
+        """Touches neither data nor devices; programs compile at the first call."""
+        self._data = experiment.data
+        self._task = experiment.network_task()
+        self._mesh = mesh
+        # A batch that the devices cannot share is rounded up: the numbers do not depend on it.
+        unit = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+        self._batch_size = -(-(experiment.eval_batch_size or experiment.batch_size) // unit) * unit
+        # Whole copies of small results on every device: every host reads the same numbers.
+        self._program = jax.jit(self._batch_states, out_shardings=replicated(mesh))
+
+    def __call__(self, params: Tree, collections: Tree) -> Evaluation:
+        """Evaluates once over the split.
+
+        Args:
+            params: {player: tree}, the raw or the averaged ones.
+            collections: {player: {collection: tree}}.
+
+        Raises:
+            DataError: the eval split is empty.
+        """
+        states: dict[str, State] = {}
+        pending: dict[str, State] = {}
+        originals: list[np.ndarray] = []
+        copies: list[np.ndarray] = []
+        for batch in self._data.eval(self._batch_size, local_rows(self._batch_size, self._mesh)):
+            new, shown = self._program(params, collections, self._put(batch))
+            states, pending = merged(states, pending), new  # one behind: the device never waits
+            if sum(map(len, originals)) < SHOWN:
+                keep, x, x_hat = jax.device_get(shown)
+                originals.append(x[keep])
+                copies.append(x_hat[keep])
+        states = merged(states, pending)
+        if not sum(map(len, originals)):
+            raise DataError(f"the eval split of {type(self._data).__name__} is empty")
+        x, x_hat = (np.concatenate(part)[:SHOWN] for part in (originals, copies))
+        numbers = numbers_of(states, self._task.token_layout(x.shape[1:]))
+        return Evaluation(numbers, draw(x, x_hat))
+
+    def _put(self, batch: Batch) -> Batch:
+        wanted = {name: batch[name] for name in (self._task.inputs, "mask")}
+        return put_batch(wanted, self._mesh)
+
+    def _batch_states(self, params: Tree, collections: Tree, batch: Batch) -> Any:
+        raw, mask = batch[self._task.inputs], batch["mask"]
+        tokens = self._task.encode(params, collections, raw)
+        x_hat = self._task.decode_latents(params, collections, tokens.z_q)
+        x = normalize(raw)
+        states = states_of(x, x_hat.astype(x.dtype), mask)
+        levels = self._task.token_layout(raw.shape[1:])
+        for level in levels if tokens.indices else ():
+            states[f"codes {level.name}"] = CodebookCounts.of(
+                tokens.indices[level.name], level.codebook_size, mask
+            )
+        return states, (mask[:SHOWN], x[:SHOWN], x_hat[:SHOWN])

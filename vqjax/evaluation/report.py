@@ -1,0 +1,273 @@
+"""`vqjax report`: one self-contained HTML page of one or several runs.
+
+No script, no font, no picture from elsewhere: the file can be mailed, archived and opened offline.
+It is made from what lies in the run directory, at any time, also while the run is going on.
+"""
+
+import base64
+import html
+import io
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from vqjax._version import __version__
+from vqjax.config import describe
+from vqjax.evaluation.pictures import bands
+from vqjax.evaluation.report_chart import Mark, Series, line_chart, number
+from vqjax.evaluation.report_records import REACHED, Record, read_record
+from vqjax.evaluation.report_style import CSS
+from vqjax.evaluation.report_tables import comparison, facts, numbers_table, run_table, span
+from vqjax.types import UsageError
+
+OVER_TIME = 5  # steps shown in the picture over training time
+ADVERSARIAL = ("generator", "discriminator")
+SMALL_SHEET = 800  # pixels; narrower sheets stand side by side
+
+
+def escape(text: object) -> str:
+    """Text for any place in the page, attributes included."""
+    return html.escape(str(text), quote=True)
+
+
+def _png(picture: np.ndarray, text: str) -> str:
+    """An `img` with the picture inside; size attributes keep the page from jumping."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    height, width = picture.shape[:2]
+    return (
+        f'<img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
+        f'alt="{escape(text)}">'
+    )
+
+
+def _read_picture(path: pathlib.Path) -> np.ndarray | None:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError:  # half written by a run that is going on, or damaged
+        return None
+
+
+def _chosen(samples: list[tuple[int, pathlib.Path]]) -> list[tuple[int, np.ndarray]]:
+    """Up to `OVER_TIME` readable pictures, evenly spread over the run, the newest always."""
+    pictures = [(step, _read_picture(path)) for step, path in samples]
+    readable = [(step, picture) for step, picture in pictures if picture is not None]
+    places = np.linspace(0, len(readable) - 1, min(OVER_TIME, len(readable)))
+    return [readable[i] for i in dict.fromkeys(np.rint(places).astype(int).tolist())]
+
+
+def _strips(chosen: list[tuple[int, np.ndarray]], record: Record) -> str:
+    """The first row of originals, and beneath it its reconstructions step by step."""
+    psnr = dict(record.curve("eval", "psnr"))
+    cut = [(step, *bands(picture)) for step, picture in chosen]
+    if len(cut) < 2 or not all(x for _, x, _ in cut):
+        return ""
+    rows = [f"<span>original</span>{_png(cut[-1][1][0], 'originals')}"]
+    for step, _, reconstructions in cut:
+        decibels = f"{psnr[step]:.1f} dB" if step in psnr else ""
+        label = f"<b>step {step:,}</b>{decibels}"
+        rows.append(f"<span>{label}</span>{_png(reconstructions[0], f'step {step}')}")
+    return (
+        '<figure class="sheet"><figcaption>Over training time</figcaption>'
+        f'<div class="strips">{"".join(rows)}</div></figure>'
+    )
+
+
+def _pictures(record: Record) -> str:
+    chosen = _chosen(record.samples)
+    if not chosen:
+        return '<p class="quiet">No pictures yet: the first come with the first evaluation.</p>'
+    step, newest = chosen[-1]
+    size = "sheets small" if newest.shape[1] <= SMALL_SHEET else "sheets"
+    caption = f"Step {step:,} <small>held-out originals, each row with its reconstructions</small>"
+    return (
+        f'<div class="{size}"><figure class="sheet"><figcaption>{caption}</figcaption>'
+        f"{_png(newest, f'reconstructions at step {step}')}</figure>{_strips(chosen, record)}</div>"
+    )
+
+
+def _quality_chart(record: Record) -> str:
+    """PSNR over seconds or minutes of training; over steps where nothing was timed."""
+    points = record.curve("eval", "psnr")
+    timed = [(record.seconds_at(int(step)), value) for step, value in points]
+    timed = [(seconds, value) for seconds, value in timed if seconds is not None]
+    by_time = bool(points) and len(timed) == len(points)
+    if not by_time:
+        return line_chart("PSNR over training", [Series("psnr", points)], "step", "PSNR, dB")
+    unit, name = (60.0, "minutes") if timed[-1][0] >= 180 else (1.0, "seconds")
+    timed = [(seconds / unit, value) for seconds, value in timed]
+    reached, mark, note = record.reached(), None, ""
+    if reached is not None:
+        seconds = record.seconds_at(int(reached[0])) or 0.0
+        mark = Mark(seconds / unit, reached[1], f"{REACHED:.0%} after {span(seconds)}")
+        note = (
+            f"{REACHED:.0%} of the final PSNR was first seen at step {reached[0]:,.0f}, "
+            f"after {span(seconds)} of training."
+        )
+    return line_chart(
+        "PSNR over wall time",
+        [Series("PSNR", timed)],
+        f"{name} of training, all starts",
+        "PSNR, dB",
+        mark=mark,
+        note=note,
+    )
+
+
+def _loss_charts(record: Record) -> list[str]:
+    """Terms that stay above zero on a logarithmic axis, the two players' terms on a plain one.
+
+    Where there are two players, the sum of what both lose says nothing: `total` is left out.
+    """
+    names = record.loss_names
+    players = [name for name in names if name in ADVERSARIAL]
+    names = [name for name in names if not players or name not in (*players, "total")]
+    series = [Series(name, record.curve("train", name)) for name in names]
+    series = [s for s in series if s.points]
+    above = [s for s in series if min(value for _, value in s.points) > 0]
+    rest = [s for s in series if s not in above]
+    duel = [Series(name, record.curve("train", name)) for name in players]
+    return [
+        line_chart("Losses", above, "step", "unweighted, log scale", log=True),
+        line_chart("Losses that change sign", rest, "step", "unweighted", floor=0.0),
+        line_chart("Adversarial losses", duel, "step", "unweighted", floor=0.0),
+    ]
+
+
+def _codebook_chart(record: Record) -> str:
+    """Usage and perplexity on one axis, as shares of the codebook."""
+    levels = () if record.footprint is None else record.footprint.levels
+    sizes = {level.name: level.codebook_size for level in levels}
+    series = []
+    for name in record.names("eval"):
+        points = record.curve("eval", name)
+        kind, _, level = name.partition("/")
+        size = sizes[level] if level in sizes else max(sizes.values(), default=0)
+        if kind == "codebook_usage":
+            series.append(Series(f"codes in use {level}".strip(), _scaled(points, 100.0)))
+        if kind == "perplexity" and size:
+            label = f"perplexity of {size:,} {level}".strip()
+            series.append(Series(label, _scaled(points, 100.0 / size)))
+    return line_chart("Codebook, on the eval split", series, "step", "% of codes", floor=0.0)
+
+
+def _scaled(points: list[tuple[float, float]], factor: float) -> list[tuple[float, float]]:
+    return [(x, y * factor) for x, y in points]
+
+
+def _detail_chart(record: Record) -> str:
+    names = {"ssim": "SSIM", "high_frequency_ratio": "high-frequency ratio"}
+    series = [Series(shown, record.curve("eval", name)) for name, shown in names.items()]
+    return line_chart("Structure and sharpness", series, "step", "1.0 = as the original")
+
+
+def _charts(record: Record) -> str:
+    charts = [_quality_chart(record), *_loss_charts(record)]
+    charts += [_codebook_chart(record), _detail_chart(record)]
+    drawn = "".join(chart for chart in charts if chart)
+    if not drawn:
+        return '<p class="quiet">No numbers yet.</p>'
+    return f'<div class="charts">{drawn}</div>'
+
+
+def _behind(record: Record) -> str:
+    """Command, machine, experiment and log."""
+    tree = (
+        "It names classes outside vqjax: open it with --trust."
+        if record.experiment is None
+        else describe(record.experiment)
+    )
+    command = f"<pre>{escape(record.command)}</pre>" if record.command else ""
+    log = "\n".join(record.log)
+    shown_log = f"<details><summary>Log, last lines</summary><pre>{escape(log)}</pre></details>"
+    return (
+        f"{command}<details><summary>Experiment</summary><pre>{escape(tree)}</pre></details>"
+        f"{shown_log if log else ''}"
+    )
+
+
+def _section(record: Record, heading: str, anchor: str) -> str:
+    return (
+        f'<section id="{anchor}">{heading}{facts(record)}'
+        f"<h2>Reconstructions</h2>{_pictures(record)}"
+        f"<h2>Training</h2>{_charts(record)}"
+        f'<h2>Numbers</h2><div class="pair">{numbers_table(record)}{run_table(record)}</div>'
+        f"<h2>How it was made</h2>{_behind(record)}</section>"
+    )
+
+
+def page(records: Sequence[Record]) -> str:
+    """The whole page."""
+    if len(records) == 1:
+        record = records[0]
+        title = record.name
+        kind = f"vqjax run · {record.path}"
+        head = f'<p class="kind">vqjax run</p><h1>{escape(record.name)}</h1>{_lead(record)}'
+        body = _section(record, f"<header>{head}</header>", "run")
+    else:
+        title = f"{len(records)} runs"
+        kind = "vqjax report"
+        head = f'<p class="kind">vqjax report</p><h1>{title}</h1>'
+        anchored = [(record, f"run-{i}") for i, record in enumerate(records)]
+        table = comparison(anchored)
+        sections = [
+            _section(r, f'<h2 class="run">{escape(r.name)}</h2>{_lead(r)}', anchor)
+            for r, anchor in anchored
+        ]
+        body = f"<header>{head}</header><h2>Side by side</h2>{table}{''.join(sections)}"
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{CSS}</style></head><body><main>{body}"
+        f"<footer>{escape(kind)} · made by vqjax {__version__}</footer></main></body></html>\n"
+    )
+
+
+def _lead(record: Record) -> str:
+    """One sentence: what goes in, what comes out."""
+    sizes = record.footprint
+    if sizes is None:
+        return f'<p class="lead"><code>{escape(record.path)}</code></p>'
+    example = " × ".join(map(str, sizes.shape))
+    if not sizes.levels:
+        return f'<p class="lead">{example} values per example.</p>'
+    grids = " + ".join(
+        f"{' × '.join(map(str, v.grid))} tokens of {v.codebook_size:,} codes" for v in sizes.levels
+    )
+    times = "" if sizes.compression is None else f", {number(sizes.compression, 3)} times smaller"
+    return f'<p class="lead">{example} values become {grids}{times}.</p>'
+
+
+def write_report(
+    runs: Sequence[str | os.PathLike],
+    out: str | os.PathLike | None = None,
+    trust: Sequence[str] = (),
+) -> pathlib.Path:
+    """Writes the page of `runs` and returns its path.
+
+    Args:
+        runs: run directories; with several, a comparison comes first.
+        out: the page; None: report.html in the first run.
+        trust: modules or files whose classes may be built.
+
+    Raises:
+        DataError: one of `runs` is no run directory.
+        UsageError: `out` cannot be written.
+    """
+    records = [read_record(os.fspath(run), trust) for run in runs]
+    path = pathlib.Path(out) if out is not None else records[0].path / "report.html"
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory: name a file for the page")
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(page(records), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    return path

@@ -1,0 +1,201 @@
+"""What a report needs to know of a run, read from its directory alone.
+
+Nothing here fails on a run that is still going on, was killed or is damaged in part: what is not
+there is left out of the page.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from vqjax.config import decode
+from vqjax.evaluation.footprint import Footprint, footprint_of
+from vqjax.training.experiment import Experiment
+from vqjax.training.logbook import read_metrics
+from vqjax.training.record import RECORD
+from vqjax.types import ArraySpec, DataError, VqjaxError
+
+Line = dict[str, Any]
+Points = list[tuple[float, float]]
+REACHED = 0.95  # of the final PSNR
+LOG_LINES = 60
+_START = re.compile(r"examples on (.+?); run: ")  # what a start writes to the log
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One run.
+
+    Attributes:
+        path: the run directory.
+        name: what the page calls it.
+        version: of the vqjax that started it.
+        command: as typed.
+        experiment: the objects, or None where they cannot be read.
+        footprint: sizes, or None where the experiment cannot be read.
+        train: lines of kind "train"; likewise `evals` and `times`.
+        samples: (step, picture file), in order.
+        devices: what the run was made on, from its log.
+        starts: how often it was started; 0 where the log does not tell.
+        log: the last lines of log.txt.
+    """
+
+    path: pathlib.Path
+    name: str
+    version: str
+    command: str
+    experiment: Experiment | None
+    footprint: Footprint | None
+    train: list[Line]
+    evals: list[Line]
+    times: list[Line]
+    samples: list[tuple[int, pathlib.Path]]
+    devices: str
+    starts: int
+    log: list[str]
+
+    @property
+    def step(self) -> int:
+        """The newest step that anything was written of."""
+        lines = (lines[-1]["step"] for lines in (self.train, self.evals, self.times) if lines)
+        return max(lines, default=0)
+
+    @property
+    def total_steps(self) -> int | None:
+        return None if self.experiment is None else self.experiment.total_steps
+
+    @property
+    def final(self) -> Line:
+        """The newest evaluation's numbers; {} before the first."""
+        return self.evals[-1] if self.evals else {}
+
+    @property
+    def elapsed(self) -> float | None:
+        """Seconds of training over all starts; None where nothing was timed."""
+        return float(self.times[-1]["elapsed"]) if self.times else None
+
+    def seconds_at(self, step: int) -> float | None:
+        """Seconds of training until `step`, between two timings in proportion to the steps."""
+        known = [(0, 0.0), *((line["step"], float(line["elapsed"])) for line in self.times)]
+        for (a, start), (b, end) in zip(known, known[1:], strict=False):
+            if a <= step <= b:
+                return start + (end - start) * (step - a) / max(b - a, 1)
+        return None
+
+    def curve(self, kind: str, name: str) -> Points:
+        """(step, value) of a number in lines of `kind`, finite ones only."""
+        lines = {"train": self.train, "eval": self.evals, "time": self.times}[kind]
+        return [(float(line["step"]), float(line[name])) for line in lines if is_number(line, name)]
+
+    def names(self, kind: str) -> list[str]:
+        """Names of the numbers in lines of `kind`, in the order in which they come up."""
+        lines = {"train": self.train, "eval": self.evals, "time": self.times}[kind]
+        names = dict.fromkeys(name for line in lines for name in line)
+        return [name for name in names if name not in ("kind", "step")]
+
+    @property
+    def loss_names(self) -> list[str]:
+        """The loss terms among the training numbers, the weighted sum last."""
+        terms = () if self.experiment is None else self.experiment.task.loss_weights
+        return [name for name in self.names("train") if name in terms] + [
+            name for name in self.names("train") if name == "total"
+        ]
+
+    def reached(self) -> tuple[float, float] | None:
+        """(step, PSNR) of the first evaluation with at least `REACHED` of the final PSNR."""
+        points = self.curve("eval", "psnr")
+        if len(points) < 2 or points[-1][1] <= 0:
+            return None
+        return next(point for point in points if point[1] >= REACHED * points[-1][1])
+
+
+def is_number(line: Line, name: str) -> bool:
+    """Whether `line` has a finite number of that name."""
+    if name not in line or isinstance(line[name], bool) or not isinstance(line[name], int | float):
+        return False
+    return math.isfinite(line[name])
+
+
+def read_record(run: str | pathlib.Path, trust: Sequence[str] = ()) -> Record:
+    """Reads a run directory.
+
+    Raises:
+        DataError: `run` is not a run directory.
+    """
+    path = pathlib.Path(run).absolute()
+    described = path / RECORD
+    if not described.is_file():
+        raise DataError(f"{run} is not a run directory: it has no {RECORD}")
+    try:
+        header = json.loads(described.read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{described} cannot be read: {error}") from error
+    if not isinstance(header, dict):
+        raise DataError(f"{described} cannot be read: not a mapping")
+    experiment, footprint = _experiment(header, trust)
+    lines = read_metrics(path)
+    log = _lines(path / "log.txt")
+    started = [found[1] for line in log if (found := _START.search(line))]
+    return Record(
+        path=path,
+        name=_text(header, "name") or path.name,
+        version=_text(header, "vqjax"),
+        command=_command(header),
+        experiment=experiment,
+        footprint=footprint,
+        train=_of_kind(lines, "train"),
+        evals=_of_kind(lines, "eval"),
+        times=[line for line in _of_kind(lines, "time") if is_number(line, "elapsed")],
+        samples=_samples(path / "samples"),
+        devices=started[-1] if started else "",
+        starts=len(started),
+        log=log[-LOG_LINES:],
+    )
+
+
+def _of_kind(lines: Iterable[Line], kind: str) -> list[Line]:
+    return [line for line in lines if "kind" in line and line["kind"] == kind]
+
+
+def _text(header: dict, name: str) -> str:
+    return str(header[name]) if name in header else ""
+
+
+def _command(header: dict) -> str:
+    if "command" not in header:
+        return ""
+    command = header["command"]
+    return shlex.join(map(str, command)) if isinstance(command, list) else str(command)
+
+
+def _experiment(header: dict, trust: Sequence[str]) -> tuple[Experiment | None, Footprint | None]:
+    """The objects and their sizes, each None where the header does not tell them."""
+    try:
+        experiment = decode(header["experiment"], trust=tuple(trust))
+    except (VqjaxError, KeyError):
+        return None, None
+    if not isinstance(experiment, Experiment):
+        return None, None
+    try:
+        inputs = {
+            name: ArraySpec(tuple(spec["shape"]), spec["dtype"])
+            for name, spec in header["inputs"].items()
+        }
+        return experiment, footprint_of(experiment, inputs)
+    except Exception:  # whatever a stranger's classes do: the page then lacks these numbers
+        return experiment, None
+
+
+def _samples(folder: pathlib.Path) -> list[tuple[int, pathlib.Path]]:
+    if not folder.is_dir():
+        return []
+    return sorted((int(p.stem), p) for p in folder.glob("*.png") if p.stem.isdecimal())
+
+
+def _lines(path: pathlib.Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines() if path.is_file() else []

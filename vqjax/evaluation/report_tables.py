@@ -1,0 +1,234 @@
+"""The report's numbers: the band of facts on top, and its tables."""
+
+import html
+from collections.abc import Mapping, Sequence
+
+from vqjax.evaluation.report_chart import number
+from vqjax.evaluation.report_records import REACHED, Record, is_number
+
+NONE = "–"
+LABELS = {
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "l1": "L1, in [0, 1]",
+    "mse": "MSE, in [0, 1]",
+    "high_frequency_ratio": "High-frequency ratio",
+    "codebook_usage": "Codes in use, %",
+    "perplexity": "Perplexity",
+}
+COMPARED = {  # the numbers that runs are compared by, and how wide tables call them
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "l1": "L1",
+    "high_frequency_ratio": "HF ratio",
+    "codebook_usage": "In use, %",
+    "perplexity": "Perplexity",
+}
+RANKED = ("psnr", "ssim", "l1", "high_frequency_ratio")  # perplexity depends on the codebook size
+LOWER_IS_BETTER = ("l1", "mse")
+
+
+def label(name: str, labels: Mapping[str, str] = LABELS) -> str:
+    """What people call a number; "name/level" keeps its level."""
+    kind, _, level = name.partition("/")
+    shown = labels.get(kind, kind)
+    return f"{shown} ({level})" if level else shown
+
+
+def shown_value(name: str, value: float) -> str:
+    """A number of the eval split as tables give it."""
+    kind = name.partition("/")[0]
+    if kind == "psnr":
+        return f"{value:.2f}"
+    if kind == "codebook_usage":
+        return f"{100 * value:.1f}"
+    if kind == "perplexity":
+        return f"{value:,.1f}"
+    return f"{value:.4f}" if abs(value) >= 0.001 else number(value)
+
+
+def span(seconds: float | None) -> str:
+    """Seconds for people: "48 s", "4 min 26 s", "3 h 07 min"."""
+    if seconds is None:
+        return NONE
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours} h {minutes_left:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def count(value: float) -> str:
+    """A count in three digits: 913, 48.1 k, 1.24 M."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {letter}"
+    return f"{value:.0f}"
+
+
+def _fact(name: str, value: str, unit: str = "", below: str = "") -> str:
+    small = f" <small>{html.escape(unit)}</small>" if unit else ""
+    note = f"<dd>{html.escape(below)}</dd>" if below else ""
+    return f"<div><dt>{html.escape(name)}</dt><dd>{value}{small}</dd>{note}</div>"
+
+
+def _perplexity(record: Record) -> str:
+    sizes = record.footprint
+    name = next((n for n in record.final if n.partition("/")[0] == "perplexity"), "perplexity")
+    if not is_number(record.final, name):
+        return _fact("Perplexity", NONE)
+    value = record.final[name]
+    level = name.partition("/")[2]
+    books = () if sizes is None else [v for v in sizes.levels if level in ("", v.name)]
+    if not books:
+        return _fact("Perplexity", f"{value:,.0f}")
+    size = books[0].codebook_size
+    below = f"{value / size:.0%} of the codebook" + (f", {level}" if level else "")
+    return _fact("Perplexity", f"{value:,.0f}", f"of {size:,}", below)
+
+
+def facts(record: Record) -> str:
+    """The run in one band of numbers."""
+    final, sizes = record.final, record.footprint
+    reached = record.reached()
+    seconds = None if reached is None else record.seconds_at(int(reached[0]))
+    early = "" if seconds is None else f"{REACHED:.0%} after {span(seconds)}"
+    psnr = is_number(final, "psnr")
+    entries = [
+        _fact("PSNR", f"{final['psnr']:.2f}", "dB", early) if psnr else _fact("PSNR", NONE),
+        _fact("SSIM", f"{final['ssim']:.3f}") if is_number(final, "ssim") else "",
+        _perplexity(record),
+    ]
+    if sizes is not None and sizes.levels:
+        place = "pixel" if len(sizes.shape) == 3 else "position"
+        tokens = f"{sizes.tokens:,} tokens per example"
+        entries.append(_fact(f"Bits per {place}", number(sizes.bits_per_position, 3), "", tokens))
+    total = record.total_steps
+    done = total is not None and record.step >= total
+    of = "" if total is None or done else f"of {total:,}"
+    entries.append(_fact("Steps", f"{record.step:,}", of, "" if done or not of else "not done yet"))
+    rates = record.curve("time", "examples_per_second")
+    rate = f"{number(sum(v for _, v in rates) / len(rates), 3)} examples/s" if rates else ""
+    entries.append(_fact("Wall time", span(record.elapsed), "", rate))
+    if sizes is not None:
+        entries.append(_fact("Parameters", count(sizes.total)))
+    return f'<dl class="facts">{"".join(entries)}</dl>'
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "wide") -> str:
+    """Cells are HTML; the first of a row is text, the others are numbers, aligned right."""
+
+    def cells(row: Sequence[str], tag: str) -> str:
+        return "".join(
+            cell
+            if cell.startswith("<td")
+            else f"<{tag}{'' if i == 0 else ' class=n'}>{cell}</{tag}>"
+            for i, cell in enumerate(row)
+        )
+
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    return (
+        f'<div class="{kind}"><table><thead><tr>{cells(head, "th")}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def numbers_table(record: Record) -> str:
+    """All numbers of the newest evaluation, beside the best ones."""
+    names = [name for name in record.names("eval") if is_number(record.final, name)]
+    if not names:
+        return '<p class="quiet">No evaluation yet.</p>'
+    rows = []
+    for name in names:
+        points = record.curve("eval", name)
+        lower = name.partition("/")[0] in LOWER_IS_BETTER
+        step, best = (min if lower else max)(points, key=lambda p: p[1])
+        if name == "high_frequency_ratio":
+            step, best = min(points, key=lambda p: abs(p[1] - 1))
+        rows.append(
+            [
+                html.escape(label(name)),
+                shown_value(name, record.final[name]),
+                shown_value(name, best),
+                f"{step:,.0f}",
+            ]
+        )
+    head = [f"Eval split, step {record.final['step']:,}", "Value", "Best", "at step"]
+    return _table(head, rows)
+
+
+def run_table(record: Record) -> str:
+    """Sizes and machine."""
+    rows: list[list[str]] = []
+    sizes = record.footprint
+    if sizes is not None:
+        parts = {k: v for k, v in sizes.parameters.items() if v}
+        rows += [[f"Parameters: {html.escape(k)}", f"{v:,}"] for k, v in parts.items()]
+        if sizes.levels:
+            rows.append(["Bits per token", number(sizes.bits / sizes.tokens, 4)])
+            rows.append(["Bits per example", number(sizes.bits, 6)])
+    if record.devices:
+        rows.append(["Devices", html.escape(record.devices)])
+    if record.starts > 1:
+        rows.append(["Starts", str(record.starts)])
+    for name, shown in (
+        ("first_step_seconds", "To the first step"),
+        ("compile_seconds", "Compiling"),
+    ):
+        points = record.curve("time", name)
+        if points:
+            rows.append([shown, span(points[-1][1])])
+    waits = record.curve("time", "input_wait")
+    if waits:
+        rows.append(["Waiting for input", f"{sum(v for _, v in waits) / len(waits):.1%}"])
+    if record.version:
+        rows.append(["vqjax", html.escape(record.version)])
+    return _table(["Run", ""], rows) if rows else ""
+
+
+def comparison(records: Sequence[tuple[Record, str]]) -> str:
+    """Runs side by side; the best of each number stands out.
+
+    Args:
+        records: (record, id of its section).
+    """
+    names = dict.fromkeys(n for r, _ in records for n in r.names("eval"))
+    names = [n for n in names if n.partition("/")[0] in COMPARED]
+    names = [n for n in names if any(is_number(r.final, n) for r, _ in records)]
+    rows = []
+    for record, anchor in records:
+        row = [f'<a href="#{anchor}">{html.escape(record.name)}</a>']
+        for name in names:
+            if not is_number(record.final, name):
+                row.append(NONE)
+                continue
+            value = record.final[name]
+            cell = shown_value(name, value)
+            row.append(
+                f'<td class="n best">{cell}</td>' if _is_best(records, name, value) else cell
+            )
+        sizes, total = record.footprint, record.total_steps
+        row.append(
+            NONE if sizes is None or not sizes.levels else number(sizes.bits_per_position, 3)
+        )
+        row.append(NONE if sizes is None else count(sizes.total))
+        row.append(f"{record.step:,}" + ("" if total in (None, record.step) else f" of {total:,}"))
+        row += [span(record.elapsed), _early(record)]
+        rows.append(row)
+    tail = ["Bits/pixel", "Params", "Steps", "Time", f"To {REACHED:.0%}"]
+    titles = [html.escape(label(n, COMPARED)) for n in names]
+    return _table(["Run", *titles, *tail], rows, "wide compact")
+
+
+def _early(record: Record) -> str:
+    reached = record.reached()
+    return span(None if reached is None else record.seconds_at(int(reached[0])))
+
+
+def _is_best(records: Sequence[tuple[Record, str]], name: str, value: float) -> bool:
+    values = [r.final[name] for r, _ in records if is_number(r.final, name)]
+    if len(values) < 2 or name not in RANKED:
+        return False
+    if name == "high_frequency_ratio":
+        return abs(value - 1) == min(abs(v - 1) for v in values)
+    return value == (min(values) if name.partition("/")[0] in LOWER_IS_BETTER else max(values))

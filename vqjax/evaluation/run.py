@@ -1,0 +1,247 @@
+"""`vqjax.load(RUN)`: a trained tokenizer from Python, numpy in and numpy out.
+
+    run = vqjax.load("runs/mnist_vqvae")
+    tokens = run.encode(images)      # int32 [B, *grid]
+    images = run.decode(tokens)      # as the run was trained on: uint8 or float32 in [-1, 1]
+
+Encoding and decoding are two programs. Each is compiled for one batch size per shape of example
+and larger or smaller batches go through it in padded parts, so a result does not depend on the
+batch that it came in; `reconstruct` is `decode` after `encode`.
+"""
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vqjax.training.experiment import Experiment
+from vqjax.training.restore import OpenedRun, open_run
+from vqjax.training.sharding import make_mesh
+from vqjax.types import Level, UsageError
+
+BATCH = 32  # examples per call of a program
+BATCH_VALUES = 32 * 256 * 256 * 3  # fewer examples when they hold more values than this
+Tokens = np.ndarray | dict[str, np.ndarray]
+
+
+def load(
+    run: str | os.PathLike,
+    *,
+    params: str = "auto",
+    step: int | None = None,
+    trust: Sequence[str] = (),
+) -> "Run":
+    """Opens a run directory for use.
+
+    Args:
+        run: RUN, as `vqjax train` wrote it.
+        params: "ema" or "raw" parameters; "auto": the averaged ones where the run keeps them.
+        step: the sealed step to read; None: the newest sound one.
+        trust: modules or files whose classes the run may name beside vqjax's own.
+
+    Raises:
+        DataError: no such run, or no sound step in it.
+        UsageError: the run names a class that is not trusted, or keeps no such `params`.
+    """
+    one = make_mesh(jax.local_devices()[:1])  # copies on every device would all do the same work
+    return Run(open_run(os.fspath(run), params=params, step=step, trust=tuple(trust), mesh=one))
+
+
+class Run:
+    """A trained tokenizer; made by `load`.
+
+    Attributes:
+        path: the run directory.
+        experiment: what was trained.
+        step: finished updates of the parameters in use.
+        params_kind: "ema" or "raw".
+        shape: of one training example, (*S, C).
+        dtype: "uint8", or "float32" for values in [-1, 1].
+        lines: what opening the run had to say, such as a damaged step that was passed over.
+    """
+
+    def __init__(self, opened: OpenedRun) -> None:
+        task = opened.experiment.network_task()
+        spec = opened.inputs[task.inputs]
+        self.path: str = str(opened.path)
+        self.experiment: Experiment = opened.experiment
+        self.step: int = opened.step
+        self.params_kind: str = opened.params_kind
+        self.lines: list[str] = list(opened.lines)
+        self.shape: tuple[int, ...] = tuple(spec.shape)
+        self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"
+        self._task = task
+        self._variables = (opened.params, opened.collections)
+        self._encode = jax.jit(self._encode_batch)
+        self._decode = jax.jit(self._decode_batch)
+
+    def token_layout(self, shape: Sequence[int] | None = None) -> tuple[Level, ...]:
+        """Levels of tokens for one example of `shape` (*S, C); None: the training shape.
+
+        Raises:
+            UsageError: the tokenizer's factor does not divide `shape`.
+        """
+        return self._task.token_layout(self.shape if shape is None else tuple(shape))
+
+    def encode(self, images: np.ndarray) -> Tokens:
+        """Tokens of `images`.
+
+        Args:
+            images: [B, *S, C] of the run's `dtype`; any B, also 0, and any *S that the
+                tokenizer's factor divides. (Signals and clips likewise.)
+
+        Returns:
+            int32 [B, *grid], in a dict by level name where there are several levels. Without
+            indices (no quantizer, or a Gaussian one): the mean latents, float32 [B, *grid, D].
+
+        Raises:
+            UsageError: another rank, dtype, number of channels or size.
+        """
+        images = self._checked_images(images)
+        size = self._part_size(images.shape[1:])
+        parts = _in_parts(lambda x: self._encode(*self._variables, x), (images,), size)
+        if isinstance(parts, np.ndarray):
+            return parts
+        names = [level.name for level in self.token_layout(images.shape[1:])]
+        return parts[0] if len(parts) == 1 else dict(zip(names, parts, strict=True))
+
+    def decode(self, indices: Tokens | Mapping[str, np.ndarray]) -> np.ndarray:
+        """Examples from what `encode` returned.
+
+        Args:
+            indices: int [B, *grid] in [0, codebook_size), in a dict by level name where there
+                are several levels; any B, also 0, and any grid. Without indices: mean latents.
+
+        Returns:
+            [B, *S, C] of the run's `dtype`, floats clipped to [-1, 1].
+
+        Raises:
+            UsageError: missing or unknown levels, another dtype or rank, indices out of range.
+        """
+        given = self._checked_tokens(indices)
+        size = self._part_size(self._decoded_shape(tuple(a.shape[1:] for a in given)))
+        return _in_parts(lambda *a: self._decode(*self._variables, *a), given, size)
+
+    def reconstruct(self, images: np.ndarray) -> np.ndarray:
+        """`decode(encode(images))`: the examples as their tokens tell them."""
+        return self.decode(self.encode(images))
+
+    @functools.cached_property
+    def _discrete(self) -> bool:
+        example = jax.ShapeDtypeStruct((1, *self.shape), self.dtype)
+        return isinstance(jax.eval_shape(self._encode_batch, *self._variables, example), tuple)
+
+    def _decoded_shape(self, shapes: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+        dtype = "int32" if self._discrete else "float32"
+        tokens = [jax.ShapeDtypeStruct((1, *shape), dtype) for shape in shapes]
+        return jax.eval_shape(self._decode_batch, *self._variables, *tokens).shape[1:]
+
+    def _part_size(self, shape: Sequence[int]) -> int:
+        return max(1, min(BATCH, BATCH_VALUES // max(int(np.prod(shape)), 1)))
+
+    def _encode_batch(self, params: Any, collections: Any, x: jax.Array) -> Any:
+        tokens = self._task.encode(params, collections, x)
+        if not tokens.indices:
+            return tokens.z_q.astype(jnp.float32)
+        levels = self._task.token_layout(x.shape[1:])
+        return tuple(tokens.indices[level.name] for level in levels)
+
+    def _decode_batch(self, params: Any, collections: Any, *given: jax.Array) -> jax.Array:
+        if jnp.issubdtype(given[0].dtype, jnp.floating):
+            x_hat = self._task.decode_latents(params, collections, given[0])
+        else:
+            # A tuple until here: a dict that passes through `jit` comes back with sorted keys.
+            names = [level.name for level in self.token_layout()]
+            indices = dict(zip(names, given, strict=True))
+            x_hat = self._task.decode_indices(params, collections, indices)
+        x_hat = jnp.clip(x_hat.astype(jnp.float32), -1.0, 1.0)
+        if self.dtype == "uint8":
+            return jnp.rint((x_hat + 1.0) * 127.5).astype(jnp.uint8)
+        return x_hat
+
+    def _checked_images(self, images: np.ndarray) -> np.ndarray:
+        images = np.asarray(images)
+        rank = len(self.shape) + 1
+        wanted = f"[B, {', '.join(map(str, self.shape))}] (other sizes may do), {self.dtype}"
+        if images.ndim == rank - 1:
+            raise UsageError(
+                f"one example of shape {list(images.shape)} without a batch axis: pass x[None]; "
+                f"wanted {wanted}"
+            )
+        if images.ndim != rank:
+            raise UsageError(
+                f"an array of {images.ndim} axes {list(images.shape)}: wanted {wanted}"
+            )
+        if images.shape[-1] != self.shape[-1]:
+            raise UsageError(
+                f"{images.shape[-1]} channels in {list(images.shape)}: the run was trained on "
+                f"{self.shape[-1]}; wanted {wanted}"
+            )
+        if self.dtype == "uint8" and images.dtype != np.uint8:
+            raise UsageError(f"{images.dtype} values: the run was trained on uint8, 0 to 255")
+        if self.dtype != "uint8" and not np.issubdtype(images.dtype, np.floating):
+            raise UsageError(f"{images.dtype} values: the run was trained on float32 in [-1, 1]")
+        self.token_layout(images.shape[1:])  # refuses sizes that the factor does not divide
+        return images.astype(self.dtype)
+
+    def _checked_tokens(self, indices: Tokens | Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        levels = self.token_layout()
+        if not self._discrete:
+            latents = np.asarray(indices)
+            if latents.ndim != len(self.shape) + 1 or latents.dtype.kind != "f":
+                raise UsageError(
+                    f"{latents.dtype} {list(latents.shape)}: this run has no indices; decode takes "
+                    "the latents that encode gives, float32 [B, *grid, D]"
+                )
+            return (latents.astype(np.float32),)
+        if not isinstance(indices, Mapping):
+            if len(levels) > 1:
+                raise UsageError(f"indices of {len(levels)} levels are wanted: {_names(levels)}")
+            indices = {levels[0].name: indices}
+        if set(indices) != {level.name for level in levels}:
+            raise UsageError(f"indices of {', '.join(indices)}: wanted {_names(levels)}")
+        given = tuple(_checked_level(np.asarray(indices[v.name]), v) for v in levels)
+        if len({len(a) for a in given}) > 1:
+            raise UsageError(f"levels with {[len(a) for a in given]} examples: wanted equally many")
+        return given
+
+
+def _names(levels: Sequence[Level]) -> str:
+    return "a dict with " + ", ".join(repr(level.name) for level in levels)
+
+
+def _axes(level: Level) -> str:
+    return ", ".join(map(str, level.grid))
+
+
+def _checked_level(a: np.ndarray, level: Level) -> np.ndarray:
+    if a.dtype.kind not in "iu" or a.ndim != len(level.grid) + 1:
+        raise UsageError(
+            f"indices {level.name!r} are {a.dtype} {list(a.shape)}: "
+            f"wanted int32 [B, {_axes(level)}] (other sizes may do)"
+        )
+    if a.size and not 0 <= a.min() <= a.max() < level.codebook_size:
+        raise UsageError(
+            f"indices {level.name!r} are {a.min()} to {a.max()}: "
+            f"wanted 0 to {level.codebook_size - 1}"
+        )
+    return a.astype(np.int32)
+
+
+def _in_parts(program: Any, arrays: tuple[np.ndarray, ...], size: int) -> Any:
+    """Runs `program` over parts of `size` examples, the last one padded with zeros."""
+    count = len(arrays[0])
+    results = []
+    for first in range(0, max(count, 1), size):
+        part = []
+        for a in arrays:
+            piece = a[first : first + size]
+            padding = np.zeros((size - len(piece), *a.shape[1:]), a.dtype)
+            part.append(np.concatenate([piece, padding]))
+        kept = min(size, count - first)
+        results.append(jax.tree.map(lambda r, n=kept: np.asarray(r)[:n], program(*part)))
+    return jax.tree.map(lambda *r: np.concatenate(r), *results)

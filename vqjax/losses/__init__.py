@@ -1,0 +1,6 @@
+"""Losses: frozen objects from arrays to unweighted scalars."""
+
+from vqjax.losses.adversarial import Hinge, NonSaturating
+from vqjax.losses.reconstruction import L1, L2, BinaryCrossEntropy
+
+__all__ = ["L1", "L2", "BinaryCrossEntropy", "Hinge", "NonSaturating"]

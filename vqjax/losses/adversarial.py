@@ -1,0 +1,51 @@
+"""The two players' losses of a GAN, from the discriminator's logits of any shape.
+
+Real data should get high logits. Means are over all logits, in at least float32; the
+discriminator's two halves are averaged, so that its loss has the size of one mean.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+
+def _exact(logits: jax.Array) -> jax.Array:
+    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+
+
+@dataclasses.dataclass(frozen=True)
+class Hinge:
+    """The hinge loss (arXiv 1705.02894, section 3.2): logits beyond +-1 exert no pull on D.
+
+    discriminator: (mean max(0, 1 - real) + mean max(0, 1 + fake)) / 2;  generator: -mean fake.
+    """
+
+    def generator(self, fake_logits: jax.Array) -> jax.Array:
+        """The scalar that makes fakes pass for real."""
+        return -jnp.mean(_exact(fake_logits))
+
+    def discriminator(self, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+        """The scalar that tells them apart."""
+        real = jnp.mean(jax.nn.relu(1.0 - _exact(real_logits)))
+        fake = jnp.mean(jax.nn.relu(1.0 + _exact(fake_logits)))
+        return 0.5 * (real + fake)
+
+
+@dataclasses.dataclass(frozen=True)
+class NonSaturating:
+    """Binary cross-entropy for both players (arXiv 1406.2661, section 3), in nats.
+
+    discriminator: (mean -log p(real) - mean log(1 - p(fake))) / 2;  generator: mean -log p(fake),
+    with p = sigmoid(logits).
+    """
+
+    def generator(self, fake_logits: jax.Array) -> jax.Array:
+        """The scalar that makes fakes pass for real."""
+        return jnp.mean(jax.nn.softplus(-_exact(fake_logits)))
+
+    def discriminator(self, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+        """The scalar that tells them apart."""
+        real = jnp.mean(jax.nn.softplus(-_exact(real_logits)))
+        fake = jnp.mean(jax.nn.softplus(_exact(fake_logits)))
+        return 0.5 * (real + fake)

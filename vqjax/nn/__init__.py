@@ -1,0 +1,20 @@
+"""Linen layers that know no task."""
+
+from vqjax.nn.activations import activation
+from vqjax.nn.attention import SelfAttention
+from vqjax.nn.blocks import Middle, ResBlock, Stage
+from vqjax.nn.conv import Conv, Downsample, Upsample
+from vqjax.nn.norm import BatchNorm, GroupNorm
+
+__all__ = [
+    "BatchNorm",
+    "Conv",
+    "Downsample",
+    "GroupNorm",
+    "Middle",
+    "ResBlock",
+    "SelfAttention",
+    "Stage",
+    "Upsample",
+    "activation",
+]

@@ -1,0 +1,87 @@
+"""The blocks that convolutional encoders and decoders are made of."""
+
+import jax
+from flax import linen as nn
+
+from vqjax.nn.activations import activation
+from vqjax.nn.attention import SelfAttention
+from vqjax.nn.conv import Conv
+from vqjax.nn.norm import GroupNorm
+
+
+class ResBlock(nn.Module):
+    """Norm, activation and convolution, twice, beside the input (arXiv 1603.05027, fig. 4e).
+
+    Where the channels change, the input goes through a linear layer ("shortcut").
+
+    Attributes:
+        features: channels of the result.
+        activation: by name.
+        dtype: to compute in; None: that of input and parameters.
+    """
+
+    features: int
+    activation: str = "silu"
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x [B, *S, C] -> [B, *S, features]."""
+        act = activation(self.activation)
+        h = act(GroupNorm(dtype=self.dtype, name="norm_1")(x))
+        h = Conv(self.features, dtype=self.dtype, name="conv_1")(h)
+        h = act(GroupNorm(dtype=self.dtype, name="norm_2")(h))
+        h = Conv(self.features, dtype=self.dtype, name="conv_2")(h)
+        if x.shape[-1] != self.features:
+            x = nn.Dense(self.features, dtype=self.dtype, name="shortcut")(x)
+        return x + h
+
+
+class Stage(nn.Module):
+    """`blocks` ResBlocks at one resolution, each followed by attention where that is asked for.
+
+    Attributes:
+        features: channels of the result.
+        blocks: number of ResBlocks.
+        attention: whether attention follows each of them.
+        activation: by name.
+        dtype: to compute in; None: that of input and parameters.
+    """
+
+    features: int
+    blocks: int
+    attention: bool = False
+    activation: str = "silu"
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x [B, *S, C] -> [B, *S, features]."""
+        for i in range(self.blocks):
+            x = ResBlock(self.features, self.activation, self.dtype, name=f"block_{i}")(x)
+            if self.attention:
+                x = SelfAttention(dtype=self.dtype, name=f"attention_{i}")(x)
+        return x
+
+
+class Middle(nn.Module):
+    """The bottom of an encoder or decoder: ResBlock, attention, ResBlock.
+
+    Attributes:
+        attention: whether there is attention between the two.
+        activation: by name.
+        dtype: to compute in; None: that of input and parameters.
+    """
+
+    attention: bool = True
+    activation: str = "silu"
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x [B, *S, C] -> [B, *S, C]."""
+        channels = x.shape[-1]
+        x = ResBlock(channels, self.activation, self.dtype, name="block_0")(x)
+        if self.attention:
+            x = SelfAttention(dtype=self.dtype, name="attention")(x)
+        return ResBlock(channels, self.activation, self.dtype, name="block_1")(x)

@@ -1,0 +1,227 @@
+"""Convolutions, down- and upsampling over any number of spatial axes.
+
+The number of axes is that of the input: [B, T, C], [B, H, W, C] or [B, T, H, W, C]. Kernels are
+stored as [*kernel, C_in, C_out].
+"""
+
+import functools
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+
+from vqjax.types import UsageError, did_you_mean
+
+DOWNSAMPLING = ("strided", "average")
+Factor = int | tuple[int, ...]
+Initializer = nn.initializers.Initializer
+
+
+def per_axis(value: Factor, axes: int) -> tuple[int, ...]:
+    """One positive number for each of `axes` spatial axes.
+
+    Raises:
+        UsageError: another number of entries, or one below 1.
+    """
+    values = (value,) * axes if isinstance(value, int) else tuple(value)
+    if len(values) != axes:
+        raise UsageError(f"{value} has {len(values)} entries; the input has {axes} spatial axes")
+    if min(values) < 1:
+        raise UsageError(f"{value}: factors and kernels must be at least 1")
+    return values
+
+
+def convolve(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int | None
+) -> jax.Array:
+    """x [B, *S, C_in] with kernel [*k, C_in, C_out]; see `Conv` for `padding`."""
+    axes = x.ndim - 2
+    data = (0, axes + 1, *range(1, axes + 1))
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        "SAME" if padding is None else [(padding, padding)] * axes,
+        dimension_numbers=jax.lax.ConvDimensionNumbers(data, (axes + 1, axes, *range(axes)), data),
+    )
+
+
+def _add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
+    return y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
+
+
+class Conv(nn.Module):
+    """A convolution with zeros around the input.
+
+    Attributes:
+        features: channels of the result.
+        kernel: its size, one number or one per axis.
+        stride: one number or one per axis.
+        padding: zeros before and after each axis; None: so many that the result has
+            ceil(size / stride) positions, an odd one after.
+        use_bias: whether a bias is added.
+        kernel_init: initialiser of the kernel.
+        dtype: to compute in; None: that of input and parameters.
+    """
+
+    features: int
+    kernel: Factor = 3
+    stride: Factor = 1
+    padding: int | None = None
+    use_bias: bool = True
+    kernel_init: Initializer = nn.initializers.lecun_normal()
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x [B, *S, C] -> [B, *s, features]."""
+        axes = x.ndim - 2
+        shape = (*per_axis(self.kernel, axes), x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = convolve(x, kernel, per_axis(self.stride, axes), self.padding)
+        return y if bias is None else _add_bias(y, bias)
+
+
+class Downsample(nn.Module):
+    """Fewer positions along each axis.
+
+    Attributes:
+        features: channels of the result; "average" keeps those of the input.
+        factor: one number or one per axis; it must divide the input's size.
+        method: "strided", a convolution whose kernel reaches one position into the next window
+            (3 for factor 2, as published); or "average", the mean of each window.
+        dtype: to compute in; None: that of input and parameters.
+    """
+
+    features: int
+    factor: Factor = 2
+    method: str = "strided"
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x [B, *S, C] -> [B, *(S / factor), features]."""
+        axes = x.ndim - 2
+        factors = per_axis(self.factor, axes)
+        if self.method == "strided":
+            kernel = tuple(f + 1 if f > 1 else 3 for f in factors)
+            return Conv(self.features, kernel, factors, dtype=self.dtype, name="conv")(x)
+        if self.method != "average":
+            raise UsageError(
+                f"downsample={self.method!r}: {did_you_mean(self.method, DOWNSAMPLING)}"
+            )
+        (x,) = promote_dtype(x, dtype=self.dtype)
+        windows = [(s // f, f) for s, f in zip(x.shape[1:-1], factors, strict=True)]
+        split = x.reshape(x.shape[0], *itertools.chain(*windows), x.shape[-1])
+        return split.mean(tuple(range(2, 2 * axes + 1, 2)))
+
+
+@functools.cache
+def _fold(factor: int) -> np.ndarray:
+    """[factor, window, 3]: which tap of the kernel each phase of the large grid lays where.
+
+    Position factor * i + phase of the enlarged axis is a copy of position i, so its three
+    neighbours are copies of at most two small positions: i - 1 and i for the first phase, i and
+    i + 1 for the others.
+    """
+    if factor == 1:
+        return np.eye(3)[None]
+    fold = np.zeros((factor, 2, 3))
+    for phase, tap in itertools.product(range(factor), range(3)):
+        fold[phase, (phase + tap - 1) // factor + (phase == 0), tap] = 1.0
+    return fold
+
+
+def _fold_kernel(kernel: jax.Array, factors: tuple[int, ...]) -> jax.Array:
+    """Kernel [3, ..., C_in, C_out] -> matrix [windows * C_in, phases * C_out]."""
+    axes = len(factors)
+    channels_in, channels_out = kernel.shape[axes:]
+    folded = kernel
+    for factor in factors:  # takes the first axis away and puts two at the end
+        fold = jnp.asarray(_fold(factor), kernel.dtype)
+        folded = jnp.tensordot(folded, fold, axes=((0,), (2,)), precision="highest")
+    phases = range(2, 2 * axes + 2, 2)
+    windows = range(3, 2 * axes + 2, 2)
+    folded = folded.transpose(*windows, 0, *phases, 1)
+    return folded.reshape(-1, math.prod(factors) * channels_out)
+
+
+def _interleave(y: jax.Array, sizes: tuple[int, ...], factors: tuple[int, ...]) -> jax.Array:
+    """[B, *positions, *phases, C] -> [B, S1, phases1, S2, phases2, ..., C]."""
+    axes = len(sizes)
+
+    def along(axis: int, part: jax.Array) -> jax.Array:
+        if axis == axes:
+            return part
+        rows = []
+        for phase in range(factors[axis]):
+            start = 0 if phase == 0 else 1
+            row = jax.lax.slice_in_dim(part, start, start + sizes[axis], axis=axis + 1)
+            rows.append(along(axis + 1, jax.lax.index_in_dim(row, phase, axes + 1, keepdims=False)))
+        return jnp.stack(rows, axis + 2)
+
+    return along(0, y)
+
+
+def upsampled_convolution(
+    x: jax.Array, kernel: jax.Array, factors: tuple[int, ...], dtype: str | None
+) -> jax.Array:
+    """x [B, *S, C], upsampled to nearest neighbours, convolved with `kernel` [3, ..., C, F].
+
+    The copies are never made: a convolution of a grid of copies is, exactly, one matrix product
+    on the small grid with sums of the kernel's taps, whose results are laid side by side. For
+    factor 2 in two axes that is 2.25 times fewer multiplications, and forward and backward take
+    2.5 times less on CPU.
+    """
+    axes = len(factors)
+    sizes = x.shape[1:-1]
+    matrix = _fold_kernel(kernel, factors)  # summed before it is rounded to `dtype`
+    x, matrix = promote_dtype(x, matrix, dtype=dtype)
+    padded = jnp.pad(x, ((0, 0), *((1, 1),) * axes, (0, 0)))
+    windows = [3 if f == 1 else 2 for f in factors]
+    places = [s + 3 - w for s, w in zip(sizes, windows, strict=True)]
+    shifted = []
+    for offset in itertools.product(*map(range, windows)):
+        part = padded
+        for axis, (start, size) in enumerate(zip(offset, places, strict=True), start=1):
+            part = jax.lax.slice_in_dim(part, start, start + size, axis=axis)
+        shifted.append(part)
+    rows = jnp.concatenate(shifted, -1).reshape(-1, matrix.shape[0])
+    y = rows @ matrix  # [B * places, phases * F]
+    y = y.reshape(x.shape[0], *places, *factors, kernel.shape[-1])
+    y = _interleave(y, sizes, factors)
+    enlarged = (s * f for s, f in zip(sizes, factors, strict=True))
+    return y.reshape(x.shape[0], *enlarged, kernel.shape[-1])
+
+
+class Upsample(nn.Module):
+    """More positions along each axis: nearest neighbours, then a convolution with kernel 3.
+
+    Attributes:
+        features: channels of the result.
+        factor: one number or one per axis.
+        dtype: to compute in; None: that of input and parameters.
+    """
+
+    features: int
+    factor: Factor = 2
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x [B, *S, C] -> [B, *(S * factor), features]."""
+        axes = x.ndim - 2
+        factors = per_axis(self.factor, axes)
+        shape = (*(3,) * axes, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        y = upsampled_convolution(x, kernel, factors, self.dtype)
+        return _add_bias(y, bias.astype(y.dtype))

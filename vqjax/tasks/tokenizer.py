@@ -1,0 +1,336 @@
+"""`TokenizerTask`: learn to take pictures, sound or clips apart into tokens and put them back."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from jax.lax import stop_gradient
+
+from vqjax.losses import L1, Hinge
+from vqjax.ops.schedules import Schedule, as_schedule
+from vqjax.types import Batch, Level, TaskOutput, Tree, UsageError
+
+TOKENIZER = "tokenizer"
+DISCRIMINATOR = "discriminator"
+GENERATOR = "generator"
+
+
+@flax.struct.dataclass
+class Tokens:
+    """`z` and `z_q` [B, *s, D]; `indices` by level name, empty where nothing is discrete."""
+
+    z: jax.Array
+    z_q: jax.Array
+    indices: dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptiveWeight:
+    """Balances the generator's term against the reconstruction's (arXiv 2012.09841, eq. 7).
+
+    lambda = |grad nll| / (|grad generator| + epsilon), clipped to [0, maximum], both gradients
+    taken at the weights of the decoder's last layer.
+    """
+
+    maximum: float = 1e4
+    epsilon: float = 1e-4
+
+    def __call__(
+        self,
+        to_output: Callable[[Tree, jax.Array], jax.Array],
+        last: Tree,
+        h: jax.Array,
+        nll: Callable[[jax.Array], jax.Array],
+        generator: Callable[[jax.Array], jax.Array],
+    ) -> jax.Array:
+        """Works on copies without gradient, so nothing is differentiated twice.
+
+        Args:
+            to_output: (last, h) -> logits, the decoder's last layer.
+            last: its parameters.
+            h: its input.
+            nll: logits -> the weighted reconstruction terms, summed.
+            generator: logits -> the generator's unweighted term.
+        """
+        last, h = stop_gradient((last, h))
+        logits, pull = jax.vjp(lambda p: to_output(p, h), last)
+        (a,) = pull(jax.grad(nll)(logits))
+        (b,) = pull(jax.grad(generator)(logits))
+        ratio = optax.tree.norm(a) / (optax.tree.norm(b) + self.epsilon)
+        return stop_gradient(jnp.clip(ratio, 0.0, self.maximum))
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerTask:
+    """Reconstruction through a bottleneck, with or without an adversary.
+
+    Players: "tokenizer" and, where there is a `discriminator`, "discriminator". Loss terms: those
+    of `losses` and of the quantizer, and with a discriminator "generator" and "discriminator".
+
+    Attributes:
+        tokenizer: the network.
+        loss_weights: one number or schedule per loss term, by name.
+        losses: of x_hat against x; their weighted sum is what `adaptive` measures.
+        discriminator: x [B, *S, C] -> logits, or None.
+        adversarial: the two players' losses.
+        adaptive: factor on the generator's term; None: only its weight counts.
+        inputs: the batch's array to learn: uint8 (normalised to [-1, 1]) or float in [-1, 1].
+    """
+
+    tokenizer: nn.Module
+    loss_weights: Mapping[str, float | Schedule]
+    losses: tuple[Any, ...] = (L1(),)
+    discriminator: nn.Module | None = None
+    adversarial: Any = Hinge()
+    adaptive: AdaptiveWeight | None = AdaptiveWeight()
+    inputs: str = "image"
+
+    @property
+    def players(self) -> tuple[str, ...]:
+        return (TOKENIZER,) if self.discriminator is None else (DISCRIMINATOR, TOKENIZER)
+
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        """The players whose parameters are worth averaging: what is used after training."""
+        return (TOKENIZER,)
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """{loss term: the player that it trains}."""
+        names = [loss.name for loss in self.losses] + list(self.tokenizer.quantizer.loss_names)
+        terms = dict.fromkeys(names, TOKENIZER)
+        if self.discriminator is not None:
+            terms |= {GENERATOR: TOKENIZER, DISCRIMINATOR: DISCRIMINATOR}
+        return terms
+
+    def check(self, inputs: Mapping[str, Any]) -> None:
+        """Refuses settings that cannot work on examples of these `ArraySpec`s, with UsageError."""
+        if self.inputs not in inputs:
+            raise UsageError(f"task.inputs={self.inputs!r}: the data has {', '.join(inputs)}")
+        shape = inputs[self.inputs].shape
+        if shape[-1] != self.tokenizer.decoder.channels:
+            raise UsageError(
+                f"task.tokenizer.decoder.channels={self.tokenizer.decoder.channels}: "
+                f"the data's {self.inputs!r} has {shape[-1]} channels"
+            )
+        for loss in self.losses:
+            if loss.needs_logits and self.tokenizer.output != "sigmoid":
+                raise UsageError(
+                    f"the loss {loss.name!r} reads the decoder's output as logits: "
+                    f"set task.tokenizer.output='sigmoid' (it is {self.tokenizer.output!r})"
+                )
+        self.token_layout(shape)
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Tree, Tree]:
+        """Parameters and collections by player, for a batch of any size."""
+        x = normalize(batch[self.inputs])
+        one, two, noise = jax.random.split(rng, 3)
+        rngs = {"params": one, "quantizer": noise}
+        params, collections = {}, {}
+        variables = {TOKENIZER: self.tokenizer.init(rngs, x, train=False, step=0)}
+        if self.discriminator is not None:
+            variables[DISCRIMINATOR] = self.discriminator.init(two, x)
+        for player, tree in variables.items():
+            params[player] = tree["params"]
+            collections[player] = {k: v for k, v in tree.items() if k != "params"}
+        return params, collections
+
+    def start(self, params: Tree, collections: Tree, batches: Iterator[Batch], rng: jax.Array):
+        """Starts the codebook from real encodings, where its quantizer has a `start` policy.
+
+        Called once, before step 0.
+
+        Args:
+            batches: global batches of the training split, as many as are drawn.
+        """
+        quantizer = self.tokenizer.quantizer
+        policy = getattr(quantizer, "start", None)
+        if policy is None:
+            return params, collections
+        encode = jax.jit(self._latents)
+        z: list[jax.Array] = []
+        while sum(part.shape[0] for part in z) < policy.samples * quantizer.codebook_size:
+            z.append(encode(params, collections, next(batches)[self.inputs]))
+
+        @jax.jit
+        def begin(params, collections, z, rng):
+            tokenizer, codebook = params[TOKENIZER], collections[TOKENIZER]["codebook"]
+            mine, book = quantizer.begin(
+                tokenizer.get("quantizer", {}), codebook["quantizer"], jnp.concatenate(z), rng
+            )
+            return _with_quantizer(params, collections, mine, book)
+
+        return begin(params, collections, z, rng)
+
+    def _latents(self, params: Tree, collections: Tree, x: jax.Array) -> jax.Array:
+        variables = {"params": params[TOKENIZER], **collections[TOKENIZER]}
+        z = self.tokenizer.apply(variables, normalize(x), method="latents")
+        return z.reshape(-1, z.shape[-1])  # [N, D]
+
+    def __call__(
+        self,
+        params: Tree,
+        collections: Tree,
+        frozen: Tree,
+        batch: Batch,
+        *,
+        rng: jax.Array,
+        step: jax.Array,
+        active: tuple[str, ...],
+        train: bool,
+        statistics: Tree,
+    ) -> TaskOutput:
+        """The losses of one (micro)batch; see `TaskOutput`.
+
+        The discriminator has no running statistics: `vqjax.discriminators`.
+
+        Args:
+            params: {player: tree}.
+            collections: {player: {collection: tree}}.
+            frozen: unused here.
+            batch: global arrays.
+            rng: of this microbatch.
+            step: updates so far.
+            active: the players that move and the terms that count, sorted.
+            train: whether noise is on.
+            statistics: of the step's microbatches before this one; {} at first.
+        """
+        del frozen
+        x = normalize(batch[self.inputs])
+        moves = TOKENIZER in active
+        mine = params[TOKENIZER] if moves else stop_gradient(params[TOKENIZER])
+        variables = {"params": mine, **collections[TOKENIZER]}
+        if moves and train:
+            variables["statistics"] = statistics
+        (encoding, h), mutated = self.tokenizer.apply(
+            variables,
+            x,
+            train=train,
+            step=step,
+            rngs={"quantizer": rng},
+            mutable=["statistics"] if moves and train else [],
+            method=_encode_to_features,
+        )
+        to_output = functools.partial(_to_output, self.tokenizer.decoder)
+        logits = to_output(mine["decoder"]["to_output"], h)
+        x_hat = self.tokenizer.link(logits)
+
+        losses, multipliers, metrics = {}, {}, dict(encoding.quantized.metrics)
+        if moves:
+            losses |= {loss.name: loss(x, x_hat, logits) for loss in self.losses}
+            losses |= encoding.quantized.losses
+            losses = {name: value for name, value in losses.items() if name in active}
+        if GENERATOR in active and moves:
+            judge = functools.partial(self._judge, stop_gradient(params[DISCRIMINATOR]))
+            losses[GENERATOR] = judge(x_hat)
+            if self.adaptive is not None:
+                multipliers[GENERATOR] = self.adaptive(
+                    to_output,
+                    mine["decoder"]["to_output"],
+                    h,
+                    nll=lambda y: self._nll(stop_gradient(x), y, active, step),
+                    generator=lambda y: judge(self.tokenizer.link(y)),
+                )
+                metrics["adaptive_weight"] = multipliers[GENERATOR]
+        if DISCRIMINATOR in active:
+            apply = functools.partial(self.discriminator.apply, {"params": params[DISCRIMINATOR]})
+            real, fake = apply(x), apply(stop_gradient(x_hat))
+            losses[DISCRIMINATOR] = self.adversarial.discriminator(real, fake)
+            metrics |= {"logits_real": jnp.mean(real), "logits_fake": jnp.mean(fake)}
+        return TaskOutput(
+            losses=losses,
+            multipliers=multipliers,
+            statistics=dict(mutated).get("statistics", {}),
+            collections=collections,
+            outputs={"x": x, "x_hat": x_hat},
+            metrics=metrics,
+        )
+
+    def _judge(self, discriminator_params: Tree, x_hat: jax.Array) -> jax.Array:
+        fake = self.discriminator.apply({"params": discriminator_params}, x_hat)
+        return self.adversarial.generator(fake)
+
+    def _nll(self, x: jax.Array, logits: jax.Array, active: tuple[str, ...], step: jax.Array):
+        x_hat = self.tokenizer.link(logits)
+        return sum(
+            as_schedule(self.loss_weights[loss.name])(step) * loss(x, x_hat, logits)
+            for loss in self.losses
+            if loss.name in active
+        )
+
+    def update(self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any):
+        """Lets the quantizer keep its codebook, once per step in which the tokenizer moves."""
+        quantizer = self.tokenizer.quantizer
+        if not statistics:  # the tokenizer rests, or its quantizer counts nothing
+            return params, collections
+        mine, book = quantizer.update(
+            params[TOKENIZER].get("quantizer", {}),
+            collections[TOKENIZER]["codebook"]["quantizer"],
+            statistics["quantizer"],
+            rng,
+            step,
+        )
+        return _with_quantizer(params, collections, mine, book)
+
+    def encode(self, params: Tree, collections: Tree, x: jax.Array) -> Tokens:
+        """x [B, *S, C], uint8 or float in [-1, 1] -> tokens, without noise."""
+        encoding = self.tokenizer.apply(
+            {"params": params[TOKENIZER], **collections[TOKENIZER]},
+            normalize(x),
+            train=False,
+            step=0,
+            method="encode",
+        )
+        levels = self.token_layout(x.shape[1:])
+        quantized = encoding.quantized
+        indices = {v.name: i for v, i in zip(levels, quantized.indices, strict=False)}
+        return Tokens(z=encoding.z, z_q=quantized.z_q, indices=indices)
+
+    def decode_indices(self, params: Tree, collections: Tree, indices: Mapping) -> jax.Array:
+        """{level name: int32[B, *s]}, in the order of `token_layout` -> x_hat in [-1, 1]."""
+        return self.tokenizer.apply(
+            {"params": params[TOKENIZER], **collections[TOKENIZER]},
+            tuple(indices.values()),
+            method="decode_indices",
+        )
+
+    def decode_latents(self, params: Tree, collections: Tree, z_q: jax.Array) -> jax.Array:
+        """z_q [B, *s, D] -> x_hat [B, *S, C] in [-1, 1]."""
+        return self.tokenizer.apply(
+            {"params": params[TOKENIZER], **collections[TOKENIZER]}, z_q, method="decode"
+        )
+
+    def token_layout(self, shape: tuple[int, ...]) -> tuple[Level, ...]:
+        """Levels of tokens of one example of `shape` (*S, C)."""
+        return self.tokenizer.token_layout(shape)
+
+
+def normalize(x: jax.Array) -> jax.Array:
+    """uint8 0..255 -> float32 [-1, 1]; floats pass."""
+    if x.dtype == jnp.uint8:
+        return x.astype(jnp.float32) / 127.5 - 1.0
+    return x
+
+
+def _encode_to_features(tokenizer: nn.Module, x: jax.Array, *, train: bool, step: jax.Array):
+    encoding = tokenizer.encode(x, train=train, step=step)
+    return encoding, tokenizer.to_features(encoding.quantized.z_q)
+
+
+def _to_output(decoder: nn.Module, last: Tree, h: jax.Array) -> jax.Array:
+    return decoder.apply({"params": {"to_output": last}}, h, method=lambda m, h: m.to_output(h))
+
+
+def _with_quantizer(params: Tree, collections: Tree, mine: Tree, book: Tree) -> tuple[Tree, Tree]:
+    tokenizer = {**params[TOKENIZER], **({"quantizer": mine} if mine else {})}
+    codebook = {**collections[TOKENIZER]["codebook"], "quantizer": book}
+    return (
+        {**params, TOKENIZER: tokenizer},
+        {**collections, TOKENIZER: {**collections[TOKENIZER], "codebook": codebook}},
+    )

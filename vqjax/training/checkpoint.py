@@ -1,0 +1,204 @@
+"""Checkpoints that are either whole or not used: Orbax writes them, a seal proves them.
+
+Orbax alone loads a flipped bit as wrong numbers and takes an empty folder for the newest step. So
+`checkpoints/<step>/` counts as finished only when `seal.json` lies in it, with the sha256 of every
+file and the shape and dtype of every array; what does not match its seal is named and passed over.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import threading
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from vqjax.types import DataError, Tree
+
+STATE = "state"
+SEAL = "seal.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A state read back, its step, and what had to be said on the way there."""
+
+    state: Any
+    step: int
+    lines: tuple[str, ...]
+
+
+def sealed_steps(directory: str | os.PathLike) -> list[int]:
+    """Steps under `directory` (RUN/checkpoints) that carry a seal, in increasing order."""
+    root = pathlib.Path(directory)
+    if not root.is_dir():
+        return []
+    return sorted(
+        int(p.name) for p in root.iterdir() if p.name.isdecimal() and (p / SEAL).is_file()
+    )
+
+
+def seal_of(directory: str | os.PathLike, step: int) -> str:
+    """The sha256 of a step's seal: it changes when any of the step's files does."""
+    return hashlib.sha256((pathlib.Path(directory) / str(step) / SEAL).read_bytes()).hexdigest()
+
+
+def verify(folder: pathlib.Path) -> str | None:
+    """What is wrong with a sealed step, in a few words, or None."""
+    try:
+        seal = json.loads((folder / SEAL).read_text())
+        files = dict(seal["files"])
+        arrays = seal["arrays"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{SEAL} cannot be read"
+    if not isinstance(arrays, dict) or seal.get("self") != _digest(files, arrays):
+        return f"{SEAL} is damaged"
+    for name, digest in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if _sha256(path) != digest:
+            return f"{name} differs from its seal"
+    return None
+
+
+def restore(directory: str | os.PathLike, target: Tree, step: int | None = None) -> Restored | None:
+    """The newest sound state, or that of `step`; None where nothing was ever sealed.
+
+    Args:
+        directory: RUN/checkpoints.
+        target: tree of `jax.ShapeDtypeStruct` with shardings.
+        step: this one or an error; None: the newest that is sound.
+
+    Raises:
+        DataError: every sealed step is damaged, `step` is not there, or the arrays are others.
+    """
+    root = pathlib.Path(directory)
+    steps = sealed_steps(root)
+    if step is not None:
+        if step not in steps:
+            have = ", ".join(map(str, steps)) or "none"
+            raise DataError(f"no sealed step {step} in {root} (sealed: {have})")
+        steps = [step]
+    lines = []
+    for number in reversed(steps):
+        folder = root / str(number)
+        wrong = verify(folder)
+        if wrong is None:
+            _compare(json.loads((folder / SEAL).read_text())["arrays"], target, folder)
+            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+                state = reader.restore(folder / STATE, args=ocp.args.StandardRestore(target))
+            return Restored(state, number, tuple(lines))
+        lines.append(f"checkpoint {number} is damaged ({wrong}): passed over")
+    if lines:
+        raise DataError(f"no sound checkpoint in {root}: {'; '.join(lines)}")
+    return None
+
+
+class Checkpoints:
+    """Saves in the background, seals what is complete, keeps the newest `keep` sealed steps.
+
+    Call `wait` before the program ends; errors of the background surface at the next call.
+    """
+
+    def __init__(self, directory: str | os.PathLike, keep: int) -> None:
+        self.directory = pathlib.Path(directory).absolute()
+        self.keep = keep
+        self._writer = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler())
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        if self.directory.is_dir():
+            for left in self.directory.glob("*/*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(left, ignore_errors=True)  # of a save that was killed
+
+    def save(self, step: int, state: Tree) -> None:
+        """Copies `state` off the device, then returns; the rest happens in the background."""
+        self.wait()
+        folder = self.directory / str(step)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SEAL).unlink(missing_ok=True)
+        arrays = _describe(state)
+        self._writer.save(folder / STATE, args=ocp.args.StandardSave(state), force=True)
+        self._thread = threading.Thread(target=self._finish, args=(folder, arrays), daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until the last save is sealed."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise DataError(f"saving in {self.directory} failed: {error}") from error
+
+    def close(self) -> None:
+        self.wait()
+        self._writer.close()
+
+    def set_aside(self, after: int) -> None:
+        """Renames damaged steps newer than `after`, so that they are neither kept nor counted."""
+        for step in sealed_steps(self.directory):
+            if step > after:
+                folder = self.directory / str(step)
+                target = folder.with_name(f"{step}.damaged")
+                shutil.rmtree(target, ignore_errors=True)
+                folder.rename(target)
+
+    def _finish(self, folder: pathlib.Path, arrays: dict) -> None:
+        try:
+            self._writer.wait_until_finished()
+            if jax.process_index() == 0:
+                _seal(folder, arrays)
+                for old in sealed_steps(self.directory)[: -self.keep]:
+                    # The seal goes first: what is half deleted must not look finished.
+                    (self.directory / str(old) / SEAL).unlink()
+                    shutil.rmtree(self.directory / str(old))
+        except BaseException as error:
+            self._error = error
+
+
+def _seal(folder: pathlib.Path, arrays: dict) -> None:
+    names = sorted(p for p in (folder / STATE).rglob("*") if p.is_file())
+    files = {p.relative_to(folder).as_posix(): _sha256(p) for p in names}
+    text = json.dumps(
+        {"step": int(folder.name), "self": _digest(files, arrays), "files": files, "arrays": arrays}
+    )
+    part = folder / (SEAL + ".part")
+    with part.open("w") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    part.rename(folder / SEAL)
+
+
+def _digest(files: dict, arrays: dict) -> str:
+    return hashlib.sha256(json.dumps([files, arrays], sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _describe(tree: Tree) -> dict[str, list]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(p): [list(x.shape), str(x.dtype)] for p, x in leaves}
+
+
+def _compare(saved: dict, target: Tree, folder: pathlib.Path) -> None:
+    """Orbax casts a dtype in silence; here whatever differs is an error."""
+    wanted = _describe(target)
+    differs = [f"{n} is not wanted" for n in sorted(saved.keys() - wanted.keys())]
+    differs += [f"{n} is not there" for n in sorted(wanted.keys() - saved.keys())]
+    differs += [
+        f"{n} is {saved[n]}, wanted {wanted[n]}"
+        for n in sorted(wanted.keys() & saved.keys())
+        if saved[n] != wanted[n]
+    ]
+    if differs:
+        more = f" and {len(differs) - 3} more" if len(differs) > 3 else ""
+        raise DataError(f"{folder} holds another model: {'; '.join(differs[:3])}{more}")

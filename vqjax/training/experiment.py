@@ -1,0 +1,186 @@
+"""`Experiment`: everything that one training run is, as plain objects.
+
+An experiment file defines `experiment(...)` that returns one; its tree is written to the run as
+JSON and read back without the file (`vqjax.config`).
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import jax
+from flax import linen as nn
+
+from vqjax.ops.schedules import Schedule, as_schedule
+from vqjax.training.optim import Optimizer
+from vqjax.types import ArraySpec, Batch, TaskOutput, Tree, UsageError, did_you_mean
+
+__all__ = ["Experiment", "Task"]
+
+COMPUTE_DTYPES = ("bfloat16", "float32", "float64")
+
+
+class Task(Protocol):
+    """What training knows of a model; `vqjax.tasks` holds the implementations.
+
+    `terms` names every loss term and the player that it trains; `loss_weights` has just these
+    names. `averaged` are the players whose parameters `ema_decay` averages.
+    """
+
+    loss_weights: Mapping[str, float | Schedule]
+
+    @property
+    def players(self) -> tuple[str, ...]: ...
+
+    @property
+    def terms(self) -> Mapping[str, str]: ...
+
+    @property
+    def averaged(self) -> tuple[str, ...]: ...
+
+    def check(self, inputs: Mapping[str, ArraySpec]) -> None: ...
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Tree, Tree]: ...
+
+    def start(
+        self, params: Tree, collections: Tree, batches: Iterator[Batch], rng: jax.Array
+    ) -> tuple[Tree, Tree]: ...
+
+    def __call__(
+        self,
+        params: Tree,
+        collections: Tree,
+        frozen: Tree,
+        batch: Batch,
+        *,
+        rng: jax.Array,
+        step: jax.Array,
+        active: tuple[str, ...],
+        train: bool,
+        statistics: Tree,
+    ) -> TaskOutput: ...
+
+    def update(
+        self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: jax.Array
+    ) -> tuple[Tree, Tree]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One run.
+
+    Attributes:
+        task: what a batch means (`vqjax.tasks`): networks, losses and their weights.
+        data: where batches come from (`vqjax.data`).
+        optimizers: one per player of the task, by the player's name.
+        batch_size: examples per step, over all devices and hosts.
+        total_steps: parameter updates until the run is done.
+        compute_dtype: "float32" or "bfloat16": the precision of the networks' layers. Parameters,
+            lookups, losses and optimizer states stay in float32.
+        accumulate: microbatches per step; the batch is cut into so many parts of equal size.
+        ema_decay: decay per step of the averaged parameters kept beside the raw ones, or None.
+        seed: of parameters, data order, augmentation and noise.
+        eval_batch_size: examples per evaluation batch; None: `batch_size`.
+        log_every: steps between lines of metrics.
+        eval_every: steps between evaluations; None: as `save_every`.
+        save_every: steps between checkpoints; None: max(50, total_steps // 10).
+        keep: checkpoints kept, the newest ones.
+        max_nonfinite: steps in a row with infinite or NaN gradients after which the run ends.
+    """
+
+    task: Any
+    data: Any
+    optimizers: Mapping[str, Optimizer]
+    batch_size: int
+    total_steps: int
+    compute_dtype: str = "float32"
+    accumulate: int = 1
+    ema_decay: float | None = None
+    seed: int = 0
+    eval_batch_size: int | None = None
+    log_every: int = 10
+    eval_every: int | None = None
+    save_every: int | None = None
+    keep: int = 3
+    max_nonfinite: int = 10
+
+    def network_task(self) -> Any:
+        """The task with `compute_dtype` put into every layer that names no dtype of its own."""
+        return with_dtype(self.task, self.compute_dtype)
+
+    @property
+    def save_period(self) -> int:
+        return self.save_every or max(50, self.total_steps // 10)
+
+    @property
+    def eval_period(self) -> int:
+        return self.eval_every or self.save_period
+
+    def check(self) -> None:
+        """Refuses, with UsageError, settings that contradict each other."""
+        for name in ("batch_size", "total_steps", "accumulate", "log_every", "keep"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)}: at least 1 is needed")
+        for name in ("save_every", "eval_every", "eval_batch_size", "max_nonfinite"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)}: at least 1 is needed")
+        if self.batch_size % self.accumulate:
+            raise UsageError(
+                f"batch_size={self.batch_size} cannot be cut into accumulate={self.accumulate} "
+                "equal parts"
+            )
+        if self.compute_dtype not in COMPUTE_DTYPES:
+            raise UsageError(
+                f"compute_dtype={self.compute_dtype!r}: "
+                f"{did_you_mean(self.compute_dtype, COMPUTE_DTYPES)}"
+            )
+        if self.ema_decay is not None and not 0.0 <= self.ema_decay < 1.0:
+            raise UsageError(f"ema_decay={self.ema_decay}: wanted 0 <= ema_decay < 1")
+        _same_names("optimizers", self.optimizers, self.task.players)
+        _same_names("task.loss_weights", self.task.loss_weights, self.task.terms)
+        for player, optimizer in self.optimizers.items():
+            if optimizer.every < 1 or not 0 <= optimizer.offset < optimizer.every:
+                raise UsageError(
+                    f"optimizers.{player}: every={optimizer.every}, offset={optimizer.offset}: "
+                    "wanted every >= 1 and 0 <= offset < every"
+                )
+            name_clash = self.task.loss_weights.get(player)
+            if name_clash is not None and as_schedule(name_clash).start:
+                raise UsageError(
+                    f"task.loss_weights.{player} has a start: set optimizers.{player}.start instead"
+                )
+
+
+def with_dtype(value: Any, dtype: str) -> Any:
+    """Puts `dtype` where a Linen module's field `dtype` is None, anywhere in a tree of objects."""
+    if isinstance(value, Mapping):
+        return {k: with_dtype(v, dtype) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return tuple(with_dtype(v, dtype) for v in value)
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    changes = {}
+    for field in dataclasses.fields(value):
+        if field.name in ("parent", "name") or not field.init:
+            continue
+        old = getattr(value, field.name)
+        is_layer_dtype = field.name == "dtype" and old is None and isinstance(value, nn.Module)
+        new = dtype if is_layer_dtype else with_dtype(old, dtype)
+        if new is not old:
+            changes[field.name] = new
+    if not changes:
+        return value
+    return (
+        value.clone(**changes)
+        if isinstance(value, nn.Module)
+        else dataclasses.replace(value, **changes)
+    )
+
+
+def _same_names(where: str, given: Mapping[str, Any], wanted: Any) -> None:
+    for name in given:
+        if name not in wanted:
+            raise UsageError(f"{where} has no {name!r}: {did_you_mean(name, wanted)}")
+    for name in wanted:
+        if name not in given:
+            raise UsageError(f"{where} lacks {name!r} (it has {', '.join(given) or 'nothing'})")

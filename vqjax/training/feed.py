@@ -1,0 +1,55 @@
+"""Reading ahead: the next batches are made while the device computes."""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+
+from vqjax.types import Batch
+
+
+class Feed:
+    """Runs an iterator in a thread, `ahead` batches in front; `waited` sums the seconds lost.
+
+    An error of the iterator is raised by `next`. Close it to end the thread.
+    """
+
+    def __init__(self, batches: Iterator[Batch], ahead: int = 2) -> None:
+        self.waited = 0.0
+        self._queue: queue.Queue = queue.Queue(maxsize=ahead)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(batches,), daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> "Feed":
+        return self
+
+    def __next__(self) -> Batch:
+        started = time.perf_counter()
+        item = self._queue.get()
+        self.waited += time.perf_counter() - started
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join(timeout=5.0)
+
+    def _run(self, batches: Iterator[Batch]) -> None:
+        try:
+            for batch in batches:
+                if not self._put(batch):
+                    return
+            self._put(StopIteration())
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item: object) -> bool:
+        while not self._closed.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False

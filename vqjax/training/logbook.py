@@ -1,0 +1,143 @@
+"""What a run writes down: metrics.jsonl, TensorBoard, log.txt, pictures, and the terminal.
+
+Lines of kind "train" and "eval" are deterministic: after a restart they come out again bit for
+bit. Timings go into lines of kind "time".
+"""
+
+import json
+import math
+import pathlib
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import tensorboardX
+import tqdm
+
+METRICS = "metrics.jsonl"
+PLAIN_SECONDS = 5.0  # between progress lines where there is no terminal
+SHOWN = 5  # numbers on the progress line
+
+
+def read_metrics(run: str | pathlib.Path) -> list[dict[str, Any]]:
+    """All whole lines of a run's metrics.jsonl, in order; [] where there are none."""
+    path = pathlib.Path(run) / METRICS
+    lines = []
+    if path.is_file():
+        for text in path.read_text(errors="replace").splitlines():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue  # torn by a kill
+            if isinstance(line, dict) and isinstance(line.get("step"), int):
+                lines.append(line)
+    return lines
+
+
+class Logbook:
+    """Opens a run's records at `step`; what was written of later steps is cut.
+
+    Only process 0 writes.
+
+    Attributes:
+        elapsed_before: seconds of training in earlier starts.
+    """
+
+    def __init__(self, run: pathlib.Path, step: int, total_steps: int) -> None:
+        self.run = run
+        self._writes = jax.process_index() == 0
+        self._first_step, self._total = step, total_steps
+        kept = [line for line in read_metrics(run) if line["step"] <= step]
+        times = [line["elapsed"] for line in kept if line["kind"] == "time"]
+        self.elapsed_before = max(times, default=0.0)
+        self._started = time.perf_counter()
+        self._last_line = self._started
+        self._bar = None
+        if not self._writes:
+            return
+        path = run / METRICS
+        part = path.with_suffix(".part")
+        part.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        part.replace(path)
+        self._metrics = path.open("a")
+        self._text = (run / "log.txt").open("a")
+        self._board = tensorboardX.SummaryWriter(str(run), purge_step=step, flush_secs=20)
+
+    def say(self, line: str) -> None:
+        """One line for people: to stderr and log.txt."""
+        if not self._writes:
+            return
+        tqdm.tqdm.write(line, file=sys.stderr)
+        self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        self._text.flush()
+
+    def progress(self, step: int, numbers: Mapping[str, float]) -> None:
+        """A bar with rate and ETA on a terminal, now and then a plain line elsewhere."""
+        if not self._writes:
+            return
+        shown = {k: f"{v:.4g}" for k, v in list(numbers.items())[:SHOWN]}
+        if sys.stderr.isatty():
+            if self._bar is None:
+                self._bar = tqdm.tqdm(
+                    total=self._total, initial=self._first_step, unit="step", dynamic_ncols=True
+                )
+            self._bar.set_postfix(shown, refresh=False)
+            self._bar.update(step - self._bar.n)
+            return
+        now = time.perf_counter()
+        if now - self._last_line >= PLAIN_SECONDS or step == self._total:
+            self._last_line = now
+            rate = (step - self._first_step) / max(now - self._started, 1e-9)
+            left = (self._total - step) / max(rate, 1e-9)
+            text = " ".join(f"{k}={v}" for k, v in shown.items())
+            self.say(f"step {step}/{self._total}  {rate:.2f} steps/s  {_span(left)} left  {text}")
+
+    def train(self, step: int, numbers: Mapping[str, float]) -> None:
+        """The metrics of update `step`."""
+        self._write("train", step, numbers)
+
+    def evaluation(self, step: int, numbers: Mapping[str, float], picture: Any) -> None:
+        """Numbers over the eval split and, where the data can be drawn, a picture uint8[H, W, 3]."""
+        self._write("eval", step, numbers)
+        if self._writes and picture is not None:
+            from PIL import Image  # only the process that draws needs it
+
+            (self.run / "samples").mkdir(exist_ok=True)
+            Image.fromarray(np.asarray(picture)).save(self.run / "samples" / f"{step:08d}.png")
+            self._board.add_image("reconstructions", picture, step, dataformats="HWC")
+
+    def timing(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Measured seconds and rates; `elapsed` counts all starts of the run."""
+        elapsed = self.elapsed_before + time.perf_counter() - self._started
+        self._write("time", step, {"elapsed": round(elapsed, 3), **numbers})
+
+    def _write(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
+        if not self._writes:
+            return
+        self._metrics.write(json.dumps({"kind": kind, "step": step, **numbers}) + "\n")
+        for name, value in numbers.items():
+            if math.isfinite(value):
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def flush(self) -> None:
+        """Before a step is sealed: its lines must not be younger than the seal."""
+        if self._writes:
+            self._metrics.flush()
+
+    def close(self) -> None:
+        if not self._writes:
+            return
+        if self._bar is not None:
+            self._bar.close()
+        self._board.close()
+        self._metrics.close()
+        self._text.close()
+
+
+def _span(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,150 @@
+"""Optimizers as data: each is a direction (an optax transformation) times a learning rate.
+
+The learning rate is a number or a schedule of the global step, and `clip`, `start`, `every` and
+`offset` say how one player moves: it takes part in step n (counted from 0) when n >= start and
+(n - start) % every == offset. With two players, `every=2` and offsets 0 and 1 alternate them.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vqjax.ops.schedules import Schedule
+from vqjax.types import UsageError, did_you_mean
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "Optax", "Transform"]
+
+
+class Optimizer(Protocol):
+    """What the training step asks of an optimizer."""
+
+    learning_rate: float | Schedule
+    clip: float | None
+    start: int
+    every: int
+    offset: int
+
+    def direction(self) -> optax.GradientTransformation:
+        """Gradients -> the direction that is multiplied by minus the learning rate."""
+
+
+def moves(optimizer: Optimizer, step: int) -> bool:
+    """Whether the optimizer's player moves in step `step` (counted from 0)."""
+    since = step - optimizer.start
+    return since >= 0 and since % optimizer.every == optimizer.offset
+
+
+def transformation(optimizer: Optimizer) -> optax.GradientTransformation:
+    """Clipping by global norm, where asked for, then the direction."""
+    if optimizer.clip is None:
+        return optimizer.direction()
+    return optax.chain(optax.clip_by_global_norm(optimizer.clip), optimizer.direction())
+
+
+@dataclasses.dataclass(frozen=True)
+class SGD:
+    """Gradient descent, with momentum (Nesterov's) where asked for."""
+
+    learning_rate: float | Schedule
+    momentum: float | None = None
+    nesterov: bool = False
+    clip: float | None = None
+    start: int = 0
+    every: int = 1
+    offset: int = 0
+
+    def direction(self) -> optax.GradientTransformation:
+        if self.momentum is None:
+            return optax.identity()
+        return optax.trace(self.momentum, self.nesterov)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adam:
+    """Adam (arXiv 1412.6980, algorithm 1)."""
+
+    learning_rate: float | Schedule
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    clip: float | None = None
+    start: int = 0
+    every: int = 1
+    offset: int = 0
+
+    def direction(self) -> optax.GradientTransformation:
+        return optax.scale_by_adam(self.b1, self.b2, self.eps)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdamW:
+    """Adam with decoupled weight decay (arXiv 1711.05101) on matrices and kernels.
+
+    Biases, scales and other vectors do not decay.
+    """
+
+    learning_rate: float | Schedule
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    clip: float | None = None
+    start: int = 0
+    every: int = 1
+    offset: int = 0
+
+    def direction(self) -> optax.GradientTransformation:
+        def kernels(params: Any) -> Any:
+            return jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
+
+        return optax.chain(
+            optax.scale_by_adam(self.b1, self.b2, self.eps),
+            optax.add_decayed_weights(self.weight_decay, mask=kernels),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+    """One optax transformation by name: Transform("scale_by_lion", {"b1": 0.95, "b2": 0.98})."""
+
+    name: str
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def make(self) -> optax.GradientTransformation:
+        valid = [
+            n for n in dir(optax) if not n.startswith("_") and inspect.isfunction(getattr(optax, n))
+        ]
+        if self.name not in valid:
+            near = [n for n in valid if n.startswith(("scale_by", "clip", "add_", "trace"))]
+            raise UsageError(f"optax has no {self.name!r}: {did_you_mean(self.name, near)}")
+        try:
+            made = getattr(optax, self.name)(**self.arguments)
+        except TypeError as error:
+            raise UsageError(f"optax.{self.name}: {error}") from error
+        if not isinstance(made, optax.GradientTransformation):
+            raise UsageError(f"optax.{self.name} does not make a gradient transformation")
+        return made
+
+
+@dataclasses.dataclass(frozen=True)
+class Optax:
+    """Any chain of optax transformations, times the learning rate.
+
+    Optax(1e-4, (Transform("scale_by_lion"),)). The chain gives a direction: name `scale_by_lion`,
+    not `lion`, which would bring a learning rate of its own.
+    """
+
+    learning_rate: float | Schedule
+    transforms: tuple[Transform, ...]
+    clip: float | None = None
+    start: int = 0
+    every: int = 1
+    offset: int = 0
+
+    def direction(self) -> optax.GradientTransformation:
+        return optax.chain(*(t.make() for t in self.transforms))

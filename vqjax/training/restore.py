@@ -1,0 +1,113 @@
+"""Opening a run: record -> shapes -> shardings for the mesh at hand -> arrays."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+import jax
+from jax.sharding import Mesh
+
+from vqjax import config
+from vqjax.training import checkpoint
+from vqjax.training.experiment import Experiment
+from vqjax.training.record import Record, read_record
+from vqjax.training.sharding import make_mesh, replicated
+from vqjax.training.state import TrainState, create_state
+from vqjax.types import ArraySpec, DataError, Tree, UsageError, did_you_mean
+
+PARAMS = ("auto", "ema", "raw")
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedRun:
+    """A run's networks, ready to use.
+
+    Attributes:
+        path: of the run.
+        record: what the run is.
+        step: of the checkpoint that was read.
+        params: {player: tree}; averaged ones where `params_kind` is "ema".
+        collections: {player: {collection: tree}}.
+        params_kind: "ema" or "raw".
+        lines: what should be said, such as damaged checkpoints that were passed over.
+    """
+
+    path: pathlib.Path
+    record: Record
+    step: int
+    params: Tree
+    collections: Tree
+    params_kind: str
+    lines: tuple[str, ...]
+
+    @property
+    def experiment(self) -> Experiment:
+        return self.record.experiment
+
+    @property
+    def inputs(self) -> dict[str, ArraySpec]:
+        return self.record.inputs
+
+
+def state_target(experiment: Experiment, inputs: dict[str, ArraySpec], mesh: Mesh) -> TrainState:
+    """Shapes, dtypes and shardings of the state; nothing is computed."""
+    shapes = jax.eval_shape(lambda: create_state(experiment, inputs))
+    sharding = replicated(mesh)
+    return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), shapes)
+
+
+def usable(state: TrainState, kind: str) -> tuple[Tree, str]:
+    """The parameters to use, and which they are.
+
+    Args:
+        kind: "ema", "raw", or "auto": averaged where the run keeps them.
+
+    Raises:
+        UsageError: averages asked of a run that keeps none.
+    """
+    if kind not in PARAMS:
+        raise UsageError(f"params={kind!r}: {did_you_mean(kind, PARAMS)}")
+    if kind == "ema" and not state.ema:
+        raise UsageError("this run keeps no averaged parameters (ema_decay is None): use raw")
+    if kind == "raw" or not state.ema:
+        return state.params, "raw"
+    return {**state.params, **state.ema}, "ema"
+
+
+def open_run(
+    path: str | os.PathLike,
+    *,
+    params: str = "auto",
+    step: int | None = None,
+    trust: Sequence[str] = (),
+    frozen: Sequence[str] = (),
+    mesh: Mesh | None = None,
+) -> OpenedRun:
+    """Opens a run's newest sound checkpoint, or that of `step`.
+
+    Args:
+        path: the run directory.
+        params: see `usable`.
+        step: a sealed step.
+        trust: modules and files whose classes may be built.
+        frozen: "NAME=RUN" where a frozen run has moved.
+        mesh: where the arrays go; None: all devices.
+
+    Raises:
+        DataError: no run, no checkpoint, or none that is sound.
+    """
+    run = pathlib.Path(path).absolute()
+    record = read_record(run, trust)
+    experiment = record.experiment
+    for item in frozen:
+        experiment = config.apply_frozen(experiment, item)
+    record = dataclasses.replace(record, experiment=experiment)
+    target = state_target(experiment, record.inputs, mesh or make_mesh())
+    restored = checkpoint.restore(run / "checkpoints", target, step)
+    if restored is None:
+        raise DataError(f"{run} has no sealed checkpoint yet")
+    chosen, kind = usable(restored.state, params)
+    return OpenedRun(
+        run, record, restored.step, chosen, restored.state.collections, kind, restored.lines
+    )

@@ -1,0 +1,71 @@
+"""The mesh, and what lies where on it.
+
+`jit` over arrays with a `NamedSharding` is the one way to run on many devices: models name no
+axis and call no collective; the batch axis is global.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from vqjax.training.state import HOST_ONLY
+from vqjax.types import BATCH_AXES, MESH_AXES, Batch, Tree, UsageError
+
+
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """All devices on the axis "data"; "fsdp" and "tensor" have size 1.
+
+    Axes are Auto: the partitioner, not the type of each array, decides what moves where.
+    """
+    devices = list(devices or jax.devices())
+    shape = (len(devices), 1, 1)
+    return jax.make_mesh(
+        shape, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES), devices=devices
+    )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A whole copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """The batch axis split over "data" and "fsdp"."""
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def check_batch_size(name: str, size: int, accumulate: int, mesh: Mesh) -> None:
+    """Refuses a batch that the devices, or its microbatches, cannot share equally."""
+    unit = math.prod(mesh.shape[axis] for axis in BATCH_AXES) * accumulate
+    if size % unit:
+        low = size // unit * unit
+        near = f"{low} or {low + unit}" if low else f"{unit}"
+        parts = f" x accumulate={accumulate}" if accumulate > 1 else ""
+        raise UsageError(
+            f"{name}={size} does not divide over {unit // accumulate} devices{parts}: use {near}"
+        )
+
+
+def local_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
+    """This host's places in a global batch, in increasing order, each once."""
+    index = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
+    places = [np.arange(batch_size)[slices] for slices in index.values()]
+    return np.unique(np.concatenate(places))
+
+
+def put_batch(batch: Batch, mesh: Mesh) -> Batch:
+    """This host's rows -> global arrays split over the mesh. `example_id` stays behind."""
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.make_array_from_process_local_data(sharding, np.asarray(value))
+        for name, value in batch.items()
+        if name not in HOST_ONLY
+    }
+
+
+def replicate(tree: Tree, mesh: Mesh) -> Tree:
+    """Host values -> a whole copy on every device."""
+    return jax.device_put(tree, replicated(mesh))

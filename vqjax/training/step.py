@@ -1,0 +1,187 @@
+"""The one training step: pure, jitted, for any task and any number of players."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vqjax.ops.schedules import Schedule, as_schedule
+from vqjax.training.experiment import Experiment
+from vqjax.training.optim import moves, transformation
+from vqjax.training.state import TrainState
+from vqjax.types import Batch, TaskOutput, Tree
+
+Step = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+
+
+def active_at(experiment: Experiment, step: int) -> tuple[str, ...]:
+    """The players that move in step `step` (from 0) and the terms that count, sorted."""
+    task = experiment.task
+    players = {p for p in task.players if moves(experiment.optimizers[p], step)}
+    terms = {
+        name
+        for name, player in task.terms.items()
+        if player in players and step >= as_schedule(task.loss_weights[name]).start
+    }
+    return tuple(sorted(players | terms))
+
+
+def patterns(experiment: Experiment, first: int, last: int) -> dict[tuple[str, ...], int]:
+    """Every value of `active` in steps first..last-1, with the step that has it first."""
+    found: dict[tuple[str, ...], int] = {}
+    for step in range(first, last):
+        found.setdefault(active_at(experiment, step), step)
+    return found
+
+
+def weighted_sum(
+    losses: Mapping[str, jax.Array],
+    weights: Mapping[str, float | Schedule],
+    multipliers: Mapping[str, jax.Array],
+    expected: set[str],
+    step: jax.Array,
+) -> jax.Array:
+    """The only place where a loss meets its weight: sum of weight(step) * multiplier * loss.
+
+    Raises:
+        ValueError: `losses` are not exactly the `expected` terms, or a multiplier has no loss.
+    """
+    if set(losses) != expected or not set(multipliers) <= expected:
+        raise ValueError(
+            f"the task gave the losses {sorted(losses)} with multipliers {sorted(multipliers)}; "
+            f"expected {sorted(expected)}"
+        )
+    total = jnp.zeros((), jnp.float32)
+    for name in sorted(losses):
+        total += as_schedule(weights[name])(step) * multipliers.get(name, 1.0) * losses[name]
+    return total
+
+
+def make_train_step(experiment: Experiment) -> Step:
+    """Builds `train_step(state, frozen, batch, *, active) -> (state, metrics)`, jitted.
+
+    `active` is static: each value is a program of its own. The state is donated.
+    """
+    task = experiment.network_task()
+    optimizers = {p: transformation(experiment.optimizers[p]) for p in task.players}
+
+    def total(params, state, frozen, batch, rng, active, statistics):
+        out = task(
+            params,
+            state.collections,
+            frozen,
+            batch,
+            rng=rng,
+            step=state.step,
+            active=active,
+            train=True,
+            statistics=statistics,
+        )
+        expected = {t for t in task.terms if t in active and task.terms[t] in active}
+        loss = weighted_sum(out.losses, task.loss_weights, out.multipliers, expected, state.step)
+        return loss, (loss, out)
+
+    @partial(jax.jit, static_argnames="active", donate_argnums=0)
+    def train_step(state: TrainState, frozen: Tree, batch: Batch, *, active: tuple[str, ...]):
+        players = [p for p in task.players if p in active]
+        moving = {p: state.params[p] for p in players}
+        resting = {p: v for p, v in state.params.items() if p not in players}
+        rng, update_rng = jax.random.split(jax.random.fold_in(state.rng, state.step))
+
+        def differentiate(part, index, statistics):
+            def of_moving(params):
+                key = jax.random.fold_in(rng, index)
+                return total({**params, **resting}, state, frozen, part, key, active, statistics)
+
+            return jax.grad(of_moving, has_aux=True)(moving)
+
+        grads, loss, out = _accumulate(differentiate, batch, experiment.accumulate)
+        new, norms = _apply(experiment, optimizers, state, grads, players)
+        params, collections = task.update(
+            new.params, out.collections, out.statistics, update_rng, state.step
+        )
+        new = new.replace(params=params, collections=collections)
+        new = new.replace(ema=_average(experiment.ema_decay, state, new, players))
+        finite = jnp.isfinite(loss) & jnp.all(jnp.isfinite(jnp.stack(list(norms.values()))))
+        new = _keep_if(finite, new, state)
+        metrics = {**out.losses, **out.metrics, "total": loss, "nonfinite": new.nonfinite}
+        metrics |= {f"grad_norm/{p}": norm for p, norm in norms.items()}
+        return new, metrics
+
+    return train_step
+
+
+def _accumulate(differentiate: Callable, batch: Batch, parts: int) -> tuple[Tree, Any, TaskOutput]:
+    """Gradients, loss and output of the whole batch, from `parts` microbatches of equal size.
+
+    Microbatch j takes the rows i * parts + j, so that every device keeps its own rows. They are
+    unrolled: on CPU a convolution's weight gradient inside a loop is tens of times slower.
+    """
+    if parts == 1:
+        grads, (loss, out) = differentiate(batch, 0, {})
+        return grads, loss, out
+    summed, statistics = None, {}
+    for j in range(parts):
+        part = {k: v.reshape(-1, parts, *v.shape[1:])[:, j] for k, v in batch.items()}
+        grads, (loss, out) = differentiate(part, j, statistics)
+        statistics = out.statistics
+        new = (grads, loss, out.losses, out.metrics)
+        summed = new if summed is None else jax.tree.map(jnp.add, summed, new)
+    grads, loss, losses, metrics = jax.tree.map(lambda v: v / parts, summed)
+    return grads, loss, out.replace(losses=losses, metrics=metrics)
+
+
+def _apply(
+    experiment: Experiment,
+    optimizers: Mapping[str, optax.GradientTransformation],
+    state: TrainState,
+    grads: Tree,
+    players: list[str],
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """The optimizers of the moving players; the norms of their gradients before clipping."""
+    params, states, norms = dict(state.params), dict(state.optimizers), {}
+    for player in players:
+        norms[player] = optax.tree.norm(grads[player])
+        direction, states[player] = optimizers[player].update(
+            grads[player], state.optimizers[player], state.params[player]
+        )
+        rate = as_schedule(experiment.optimizers[player].learning_rate)(state.step)
+        params[player] = jax.tree.map(
+            lambda p, d, rate=rate: p - (rate * d).astype(p.dtype), params[player], direction
+        )
+    return state.replace(step=state.step + 1, params=params, optimizers=states), norms
+
+
+def _average(decay: float | None, old: TrainState, new: TrainState, players: list[str]) -> Tree:
+    """Averages of the parameters that moved; the first steps weigh more, so that they count less
+    later: the decay of step n is at most (1 + n) / (10 + n).
+    """
+    if decay is None:
+        return old.ema
+    d = jnp.minimum(decay, (1.0 + old.step) / (10.0 + old.step))
+    return {
+        player: jax.tree.map(
+            lambda e, p: e + (1.0 - d).astype(e.dtype) * (p - e), ema, new.params[player]
+        )
+        if player in players
+        else ema
+        for player, ema in old.ema.items()
+    }
+
+
+def _keep_if(finite: jax.Array, new: TrainState, old: TrainState) -> TrainState:
+    """`new`, or else `old` with only the step and the count of such steps moved on."""
+
+    def choose(a: Tree, b: Tree) -> Tree:
+        return jax.tree.map(lambda x, y: jnp.where(finite, x, y), a, b)
+
+    return new.replace(
+        params=choose(new.params, old.params),
+        collections=choose(new.collections, old.collections),
+        optimizers=choose(new.optimizers, old.optimizers),
+        ema=choose(new.ema, old.ema),
+        nonfinite=jnp.where(finite, 0, old.nonfinite + 1),
+    )

@@ -1,0 +1,117 @@
+"""The words that every floor of vqjax shares: batches, outputs, mesh axes, errors.
+
+Axis letters, in docstrings and end-of-line comments:
+    B batch, H height, W width, T time or sequence, C channels, D codebook dimension,
+    N vectors to be quantized (B times all positions), K codebook size, Q number of codebooks.
+    ``*S`` stands for any number of spatial axes: T, (H, W) or (T, H, W).
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import flax.struct
+import jax
+
+DATA_AXIS = "data"
+FSDP_AXIS = "fsdp"
+TENSOR_AXIS = "tensor"
+MESH_AXES = (DATA_AXIS, FSDP_AXIS, TENSOR_AXIS)
+BATCH_AXES = (DATA_AXIS, FSDP_AXIS)  # the mesh axes over which the batch axis is split
+
+Batch = Mapping[str, Any]  # {"image": uint8[B, H, W, C], "label": int32[B], "example_id": int64[B]}
+Tree = Any  # nested mappings of arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """One grid of tokens: `name`, its `grid` (tokens along each axis) and the `codebook_size`."""
+
+    name: str
+    grid: tuple[int, ...]
+    codebook_size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySpec:
+    """Shape and dtype of one example's array, without the batch axis; `dtype` is a numpy name."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@flax.struct.dataclass
+class Quantized:
+    """What a quantizer makes of `z`.
+
+    Attributes:
+        z_q: [B, *S, D], the codes; in training with the estimator's gradient to `z`.
+        indices: one int32[B, *S] per level; `()` where nothing is discrete.
+        losses: unweighted scalars by name.
+        metrics: scalars by name, for the log alone.
+    """
+
+    z_q: jax.Array
+    indices: tuple[jax.Array, ...]
+    losses: dict[str, jax.Array]
+    metrics: dict[str, jax.Array]
+
+
+@flax.struct.dataclass
+class TaskOutput:
+    """What one batch came to.
+
+    Attributes:
+        losses: unweighted scalars by name, exactly the terms that `active` asks for.
+        multipliers: factors of some losses that the task worked out (VQGAN's adaptive weight).
+        statistics: what `Task.update` needs, added up over the step's microbatches.
+        collections: {player: {collection: tree}}, as they are after the forward pass.
+        outputs: arrays to look at, by name.
+        metrics: scalars by name, for the log alone.
+    """
+
+    losses: dict[str, jax.Array]
+    multipliers: dict[str, jax.Array]
+    statistics: Tree
+    collections: Tree
+    outputs: dict[str, jax.Array]
+    metrics: dict[str, jax.Array]
+
+
+class VqjaxError(Exception):
+    """A failure that is explained in one line; `exit_code` is what the program ends with."""
+
+    exit_code = 1
+
+
+class UsageError(VqjaxError):
+    """A wrong command, option, experiment or setting."""
+
+    exit_code = 2
+
+
+class DataError(VqjaxError):
+    """Data or a checkpoint that is missing, damaged or not prepared."""
+
+    exit_code = 3
+
+
+class NonFiniteError(VqjaxError):
+    """Losses or gradients stayed infinite or NaN; the last good state was saved."""
+
+    exit_code = 4
+
+
+class Stopped(VqjaxError):
+    """A signal asked for the end and the state was saved: run the same command to go on."""
+
+    exit_code = 75
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """Returns the end of an error line: the name nearest to `name`, then all that are valid."""
+    names = sorted(str(v) for v in valid)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"{hint}(valid: {', '.join(names) or 'none'})"
