@@ -1,4 +1,4 @@
-"""Imports go down, never sideways, never up; only some rooms know TensorFlow, Pallas or processes."""
+"""Imports go down, never sideways, never up; only some rooms know TensorFlow or Pallas."""
 
 import ast
 import pathlib

@@ -68,7 +68,7 @@ def two_separate_gradients(experiment, state, batch):
 
     def generator(p):
         x_hat, commitment = reconstruct(p)
-        return l1(x_hat) + 0.25 * commitment + 0.1 * adaptive * fool(x_hat)
+        return l1(x_hat) + 0.25 * commitment + 0.125 * adaptive * fool(x_hat)
 
     def discriminator(p):
         fake = d.apply({"params": p}, reconstruct(params["tokenizer"])[0])
@@ -88,7 +88,7 @@ def relative_error(a, b):
 @pytest.mark.parametrize("adversarial", [None, NonSaturating()], ids=["hinge", "non-saturating"])
 def test_one_backward_is_both_gradients_in_float64(x64, one_device, adversarial):
     experiment = plain_sgd(
-        tiny.vqgan(compute_dtype="float64", adversarial=adversarial, data=float_arrays())
+        tiny.vqgan(0.125, compute_dtype="float64", adversarial=adversarial, data=float_arrays())
     )
     mesh = make_mesh(one_device)
     state = fresh(experiment, mesh)
@@ -103,7 +103,7 @@ def test_one_backward_is_both_gradients_in_float64(x64, one_device, adversarial)
 
 
 def test_one_backward_is_both_gradients_in_float32(one_device):
-    experiment = plain_sgd(tiny.vqgan(data=float_arrays()))
+    experiment = plain_sgd(tiny.vqgan(0.125, data=float_arrays()))
     mesh = make_mesh(one_device)
     state, batch = fresh(experiment, mesh), batch_of(experiment, mesh)
     expected = two_separate_gradients(experiment, state, batch)

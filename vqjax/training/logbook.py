@@ -100,7 +100,7 @@ class Logbook:
         self._write("train", step, numbers)
 
     def evaluation(self, step: int, numbers: Mapping[str, float], picture: Any) -> None:
-        """Numbers over the eval split and, where the data can be drawn, a picture uint8[H, W, 3]."""
+        """Numbers over the eval split and, where there is one, a picture uint8[H, W, 3]."""
         self._write("eval", step, numbers)
         if self._writes and picture is not None:
             from PIL import Image  # only the process that draws needs it
