@@ -193,7 +193,7 @@ def test_ema_by_hand():
     }
     z = jnp.array([[[1.0], [3.0], [9.0]]])
     _, statistics = quantize(quantizer, {"codebook": book}, z)
-    _, new = quantizer.update({}, book, statistics, jax.random.key(0), jnp.int32(1))
+    _, new = quantizer.update({}, book, statistics, jax.random.key(0), jnp.int32(100))
     # N = (2 + 2) / 2, (2 + 1) / 2; m = (0 + 4) / 2, (20 + 9) / 2
     np.testing.assert_allclose(new["counts"], [2.0, 1.5])
     np.testing.assert_allclose(new["sums"], [[2.0], [14.5]])

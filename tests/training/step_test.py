@@ -11,8 +11,8 @@ import pytest
 from tests import tiny
 from vqjax.losses import NonSaturating
 from vqjax.training.optim import SGD, Adam
+from vqjax.training.restore import initial_state
 from vqjax.training.sharding import batch_sharding, local_rows, make_mesh, put_batch, replicated
-from vqjax.training.state import create_state
 from vqjax.training.step import active_at, make_train_step, patterns, weighted_sum
 
 BOTH = ("commitment", "discriminator", "generator", "l1", "tokenizer")
@@ -24,11 +24,7 @@ def batch_of(experiment, mesh, step=0):
 
 
 def fresh(experiment, mesh):
-    make = jax.jit(
-        lambda: create_state(experiment, experiment.data.example_spec()),
-        out_shardings=replicated(mesh),
-    )
-    return make()
+    return initial_state(experiment, experiment.data.example_spec(), mesh)
 
 
 def plain_sgd(experiment):

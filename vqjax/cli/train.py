@@ -39,19 +39,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     experiment = read_experiment(args)
-    from vqjax import config
     from vqjax.evaluation.reconstruction import ReconstructionEvaluator
     from vqjax.training.loop import train
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()
     name = pathlib.Path(args.file).stem
-    foreign = config.foreign_classes(experiment)
-    if foreign:
-        print(
-            f"note: {', '.join(foreign)} are not vqjax's: opening this run will need --trust",
-            file=sys.stderr,
-        )
     train(
         experiment,
         args.workdir or pathlib.Path("runs") / name,

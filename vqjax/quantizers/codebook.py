@@ -98,6 +98,14 @@ def usage_metrics(indices: jax.Array, size: int) -> dict[str, jax.Array]:
     }
 
 
+def decay_at(decay: float, step: jax.Array) -> jax.Array:
+    """The decay of step `step`: at most (1 + step) / (10 + step).
+
+    Early encodings move fast; averages over many steps would hold codes where nobody is any more.
+    """
+    return jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+
+
 def find_dead(counts: jax.Array, revival: Revival, seen: jax.Array) -> tuple[Any, Any]:
     """Which codes to revive now, at most as many as there are candidates.
 

@@ -7,7 +7,14 @@ from flax import linen as nn
 from jax.lax import stop_gradient
 
 from vqjax.ops import codes as ops
-from vqjax.quantizers.codebook import KMeans, Revival, find_dead, record, usage_metrics
+from vqjax.quantizers.codebook import (
+    KMeans,
+    Revival,
+    decay_at,
+    find_dead,
+    record,
+    usage_metrics,
+)
 from vqjax.types import Quantized, Tree
 
 
@@ -21,7 +28,7 @@ class EMAVectorQuantizer(nn.Module):
     Attributes:
         codebook_size: K.
         codebook_dim: D.
-        decay: g, per step.
+        decay: g, per step, reached after a warm-up (`decay_at`).
         start: how the codebook starts before step 0; None: standard normal.
         revival: what happens to dead codes; None: nothing.
     """
@@ -82,8 +89,9 @@ class EMAVectorQuantizer(nn.Module):
         first = jnp.sum(old) == 0
         old = jnp.where(first, seen / self.codebook_size, old)
         old_sums = jnp.where(first, codebook["codes"] * old[:, None], codebook["sums"])
-        counts = self.decay * old + (1 - self.decay) * statistics["counts"]
-        sums = self.decay * old_sums + (1 - self.decay) * statistics["sums"]
+        decay = decay_at(self.decay, step)
+        counts = decay * old + (1 - decay) * statistics["counts"]
+        sums = decay * old_sums + (1 - decay) * statistics["sums"]
         # A code that nobody has picked for very long stays where it is, rather than become 0 / 0.
         alive = counts > 1e-20
         codes = jnp.where(

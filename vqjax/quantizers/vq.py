@@ -9,7 +9,14 @@ from flax import linen as nn
 from jax.lax import stop_gradient
 
 from vqjax.ops import codes as ops
-from vqjax.quantizers.codebook import KMeans, Revival, find_dead, record, usage_metrics
+from vqjax.quantizers.codebook import (
+    KMeans,
+    Revival,
+    decay_at,
+    find_dead,
+    record,
+    usage_metrics,
+)
 from vqjax.types import Quantized, Tree
 
 
@@ -83,9 +90,10 @@ class VectorQuantizer(nn.Module):
     ) -> tuple[Tree, Tree]:
         """Counts, and revives dead codes, once per step after the optimizer. Called unbound."""
         seen = statistics["seen"]
+        decay = decay_at(self.decay, step)
         counts = jnp.where(
             jnp.sum(codebook["counts"]) > 0,
-            self.decay * codebook["counts"] + (1 - self.decay) * statistics["counts"],
+            decay * codebook["counts"] + (1 - decay) * statistics["counts"],
             jnp.full_like(codebook["counts"], seen / self.codebook_size),  # the first step
         )
         revived = codebook["revived"]

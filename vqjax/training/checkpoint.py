@@ -37,9 +37,11 @@ def sealed_steps(directory: str | os.PathLike) -> list[int]:
     root = pathlib.Path(directory)
     if not root.is_dir():
         return []
-    return sorted(
-        int(p.name) for p in root.iterdir() if p.name.isdecimal() and (p / SEAL).is_file()
-    )
+    return sorted(int(p.name) for p in root.iterdir() if _is_step(p) and (p / SEAL).is_file())
+
+
+def _is_step(folder: pathlib.Path) -> bool:
+    return folder.name.isdecimal() and folder.name == str(int(folder.name))
 
 
 def seal_of(directory: str | os.PathLike, step: int) -> str:
@@ -51,18 +53,22 @@ def verify(folder: pathlib.Path) -> str | None:
     """What is wrong with a sealed step, in a few words, or None."""
     try:
         seal = json.loads((folder / SEAL).read_text())
-        files = dict(seal["files"])
-        arrays = seal["arrays"]
-    except (OSError, ValueError, KeyError, TypeError):
+        step, files, arrays = seal["step"], dict(seal["files"]), dict(seal["arrays"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"{SEAL} cannot be read"
-    if not isinstance(arrays, dict) or seal.get("self") != _digest(files, arrays):
+    if seal.get("self") != _digest(step, files, arrays):
         return f"{SEAL} is damaged"
+    if str(step) != folder.name:
+        return f"{SEAL} is that of step {step}"
     for name, digest in files.items():
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
         if _sha256(path) != digest:
             return f"{name} differs from its seal"
+    for name in _files(folder):
+        if name not in files:
+            return f"{name} is not in its seal"
     return None
 
 
@@ -75,10 +81,16 @@ def restore(directory: str | os.PathLike, target: Tree, step: int | None = None)
         step: this one or an error; None: the newest that is sound.
 
     Raises:
-        DataError: every sealed step is damaged, `step` is not there, or the arrays are others.
+        DataError: every sealed step is damaged or has lost its seal, `step` is not there, or the
+            arrays are others.
     """
     root = pathlib.Path(directory)
     steps = sealed_steps(root)
+    if not steps and (lost := _unsealed(root)):
+        raise DataError(
+            f"no sealed checkpoint in {root}: {', '.join(map(str, lost))} lost {SEAL}; "
+            "start anew in another --workdir"
+        )
     if step is not None:
         if step not in steps:
             have = ", ".join(map(str, steps)) or "none"
@@ -99,10 +111,20 @@ def restore(directory: str | os.PathLike, target: Tree, step: int | None = None)
     return None
 
 
+def _unsealed(root: pathlib.Path) -> list[int]:
+    """Steps with arrays that carry no seal. Before step 0 is sealed, no other step is begun: where
+    nothing is sealed, they are what is left of a run, not of a save that was killed.
+    """
+    if not root.is_dir():
+        return []
+    folders = [p for p in root.iterdir() if _is_step(p) and (p / STATE).exists()]
+    return sorted(int(p.name) for p in folders if p.name != "0" and not (p / SEAL).is_file())
+
+
 class Checkpoints:
     """Saves in the background, seals what is complete, keeps the newest `keep` sealed steps.
 
-    Call `wait` before the program ends; errors of the background surface at the next call.
+    Use it in `with`: at the end it waits. Errors of the background surface at the next call.
     """
 
     def __init__(self, directory: str | os.PathLike, keep: int) -> None:
@@ -115,12 +137,30 @@ class Checkpoints:
             for left in self.directory.glob("*/*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(left, ignore_errors=True)  # of a save that was killed
 
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self.wait()
+        except DataError:
+            if kind is None:  # else what went wrong first counts
+                raise
+        finally:
+            self._writer.close()
+
     def save(self, step: int, state: Tree) -> None:
-        """Copies `state` off the device, then returns; the rest happens in the background."""
+        """Copies `state` off the device, then returns; the rest happens in the background.
+
+        A step that is sealed already stays as it is.
+        """
         self.wait()
+        if step in sealed_steps(self.directory):
+            return
         folder = self.directory / str(step)
+        if folder.exists() and not folder.is_dir():
+            folder.rename(_damaged(folder))
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / SEAL).unlink(missing_ok=True)
         arrays = _describe(state)
         self._writer.save(folder / STATE, args=ocp.args.StandardSave(state), force=True)
         self._thread = threading.Thread(target=self._finish, args=(folder, arrays), daemon=True)
@@ -136,17 +176,14 @@ class Checkpoints:
             raise DataError(f"saving in {self.directory} failed: {error}") from error
 
     def close(self) -> None:
-        self.wait()
-        self._writer.close()
+        self.__exit__(None)
 
     def set_aside(self, after: int) -> None:
         """Renames damaged steps newer than `after`, so that they are neither kept nor counted."""
         for step in sealed_steps(self.directory):
             if step > after:
                 folder = self.directory / str(step)
-                target = folder.with_name(f"{step}.damaged")
-                shutil.rmtree(target, ignore_errors=True)
-                folder.rename(target)
+                folder.rename(_damaged(folder))
 
     def _finish(self, folder: pathlib.Path, arrays: dict) -> None:
         try:
@@ -161,12 +198,28 @@ class Checkpoints:
             self._error = error
 
 
+def _damaged(folder: pathlib.Path) -> pathlib.Path:
+    """A free name beside `folder`, whose content is of no use any more but is not ours to delete
+    unseen: the one of before goes.
+    """
+    target = folder.with_name(f"{folder.name}.damaged")
+    if target.is_dir():
+        shutil.rmtree(target)
+    target.unlink(missing_ok=True)
+    return target
+
+
+def _files(folder: pathlib.Path) -> list[str]:
+    """A step's files, by their paths below `folder`."""
+    found = (folder / STATE).rglob("*")
+    return sorted(p.relative_to(folder).as_posix() for p in found if p.is_file())
+
+
 def _seal(folder: pathlib.Path, arrays: dict) -> None:
-    names = sorted(p for p in (folder / STATE).rglob("*") if p.is_file())
-    files = {p.relative_to(folder).as_posix(): _sha256(p) for p in names}
-    text = json.dumps(
-        {"step": int(folder.name), "self": _digest(files, arrays), "files": files, "arrays": arrays}
-    )
+    files = {name: _sha256(folder / name) for name in _files(folder)}
+    step = int(folder.name)
+    digest = _digest(step, files, arrays)
+    text = json.dumps({"step": step, "self": digest, "files": files, "arrays": arrays})
     part = folder / (SEAL + ".part")
     with part.open("w") as out:
         out.write(text)
@@ -175,8 +228,8 @@ def _seal(folder: pathlib.Path, arrays: dict) -> None:
     part.rename(folder / SEAL)
 
 
-def _digest(files: dict, arrays: dict) -> str:
-    return hashlib.sha256(json.dumps([files, arrays], sort_keys=True).encode()).hexdigest()
+def _digest(step: int, files: dict, arrays: dict) -> str:
+    return hashlib.sha256(json.dumps([step, files, arrays], sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: pathlib.Path) -> str:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from vqjax.types import Batch
+from vqjax.types import Batch, DataError
 
 
 class Feed:
@@ -29,6 +29,7 @@ class Feed:
         item = self._queue.get()
         self.waited += time.perf_counter() - started
         if isinstance(item, BaseException):
+            self._queue.put(item)  # nothing else comes: whoever asks again hears it again
             raise item
         return item
 
@@ -41,7 +42,7 @@ class Feed:
             for batch in batches:
                 if not self._put(batch):
                     return
-            self._put(StopIteration())
+            self._put(DataError("the training data came to an end; a source must be endless"))
         except BaseException as error:
             self._put(error)
 

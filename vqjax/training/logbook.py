@@ -32,7 +32,7 @@ def read_metrics(run: str | pathlib.Path) -> list[dict[str, Any]]:
                 line = json.loads(text)
             except ValueError:
                 continue  # torn by a kill
-            if isinstance(line, dict) and isinstance(line.get("step"), int):
+            if isinstance(line, dict) and {"kind", "step"} <= line.keys():
                 lines.append(line)
     return lines
 
@@ -51,7 +51,7 @@ class Logbook:
         self._writes = jax.process_index() == 0
         self._first_step, self._total = step, total_steps
         kept = [line for line in read_metrics(run) if line["step"] <= step]
-        times = [line["elapsed"] for line in kept if line["kind"] == "time"]
+        times = [line["elapsed"] for line in kept if "elapsed" in line]
         self.elapsed_before = max(times, default=0.0)
         self._started = time.perf_counter()
         self._last_line = self._started
@@ -64,7 +64,13 @@ class Logbook:
         part.replace(path)
         self._metrics = path.open("a")
         self._text = (run / "log.txt").open("a")
-        self._board = tensorboardX.SummaryWriter(str(run), purge_step=step, flush_secs=20)
+        self._board = tensorboardX.SummaryWriter(str(run), purge_step=step + 1, flush_secs=20)
+
+    def __enter__(self) -> "Logbook":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def say(self, line: str) -> None:
         """One line for people: to stderr and log.txt."""

@@ -4,22 +4,24 @@ import collections
 import dataclasses
 import os
 import pathlib
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
+from vqjax import config
 from vqjax.training import checkpoint
 from vqjax.training.experiment import Experiment
 from vqjax.training.feed import Feed
 from vqjax.training.frozen import load_frozen, pin
 from vqjax.training.logbook import Logbook
-from vqjax.training.record import Record, claim
-from vqjax.training.restore import state_target, usable
+from vqjax.training.record import Record, check_writable, claim, write_record
+from vqjax.training.restore import initial_state, state_target, usable
 from vqjax.training.sharding import (
+    batch_sharding,
     check_batch_size,
     local_rows,
     make_mesh,
@@ -27,9 +29,9 @@ from vqjax.training.sharding import (
     replicated,
 )
 from vqjax.training.signals import StopSignal
-from vqjax.training.state import TrainState, create_state, example_batch
+from vqjax.training.state import TrainState, example_batch
 from vqjax.training.step import active_at, make_train_step, patterns
-from vqjax.types import Batch, NonFiniteError, Stopped, Tree
+from vqjax.types import ArraySpec, Batch, NonFiniteError, Stopped, Tree
 
 START_STREAM = 2**32 - 1  # what `task.start` draws from; no step has this number
 RUN_AHEAD = 8  # steps given to the device before the oldest of them is waited for
@@ -93,99 +95,105 @@ def train(
         Stopped: a signal came; the state is sealed.
     """
     started = time.perf_counter()
-    mesh = make_mesh(devices)
+    path = pathlib.Path(workdir).absolute()
+    plan = _plan(experiment, path, name, command, allow_change, trust, make_mesh(devices))
+    step, experiment = plan.step, plan.record.experiment
+    if step >= experiment.total_steps:
+        done = f"{path} is done: {step} of {experiment.total_steps} steps"
+        print(*plan.lines, done, sep="\n", file=sys.stderr)
+        return step
+    if plan.changed:
+        write_record(path, plan.record)
+    checkpoints = checkpoint.Checkpoints(path / "checkpoints", experiment.keep)
+    checkpoints.set_aside(after=step)
+    with Logbook(path, step, experiment.total_steps) as logbook, checkpoints:
+        for line in (*plan.lines, *experiment.data.notes()):
+            logbook.say(line)
+        _introduce(logbook, experiment, step, plan.mesh)
+        with StopSignal() as signal:
+            programs = _compile(plan, logbook)
+            evaluate = make_evaluator(experiment, plan.mesh) if make_evaluator else None
+            run = _Run(experiment, plan.mesh, plan.frozen, programs, checkpoints, logbook, evaluate)
+            state = plan.state or _start(run, plan.record.inputs)
+            return _steps(run, state, step, signal, started)
+
+
+@dataclasses.dataclass
+class _Plan:
+    """All that can fail for a user's mistake, found out before anything is written."""
+
+    record: Record
+    changed: bool  # whether the record has to be written
+    mesh: Mesh
+    frozen: Tree
+    step: int
+    state: TrainState | None  # restored
+    lines: tuple[str, ...]
+    traced: Mapping[tuple[str, ...], Any]
+
+
+def _plan(
+    experiment: Experiment,
+    path: pathlib.Path,
+    name: str,
+    command: Sequence[str],
+    allow_change: bool,
+    trust: Sequence[str],
+    mesh: Mesh,
+) -> _Plan:
     experiment.check()
     check_batch_size("batch_size", experiment.batch_size, experiment.accumulate, mesh)
+    check_writable(path)
     experiment.data.check()
     inputs = experiment.data.example_spec()
     experiment.task.check(inputs)
     target = state_target(experiment, inputs, mesh)
 
-    path = pathlib.Path(workdir).absolute()
-    record = Record(pin(experiment), inputs, name, tuple(command))
-    record = claim(path, record, allow_change, trust)
-    experiment = record.experiment
-    frozen = load_frozen(pin(experiment), mesh, tuple(trust))
+    record, old = claim(path, Record(experiment, inputs, name, tuple(command)), allow_change, trust)
+    experiment = pin(record.experiment)
+    record = dataclasses.replace(record, experiment=experiment)
+    frozen = load_frozen(experiment, mesh, tuple(trust))
 
     restored = checkpoint.restore(path / "checkpoints", target)
-    step = 0 if restored is None else restored.step
-    checkpoints = checkpoint.Checkpoints(path / "checkpoints", experiment.keep)
-    checkpoints.set_aside(after=step if restored is not None else np.inf)
-    logbook = Logbook(path, step, experiment.total_steps)
-    try:
-        for line in restored.lines if restored else ():
-            logbook.say(line)
-        for line in experiment.data.notes():
-            logbook.say(line)
-        if step >= experiment.total_steps:
-            logbook.say(f"{path} is done: {step} of {experiment.total_steps} steps")
-            return step
-        _introduce(logbook, path, experiment, step, mesh)
-        with StopSignal() as signal:
-            if restored is None:
-                state = _fresh_state(experiment, inputs, mesh)
-            else:
-                state = restored.state
-            del restored
-            programs = _compile(experiment, inputs, mesh, target, frozen, step, logbook)
-            evaluate = make_evaluator(experiment, mesh) if make_evaluator else None
-            run = _Run(experiment, mesh, frozen, programs, checkpoints, logbook, evaluate)
-            if step == 0:
-                state = _start(run, state)
-            return _steps(run, state, step, signal, started)
-    finally:
-        checkpoints.close()
-        logbook.close()
+    step, lines = (restored.step, restored.lines) if restored else (0, ())
+    train_step = make_train_step(experiment)
+    batch = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=batch_sharding(mesh)),
+        jax.eval_shape(lambda: example_batch(inputs, experiment.batch_size)),
+    )
+    traced = {
+        active: train_step.trace(target, frozen, batch, active=active)
+        for active in patterns(experiment, step, experiment.total_steps)
+    }
+    changed = old != config.encode(experiment)
+    state = restored.state if restored else None
+    return _Plan(record, changed, mesh, frozen, step, state, lines, traced)
 
 
-def _introduce(
-    logbook: Logbook, path: pathlib.Path, experiment: Experiment, step: int, mesh: Mesh
-) -> None:
+def _introduce(logbook: Logbook, experiment: Experiment, step: int, mesh: Mesh) -> None:
     kinds = {d.device_kind for d in mesh.devices.flat}
     where = f"{mesh.size} x {', '.join(sorted(kinds))}"
     verb = f"resuming at step {step} of" if step else "training for"
     logbook.say(
         f"{verb} {experiment.total_steps} steps of {experiment.batch_size} examples on {where}; "
-        f"run: {path}"
+        f"run: {logbook.run}"
     )
+    if foreign := config.foreign_classes(experiment):
+        logbook.say(f"not vqjax's: {', '.join(foreign)}: to open this run will need --trust")
 
 
-def _fresh_state(experiment: Experiment, inputs: dict, mesh: Mesh) -> TrainState:
-    make = jax.jit(lambda: create_state(experiment, inputs), out_shardings=replicated(mesh))
-    return make()
-
-
-def _compile(
-    experiment: Experiment,
-    inputs: dict,
-    mesh: Mesh,
-    target: TrainState,
-    frozen: Tree,
-    step: int,
-    logbook: Logbook,
-) -> dict[tuple[str, ...], Any]:
+def _compile(plan: _Plan, logbook: Logbook) -> dict[tuple[str, ...], Any]:
     """Every program that the rest of the run needs, before its first step."""
-    found = patterns(experiment, step, experiment.total_steps)
-    train_step = make_train_step(experiment)
-    zeros = jax.eval_shape(lambda: example_batch(inputs, experiment.batch_size))
-    probe = put_batch(
-        {k: np.zeros((_local(mesh, experiment), *v.shape[1:]), v.dtype) for k, v in zeros.items()},
-        mesh,
-    )
-    batch = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), probe
-    )
     started = time.perf_counter()
     programs = {}
-    for active, first in found.items():
-        logbook.say(f"compiling the step from {first} on: {', '.join(active)}")
-        programs[active] = train_step.lower(target, frozen, batch, active=active).compile()
-    logbook.timing(step, {"compile_seconds": round(time.perf_counter() - started, 3)})
+    experiment = plan.record.experiment
+    firsts = patterns(experiment, plan.step, experiment.total_steps)
+    for active, traced in plan.traced.items():
+        logbook.say(f"compiling the step from {firsts[active]} on: {', '.join(active)}")
+        programs[active] = traced.lower().compile()
+    seconds = round(time.perf_counter() - started, 3)
+    logbook.timing(plan.step, {"compile_seconds": seconds})
     return programs
-
-
-def _local(mesh: Mesh, experiment: Experiment) -> int:
-    return len(local_rows(experiment.batch_size, mesh))
 
 
 def _batches(run: _Run, step: int) -> Iterator[Batch]:
@@ -194,14 +202,14 @@ def _batches(run: _Run, step: int) -> Iterator[Batch]:
     return data.train(run.experiment.batch_size, run.experiment.seed, step, rows)
 
 
-def _start(run: _Run, state: TrainState) -> TrainState:
-    """`task.start`, then the first checkpoint: step 0."""
-    with jax.transfer_guard("allow"):
-        batches = (put_batch(batch, run.mesh) for batch in _batches(run, 0))
-        key = jax.random.fold_in(jax.random.key(run.experiment.seed), START_STREAM)
-        task = run.experiment.network_task()
-        params, collections = task.start(state.params, state.collections, batches, key)
-    sharding = replicated(run.mesh)
+def _start(run: _Run, inputs: Mapping[str, ArraySpec]) -> TrainState:
+    """Step 0: initial parameters, `task.start`, and the first checkpoint."""
+    experiment, sharding = run.experiment, replicated(run.mesh)
+    state = initial_state(experiment, inputs, run.mesh)
+    batches = (put_batch(batch, run.mesh) for batch in _batches(run, 0))
+    key = jax.random.fold_in(jax.random.key(experiment.seed), START_STREAM)
+    task = experiment.network_task()
+    params, collections = task.start(state.params, state.collections, batches, key)
     params, collections = jax.device_put((params, collections), sharding)
     ema = {p: jax.tree.map(lambda a: a.copy(), params[p]) for p in state.ema}
     state = state.replace(params=params, collections=collections, ema=ema)
@@ -210,39 +218,48 @@ def _start(run: _Run, state: TrainState) -> TrainState:
 
 
 def _steps(run: _Run, state: TrainState, step: int, signal: StopSignal, started: float) -> int:
-    experiment, logbook = run.experiment, run.logbook
     feed = Feed(_batches(run, step))
-    clock = _Clock(step, experiment.batch_size)
     try:
-        while step < experiment.total_steps and signal.received is None:
-            batch = put_batch(next(feed), run.mesh)
-            active = active_at(experiment, step)
-            state, metrics = run.programs[active](state, run.frozen, batch)
-            step += 1
-            run.pending.append((step, metrics))
-            if clock.first:
-                jax.block_until_ready(metrics)
-                seconds = time.perf_counter() - started
-                logbook.timing(step, {"first_step_seconds": round(seconds, 3)})
-                logbook.say(f"first step after {seconds:.1f} s")
-                clock.restart(step, feed.waited)
-            _drain(run, state, clock, feed, keep=RUN_AHEAD)
-            if step % experiment.eval_period == 0 or step == experiment.total_steps:
-                _drain(run, state, clock, feed, keep=0)
-                _evaluate(run, state, step)
-                clock.restart(step, feed.waited)
-            if step % experiment.save_period == 0 or step == experiment.total_steps:
-                _drain(run, state, clock, feed, keep=0)
-                _save(run, state, step)
-        _drain(run, state, clock, feed, keep=0)
-        if step < experiment.total_steps:
-            _save(run, state, step)
-            run.checkpoints.wait()
-            raise Stopped(f"{signal.received}: step {step} is saved; run the same command to go on")
+        # What moves between host and device does so where it is written down.
+        with jax.transfer_guard("disallow"):
+            step = _until_the_end(run, state, step, signal, started, feed)
     finally:
         feed.close()
     run.checkpoints.wait()
-    logbook.say(f"done: {step} steps; run: {logbook.run}")
+    run.logbook.say(f"done: {step} steps; run: {run.logbook.run}")
+    return step
+
+
+def _until_the_end(
+    run: _Run, state: TrainState, step: int, signal: StopSignal, started: float, feed: Feed
+) -> int:
+    experiment, logbook = run.experiment, run.logbook
+    clock = _Clock(step, experiment.batch_size)
+    while step < experiment.total_steps and signal.received is None:
+        batch = put_batch(next(feed), run.mesh)
+        active = active_at(experiment, step)
+        state, metrics = run.programs[active](state, run.frozen, batch)
+        step += 1
+        run.pending.append((step, metrics))
+        if clock.first:
+            jax.block_until_ready(metrics)
+            seconds = time.perf_counter() - started
+            logbook.timing(step, {"first_step_seconds": round(seconds, 3)})
+            logbook.say(f"first step after {seconds:.1f} s")
+            clock.restart(step, feed.waited)
+        _drain(run, state, clock, feed, keep=RUN_AHEAD)
+        if step % experiment.eval_period == 0 or step == experiment.total_steps:
+            _drain(run, state, clock, feed, keep=0)
+            _evaluate(run, state, step)
+            clock.restart(step, feed.waited)
+        if step % experiment.save_period == 0 or step == experiment.total_steps:
+            _drain(run, state, clock, feed, keep=0)
+            _save(run, state, step)
+    _drain(run, state, clock, feed, keep=0)
+    if step < experiment.total_steps:
+        _save(run, state, step)
+        run.checkpoints.wait()
+        raise Stopped(f"{signal.received}: step {step} is saved; run the same command to go on")
     return step
 
 
@@ -307,5 +324,5 @@ def _evaluate(run: _Run, state: TrainState, step: int) -> None:
 
 
 def _save(run: _Run, state: TrainState, step: int) -> None:
-    run.logbook.flush()
+    run.logbook.flush()  # a step's lines must not be younger than its seal
     run.checkpoints.save(step, state)

@@ -8,7 +8,7 @@ The learning rate is a number or a schedule of the global step, and `clip`, `sta
 import dataclasses
 import inspect
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from vqjax.types import UsageError, did_you_mean
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "Optax", "Transform"]
 
 
+@runtime_checkable
 class Optimizer(Protocol):
     """What the training step asks of an optimizer."""
 

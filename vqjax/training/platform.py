@@ -5,6 +5,10 @@ import pathlib
 
 import jax
 
+# For programs that run once: a fifth of the compile time on CPU (2.5 s against 12.4 for the
+# initial state of a small VQGAN).
+COMPILE_QUICKLY = {"xla_backend_optimization_level": 0}
+
 
 def enable_compilation_cache() -> None:
     """Keeps compiled programs between starts, under `JAX_COMPILATION_CACHE_DIR` where that is set

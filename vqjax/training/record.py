@@ -1,16 +1,16 @@
 """RUN/experiment.json: what a run is, readable without the file that it came from."""
 
+import copy
 import dataclasses
-import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vqjax import config
 from vqjax._version import __version__
 from vqjax.training.experiment import Experiment
-from vqjax.types import ArraySpec, DataError, UsageError
+from vqjax.types import ArraySpec, DataError, UsageError, VqjaxError
 
 RECORD = "experiment.json"
 
@@ -35,7 +35,11 @@ class Record:
 
 
 def write_record(run: pathlib.Path, record: Record) -> None:
-    """Writes the record whole or not at all."""
+    """Writes the record whole or not at all, into a directory that is made where it is missing.
+
+    Raises:
+        UsageError: the directory cannot be made or written.
+    """
     content = {
         "vqjax": record.version,
         "name": record.name,
@@ -43,9 +47,13 @@ def write_record(run: pathlib.Path, record: Record) -> None:
         "inputs": {k: dataclasses.asdict(v) for k, v in record.inputs.items()},
         "experiment": config.encode(record.experiment),
     }
-    part = run / (RECORD + ".part")
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(part, run / RECORD)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        part = run / (RECORD + ".part")
+        part.write_text(config.to_json(content))
+        os.replace(part, run / RECORD)
+    except OSError as error:
+        raise UsageError(f"cannot write to {run}: {error.strerror or error}") from error
 
 
 def read_record(run: str | os.PathLike, trust: Sequence[str] = ()) -> Record:
@@ -54,68 +62,113 @@ def read_record(run: str | os.PathLike, trust: Sequence[str] = ()) -> Record:
     Raises:
         DataError: no run there, or a record that cannot be read.
     """
+    content = _read(pathlib.Path(run))
     path = pathlib.Path(run) / RECORD
-    if not path.is_file():
-        raise DataError(f"{run} is not a run: it has no {RECORD}")
     try:
-        content = json.loads(path.read_text())
-        tree = content["experiment"]
         inputs = {
             str(k): ArraySpec(tuple(map(int, v["shape"])), str(v["dtype"]))
             for k, v in content["inputs"].items()
         }
         texts = str(content["name"]), tuple(map(str, content["command"])), str(content["vqjax"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
-    experiment = config.decode(tree, trust=trust)
+    experiment = config.decode(content["experiment"], trust=trust)
     if not isinstance(experiment, Experiment):
         raise DataError(f"{path} holds {type(experiment).__name__}, not an Experiment")
     return Record(experiment, inputs, *texts)
 
 
-def claim(run: pathlib.Path, record: Record, allow_change: bool, trust: Sequence[str]) -> Record:
-    """Makes a run directory for `record`, or finds the same experiment in it.
+def _read(run: pathlib.Path) -> dict[str, Any]:
+    """The record as JSON values."""
+    path = run / RECORD
+    if not path.is_file():
+        raise DataError(f"{run} is not a run: it has no {RECORD}")
+    content = config.read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("experiment"), dict):
+        raise DataError(f"{path} is not a record of a run")
+    return content
+
+
+def check_writable(run: pathlib.Path) -> None:
+    """Refuses, with UsageError, a run directory that cannot be made; makes nothing."""
+    place = next(p for p in (run, *run.parents) if p.exists())
+    if not place.is_dir():
+        raise UsageError(f"cannot write to {run}: {place} is not a directory")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write to {run}: no permission to write in {place}")
+
+
+def claim(
+    run: pathlib.Path, record: Record, allow_change: bool, trust: Sequence[str] = ()
+) -> tuple[Record, Any]:
+    """Compares `record` with what lies in a run directory; writes nothing.
+
+    Args:
+        record: its frozen runs say a step and a seal only where the user does.
+        allow_change: whether another experiment may take the run over.
+        trust: modules and files whose classes may be built from the old record.
 
     Returns:
-        The record that counts: an earlier start's, or `record`.
+        `record` with the steps and seals of frozen runs that an earlier start recorded, and the
+        old experiment, encoded: None where there is none.
 
     Raises:
-        UsageError: another experiment lies there and `allow_change` is not set, or the directory
-            cannot be made or written.
+        UsageError: another experiment lies there and `allow_change` is not set.
+        DataError: what lies there cannot be read.
     """
-    if (run / RECORD).exists():
-        old = read_record(run, trust)
-        changes = config.difference(unpinned(old.experiment), unpinned(record.experiment))
-        if changes and not allow_change:
-            raise UsageError(
-                f"{run} is a run of another experiment: {'; '.join(changes)}; "
-                "give another --workdir, or --allow-change to go on with the new settings"
-            )
-        record = dataclasses.replace(record, experiment=repinned(record.experiment, old.experiment))
-        if not changes:
-            return record
+    if not (run / RECORD).exists():
+        return record, None
+    old = _read(run)["experiment"]
+    pins = dict(_recorded_pins(old, ""))
+    experiment = _repinned(record.experiment, pins, allow_change)
+    compared = copy.deepcopy(old)
+    moved = config.find_frozen(experiment)
+    for path, node in _recorded_pins(compared, ""):
+        if path in moved and node["seal"] is not None:
+            node["path"] = moved[path].path  # where a run lies does not matter: its seal does
+    changes = config.difference(_with_defaults(compared, trust), config.encode(experiment))
+    if changes and not allow_change:
+        raise UsageError(
+            f"{run} is a run of another experiment: {'; '.join(changes)}; "
+            "give another --workdir, or --allow-change to go on with the new settings"
+        )
+    return dataclasses.replace(record, experiment=experiment), old
+
+
+def _with_defaults(tree: Any, trust: Sequence[str]) -> Any:
+    """An encoded experiment with the fields that its classes have got since; itself where classes
+    cannot be built any more, as after an edit of the file that defines them.
+    """
     try:
-        run.mkdir(parents=True, exist_ok=True)
-        write_record(run, record)
-    except OSError as error:
-        raise UsageError(f"cannot write to {run}: {error.strerror or error}") from error
-    return record
+        return config.encode(config.decode(tree, trust))
+    except VqjaxError:
+        return tree
 
 
-def unpinned(experiment: Experiment) -> Any:
-    """Without what the first start recorded of frozen runs: their step and seal."""
+def _recorded_pins(tree: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The frozen runs of an encoded experiment, by the paths of `config.find_frozen`."""
+    if isinstance(tree, list):
+        children = {str(i): v for i, v in enumerate(tree)}
+    elif isinstance(tree, dict) and tree.get("class") == "FrozenRun":
+        if {"path", "step", "seal"} <= tree.keys():
+            yield path, tree
+        return
+    elif isinstance(tree, dict):
+        children = tree["items"] if tree.get("class") == "mapping" else tree
+    else:
+        return
+    for name, child in children.items() if isinstance(children, dict) else ():
+        yield from _recorded_pins(child, f"{path}.{name}" if path else name)
+
+
+def _repinned(
+    experiment: Experiment, pins: Mapping[str, dict[str, Any]], allow_change: bool
+) -> Experiment:
     for path, run in config.find_frozen(experiment).items():
-        free = dataclasses.replace(run, step=None, seal=None)
-        experiment = config.with_frozen(experiment, path, free)
-    return experiment
-
-
-def repinned(experiment: Experiment, old: Experiment) -> Experiment:
-    """With the steps and seals of frozen runs that an earlier start recorded."""
-    pinned = config.find_frozen(old)
-    for path, run in config.find_frozen(experiment).items():
-        if path in pinned and run.step is None:
-            step, seal = pinned[path].step, pinned[path].seal
-            run = dataclasses.replace(run, step=step, seal=seal)
-            experiment = config.with_frozen(experiment, path, run)
+        if path not in pins or run.step is not None or run.seal is not None:
+            continue
+        if allow_change and run.path != pins[path]["path"]:
+            continue  # another run on purpose
+        pinned = dataclasses.replace(run, step=pins[path]["step"], seal=pins[path]["seal"])
+        experiment = config.with_frozen(experiment, path, pinned)
     return experiment

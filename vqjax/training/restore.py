@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from vqjax import config
 from vqjax.training import checkpoint
 from vqjax.training.experiment import Experiment
+from vqjax.training.platform import COMPILE_QUICKLY
 from vqjax.training.record import Record, read_record
 from vqjax.training.sharding import make_mesh, replicated
 from vqjax.training.state import TrainState, create_state
@@ -55,6 +56,16 @@ def state_target(experiment: Experiment, inputs: dict[str, ArraySpec], mesh: Mes
     shapes = jax.eval_shape(lambda: create_state(experiment, inputs))
     sharding = replicated(mesh)
     return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), shapes)
+
+
+def initial_state(experiment: Experiment, inputs: dict[str, ArraySpec], mesh: Mesh) -> TrainState:
+    """Step 0, made where it stays."""
+    make = jax.jit(
+        lambda: create_state(experiment, inputs),
+        out_shardings=replicated(mesh),
+        compiler_options=COMPILE_QUICKLY,
+    )
+    return make()
 
 
 def usable(state: TrainState, kind: str) -> tuple[Tree, str]:

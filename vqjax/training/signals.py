@@ -1,12 +1,13 @@
 """SIGTERM and Ctrl-C as a wish to stop after the step at hand."""
 
+import contextlib
 import os
 import signal
-import sys
 import threading
 from types import FrameType
 
 EXIT_AT_ONCE = 130  # the second Ctrl-C
+STDERR = 2
 
 
 class StopSignal:
@@ -30,8 +31,6 @@ class StopSignal:
         if self.received is not None and number == signal.SIGINT:
             os._exit(EXIT_AT_ONCE)
         self.received = signal.Signals(number).name
-        # os.write: a handler may interrupt a print.
-        os.write(
-            sys.stderr.fileno() if sys.stderr else 2,
-            f"\n{self.received}: saving after this step (Ctrl-C again leaves at once)\n".encode(),
-        )
+        line = f"\n{self.received}: saving after this step (Ctrl-C again leaves at once)\n"
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            os.write(STDERR, line.encode())  # not print, which the signal may have interrupted

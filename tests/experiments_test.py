@@ -1,0 +1,155 @@
+"""Every file in experiments/: it builds, goes through JSON, takes shape, and a shrunk one runs."""
+
+import contextlib
+import json
+import math
+import pathlib
+import runpy
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import vqjax
+from vqjax import config
+from vqjax.cli.main import main
+from vqjax.data import TFDS
+from vqjax.training.state import create_state
+from vqjax.types import ArraySpec, DataError
+
+FOLDER = pathlib.Path(__file__).parent.parent / "experiments"
+FILES = sorted(FOLDER.glob("*.py"))
+NEEDS_FOLDER = ("folder_vqgan.py",)  # experiment() has an argument `folder` without a default
+# What the data is like where it is not prepared.
+SPECS = {"mnist": {"image": ArraySpec((28, 28, 1), "uint8"), "label": ArraySpec((), "int32")}}
+# One per task: run by default. The other files' runs are marked slow.
+FIRST = "digits_vqgan.py"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A folder of 40 pictures in two classes."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        path = folder / "ab"[i % 2] / f"{i:02d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 24, 3)).astype(np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture
+def arguments(pictures):
+    """arguments(path) -> {name: text} for `experiment()`."""
+
+    def of(path):
+        return {"folder": str(pictures)} if path.name in NEEDS_FOLDER else {}
+
+    return of
+
+
+def inputs_of(experiment):
+    """What the data is like, also where it is not prepared on this machine."""
+    try:
+        return experiment.data.example_spec()
+    except DataError:
+        assert isinstance(experiment.data, TFDS)
+        return SPECS[experiment.data.name]
+
+
+def tiny_overrides(path):
+    """TINY, two levels of one width, and both players move in both steps."""
+    more = [f"task.tokenizer.{part}.multipliers=(1,1)" for part in ("encoder", "decoder")]
+    if "PatchGAN" in path.read_text():
+        more += ["task.loss_weights.generator.start=0", "optimizers.discriminator.start=0"]
+    return (*runpy.run_path(str(path))["TINY"], *more)
+
+
+def test_there_are_experiments():
+    assert FOLDER / FIRST in FILES and len(FILES) >= 2
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_file_says_how_it_is_run_and_has_tiny_overrides(path):
+    names = runpy.run_path(str(path))
+    lines = [line.strip() for line in names["__doc__"].splitlines()]
+    assert any(line.startswith(f"vqjax train experiments/{path.name}") for line in lines)
+    assert isinstance(names["TINY"], tuple) and all("=" in item for item in names["TINY"])
+
+
+@pytest.mark.parametrize("shrunk", [False, True], ids=["full", "tiny"])
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_builds_goes_through_json_and_takes_shape(path, shrunk, arguments):
+    overrides = tiny_overrides(path) if shrunk else ()
+    experiment = config.load_file(str(path), arguments(path), overrides)
+    experiment.check()
+    encoded = config.encode(experiment)
+    again = config.decode(config.from_json(config.to_json(encoded)))
+    assert config.encode(again) == encoded and again == experiment
+    inputs = inputs_of(again)
+    again.task.check(inputs)
+    state = jax.eval_shape(lambda: create_state(again, inputs))
+    assert set(state.params) == set(again.task.players) == set(state.optimizers)
+    sizes = {
+        p: sum(math.prod(a.shape) for a in jax.tree.leaves(t)) for p, t in state.params.items()
+    }
+    assert all(0 < size < 50e6 for size in sizes.values())
+    if shrunk:
+        assert again.total_steps == 2
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p if p.name == FIRST else pytest.param(p, marks=pytest.mark.slow) for p in FILES],
+    ids=lambda p: p.stem,
+)
+def test_two_tiny_steps_then_every_verb(path, arguments, tmp_path, capsys):
+    given = [word for k, v in arguments(path).items() for word in ("--arg", f"{k}={v}")]
+    overrides = tiny_overrides(path)
+    experiment = config.load_file(str(path), arguments(path), overrides)
+    with _or_skip_unprepared(experiment):
+        experiment.data.check()
+    run = tmp_path / "run"
+    command = ["train", str(path), "--workdir", str(run), "log_every=1", *given, *overrides]
+    assert main(command) == 0
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    last = next(x for x in reversed(lines) if x["kind"] == "train")
+    assert last["step"] == 2 and set(experiment.task.terms) <= set(last)
+    assert all(math.isfinite(v) for v in last.values() if isinstance(v, float))
+    capsys.readouterr()
+    assert main(command) == 0  # again: there is nothing left to do
+    assert "is done: 2 of 2 steps" in capsys.readouterr().err
+
+    opened = vqjax.load(run)
+    images = _eval_images(experiment, 3)
+    tokens = opened.encode(images)
+    assert opened.step == 2 and tokens.shape[1:] == opened.token_layout()[0].grid
+    assert np.array_equal(opened.decode(tokens), opened.reconstruct(images))
+
+    assert main(["evaluate", str(run), "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    logged = next(x for x in reversed(lines) if x["kind"] == "eval")
+    assert measured["psnr"] == pytest.approx(logged["psnr"], abs=0.01)
+    assert main(["reconstruct", str(run), "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "grid.png").exists()
+    capsys.readouterr()
+    assert main(["inspect", str(run)]) == 0
+    assert "sealed steps" in capsys.readouterr().out
+    assert main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0
+    assert f"{measured['psnr']:.1f}" in (tmp_path / "page.html").read_text()
+
+
+@contextlib.contextmanager
+def _or_skip_unprepared(experiment):
+    try:
+        yield
+    except DataError as error:
+        if not isinstance(experiment.data, TFDS):
+            raise
+        pytest.skip(f"this machine has no prepared data for it: {error}")
+
+
+def _eval_images(experiment, count):
+    batch = next(iter(experiment.data.eval(count, np.arange(count))))
+    return batch["image"][batch["mask"]]

@@ -1,0 +1,38 @@
+"""A VQ-VAE of a few hundred weights; by `--arg poison=true` all batches from step 3 on have NaN."""
+
+import numpy as np
+
+from vqjax.data import Arrays
+from vqjax.data.source import permutation
+from vqjax.losses import L2
+from vqjax.quantizers import VectorQuantizer
+from vqjax.tasks import TokenizerTask
+from vqjax.tokenizers import ConvDecoder, ConvEncoder, Tokenizer
+from vqjax.training.experiment import Experiment
+from vqjax.training.optim import Adam
+
+
+def experiment(poison: bool = False) -> Experiment:
+    images = np.random.default_rng(0).uniform(-1, 1, (64, 8, 8, 1)).astype(np.float32)
+    if poison:
+        images[permutation(0, 0, 64)[24:], 0, 0, 0] = np.nan
+    sizes = {"width": 4, "multipliers": (1, 1), "blocks": 1, "mid_attention": False}
+    return Experiment(
+        task=TokenizerTask(
+            Tokenizer(
+                encoder=ConvEncoder(**sizes, latent_dim=4),
+                quantizer=VectorQuantizer(codebook_size=16, codebook_dim=4),
+                decoder=ConvDecoder(**sizes, latent_dim=4, channels=1),
+            ),
+            loss_weights={"l2": 1.0, "commitment": 0.25, "codebook": 1.0},
+            losses=(L2(),),
+        ),
+        data=Arrays({"image": images}, {"image": images[:16]}),
+        optimizers={"tokenizer": Adam(1e-3)},
+        batch_size=8,
+        total_steps=6,
+        max_nonfinite=3,
+        log_every=1,
+        save_every=2,
+        eval_every=6,
+    )

@@ -1,0 +1,103 @@
+"""What a run writes down survives kills and never says a step twice."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from vqjax.training import logbook
+from vqjax.training.logbook import Logbook, read_metrics
+
+
+def lines_of(run):
+    return [json.loads(text) for text in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def write(run, first, last):
+    with Logbook(run, first, 10) as book:
+        for step in range(first + 1, last + 1):
+            book.train(step, {"l1": 1 / step})
+            book.timing(step, {"examples_per_second": 2.0})
+
+
+def test_lines_after_the_restored_step_and_torn_ones_are_cut(tmp_path):
+    write(tmp_path, 0, 5)
+    whole = lines_of(tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "step": 6, "l1')
+    assert read_metrics(tmp_path) == whole
+    write(tmp_path, 3, 5)
+    again = lines_of(tmp_path)
+    train = [line for line in again if line["kind"] == "train"]
+    assert train == [line for line in whole if line["kind"] == "train"]
+    assert [line["step"] for line in again] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+
+
+@pytest.mark.parametrize("text", ["[]\n", "7\n", "null\n", '{"step": 1}\n', "\x00\xff\n", "\n"])
+def test_what_is_no_line_is_passed_over(tmp_path, text):
+    write(tmp_path, 0, 1)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write(text)
+    assert len(read_metrics(tmp_path)) == 2
+    write(tmp_path, 1, 2)
+    assert len(lines_of(tmp_path)) == 4
+
+
+def test_elapsed_counts_all_starts(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"kind": "time", "step": 1, "elapsed": 100.0}\n{"kind": "time", "step": 9, "elapsed": 900}'
+    )
+    with Logbook(tmp_path, 1, 10) as book:
+        assert book.elapsed_before == 100.0
+        book.timing(2, {})
+    assert 100.0 <= lines_of(tmp_path)[-1]["elapsed"] < 160.0
+
+
+def test_no_metrics_is_no_lines(tmp_path):
+    assert read_metrics(tmp_path / "nowhere") == []
+
+
+def test_pictures_scalars_and_their_purge_reach_tensorboard(tmp_path):
+    picture = np.zeros((4, 6, 3), np.uint8)
+    with Logbook(tmp_path, 3, 10) as book:
+        book.evaluation(4, {"psnr": 20.0, "odd": float("nan")}, picture)
+        book.evaluation(5, {"psnr": 21.0}, None)
+    assert [p.name for p in (tmp_path / "samples").iterdir()] == ["00000004.png"]
+    (path,) = tmp_path.glob("events.*")
+    events = list(records(path.read_bytes()))
+    # TensorBoard drops events of this step and later ones; those of step 3 are still true.
+    assert [e.step for e in events if e.HasField("session_log")] == [4]
+    tags = {v.tag for e in events for v in e.summary.value}
+    assert tags == {"eval/psnr", "reconstructions"}
+
+
+def records(content):
+    """The events of a TFRecord file: length, its check sum, the event, its check sum."""
+    while content:
+        size = int.from_bytes(content[:8], "little")
+        yield Event.FromString(content[12 : 12 + size])
+        content = content[16 + size :]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_gets_a_bar_others_plain_lines(tmp_path, monkeypatch):
+    terminal, pipe = Terminal(), io.StringIO()
+    monkeypatch.setattr(logbook, "PLAIN_SECONDS", 0.0)
+    for stream in (terminal, pipe):
+        monkeypatch.setattr("sys.stderr", stream)
+        with Logbook(tmp_path, 2, 10) as book:
+            book.say("hello")
+            book.progress(4, {"l1": 0.123456, "l2": 5.0})
+            book.progress(10, {"l1": 0.1})
+    bar = terminal.getvalue()
+    assert "hello" in bar and "10/10" in bar and "l1=0.1" in bar and "\r" in bar
+    plain = pipe.getvalue().splitlines()
+    assert plain[0] == "hello" and plain[1].startswith("step 4/10  ") and "left" in plain[1]
+    assert plain[1].endswith("l1=0.1235 l2=5") and len(plain) == 3
+    assert "hello" in (tmp_path / "log.txt").read_text()

@@ -1,0 +1,74 @@
+"""No modality is built in: a 1-D signal and a 3-D clip go every way that a picture goes."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import vqjax
+from tests import tiny
+from vqjax.data import Arrays
+from vqjax.evaluation.reconstruction import ReconstructionEvaluator
+from vqjax.losses import L1
+from vqjax.quantizers import EMAVectorQuantizer
+from vqjax.tasks import TokenizerTask
+from vqjax.tokenizers import ConvDecoder, ConvEncoder, Tokenizer
+from vqjax.training.logbook import read_metrics
+from vqjax.training.loop import train
+
+
+def signals() -> Arrays:
+    t = np.linspace(0, 6, 16, dtype=np.float32)[None, :, None]
+    phase = np.random.default_rng(0).uniform(0, 6, (40, 1, 1)).astype(np.float32)
+    x = (0.8 * np.sin(t + phase)).astype(np.float32)  # [N, T, 1]
+    return Arrays({"signal": x[:32]}, {"signal": x[32:]})
+
+
+def clips() -> Arrays:
+    return tiny.arrays((4, 8, 8, 1), train=32, held_out=8, name="clip")  # [N, T, H, W, 1]
+
+
+def tokenizer(name, data, steps):
+    sizes = {"width": 4, "multipliers": (1, 1), "blocks": 1, "mid_attention": False}
+    task = TokenizerTask(
+        Tokenizer(
+            encoder=ConvEncoder(**sizes, latent_dim=4),
+            quantizer=EMAVectorQuantizer(codebook_size=16, codebook_dim=4),
+            decoder=ConvDecoder(**sizes, latent_dim=4, channels=1),
+        ),
+        losses=(L1(),),
+        loss_weights={"l1": 1.0, "commitment": 0.25},
+        inputs=name,
+    )
+    return tiny.vqvae(task=task, data=data, total_steps=steps, save_every=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "grid"), [("signal", signals(), (8,)), ("clip", clips(), (2, 4, 4))]
+)
+def test_trains_resumes_and_is_used(tmp_path, one_device, name, data, grid):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    settings = {"make_evaluator": ReconstructionEvaluator, "devices": one_device}
+    experiment = tokenizer(name, data, 4)
+    train(experiment, whole, **settings)
+    train(dataclasses.replace(experiment, total_steps=2), parts, **settings)
+    train(experiment, parts, allow_change=True, **settings)
+    lines = [[x for x in read_metrics(r) if x["kind"] != "time"] for r in (whole, parts)]
+    assert lines[0] == lines[1] and len(lines[0]) == 6
+    evaluated = lines[0][-1]
+    assert evaluated["kind"] == "eval" and evaluated["psnr"] > 0 and evaluated["perplexity"] >= 1
+    assert "ssim" not in evaluated  # a metric of pictures
+
+    run = vqjax.load(parts)
+    x = data.eval_arrays[name]
+    tokens = run.encode(x)
+    assert tokens.shape == (len(x), *grid) and tokens.dtype == np.int32
+    x_hat = run.decode(tokens)
+    assert x_hat.shape == x.shape and x_hat.dtype == x.dtype
+    np.testing.assert_array_equal(run.reconstruct(x), x_hat)
+    error = np.mean((x_hat.astype(np.float64) - x) ** 2)
+    scale = 255.0 if x.dtype == np.uint8 else 2.0
+    by_hand = 10 * np.log10(scale**2 / error)
+    assert by_hand == pytest.approx(evaluated["psnr"], abs=0.05)  # rounding to uint8
+    assert jax.tree.leaves(run.token_layout())[0].grid == grid

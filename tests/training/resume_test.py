@@ -1,0 +1,140 @@
+"""A run that was stopped in any way and started again is the run that was never stopped."""
+
+import hashlib
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from tests import tiny
+from vqjax import config
+from vqjax.evaluation.reconstruction import ReconstructionEvaluator
+from vqjax.training import checkpoint
+from vqjax.training.logbook import read_metrics
+from vqjax.training.loop import train
+from vqjax.training.restore import state_target
+from vqjax.training.sharding import make_mesh
+
+FILE = pathlib.Path(__file__).parent / "files" / "small_vqgan.py"
+STOPPED = 75
+PATIENCE = 120.0  # seconds until a run must have shown life
+
+
+def start(run, *options):
+    """`vqjax train` as a process of its own, on one device."""
+    command = [sys.executable, "-m", "vqjax", "train", str(FILE), "--workdir", str(run), *options]
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(process):
+    """(exit code, what it said)."""
+    _, said = process.communicate(timeout=300)
+    return process.returncode, said
+
+
+def wait_for(process, happened):
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.002)
+
+
+def deterministic_lines(run):
+    return [line for line in read_metrics(run) if line["kind"] in ("train", "eval")]
+
+
+def checksum(run, experiment=None, step=None):
+    """sha256 over all arrays of a checkpoint, the random key included."""
+    experiment = experiment or config.load_file(str(FILE), {}, ())
+    mesh = make_mesh(jax.devices()[:1])
+    target = state_target(experiment, experiment.data.example_spec(), mesh)
+    state = checkpoint.restore(run / "checkpoints", target, step).state
+    state = state.replace(rng=jax.random.key_data(state.rng))
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def files_of(run):
+    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in run.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run that nobody stopped."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    code, said = finish(start(run))
+    assert code == 0, said
+    return run
+
+
+def test_kill_9_at_three_moments_and_one_sigterm_change_nothing(whole, tmp_path):
+    run, draw = tmp_path / "run", random.Random(3)
+    stops = [signal.SIGTERM, *[signal.SIGKILL] * 3]
+    stopped = None
+    for number, n in zip(stops, sorted(draw.sample(range(1, 7), 4)), strict=True):
+        process = start(run)
+        # The folder is there before the save is finished: some kills tear the save itself.
+        wait_for(process, (run / "checkpoints" / str(5 * n)).exists)
+        time.sleep(draw.uniform(0, 0.1))
+        process.send_signal(number)
+        code, said = finish(process)
+        assert code == (STOPPED if number == signal.SIGTERM else -number), said
+        if stopped is not None:
+            assert f"resuming at step {stopped} of 40" in said
+            stopped = None
+        if number == signal.SIGTERM:
+            stopped = checkpoint.sealed_steps(run / "checkpoints")[-1]
+            assert f"vqjax: error: SIGTERM: step {stopped} is saved; run the same command" in said
+            assert max(line["step"] for line in read_metrics(run)) == stopped
+    code, said = finish(start(run))
+    assert code == 0 and "resuming at step" in said
+    assert deterministic_lines(run) == deterministic_lines(whole)
+    assert checksum(run) == checksum(whole)
+
+
+def test_a_finished_run_stays_as_it_is(whole):
+    before = files_of(whole)
+    code, said = finish(start(whole))
+    assert code == 0 and said.splitlines() == [f"{whole} is done: 40 of 40 steps"]
+    assert files_of(whole) == before
+
+
+def test_a_run_goes_on_with_other_devices_and_back(tmp_path, capsys):
+    """1 -> 8 -> 1 devices: every stretch starts from the very state that the one before left."""
+    alone, moving = tmp_path / "alone", tmp_path / "moving"
+    for steps, devices in ((2, 1), (4, 8), (6, 1)):
+        experiment = tiny.vqvae(total_steps=steps)
+        where = jax.devices()[:devices]
+        train(experiment, moving, devices=where, allow_change=True)
+        assert f" {steps} steps of 8 examples on {devices} x" in capsys.readouterr().err
+    train(tiny.vqvae(total_steps=6), alone, devices=jax.devices()[:1])
+    moved, stayed = deterministic_lines(moving), deterministic_lines(alone)
+    assert moved[:2] == stayed[:2] and [m["step"] for m in moved] == [1, 2, 3, 4, 5, 6]
+    for a, b in zip(moved, stayed, strict=True):
+        assert a["total"] == pytest.approx(b["total"], rel=1e-4)
+
+
+def test_stopped_in_process_at_any_step_is_never_stopped(tmp_path):
+    """The quick form of the proof above: averages, two players, evaluation, one process."""
+    experiment = tiny.vqgan(ema_decay=0.9, total_steps=6, eval_every=2)
+    one = jax.devices()[:1]
+    settings = {"make_evaluator": ReconstructionEvaluator, "devices": one}
+    train(experiment, tmp_path / "whole", **settings)
+    for damage in (4, 6):  # as a kill before the seals of steps 4 and 6
+        (tmp_path / "run" / "checkpoints" / str(damage) / "seal.json").unlink(missing_ok=True)
+        train(experiment, tmp_path / "run", **settings)
+    assert deterministic_lines(tmp_path / "run") == deterministic_lines(tmp_path / "whole")
+    assert checksum(tmp_path / "run", experiment) == checksum(tmp_path / "whole", experiment)
