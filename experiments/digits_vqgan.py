@@ -1,6 +1,6 @@
 """VQGAN on scikit-learn's scanned digits, enlarged to 16x16: 16 tokens from 128 codes.
 
-    vqjax train experiments/digits_vqgan.py
+vqjax train experiments/digits_vqgan.py
 """
 
 from vqjax.data import Digits, Resize

@@ -1,7 +1,7 @@
 """VQGAN on MNIST: 28x28 pictures as 49 tokens from 512 codes, with a PatchGAN from half-way on.
 
-    vqjax prepare mnist
-    vqjax train experiments/mnist_vqgan.py
+vqjax prepare mnist
+vqjax train experiments/mnist_vqgan.py
 """
 
 from vqjax.data import TFDS
@@ -17,7 +17,7 @@ from vqjax.training.optim import Adam
 TINY = ("total_steps=2", "batch_size=8", "task.tokenizer.quantizer.codebook_size=16")
 
 
-def experiment(width: int = 16, total_steps: int = 3_000) -> Experiment:
+def experiment(width: int = 16, total_steps: int = 2_400) -> Experiment:
     sizes = {"width": width, "multipliers": (1, 2, 4), "blocks": 1, "mid_attention": False}
     adversary_start = total_steps // 2
     return Experiment(
@@ -42,5 +42,7 @@ def experiment(width: int = 16, total_steps: int = 3_000) -> Experiment:
             "discriminator": Adam(5e-4, b1=0.5, start=adversary_start),
         },
         batch_size=32,
+        eval_batch_size=100,
+        eval_every=total_steps // 4,
         total_steps=total_steps,
     )

@@ -16,28 +16,22 @@ from vqjax.training.optim import Adam
 TINY = ("total_steps=2", "batch_size=8", "task.tokenizer.quantizer.codebook_size=16")
 
 
-def experiment(width: int = 32, total_steps: int = 6_000) -> Experiment:
+def experiment(width: int = 16, total_steps: int = 2_400) -> Experiment:
+    sizes = {"width": width, "multipliers": (1, 2, 4), "blocks": 1, "mid_attention": False}
     return Experiment(
         task=TokenizerTask(
             tokenizer=Tokenizer(
-                encoder=ConvEncoder(
-                    width=width, multipliers=(1, 2, 2), blocks=1, mid_attention=False, latent_dim=64
-                ),
+                encoder=ConvEncoder(**sizes, latent_dim=64),
                 quantizer=EMAVectorQuantizer(codebook_size=512, codebook_dim=16),
-                decoder=ConvDecoder(
-                    width=width,
-                    multipliers=(1, 2, 2),
-                    blocks=1,
-                    mid_attention=False,
-                    latent_dim=64,
-                    channels=1,
-                ),
+                decoder=ConvDecoder(**sizes, latent_dim=64, channels=1),
             ),
             losses=(L2(),),
             loss_weights={"l2": 1.0, "commitment": 0.25},
         ),
         data=TFDS("mnist"),
-        optimizers={"tokenizer": Adam(Cosine(1e-3, steps=total_steps, warmup=100))},
-        batch_size=64,
+        optimizers={"tokenizer": Adam(Cosine(2e-3, steps=total_steps, warmup=50))},
+        batch_size=32,
+        eval_batch_size=100,
+        eval_every=total_steps // 4,
         total_steps=total_steps,
     )

@@ -93,11 +93,12 @@ def test_a_terminal_gets_a_bar_others_plain_lines(tmp_path, monkeypatch):
         monkeypatch.setattr("sys.stderr", stream)
         with Logbook(tmp_path, 2, 10) as book:
             book.say("hello")
+            book.progress(3, {})
             book.progress(4, {"l1": 0.123456, "l2": 5.0})
             book.progress(10, {"l1": 0.1})
     bar = terminal.getvalue()
     assert "hello" in bar and "10/10" in bar and "l1=0.1" in bar and "\r" in bar
     plain = pipe.getvalue().splitlines()
     assert plain[0] == "hello" and plain[1].startswith("step 4/10  ") and "left" in plain[1]
-    assert plain[1].endswith("l1=0.1235 l2=5") and len(plain) == 3
+    assert plain[1].endswith("l1=0.123 l2=5") and len(plain) == 3
     assert "hello" in (tmp_path / "log.txt").read_text()

@@ -143,7 +143,7 @@ class CenterCrop:
 
 @dataclasses.dataclass(frozen=True)
 class RandomFlip:
-    """Mirrors every second example, left to right; in evaluation none."""
+    """Mirrors each example with probability 1/2, left to right; in evaluation none."""
 
     random: ClassVar[bool] = True
 

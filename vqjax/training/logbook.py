@@ -6,6 +6,7 @@ bit. Timings go into lines of kind "time".
 
 import json
 import math
+import os
 import pathlib
 import sys
 import time
@@ -19,6 +20,7 @@ import tqdm
 
 METRICS = "metrics.jsonl"
 PLAIN_SECONDS = 5.0  # between progress lines where there is no terminal
+PLAIN_COLUMNS = 100  # of the bar on a terminal that does not say how wide it is
 SHOWN = 5  # numbers on the progress line
 
 
@@ -49,12 +51,13 @@ class Logbook:
     def __init__(self, run: pathlib.Path, step: int, total_steps: int) -> None:
         self.run = run
         self._writes = jax.process_index() == 0
-        self._first_step, self._total = step, total_steps
+        self._total = total_steps
         kept = [line for line in read_metrics(run) if line["step"] <= step]
         times = [line["elapsed"] for line in kept if "elapsed" in line]
         self.elapsed_before = max(times, default=0.0)
         self._started = time.perf_counter()
-        self._last_line = self._started
+        self._last_line = 0.0
+        self._timed: tuple[int, float] | None = None  # the first progress: its step and time
         self._bar = None
         if not self._writes:
             return
@@ -81,22 +84,32 @@ class Logbook:
         self._text.flush()
 
     def progress(self, step: int, numbers: Mapping[str, float]) -> None:
-        """A bar with rate and ETA on a terminal, now and then a plain line elsewhere."""
+        """A bar with rate and ETA on a terminal, now and then a plain line elsewhere.
+
+        The first call, after the first step, is where the rate starts to be measured.
+        """
         if not self._writes:
             return
-        shown = {k: f"{v:.4g}" for k, v in list(numbers.items())[:SHOWN]}
+        shown = {k: f"{v:.3g}" for k, v in list(numbers.items())[:SHOWN]}
         if sys.stderr.isatty():
             if self._bar is None:
+                width = None if _has_width() else PLAIN_COLUMNS
                 self._bar = tqdm.tqdm(
-                    total=self._total, initial=self._first_step, unit="step", dynamic_ncols=True
+                    total=self._total,
+                    initial=step,
+                    unit="step",
+                    ncols=width,
+                    dynamic_ncols=width is None,
                 )
             self._bar.set_postfix(shown, refresh=False)
             self._bar.update(step - self._bar.n)
             return
         now = time.perf_counter()
-        if now - self._last_line >= PLAIN_SECONDS or step == self._total:
+        if self._timed is None:  # compilation is over now; the rate counts from here
+            self._timed, self._last_line = (step, now), now
+        elif now - self._last_line >= PLAIN_SECONDS or step == self._total:
             self._last_line = now
-            rate = (step - self._first_step) / max(now - self._started, 1e-9)
+            rate = (step - self._timed[0]) / max(now - self._timed[1], 1e-9)
             left = (self._total - step) / max(rate, 1e-9)
             text = " ".join(f"{k}={v}" for k, v in shown.items())
             self.say(f"step {step}/{self._total}  {rate:.2f} steps/s  {_span(left)} left  {text}")
@@ -141,6 +154,14 @@ class Logbook:
         self._board.close()
         self._metrics.close()
         self._text.close()
+
+
+def _has_width() -> bool:
+    """Whether the terminal knows its width; a pseudo-terminal may say 0, where no bar fits."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False
 
 
 def _span(seconds: float) -> str:

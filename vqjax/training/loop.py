@@ -246,6 +246,7 @@ def _until_the_end(
             seconds = time.perf_counter() - started
             logbook.timing(step, {"first_step_seconds": round(seconds, 3)})
             logbook.say(f"first step after {seconds:.1f} s")
+            logbook.progress(step, {})
             clock.restart(step, feed.waited)
         _drain(run, state, clock, feed, keep=RUN_AHEAD)
         if step % experiment.eval_period == 0 or step == experiment.total_steps:
@@ -316,7 +317,8 @@ def _evaluate(run: _Run, state: TrainState, step: int) -> None:
         return
     params, _ = usable(state, "auto")
     started = time.perf_counter()
-    result = run.evaluate(params, state.collections)
+    with jax.transfer_guard("allow"):  # once in a while; only steps are guarded
+        result = run.evaluate(params, state.collections)
     run.logbook.evaluation(step, result.numbers, result.pictures)
     run.logbook.timing(step, {"evaluation_seconds": round(time.perf_counter() - started, 3)})
     shown = "  ".join(f"{k} {v:.4g}" for k, v in result.numbers.items())
@@ -325,4 +327,5 @@ def _evaluate(run: _Run, state: TrainState, step: int) -> None:
 
 def _save(run: _Run, state: TrainState, step: int) -> None:
     run.logbook.flush()  # a step's lines must not be younger than its seal
-    run.checkpoints.save(step, state)
+    with jax.transfer_guard("allow"):
+        run.checkpoints.save(step, state)

@@ -1,0 +1,36 @@
+"""The loop's own promises; those of runs and restarts are in resume_test and cli/train_test."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from vqjax import config
+from vqjax.training import loop
+
+FILE = pathlib.Path(__file__).parent / "files" / "small_vqvae.py"
+
+
+def test_a_step_moves_nothing_to_the_device_unseen(tmp_path, one_device, monkeypatch):
+    experiment = config.load_file(str(FILE), {}, ("total_steps=1",))
+    monkeypatch.setattr(loop, "put_batch", lambda batch, mesh: {"image": batch["image"]})
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        loop.train(experiment, tmp_path / "run", devices=one_device)
+
+
+def test_evaluators_may_move_what_they_like(tmp_path, one_device):
+    experiment = config.load_file(str(FILE), {}, ("total_steps=1",))
+    seen = []
+
+    class Judged:
+        numbers = {"psnr": 1.0}
+        pictures = None
+
+    def evaluate(params, collections):
+        last = params["tokenizer"]["decoder"]["to_output"]["bias"]
+        seen.append(float((last + np.ones(last.shape, np.float32)).sum()))
+        return Judged()
+
+    run = tmp_path / "run"
+    loop.train(experiment, run, devices=one_device, make_evaluator=lambda e, mesh: evaluate)
+    assert len(seen) == 1 and '"psnr": 1.0' in (run / "metrics.jsonl").read_text()
