@@ -11,8 +11,8 @@ raise, in this order: `--arg total_steps=50000`, `--arg batch_size=64`, `--arg w
 `--arg multipliers=1,1,2,4,4` (f16, again 256 tokens), and `compute_dtype=bfloat16`.
 
 Each entry of `multipliers` after the first halves the token grid: 1,2,4 is f4; 1,2,4,4 is f8, with
-a quarter of the tokens and blurrier pictures. `--arg flip=true` mirrors half of the pictures, at random: good
-for photos, wrong for letters, flags and signs, so it is off.
+a quarter of the tokens and blurrier pictures. `--arg flip=true` mirrors half of the pictures, at
+random: good for photos, wrong for letters, flags and signs, so it is off.
 """
 
 import os

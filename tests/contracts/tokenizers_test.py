@@ -43,7 +43,7 @@ def test_indices_fill_the_layout_and_decode_to_the_shape_of_x(opened, name):
     for level in layout:
         indices = tokens.indices[level.name]
         assert indices.shape == (3, *level.grid) and indices.dtype == jnp.int32
-        assert 0 <= indices.min() and indices.max() < level.codebook_size
+        assert indices.min() >= 0 and indices.max() < level.codebook_size
     x_hat = task.decode_indices(params, collections, tokens.indices)
     assert x_hat.shape == x.shape and x_hat.dtype == jnp.float32
 

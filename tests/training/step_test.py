@@ -238,8 +238,12 @@ def test_turns_and_starts_are_settings():
     assert active_at(experiment, 0) == tokenizer
     assert active_at(experiment, 1) == ("discriminator",)
     assert patterns(experiment, 0, 10) == {tokenizer: 0, ("discriminator",): 1}
+    assert patterns(experiment, 1, 2) == {("discriminator",): 1}
     late = tiny.vqgan(optimizers={"tokenizer": Adam(1e-3), "discriminator": Adam(1e-3, start=4)})
     assert patterns(late, 0, 10) == {tokenizer: 0, BOTH: 4}
+    assert patterns(late, 7, 10) == {BOTH: 7}
+    every = [active_at(late, n) for n in range(10)]
+    assert set(every) == set(patterns(late, 0, 10))
 
 
 def test_weighted_sum_by_hand_and_strict_about_names():

@@ -54,8 +54,8 @@ def build_parser(verbs: Sequence[str] = VERBS) -> tuple[Parser, dict[str, argpar
     """The program's parser and those of the given verbs, whose modules are imported."""
     parser = Parser(
         prog="vqjax",
-        description="Pictures, sound, video and text as tokens: train, watch, resume and use "
-        "tokenizers. Each verb has its own --help.",
+        description="Train, watch, resume and use networks that turn pictures into tokens and "
+        "back. Each verb has its own --help.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"vqjax {__version__}")

@@ -1,5 +1,6 @@
 """The one training step: pure, jitted, for any task and any number of players."""
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -30,10 +31,18 @@ def active_at(experiment: Experiment, step: int) -> tuple[str, ...]:
 
 
 def patterns(experiment: Experiment, first: int, last: int) -> dict[tuple[str, ...], int]:
-    """Every value of `active` in steps first..last-1, with the step that has it first."""
+    """Every value of `active` in steps first..last-1, with the first step that has it.
+
+    Between two starts turns repeat, so one round after each start shows all there is.
+    """
+    optimizers = experiment.optimizers.values()
+    starts = {first, *(o.start for o in optimizers)}
+    starts |= {as_schedule(weight).start for weight in experiment.task.loss_weights.values()}
+    turn = math.lcm(*(o.every for o in optimizers))
     found: dict[tuple[str, ...], int] = {}
-    for step in range(first, last):
-        found.setdefault(active_at(experiment, step), step)
+    for start in sorted(s for s in starts if first <= s < last):
+        for step in range(start, min(start + turn, last)):
+            found.setdefault(active_at(experiment, step), step)
     return found
 
 
