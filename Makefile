@@ -30,7 +30,8 @@ test: lint
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
 test-all: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m 'not timing'
+	$(BIN)/python -m pytest -m timing
 
 clean:
 	rm -rf $(VENV) .jax_cache runs

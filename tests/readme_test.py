@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import vqjax
 from tests import tiny
 from vqjax.cli.arguments import read_experiment
-from vqjax.cli.main import VERBS, parse
+from vqjax.cli.main import VERBS, main, parse
 from vqjax.data import Digits, Resize
 from vqjax.training.loop import train
+from vqjax.types import VqjaxError
 
 ROOT = pathlib.Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -75,6 +77,25 @@ def test_the_quantizer_keeps_the_laws():
     gradient = jax.grad(total)(z)
     assert jnp.all(jnp.isfinite(gradient)) and jnp.any(gradient != 0)
     assert quantized.losses == dict.fromkeys(quantizer.loss_names, 0)
+
+
+def test_the_quantizer_trains_from_a_file_and_opens_with_trust(tmp_path):
+    file, path = tmp_path / "own.py", str(tmp_path / "run")
+    file.write_text(f"""{blocks("python")[1]}
+from tests import tiny
+from vqjax.losses import L2
+from vqjax.tasks import TokenizerTask
+
+def experiment():
+    task = TokenizerTask(tiny.tokenizer(SignQuantizer(4)), {{"l2": 1.0}}, losses=(L2(),))
+    return tiny.vqvae(task=task, total_steps=2)
+""")
+    assert main(["train", str(file), "--workdir", path]) == 0
+    with pytest.raises(VqjaxError, match="--trust"):
+        vqjax.load(path)
+    opened = vqjax.load(path, trust=(str(file),))
+    tokens = opened.encode(np.zeros((2, 8, 8, 1), np.uint8))
+    assert opened.step == 2 and tokens.shape == (2, 4, 4) and tokens.max() < 16
 
 
 @pytest.mark.parametrize("line", commands())

@@ -109,6 +109,14 @@ class Stopped(VqjaxError):
     exit_code = 75
 
 
+def check_offers(where: str, value: Any, names: Iterable[str]) -> None:
+    """Refuses, with UsageError, a `value` that lacks one of the attributes its place needs."""
+    for name in names:
+        if not hasattr(value, name):
+            kind = type(value).__name__
+            raise UsageError(f"{where}: {kind} does not fit here: it has no {name!r}")
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """Returns the end of an error line: the name nearest to `name`, then all that are valid."""
     names = sorted(str(v) for v in valid)

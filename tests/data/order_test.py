@@ -140,9 +140,11 @@ def test_no_training_examples():
             action()
 
 
-def test_no_eval_examples_make_no_batches():
+def test_no_eval_examples_make_no_batches_and_are_told_before_training():
     arrays = Arrays({"image": images(2)}, {"image": images(0)})
     assert list(arrays.eval(2, np.arange(2))) == []
+    with pytest.raises(DataError, match="no eval examples.*name another split"):
+        arrays.check()
 
 
 def test_arrays_and_the_import_need_no_tensorflow():

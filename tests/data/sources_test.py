@@ -1,12 +1,13 @@
 """The law, for every source: the batch of step n is a pure function of (seed, n)."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 
 from tests.data.makers import pictures, write_folder, write_tfds
-from vqjax.data import TFDS, Arrays, Digits, Folder, RandomCrop, RandomFlip
+from vqjax.data import TFDS, Arrays, Digits, Folder, RandomCrop, RandomFlip, Resize
 
 BATCH = 8
 AUGMENT = (RandomCrop(6), RandomFlip())
@@ -144,6 +145,15 @@ def test_the_path_taken_does_not_show(sources, kept, streamed):
     assert_same(train(sources[kept], 6), train(sources[streamed], 6))
     rows = np.arange(BATCH)
     assert_same(list(sources[kept].eval(BATCH, rows)), list(sources[streamed].eval(BATCH, rows)))
+
+
+def test_the_path_taken_does_not_show_behind_fixed_transforms(sources):
+    augment = (Resize(9), RandomCrop(6), RandomFlip())
+    kept, streamed = (
+        dataclasses.replace(sources[name], augment=augment)
+        for name in ("tfds-kept", "tfds-indexed")
+    )
+    assert_same(train(kept, 3), train(streamed, 3))
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 30])

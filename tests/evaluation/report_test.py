@@ -7,7 +7,9 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from vqjax.evaluation import report
 from vqjax.evaluation.report import page, write_report
 from vqjax.evaluation.report_chart import Mark, Series, line_chart, log_ticks, nice_ticks, number
 from vqjax.evaluation.report_records import read_record
@@ -142,8 +144,49 @@ def test_damaged_records_leave_out_what_they_spoil(trained_records, trust):
         file.write('\n{"kind": "eval", "step": 410, "psnr": NaN, "ssim": "x"}\n[1]\n"a"\n')
         file.write('{"kind": "time", "step": 410}\n{"step": 411}\n')
     parsed = _check(page([read_record(trained_records, trust)]))
-    assert any("open it with --trust" in text for text in parsed.text)
+    assert any("Nobody" in text for text in parsed.text)  # the real reason
     assert any(text.startswith("Step 350") for text in parsed.text)
+
+
+def test_hostile_records_are_left_out(trained_records, trust):
+    with (trained_records / "metrics.jsonl").open("a") as file:
+        huge = "9" * 400
+        for step in ("-1", "true", '"5"', "4.5", "[]", huge):
+            file.write(f'\n{{"kind": "eval", "step": {step}, "psnr": 99.25}}')
+        file.write(f'\n{{"kind": "eval", "step": 400, "psnr": {huge}, "ssim": 0.5}}')
+        file.write(f'\n{{"kind": "time", "step": 400, "elapsed": {huge}}}')
+        file.write("\n" + "[" * 100_000)
+    record = read_record(trained_records, trust)
+    parsed = _check(page([record]))
+    assert record.step == 400 and not any("99.25" in text for text in parsed.text)
+
+
+def test_a_header_that_is_no_json_is_one_line(trained_records, trust):
+    for text in ("[" * 100_000, "{", "[]", "\udcff"):
+        (trained_records / "experiment.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(DataError, match="experiment.json") as raised:
+            read_record(trained_records, trust)
+        assert "\n" not in str(raised.value)
+
+
+def test_why_a_run_cannot_be_read_is_told(trained_records, trust):
+    with pytest.raises(UsageError, match="--trust nofile.py: no such file"):
+        read_record(trained_records, ("nofile.py",))
+    record = read_record(trained_records, ())
+    assert record.experiment is None and f"--trust {trust[0]}" in record.unreadable
+    assert any(record.unreadable in text for text in _check(page([record])).text)
+
+
+def test_pictures_that_are_none_or_too_large_are_left_out(trained_records, monkeypatch):
+    path = trained_records / "samples" / "00000400.png"
+    assert report._read_picture(path).dtype == np.uint8
+    monkeypatch.setattr(report, "MAX_PIXELS", 16)
+    assert report._read_picture(path) is None
+    monkeypatch.undo()
+    Image.new("RGB", (4, 4)).save(path, "JPEG")
+    assert report._read_picture(path) is None
+    monkeypatch.setattr(Image, "open", lambda *_, **__: 1 // 0)  # decoders raise what they like
+    assert report._read_picture(path) is None
 
 
 def test_several_runs_are_compared_and_the_best_stands_out(

@@ -1,6 +1,7 @@
 """`vqjax evaluate`, `reconstruct`, `inspect` and `report` as a user types them."""
 
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 import vqjax
+from vqjax.cli import reconstruct
 from vqjax.cli.main import main
 
 
@@ -77,6 +79,47 @@ def test_reconstruct_any_size_keeps_names_and_paths(cli, run_dir, trust, tmp_pat
     expected = vqjax.load(run_dir, trust=trust).reconstruct(padded)[0, :7, :, 0]
     np.testing.assert_array_equal(result, expected)
     assert Image.open(out / "grid-2.png").size == (8, 8)
+
+
+@pytest.mark.parametrize("words", ["photo.png .", "grid.png .", ". .", "photo.png out", "in out"])
+def test_reconstruct_never_writes_over_its_inputs(cli, tmp_path, monkeypatch, words):
+    for name in ("photo.png", "grid.png", "in/photo.png"):
+        _save(tmp_path / name, (8, 8))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "photo.png").symlink_to(tmp_path / words.split()[0] / "photo.png")
+    if words == "photo.png out":
+        (tmp_path / "out" / "photo.png").unlink()
+        os.link(tmp_path / "photo.png", tmp_path / "out" / "photo.png")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png") if path.exists()}
+    monkeypatch.chdir(tmp_path)
+    given, out = words.split()
+    code, text, err = cli("reconstruct", "no_run_is_opened", given, "--out", out)
+    assert (code, text) == (2, "") and err.count("\n") == 1 and f"--out {out}" in err
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_reconstruct_leaves_out_its_own_results(cli, run_dir, tmp_path):
+    _save(tmp_path / "a.png", (8, 8))
+    for _ in range(2):
+        code, out, _ = cli("reconstruct", run_dir, tmp_path, "--out", tmp_path / "deep" / "out")
+        assert code == 0 and out.startswith("step 4: 1 picture and")
+
+
+def test_reconstruct_does_not_hold_a_folder_of_many_sizes(cli, run_dir, tmp_path, monkeypatch):
+    for side in (6, 8, 10):
+        _save(tmp_path / "in" / f"{side:02d}.png", (side, side))
+    flushed = []
+    flush = reconstruct._flush
+    monkeypatch.setattr(reconstruct, "WAITING_PIXELS", 30)
+    monkeypatch.setattr(
+        reconstruct,
+        "_flush",
+        lambda run, same, to: flushed.append(len(same)) or flush(run, same, to),
+    )
+    words = ("reconstruct", run_dir, tmp_path / "in", "--out", tmp_path / "o", "--max-pixels", 64)
+    code, out, err = cli(*words)
+    assert code == 0 and "10.png: 100 pixels, more than --max-pixels 64" in err
+    assert flushed == [1, 1] and "2 pictures" in out
 
 
 def test_reconstruct_turns_pictures_upright(cli, run_dir, tmp_path):

@@ -35,7 +35,12 @@ def test_lines_after_the_restored_step_and_torn_ones_are_cut(tmp_path):
     assert [line["step"] for line in again] == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
 
 
-@pytest.mark.parametrize("text", ["[]\n", "7\n", "null\n", '{"step": 1}\n', "\x00\xff\n", "\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["[]\n", "7\n", "null\n", '{"step": 1}\n', "\x00\xff\n", "\n", "[" * 100_000 + "\n"]
+    + [f'{{"kind": "eval", "step": {step}}}\n' for step in ("true", "-1", "1.0", '"1"', "9" * 99)],
+    ids=lambda text: text[:32].strip(),
+)
 def test_what_is_no_line_is_passed_over(tmp_path, text):
     write(tmp_path, 0, 1)
     with (tmp_path / "metrics.jsonl").open("a") as file:

@@ -43,7 +43,8 @@ def bare_seconds(experiment, devices) -> float:
     return statistics.median(seconds)
 
 
-@pytest.mark.slow  # it times: alone on the machine or not at all
+@pytest.mark.slow
+@pytest.mark.timing
 def test_the_loop_costs_at_most_five_percent(tmp_path, one_device):
     """Paired in one process on `mnist_vqgan.py`, both players active, MNIST-sized arrays."""
     images = np.random.default_rng(0).integers(0, 256, (60_000, 28, 28, 1), np.uint8)

@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> None:
         inputs = _of_data(experiment)
     if args.shape:
         inputs = _with_shape(experiment, inputs, args.shape)
+    if inputs is not None and not runs:
+        experiment.task.check(inputs)
     print(describe(experiment))
     if inputs is not None:
         _print_sizes(experiment, inputs)

@@ -4,7 +4,7 @@ import argparse
 import os
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from vqjax.cli.arguments import add_run_arguments
@@ -17,7 +17,10 @@ Writes one PNG per picture and grid.png, originals with their reconstructions be
   vqjax reconstruct runs/folder_vqgan photos holiday.jpg --out out
 """
 SHOWN = 16  # pictures in grid.png
+MAX_PIXELS = 64 << 20
+WAITING_PIXELS = 16 << 20  # of pictures that wait for others of their size
 SHOWN_SIZE = 256  # pixels; larger pictures are made smaller in grid.png
+GRID = pathlib.PurePath("grid.png")
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # PIL's names by number of channels
 
 
@@ -32,6 +35,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("inputs", metavar="image or folder", nargs="*", help="what to reconstruct")
     parser.add_argument("--out", metavar="OUT", required=True, help="folder for the results")
     parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
+    parser.add_argument(
+        "--max-pixels",
+        metavar="N",
+        type=int,
+        default=MAX_PIXELS,
+        help=f"skip pictures with more (default: {MAX_PIXELS})",
+    )
     parser.set_defaults(run=run)
 
 
@@ -42,9 +52,11 @@ def run(args: argparse.Namespace) -> None:
     for path in args.inputs:
         if not os.path.exists(path):
             raise UsageError(f"{path}: no such file or folder")
-    files = list(_files(args.inputs))
+    out = pathlib.Path(args.out)
+    files = _named(_files(args.inputs, out))
     if args.inputs and not files:
         raise UsageError(f"no pictures in {', '.join(args.inputs)} ({' '.join(SUFFIXES)})")
+    _check_overwriting(files, out)
 
     from vqjax.evaluation.run import load
     from vqjax.training.platform import enable_compilation_cache
@@ -55,30 +67,75 @@ def run(args: argparse.Namespace) -> None:
         print(line, file=sys.stderr)
     if files and (len(trained.shape) != 3 or trained.shape[-1] not in MODES):
         raise UsageError(f"{args.run_dir} was trained on {list(trained.shape)}, not on pictures")
-    out = _writable(pathlib.Path(args.out))
+    _make_writable(out)
     sheet = _Sheet(out)
     if files:
-        _reconstruct_files(trained, files, sheet)
+        _reconstruct_files(trained, files, sheet, args.max_pixels)
     else:
         _reconstruct_split(trained, sheet)
     sheet.close()
     print(f"step {trained.step}: {_pictures(sheet.written)} and grid.png in {out}")
 
 
-def _files(inputs: list[str]) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
-    """(file, path under OUT) for every picture; folders are searched to the bottom."""
+def _files(inputs: list[str], out: pathlib.Path) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
+    """(file, relative path) for every picture; folders are searched to the bottom, but for OUT."""
     from vqjax.data.pictures import SUFFIXES
+    from vqjax.types import UsageError
 
+    results = out.resolve()
     for given in map(pathlib.Path, inputs):
         if not given.is_dir():
             yield given, pathlib.Path(given.name)
             continue
+        if given.resolve() == results:
+            raise UsageError(f"--out {out} is the folder of the pictures: name another")
+        earlier = given.resolve() in results.parents
         for path in sorted(given.rglob("*")):
+            if earlier and results in path.resolve().parents:
+                continue
             if path.suffix.lower() in SUFFIXES and path.is_file():
                 yield path, path.relative_to(given)
 
 
-def _writable(out: pathlib.Path) -> pathlib.Path:
+def _named(
+    files: Iterable[tuple[pathlib.Path, pathlib.Path]],
+) -> list[tuple[pathlib.Path, pathlib.Path]]:
+    """(file, path under OUT), each of the latter once."""
+    taken, named = {GRID}, []
+    for path, relative in files:
+        first = chosen = relative.with_suffix(".png")
+        number = 2
+        while chosen in taken:
+            chosen = first.with_name(f"{first.stem}-{number}.png")
+            number += 1
+        taken.add(chosen)
+        named.append((path, chosen))
+    return named
+
+
+def _check_overwriting(files: list[tuple[pathlib.Path, pathlib.Path]], out: pathlib.Path) -> None:
+    """Refuses, with UsageError, to write over one of the pictures that are to be read."""
+    from vqjax.types import UsageError
+
+    inputs = {identity: path for path, _ in files if (identity := _identity(path)) is not None}
+    for target in (out / GRID, *(out / name for _, name in files)):
+        if (identity := _identity(target)) in inputs:
+            raise UsageError(
+                f"--out {out}: {target} would be written over the picture {inputs[identity]}: "
+                "name another folder"
+            )
+
+
+def _identity(path: pathlib.Path) -> tuple[int, int] | None:
+    """What a file is, by whatever name or link it is reached; None where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _make_writable(out: pathlib.Path) -> None:
     from vqjax.types import UsageError
 
     if out.exists() and not out.is_dir():
@@ -89,7 +146,6 @@ def _writable(out: pathlib.Path) -> pathlib.Path:
         raise UsageError(f"--out {out}: {error.strerror or error}") from error
     if not os.access(out, os.W_OK | os.X_OK):
         raise UsageError(f"--out {out}: cannot be written")
-    return out
 
 
 def _pictures(count: int) -> str:
@@ -97,12 +153,11 @@ def _pictures(count: int) -> str:
 
 
 class _Sheet:
-    """Writes results under `out`, each under a name of its own, and grid.png at the end."""
+    """Writes results under `out`, and grid.png at the end."""
 
     def __init__(self, out: pathlib.Path) -> None:
         self.written = 0
         self._out = out
-        self._names = {pathlib.Path("grid.png")}
         self._shown: list[tuple[Any, Any]] = []
 
     def add(self, name: pathlib.Path, original: Any, reconstruction: Any) -> None:
@@ -111,7 +166,7 @@ class _Sheet:
 
         from vqjax.types import UsageError
 
-        path = self._out / self._unique(name.with_suffix(".png"))
+        path = self._out / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _to_image(reconstruction).save(path)
@@ -135,15 +190,7 @@ class _Sheet:
         from vqjax.evaluation.pictures import draw
 
         originals, reconstructions = zip(*self._shown, strict=True)
-        Image.fromarray(draw(originals, reconstructions)).save(self._out / "grid.png")
-
-    def _unique(self, name: pathlib.Path) -> pathlib.Path:
-        chosen, number = name, 2
-        while chosen in self._names:
-            chosen = name.with_name(f"{name.stem}-{number}.png")
-            number += 1
-        self._names.add(chosen)
-        return chosen
+        Image.fromarray(draw(originals, reconstructions)).save(self._out / GRID)
 
 
 def _to_image(picture: Any) -> Any:
@@ -152,7 +199,7 @@ def _to_image(picture: Any) -> Any:
     return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
 
 
-def _reconstruct_files(trained: Any, files: list, sheet: _Sheet) -> None:
+def _reconstruct_files(trained: Any, files: list, sheet: _Sheet, max_pixels: int) -> None:
     """Pictures of one padded size go through together; those that cannot be read are named."""
     import tqdm
 
@@ -160,10 +207,10 @@ def _reconstruct_files(trained: Any, files: list, sheet: _Sheet) -> None:
     from vqjax.types import DataError
 
     waiting: dict[tuple[int, ...], list] = {}
-    bad = 0
+    held = bad = 0
     for path, name in tqdm.tqdm(files, unit="picture", disable=not sys.stderr.isatty()):
         try:
-            picture = _read(path, trained.shape[-1])
+            picture = _read(path, trained.shape[-1], max_pixels)
         except Exception as error:  # decoders raise what they like
             bad += 1
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -172,8 +219,14 @@ def _reconstruct_files(trained: Any, files: list, sheet: _Sheet) -> None:
         padded = _pad(picture, trained.experiment.task.tokenizer.encoder.factors)
         same = waiting.setdefault(padded.shape, [])
         same.append((name, picture, padded))
+        held += padded[..., 0].size
         if len(same) == BATCH:
+            held -= len(same) * padded[..., 0].size
             _flush(trained, waiting.pop(padded.shape), sheet)
+        if held > WAITING_PIXELS:
+            for group in waiting.values():
+                _flush(trained, group, sheet)
+            waiting, held = {}, 0
     if bad == len(files):
         raise DataError(f"none of {_pictures(bad)} can be read")
     for same in waiting.values():
@@ -208,17 +261,25 @@ def _reconstruct_split(trained: Any, sheet: _Sheet) -> None:
     x_hat = trained.reconstruct(x)
     as_picture = to_uint8 if len(trained.shape) == 3 and x.shape[-1] in MODES else picture_of
     for i, (original, reconstruction) in enumerate(zip(x, x_hat, strict=True)):
-        sheet.add(pathlib.Path(f"{i:04d}"), as_picture(original), as_picture(reconstruction))
+        sheet.add(
+            pathlib.PurePath(f"{i:04d}.png"), as_picture(original), as_picture(reconstruction)
+        )
 
 
-def _read(path: pathlib.Path, channels: int) -> Any:
+def _read(path: pathlib.Path, channels: int, max_pixels: int) -> Any:
     """A picture file as uint8 [H, W, channels]: upright, transparency on white as in training."""
+    import warnings
+
     import numpy as np
     from PIL import Image, ImageOps
 
-    from vqjax.data.pictures import FORMATS
+    from vqjax.data.pictures import FORMATS, BadPicture
 
-    with Image.open(path, formats=FORMATS) as image:
+    # Pillow would warn of what `max_pixels` settles.
+    with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+        if image.width * image.height > max_pixels:
+            count = image.width * image.height
+            raise BadPicture(f"{count} pixels, more than --max-pixels {max_pixels}")
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):  # 16 bits per value; `convert` would clip at 255
             levels = np.asarray(image).astype(np.int64) >> 8

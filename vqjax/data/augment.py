@@ -41,11 +41,13 @@ def apply(
 
     A `seed` of None means evaluation.
     """
-    for place, transform in enumerate(transforms):
+    place = 0  # among the random ones: the fixed ones before them may have been done already
+    for transform in transforms:
         draws = None
         if seed is not None and transform.random:
             # The first word keeps these bits apart from those of the data order.
             draws = hash64(1, seed, place, positions[:, None], np.arange(_DRAWS))
+            place += 1
         images = transform(images, draws)
     return images
 

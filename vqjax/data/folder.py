@@ -43,7 +43,8 @@ class Folder(SplitSource):
     The class of a picture is the first directory of its relative path: classes are numbered from 0
     in the order of their names; where pictures lie at the top, these are class 0 and the
     directories follow. Whether a picture is for training or for evaluation depends on a hash of its
-    relative path: it stays so whatever is added to the folder.
+    relative path: it stays so whatever is added to the folder. (One exception: where the hashes
+    would leave a side empty, as they may in a small folder, one picture changes sides.)
 
     Every file is decoded once before the first step. If the result takes at most `cache_bytes` it
     is kept in memory; else only the verdict is, on disk too, and files are decoded at each visit.

@@ -64,7 +64,9 @@ def labels_of(names: Sequence[str]) -> np.ndarray:
 def chosen_for_eval(names: Sequence[str], fraction: float) -> np.ndarray:
     """Returns bool[n]: which names are for evaluation, by a hash of each.
 
-    Where there are two or more, and `fraction` is neither 0 nor 1, each side gets at least one.
+    Where there are two or more, and `fraction` is neither 0 nor 1, each side gets at least one: the
+    name with the smallest hash is for evaluation and the one with the largest is not. Such a name
+    may change sides when others are added; all others never do.
     """
     digests = (hashlib.sha256(os.fsencode(name)).digest() for name in names)
     shares = np.array([int.from_bytes(d[:7], "big") / (1 << 56) for d in digests])

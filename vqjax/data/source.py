@@ -207,8 +207,12 @@ class SplitSource(abc.ABC):
     def check(self) -> None:
         """See `Source.check`."""
         train, evaluation = self._train.spec(), self._eval.spec()
-        if self._train.num == 0:
-            raise DataError(f"{self} has no training examples")
+        for split, what in ((self._train, "training"), (self._eval, "eval")):
+            if split.num == 0:
+                raise DataError(
+                    f"{self} has no {what} examples, at least one is needed: "
+                    "name another split or a larger share, or add examples"
+                )
         if train != evaluation:
             raise DataError(
                 f"training and eval examples differ: {_describe(train)} and {_describe(evaluation)}"

@@ -3,9 +3,10 @@
 import dataclasses
 import difflib
 import functools
+import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ __all__ = ["TFDS"]
 _NAME = re.compile(r"(?P<set>\w+)(/(?P<config>[\w+\-][\w.+\-]*))?(:(?P<version>[\w.*]+))?")
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 _INFO_FILE = "dataset_info.json"
+_FEATURES_FILE = "features.json"
+_FEATURE_CLASS = re.compile(r"tensorflow_datasets\.core\.features(\.\w+)+")
 
 
 def data_home(data_dir: str | None) -> str:
@@ -97,6 +100,41 @@ def _not_prepared(name: str, data_dir: str | None) -> DataError:
     )
 
 
+def _check_features(directory: str) -> None:
+    """Refuses, with DataError, features that are not TFDS's own: it would import their modules."""
+    from etils import epath
+
+    path = epath.Path(directory) / _FEATURES_FILE
+    for name in _feature_classes(json.loads(path.read_text())):
+        if not isinstance(name, str) or not _FEATURE_CLASS.fullmatch(name):
+            raise DataError(
+                f"{path} names the class {name!r}, whose module would be imported; "
+                "only features of TFDS itself are read"
+            )
+
+
+def _feature_classes(tree: Any) -> Iterator[Any]:
+    """Yields every class that a features.json names, in any of the forms that TFDS reads."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        if not isinstance(node, dict):
+            continue
+        for key, value in node.items():
+            if isinstance(value, dict | list):
+                waiting.append(value)
+            elif key in ("pythonClassName", "python_class_name", "type"):
+                if key != "type" or "content" in node:  # as older versions of TFDS wrote it
+                    yield value
+            elif key in ("json", "content") and isinstance(value, str):  # JSON within JSON
+                try:
+                    waiting.append(json.loads(value))
+                except ValueError:  # TFDS cannot read it as JSON either
+                    continue
+
+
 @dataclasses.dataclass(frozen=True)
 class TFDS(SplitSource):
     """A prepared TFDS data set; its pictures as "image", its classes as "label".
@@ -132,8 +170,11 @@ class TFDS(SplitSource):
         import tensorflow_datasets as tfds
 
         try:
+            _check_features(directory)
             with quiet():
                 return tfds.builder_from_directory(directory)
+        except DataError:
+            raise
         except Exception as error:  # TFDS names no class for damaged metadata
             raise DataError(
                 f"the data set in {directory} cannot be opened: {first_line(error)}"

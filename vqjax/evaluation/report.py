@@ -9,6 +9,7 @@ import html
 import io
 import os
 import pathlib
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,7 @@ from vqjax.types import UsageError
 
 OVER_TIME = 5  # steps shown in the picture over training time
 ADVERSARIAL = ("generator", "discriminator")
+MAX_PIXELS = 32 << 20  # a larger picture is none that a run has drawn
 SMALL_SHEET = 800  # pixels; narrower sheets stand side by side
 
 
@@ -46,10 +48,13 @@ def _png(picture: np.ndarray, text: str) -> str:
 
 
 def _read_picture(path: pathlib.Path) -> np.ndarray | None:
+    """uint8[H, W, 3], or None for what is no PNG of at most `MAX_PIXELS`."""
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG",)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return None
             return np.asarray(image.convert("RGB"))
-    except OSError:  # half written by a run that is going on, or damaged
+    except Exception:  # half written by a run that is going on, or damaged in any way
         return None
 
 
@@ -177,11 +182,7 @@ def _charts(record: Record) -> str:
 
 def _behind(record: Record) -> str:
     """Command, machine, experiment and log."""
-    tree = (
-        "It names classes outside vqjax: open it with --trust."
-        if record.experiment is None
-        else describe(record.experiment)
-    )
+    tree = record.unreadable if record.experiment is None else describe(record.experiment)
     command = f"<pre>{escape(record.command)}</pre>" if record.command else ""
     log = "\n".join(record.log)
     shown_log = f"<details><summary>Log, last lines</summary><pre>{escape(log)}</pre></details>"

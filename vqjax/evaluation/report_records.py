@@ -5,7 +5,6 @@ there is left out of the page.
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 import re
@@ -13,12 +12,12 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vqjax.config import decode
+from vqjax.config import decode, read_json
 from vqjax.evaluation.footprint import Footprint, footprint_of
 from vqjax.training.experiment import Experiment
 from vqjax.training.logbook import read_metrics
 from vqjax.training.record import RECORD
-from vqjax.types import ArraySpec, DataError, VqjaxError
+from vqjax.types import ArraySpec, DataError
 
 Line = dict[str, Any]
 Points = list[tuple[float, float]]
@@ -37,6 +36,7 @@ class Record:
         version: of the vqjax that started it.
         command: as typed.
         experiment: the objects, or None where they cannot be read.
+        unreadable: why the experiment cannot be read; "" where it can.
         footprint: sizes, or None where the experiment cannot be read.
         train: lines of kind "train"; likewise `evals` and `times`.
         samples: (step, picture file), in order.
@@ -50,6 +50,7 @@ class Record:
     version: str
     command: str
     experiment: Experiment | None
+    unreadable: str
     footprint: Footprint | None
     train: list[Line]
     evals: list[Line]
@@ -118,26 +119,27 @@ def is_number(line: Line, name: str) -> bool:
     """Whether `line` has a finite number of that name."""
     if name not in line or isinstance(line[name], bool) or not isinstance(line[name], int | float):
         return False
-    return math.isfinite(line[name])
+    try:
+        return math.isfinite(line[name])
+    except OverflowError:  # a whole number larger than any float
+        return False
 
 
 def read_record(run: str | pathlib.Path, trust: Sequence[str] = ()) -> Record:
     """Reads a run directory.
 
     Raises:
-        DataError: `run` is not a run directory.
+        DataError: `run` is not a run directory, or its record is not JSON.
+        UsageError: `trust` itself is wrong.
     """
     path = pathlib.Path(run).absolute()
     described = path / RECORD
     if not described.is_file():
         raise DataError(f"{run} is not a run directory: it has no {RECORD}")
-    try:
-        header = json.loads(described.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"{described} cannot be read: {error}") from error
+    header = read_json(described)
     if not isinstance(header, dict):
         raise DataError(f"{described} cannot be read: not a mapping")
-    experiment, footprint = _experiment(header, trust)
+    experiment, unreadable = _experiment(header, trust)
     lines = read_metrics(path)
     log = _lines(path / "log.txt")
     started = [found[1] for line in log if (found := _START.search(line))]
@@ -147,7 +149,8 @@ def read_record(run: str | pathlib.Path, trust: Sequence[str] = ()) -> Record:
         version=_text(header, "vqjax"),
         command=_command(header),
         experiment=experiment,
-        footprint=footprint,
+        unreadable=unreadable,
+        footprint=None if experiment is None else _footprint(experiment, header),
         train=_of_kind(lines, "train"),
         evals=_of_kind(lines, "eval"),
         times=[line for line in _of_kind(lines, "time") if is_number(line, "elapsed")],
@@ -173,22 +176,29 @@ def _command(header: dict) -> str:
     return shlex.join(map(str, command)) if isinstance(command, list) else str(command)
 
 
-def _experiment(header: dict, trust: Sequence[str]) -> tuple[Experiment | None, Footprint | None]:
-    """The objects and their sizes, each None where the header does not tell them."""
+def _experiment(header: dict, trust: Sequence[str]) -> tuple[Experiment | None, str]:
+    """The objects, or None and why they cannot be had."""
+    if "experiment" not in header:
+        return None, f"{RECORD} holds no experiment"
     try:
         experiment = decode(header["experiment"], trust=tuple(trust))
-    except (VqjaxError, KeyError):
-        return None, None
+    except DataError as error:
+        return None, str(error)
     if not isinstance(experiment, Experiment):
-        return None, None
+        return None, f"{RECORD} holds {type(experiment).__name__}, not an Experiment"
+    return experiment, ""
+
+
+def _footprint(experiment: Experiment, header: dict) -> Footprint | None:
+    """The sizes, None where the header does not tell them."""
     try:
         inputs = {
             name: ArraySpec(tuple(spec["shape"]), spec["dtype"])
             for name, spec in header["inputs"].items()
         }
-        return experiment, footprint_of(experiment, inputs)
+        return footprint_of(experiment, inputs)
     except Exception:  # whatever a stranger's classes do: the page then lacks these numbers
-        return experiment, None
+        return None
 
 
 def _samples(folder: pathlib.Path) -> list[tuple[int, pathlib.Path]]:
@@ -198,4 +208,6 @@ def _samples(folder: pathlib.Path) -> list[tuple[int, pathlib.Path]]:
 
 
 def _lines(path: pathlib.Path) -> list[str]:
-    return path.read_text(errors="replace").splitlines() if path.is_file() else []
+    if not path.is_file():
+        return []
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()

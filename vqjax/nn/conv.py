@@ -79,6 +79,12 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """x [B, *S, C] -> [B, *s, features]."""
+        if self.features < 1:
+            where = "/".join(self.path)
+            raise UsageError(
+                f"{where} would have {self.features} channels: width, multipliers, latent_dim and "
+                "channels must be at least 1"
+            )
         axes = x.ndim - 2
         shape = (*per_axis(self.kernel, axes), x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)

@@ -59,7 +59,7 @@ def perplexity(counts: jax.Array) -> jax.Array:
     return jnp.exp(-jnp.sum(jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1.0)), 0.0)))
 
 
-def kmeans(z: jax.Array, size: int, iterations: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def kmeans(z: jax.Array, size: int, iterations: int, key: jax.Array) -> jax.Array:
     """Lloyd's algorithm from `size` random rows of `z`.
 
     A centre that no vector is nearest to moves to a random row, so that none stays empty for want
@@ -72,19 +72,18 @@ def kmeans(z: jax.Array, size: int, iterations: int, key: jax.Array) -> tuple[ja
         key: of the random rows.
 
     Returns:
-        centres [K, D] and how many rows each has, float32[K].
+        centres [K, D].
     """
     z = at_least_float32(z)
     first, spare = jax.random.split(key)
     rows = jax.random.permutation(first, z.shape[0])
     centres = z[rows[jnp.arange(size) % z.shape[0]]]  # [K, D]
 
-    def step(i, carry):
-        centres, _ = carry
+    def step(i, centres):
         indices = nearest(z, centres)
         counts = count(indices, size).astype(z.dtype)
         means = sum_by_code(z, indices, size) / jnp.maximum(counts, 1.0)[:, None]
         others = z[jax.random.randint(jax.random.fold_in(spare, i), (size,), 0, z.shape[0])]
-        return jnp.where((counts > 0)[:, None], means, others), counts
+        return jnp.where((counts > 0)[:, None], means, others)
 
-    return jax.lax.fori_loop(0, iterations, step, (centres, jnp.ones(size, z.dtype)))
+    return jax.lax.fori_loop(0, iterations, step, centres)

@@ -59,7 +59,8 @@ class Ramp:
 class Cosine:
     """Linear warm-up over `warmup` steps to `value`, then half a cosine to `final * value`.
 
-    The cosine ends at step `steps` and stays there. arXiv 1608.03983, eq. 5, without restarts.
+    The cosine ends at step `start + steps` and stays there. arXiv 1608.03983, eq. 5, without
+    restarts.
     """
 
     value: float

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vqjax.ops import codes as ops
+from vqjax.types import UsageError
 
 MAX_CANDIDATES = 64  # codes revived per step at the most
 STATISTICS = ("counts", "sums", "seen", "candidates")
@@ -46,6 +47,14 @@ class Revival:
 
     below: float = 0.05
     share: float = 0.3
+
+
+def check_codebook(module: nn.Module) -> None:
+    """Refuses, with UsageError, a size or a decay that no codebook can have."""
+    if module.codebook_size < 1:
+        raise UsageError(f"quantizer.codebook_size={module.codebook_size}: at least 1 is needed")
+    if not 0.0 <= module.decay < 1.0:
+        raise UsageError(f"quantizer.decay={module.decay}: wanted 0 <= decay < 1")
 
 
 def record(module: nn.Module, z: jax.Array, indices: jax.Array, size: int) -> None:

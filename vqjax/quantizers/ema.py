@@ -10,6 +10,7 @@ from vqjax.ops import codes as ops
 from vqjax.quantizers.codebook import (
     KMeans,
     Revival,
+    check_codebook,
     decay_at,
     find_dead,
     record,
@@ -43,6 +44,7 @@ class EMAVectorQuantizer(nn.Module):
     num_codebooks = 1
 
     def setup(self) -> None:
+        check_codebook(self)
         shape = (self.codebook_size, self.codebook_dim)
         # Drawn inside the lambda: an rng stream exists only while the variables are made.
         self.codes = self.variable(
@@ -76,7 +78,7 @@ class EMAVectorQuantizer(nn.Module):
 
     def begin(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
         """Sets the codebook from encodings z [N, D], before step 0. Called unbound."""
-        codes, _ = ops.kmeans(z, self.codebook_size, self.start.iterations, rng)
+        codes = ops.kmeans(z, self.codebook_size, self.start.iterations, rng)
         return params, {**codebook, "codes": codes.astype(codebook["codes"].dtype)}
 
     def update(
@@ -106,5 +108,5 @@ class EMAVectorQuantizer(nn.Module):
             )
             counts = counts.at[index].set(jnp.where(dead, share, counts[index]))
             sums = sums.at[index].set(jnp.where(dead[:, None], codes[index] * share, sums[index]))
-            revived = revived + jnp.sum(dead)
+            revived = revived + jnp.sum(dead, dtype=revived.dtype)
         return params, {"codes": codes, "sums": sums, "counts": counts, "revived": revived}

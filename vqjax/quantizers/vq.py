@@ -12,6 +12,7 @@ from vqjax.ops import codes as ops
 from vqjax.quantizers.codebook import (
     KMeans,
     Revival,
+    check_codebook,
     decay_at,
     find_dead,
     record,
@@ -50,6 +51,7 @@ class VectorQuantizer(nn.Module):
     num_codebooks = 1
 
     def setup(self) -> None:
+        check_codebook(self)
         self.codes = self.param("codes", _uniform, (self.codebook_size, self.codebook_dim))
         self.counts = self.variable("codebook", "counts", jnp.zeros, (self.codebook_size,))
         self.revived = self.variable("codebook", "revived", jnp.zeros, (), jnp.int32)
@@ -81,8 +83,7 @@ class VectorQuantizer(nn.Module):
 
     def begin(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
         """Sets the codebook from encodings z [N, D], before step 0. Called unbound."""
-        codes, counts = ops.kmeans(z, self.codebook_size, self.start.iterations, rng)
-        del counts  # they are of the sample, not of a step
+        codes = ops.kmeans(z, self.codebook_size, self.start.iterations, rng)
         return {**params, "codes": codes.astype(params["codes"].dtype)}, codebook
 
     def update(
@@ -104,7 +105,7 @@ class VectorQuantizer(nn.Module):
             new = jnp.where(dead[:, None], statistics["candidates"], codes[index])
             codes = codes.at[index].set(new.astype(codes.dtype))
             counts = counts.at[index].set(jnp.where(dead, share, counts[index]))
-            revived = revived + jnp.sum(dead)
+            revived = revived + jnp.sum(dead, dtype=revived.dtype)
         return {**params, "codes": codes}, {"counts": counts, "revived": revived}
 
 

@@ -14,11 +14,16 @@ from jax.lax import stop_gradient
 
 from vqjax.losses import L1, Hinge
 from vqjax.ops.schedules import Schedule, as_schedule
-from vqjax.types import Batch, Level, TaskOutput, Tree, UsageError
+from vqjax.types import Batch, Level, TaskOutput, Tree, UsageError, VqjaxError, check_offers
 
 TOKENIZER = "tokenizer"
 DISCRIMINATOR = "discriminator"
 GENERATOR = "generator"
+PARTS = {
+    "encoder": ("latent_dim", "grid"),
+    "quantizer": ("codebook_dim", "codebook_size", "num_codebooks", "loss_names", "lookup"),
+    "decoder": ("latent_dim", "channels", "to_features"),
+}
 
 
 @flax.struct.dataclass
@@ -35,7 +40,7 @@ class AdaptiveWeight:
     """Balances the generator's term against the reconstruction's (arXiv 2012.09841, eq. 7).
 
     lambda = |grad nll| / (|grad generator| + epsilon), clipped to [0, maximum], both gradients
-    taken at the weights of the decoder's last layer.
+    taken at the parameters of the decoder's last layer, kernel and bias.
     """
 
     maximum: float = 1e4
@@ -91,6 +96,20 @@ class TokenizerTask:
     adaptive: AdaptiveWeight | None = AdaptiveWeight()
     inputs: str = "image"
 
+    def __post_init__(self) -> None:
+        """Refuses, with UsageError, parts that are not what their places need."""
+        check_offers("tokenizer", self.tokenizer, ("encoder", "quantizer", "decoder", "output"))
+        for part, names in PARTS.items():
+            check_offers(f"tokenizer.{part}", getattr(self.tokenizer, part), names)
+        for place, loss in enumerate(self.losses):
+            check_offers(f"losses.{place}", loss, ("name", "needs_logits"))
+        if self.discriminator is not None:
+            check_offers("adversarial", self.adversarial, (GENERATOR, DISCRIMINATOR))
+        names = [loss.name for loss in self.losses] + list(self.tokenizer.quantizer.loss_names)
+        names += [GENERATOR, DISCRIMINATOR]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UsageError(f"losses: two terms have the name {twice[0]!r}")
+
     @property
     def players(self) -> tuple[str, ...]:
         return (TOKENIZER,) if self.discriminator is None else (DISCRIMINATOR, TOKENIZER)
@@ -113,7 +132,7 @@ class TokenizerTask:
         """Refuses settings that cannot work on examples of these `ArraySpec`s, with UsageError."""
         if self.inputs not in inputs:
             raise UsageError(f"task.inputs={self.inputs!r}: the data has {', '.join(inputs)}")
-        shape = inputs[self.inputs].shape
+        shape = tuple(inputs[self.inputs].shape)
         if shape[-1] != self.tokenizer.decoder.channels:
             raise UsageError(
                 f"task.tokenizer.decoder.channels={self.tokenizer.decoder.channels}: "
@@ -125,7 +144,27 @@ class TokenizerTask:
                     f"the loss {loss.name!r} reads the decoder's output as logits: "
                     f"set task.tokenizer.output='sigmoid' (it is {self.tokenizer.output!r})"
                 )
-        self.token_layout(shape)
+        example = jax.ShapeDtypeStruct((1, *shape), inputs[self.inputs].dtype)
+        try:
+            self.token_layout(shape)
+            x_hat = jax.eval_shape(self._reconstruct_untrained, example)
+        except VqjaxError:
+            raise
+        except Exception as error:  # whatever networks say that were made for other neighbours
+            line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UsageError(f"the networks do not fit together: {line}") from error
+        if x_hat.shape[1:] != shape:
+            raise UsageError(
+                f"decoder gives {x_hat.shape[1:]} for {shape}: give encoder and decoder the same "
+                "multipliers and strides"
+            )
+
+    def _reconstruct_untrained(self, x: jax.Array) -> jax.Array:
+        x, key = normalize(x), jax.random.key(0)
+        if self.discriminator is not None:
+            self.discriminator.init(key, x)
+        rngs = {"params": key, "quantizer": key}
+        return self.tokenizer.init_with_output(rngs, x, train=False, step=0)[0]
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Tree, Tree]:
         """Parameters and collections by player, for a batch of any size."""
@@ -258,11 +297,12 @@ class TokenizerTask:
 
     def _nll(self, x: jax.Array, logits: jax.Array, active: tuple[str, ...], step: jax.Array):
         x_hat = self.tokenizer.link(logits)
-        return sum(
+        terms = (
             as_schedule(self.loss_weights[loss.name])(step) * loss(x, x_hat, logits)
             for loss in self.losses
             if loss.name in active
         )
+        return sum(terms, start=jnp.zeros((), x_hat.dtype))
 
     def update(self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any):
         """Lets the quantizer keep its codebook, once per step in which the tokenizer moves."""
@@ -293,10 +333,10 @@ class TokenizerTask:
         return Tokens(z=encoding.z, z_q=quantized.z_q, indices=indices)
 
     def decode_indices(self, params: Tree, collections: Tree, indices: Mapping) -> jax.Array:
-        """{level name: int32[B, *s]}, in the order of `token_layout` -> x_hat in [-1, 1]."""
+        """{level name: int32[B, *s]}, in any order -> x_hat in [-1, 1]."""
         return self.tokenizer.apply(
             {"params": params[TOKENIZER], **collections[TOKENIZER]},
-            tuple(indices.values()),
+            tuple(indices[name] for name in self.tokenizer.level_names),
             method="decode_indices",
         )
 

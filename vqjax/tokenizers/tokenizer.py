@@ -39,6 +39,9 @@ class Tokenizer(nn.Module):
     dtype: str | None = None
 
     def setup(self) -> None:
+        for part, name in ((self.quantizer, "codebook_dim"), (self.decoder, "latent_dim")):
+            if getattr(part, name) < 1:
+                raise UsageError(f"{part.name}.{name}={getattr(part, name)}: at least 1 is needed")
         self.pre_quant = nn.Dense(self.quantizer.codebook_dim, dtype=self.dtype)
         self.post_quant = nn.Dense(self.decoder.latent_dim, dtype=self.dtype)
 
@@ -83,6 +86,11 @@ class Tokenizer(nn.Module):
             UsageError: the encoder's factor does not divide `shape`.
         """
         grid = self.encoder.grid(tuple(shape[:-1]))
+        size = self.quantizer.codebook_size
+        return tuple(Level(name, grid, size) for name in self.level_names)
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """The levels' names, in the order of `indices`."""
         books = self.quantizer.num_codebooks
-        names = ["tokens"] if books == 1 else [f"tokens_{q}" for q in range(books)]
-        return tuple(Level(name, grid, self.quantizer.codebook_size) for name in names)
+        return ("tokens",) if books == 1 else tuple(f"tokens_{q}" for q in range(books))

@@ -5,6 +5,7 @@ JSON and read back without the file (`vqjax.config`).
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -13,11 +14,23 @@ from flax import linen as nn
 
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.training.optim import Optimizer
-from vqjax.types import ArraySpec, Batch, TaskOutput, Tree, UsageError, did_you_mean
+from vqjax.types import (
+    ArraySpec,
+    Batch,
+    TaskOutput,
+    Tree,
+    UsageError,
+    check_offers,
+    did_you_mean,
+)
 
 __all__ = ["Experiment", "Task"]
 
 COMPUTE_DTYPES = ("bfloat16", "float32", "float64")
+TASK_NEEDS = ("players", "terms", "averaged", "loss_weights", "check", "init", "start", "update")
+DATA_NEEDS = ("train", "eval", "example_spec", "check", "notes")
+OPTIMIZER_NEEDS = ("learning_rate", "clip", "start", "every", "offset", "direction")
+SCHEDULE_NUMBERS = ("value", "start", "steps", "warmup", "final")
 
 
 class Task(Protocol):
@@ -76,7 +89,7 @@ class Experiment:
         batch_size: examples per step, over all devices and hosts.
         total_steps: parameter updates until the run is done.
         compute_dtype: "float32" or "bfloat16": the precision of the networks' layers. Parameters,
-            lookups, losses and optimizer states stay in float32.
+            lookups, losses and optimizer states stay in float32. "float64" needs JAX_ENABLE_X64.
         accumulate: microbatches per step; the batch is cut into so many parts of equal size.
         ema_decay: decay per step of the averaged parameters kept beside the raw ones, or None.
         seed: of parameters, data order, augmentation and noise.
@@ -117,7 +130,18 @@ class Experiment:
         return self.eval_every or self.save_period
 
     def check(self) -> None:
-        """Refuses, with UsageError, settings that contradict each other."""
+        """Refuses, with UsageError, settings that contradict each other. Reads no data."""
+        check_offers("task", self.task, TASK_NEEDS)
+        check_offers("data", self.data, DATA_NEEDS)
+        self._check_numbers()
+        _same_names("optimizers", self.optimizers, self.task.players)
+        _same_names("task.loss_weights", self.task.loss_weights, self.task.terms)
+        for name, weight in self.task.loss_weights.items():
+            _check_schedule(f"task.loss_weights.{name}", weight)
+        for player, optimizer in self.optimizers.items():
+            self._check_optimizer(player, optimizer)
+
+    def _check_numbers(self) -> None:
         for name in ("batch_size", "total_steps", "accumulate", "log_every", "keep"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)}: at least 1 is needed")
@@ -134,21 +158,27 @@ class Experiment:
                 f"compute_dtype={self.compute_dtype!r}: "
                 f"{did_you_mean(self.compute_dtype, COMPUTE_DTYPES)}"
             )
+        if self.compute_dtype == "float64" and not jax.config.jax_enable_x64:
+            raise UsageError("compute_dtype='float64' needs JAX_ENABLE_X64=1 in the environment")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"seed={self.seed}: wanted 0 <= seed < 2**32")
         if self.ema_decay is not None and not 0.0 <= self.ema_decay < 1.0:
             raise UsageError(f"ema_decay={self.ema_decay}: wanted 0 <= ema_decay < 1")
-        _same_names("optimizers", self.optimizers, self.task.players)
-        _same_names("task.loss_weights", self.task.loss_weights, self.task.terms)
-        for player, optimizer in self.optimizers.items():
-            if optimizer.every < 1 or not 0 <= optimizer.offset < optimizer.every:
-                raise UsageError(
-                    f"optimizers.{player}: every={optimizer.every}, offset={optimizer.offset}: "
-                    "wanted every >= 1 and 0 <= offset < every"
-                )
-            name_clash = self.task.loss_weights.get(player)
-            if name_clash is not None and as_schedule(name_clash).start:
-                raise UsageError(
-                    f"task.loss_weights.{player} has a start: set optimizers.{player}.start instead"
-                )
+
+    def _check_optimizer(self, player: str, optimizer: Optimizer) -> None:
+        where = f"optimizers.{player}"
+        check_offers(where, optimizer, OPTIMIZER_NEEDS)
+        _check_schedule(f"{where}.learning_rate", optimizer.learning_rate)
+        if optimizer.clip is not None and not optimizer.clip > 0:
+            raise UsageError(f"{where}.clip={optimizer.clip}: wanted a number above 0, or None")
+        if optimizer.every < 1 or not 0 <= optimizer.offset < optimizer.every:
+            raise UsageError(
+                f"{where}: every={optimizer.every}, offset={optimizer.offset}: "
+                "wanted every >= 1 and 0 <= offset < every"
+            )
+        name_clash = self.task.loss_weights.get(player)
+        if name_clash is not None and as_schedule(name_clash).start:
+            raise UsageError(f"task.loss_weights.{player} has a start: set {where}.start instead")
 
 
 def with_dtype(value: Any, dtype: str) -> Any:
@@ -175,6 +205,17 @@ def with_dtype(value: Any, dtype: str) -> Any:
         if isinstance(value, nn.Module)
         else dataclasses.replace(value, **changes)
     )
+
+
+def _check_schedule(where: str, value: Any) -> None:
+    """Refuses a number, or one of a schedule's, that is not finite or is below 0."""
+    numbers = {where: value}
+    if isinstance(value, Schedule):
+        given = vars(value)
+        numbers = {f"{where}.{name}": given[name] for name in SCHEDULE_NUMBERS if name in given}
+    for name, number in numbers.items():
+        if isinstance(number, int | float) and not 0 <= number < math.inf:
+            raise UsageError(f"{name}={number}: wanted a finite number, at least 0")
 
 
 def _same_names(where: str, given: Mapping[str, Any], wanted: Any) -> None:

@@ -19,24 +19,34 @@ import tensorboardX
 import tqdm
 
 METRICS = "metrics.jsonl"
+MAX_STEP = 1 << 53  # whole numbers below it are exact as floats
 PLAIN_SECONDS = 5.0  # between progress lines where there is no terminal
 PLAIN_COLUMNS = 100  # of the bar on a terminal that does not say how wide it is
 SHOWN = 5  # numbers on the progress line
 
 
 def read_metrics(run: str | pathlib.Path) -> list[dict[str, Any]]:
-    """All whole lines of a run's metrics.jsonl, in order; [] where there are none."""
+    """All whole lines of a run's metrics.jsonl, in order; [] where there are none.
+
+    Each has a "kind", a str, and a "step", an int from 0 on; what else is there, is left out.
+    """
     path = pathlib.Path(run) / METRICS
     lines = []
     if path.is_file():
-        for text in path.read_text(errors="replace").splitlines():
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 line = json.loads(text)
-            except ValueError:
-                continue  # torn by a kill
-            if isinstance(line, dict) and {"kind", "step"} <= line.keys():
+            except (ValueError, RecursionError):
+                continue  # torn by a kill, or not ours
+            if isinstance(line, dict) and _is_metrics(line):
                 lines.append(line)
     return lines
+
+
+def _is_metrics(line: dict[str, Any]) -> bool:
+    if not {"kind", "step"} <= line.keys() or not isinstance(line["kind"], str):
+        return False
+    return type(line["step"]) is int and 0 <= line["step"] < MAX_STEP  # type: True is an int, too
 
 
 class Logbook:
@@ -54,6 +64,7 @@ class Logbook:
         self._total = total_steps
         kept = [line for line in read_metrics(run) if line["step"] <= step]
         times = [line["elapsed"] for line in kept if "elapsed" in line]
+        times = [t for t in times if type(t) in (int, float) and 0 <= t < MAX_STEP]
         self.elapsed_before = max(times, default=0.0)
         self._started = time.perf_counter()
         self._last_line = 0.0
@@ -63,10 +74,10 @@ class Logbook:
             return
         path = run / METRICS
         part = path.with_suffix(".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         part.replace(path)
-        self._metrics = path.open("a")
-        self._text = (run / "log.txt").open("a")
+        self._metrics = path.open("a", encoding="utf-8")
+        self._text = (run / "log.txt").open("a", encoding="utf-8")
         self._board = tensorboardX.SummaryWriter(str(run), purge_step=step + 1, flush_secs=20)
 
     def __enter__(self) -> "Logbook":
@@ -145,6 +156,7 @@ class Logbook:
         """Before a step is sealed: its lines must not be younger than the seal."""
         if self._writes:
             self._metrics.flush()
+            os.fsync(self._metrics.fileno())
 
     def close(self) -> None:
         if not self._writes:

@@ -31,7 +31,7 @@ from vqjax.training.sharding import (
 from vqjax.training.signals import StopSignal
 from vqjax.training.state import TrainState, example_batch
 from vqjax.training.step import active_at, make_train_step, patterns
-from vqjax.types import ArraySpec, Batch, NonFiniteError, Stopped, Tree
+from vqjax.types import ArraySpec, Batch, NonFiniteError, Stopped, Tree, UsageError
 
 START_STREAM = 2**32 - 1  # what `task.start` draws from; no step has this number
 RUN_AHEAD = 8  # steps given to the device before the oldest of them is waited for
@@ -141,6 +141,8 @@ def _plan(
     trust: Sequence[str],
     mesh: Mesh,
 ) -> _Plan:
+    if jax.process_count() > 1:
+        raise UsageError("training in several processes is not supported yet: start one")
     experiment.check()
     check_batch_size("batch_size", experiment.batch_size, experiment.accumulate, mesh)
     check_writable(path)
@@ -156,7 +158,7 @@ def _plan(
 
     restored = checkpoint.restore(path / "checkpoints", target)
     step, lines = (restored.step, restored.lines) if restored else (0, ())
-    train_step = make_train_step(experiment)
+    train_step = make_train_step(experiment, replicated(mesh))
     batch = jax.tree.map(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=batch_sharding(mesh)),
         jax.eval_shape(lambda: example_batch(inputs, experiment.batch_size)),
@@ -290,26 +292,34 @@ class _Clock:
 def _drain(run: _Run, state: TrainState, clock: _Clock, feed: Feed, keep: int) -> None:
     """Takes in what finished steps report, all but the newest `keep`; writes their lines."""
     while len(run.pending) > keep:
-        step, metrics = run.pending.popleft()
-        count = int(jax.device_get(metrics["nonfinite"]))
-        if count:
-            run.logbook.say(f"step {step}: gradients not finite, left out ({count} in a row)")
-        if step % run.experiment.log_every == 0 or step == run.experiment.total_steps:
-            numbers = {k: float(v) for k, v in sorted(jax.device_get(metrics).items())}
-            run.logbook.train(step, numbers)
-            if step > clock.step:
-                run.logbook.timing(step, clock.numbers(step, feed.waited))
-            losses = {k: numbers[k] for k in run.experiment.task.terms if k in numbers}
-            run.logbook.progress(step, losses)
-        if count >= run.experiment.max_nonfinite:
-            last = step + len(run.pending)  # steps given out meanwhile changed nothing but counts
-            run.pending.clear()
-            _save(run, state, last)
-            run.checkpoints.wait()
-            raise NonFiniteError(
-                f"gradients not finite for {count} steps in a row, up to step {step}; "
-                f"the last good state is sealed as step {last} of {run.logbook.run}"
-            )
+        step, count = _report(run, clock, feed)
+        if count < run.experiment.max_nonfinite:
+            continue
+        last = step
+        while run.pending:  # `state` is already that of the newest step given out
+            last, _ = _report(run, clock, feed)
+        _save(run, state, last)
+        run.checkpoints.wait()
+        raise NonFiniteError(
+            f"gradients not finite for {count} steps in a row, up to step {step}; "
+            f"the last good state is sealed as step {last} of {run.logbook.run}"
+        )
+
+
+def _report(run: _Run, clock: _Clock, feed: Feed) -> tuple[int, int]:
+    """Writes the oldest pending step's lines; that step, and its steps in a row left out."""
+    step, metrics = run.pending.popleft()
+    count = int(jax.device_get(metrics["nonfinite"]))
+    if count:
+        run.logbook.say(f"step {step}: gradients not finite, left out ({count} in a row)")
+    if step % run.experiment.log_every == 0 or step == run.experiment.total_steps:
+        numbers = {k: float(v) for k, v in sorted(jax.device_get(metrics).items())}
+        run.logbook.train(step, numbers)
+        if step > clock.step:
+            run.logbook.timing(step, clock.numbers(step, feed.waited))
+        losses = {k: numbers[k] for k in run.experiment.task.terms if k in numbers}
+        run.logbook.progress(step, losses)
+    return step, count
 
 
 def _evaluate(run: _Run, state: TrainState, step: int) -> None:

@@ -86,7 +86,7 @@ class Adam:
 class AdamW:
     """Adam with decoupled weight decay (arXiv 1711.05101) on matrices and kernels.
 
-    Biases, scales and other vectors do not decay.
+    Biases, scales and other vectors do not decay, nor does a codebook: parameters named `codes`.
     """
 
     learning_rate: float | Schedule
@@ -101,7 +101,10 @@ class AdamW:
 
     def direction(self) -> optax.GradientTransformation:
         def kernels(params: Any) -> Any:
-            return jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
+            return jax.tree_util.tree_map_with_path(
+                lambda path, p: jnp.ndim(p) > 1 and "codes" not in jax.tree_util.keystr(path[-1:]),
+                params,
+            )
 
         return optax.chain(
             optax.scale_by_adam(self.b1, self.b2, self.eps),
@@ -123,6 +126,10 @@ class Transform:
         if self.name not in valid:
             near = [n for n in valid if n.startswith(("scale_by", "clip", "add_", "trace"))]
             raise UsageError(f"optax has no {self.name!r}: {did_you_mean(self.name, near)}")
+        if "learning_rate" in inspect.signature(getattr(optax, self.name)).parameters:
+            raise UsageError(
+                f"optax.{self.name} brings a learning rate and sign of its own: name a scale_by_*"
+            )
         try:
             made = getattr(optax, self.name)(**self.arguments)
         except TypeError as error:

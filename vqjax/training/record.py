@@ -50,7 +50,7 @@ def write_record(run: pathlib.Path, record: Record) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
         part = run / (RECORD + ".part")
-        part.write_text(config.to_json(content))
+        part.write_text(config.to_json(content), encoding="utf-8")
         os.replace(part, run / RECORD)
     except OSError as error:
         raise UsageError(f"cannot write to {run}: {error.strerror or error}") from error

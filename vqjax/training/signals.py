@@ -11,7 +11,7 @@ STDERR = 2
 
 
 class StopSignal:
-    """Within `with`, the first SIGTERM or SIGINT only sets `received`; the second ends at once."""
+    """Within `with`, the first signal only sets `received`; a SIGINT after it ends at once."""
 
     def __init__(self) -> None:
         self.received: str | None = None

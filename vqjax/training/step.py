@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Sharding
 
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.training.experiment import Experiment
@@ -69,10 +70,11 @@ def weighted_sum(
     return total
 
 
-def make_train_step(experiment: Experiment) -> Step:
+def make_train_step(experiment: Experiment, sharding: Sharding | None = None) -> Step:
     """Builds `train_step(state, frozen, batch, *, active) -> (state, metrics)`, jitted.
 
-    `active` is static: each value is a program of its own. The state is donated.
+    `active` is static: each value is a program of its own. The state is donated, and comes back
+    with `sharding` where one is given, so that every program takes what another returns.
     """
     task = experiment.network_task()
     optimizers = {p: transformation(experiment.optimizers[p]) for p in task.players}
@@ -114,8 +116,10 @@ def make_train_step(experiment: Experiment) -> Step:
         )
         new = new.replace(params=params, collections=collections)
         new = new.replace(ema=_average(experiment.ema_decay, state, new, players))
-        finite = jnp.isfinite(loss) & jnp.all(jnp.isfinite(jnp.stack(list(norms.values()))))
+        finite = jnp.all(jnp.isfinite(jnp.stack([loss, *norms.values()])))
         new = _keep_if(finite, new, state)
+        if sharding is not None:
+            new = jax.lax.with_sharding_constraint(new, sharding)
         metrics = {**out.losses, **out.metrics, "total": loss, "nonfinite": new.nonfinite}
         metrics |= {f"grad_norm/{p}": norm for p, norm in norms.items()}
         return new, metrics
