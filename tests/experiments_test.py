@@ -137,7 +137,7 @@ def test_two_tiny_steps_then_every_verb(path, arguments, tmp_path, capsys):
     assert main(["inspect", str(run)]) == 0
     assert "sealed steps" in capsys.readouterr().out
     assert main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0
-    assert f"{measured['psnr']:.1f}" in (tmp_path / "page.html").read_text()
+    assert f"{measured['psnr']:.2f}" in (tmp_path / "page.html").read_text()
 
 
 @contextlib.contextmanager
