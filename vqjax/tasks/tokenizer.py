@@ -269,13 +269,8 @@ class TokenizerTask:
             judge = functools.partial(self._judge, stop_gradient(params[DISCRIMINATOR]))
             losses[GENERATOR] = judge(x_hat)
             if self.adaptive is not None:
-                multipliers[GENERATOR] = self.adaptive(
-                    to_output,
-                    mine["decoder"]["to_output"],
-                    h,
-                    nll=lambda y: self._nll(stop_gradient(x), y, active, step),
-                    generator=lambda y: judge(self.tokenizer.link(y)),
-                )
+                last = mine["decoder"]["to_output"]
+                multipliers[GENERATOR] = self._balance(to_output, last, h, x, judge, active, step)
                 metrics["adaptive_weight"] = multipliers[GENERATOR]
         if DISCRIMINATOR in active:
             apply = functools.partial(self.discriminator.apply, {"params": params[DISCRIMINATOR]})
@@ -289,6 +284,24 @@ class TokenizerTask:
             collections=collections,
             outputs={"x": x, "x_hat": x_hat},
             metrics=metrics,
+        )
+
+    def _balance(
+        self,
+        to_output: Callable[[Tree, jax.Array], jax.Array],
+        last: Tree,
+        h: jax.Array,
+        x: jax.Array,
+        judge: Callable[[jax.Array], jax.Array],
+        active: tuple[str, ...],
+        step: jax.Array,
+    ) -> jax.Array:
+        return self.adaptive(
+            to_output,
+            last,
+            h,
+            nll=lambda logits: self._nll(stop_gradient(x), logits, active, step),
+            generator=lambda logits: judge(self.tokenizer.link(logits)),
         )
 
     def _judge(self, discriminator_params: Tree, x_hat: jax.Array) -> jax.Array:
