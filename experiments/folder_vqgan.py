@@ -7,8 +7,9 @@ one in ten is kept for evaluation; what cannot be read is skipped and named.
 
 The defaults suit a CPU: 2,008 drawings (emoji) at `image_size=64` took 15 min 25 s on two cores,
 and the 196 held out came back at PSNR 25.33 dB, SSIM 0.858, perplexity 727 of 1,024 (commit
-a113e9a; pictures in docs/results.md). On a GPU or TPU
-raise, in this order: `--arg total_steps=50000`, `--arg batch_size=64`, `--arg width=64` (128 with
+a113e9a; pictures in docs/results.md).
+
+On a GPU or TPU raise, in this order: `--arg total_steps=50000`, `--arg batch_size=64`, `--arg width=64` (128 with
 `blocks=2` is the published network, arXiv 2012.09841), `--arg image_size=256` together with
 `--arg multipliers=1,1,2,4,4` (f16, again 256 tokens), and `compute_dtype=bfloat16`.
 

@@ -1,4 +1,4 @@
-"""vqjax: pictures, sound, video and text as tokens, in JAX and Flax Linen.
+"""vqjax: networks that turn pictures into tokens and back, in JAX and Flax Linen.
 
 `vqjax.load(RUN)` opens a trained run; `vqjax.Experiment` is what an experiment file returns. Both
 are imported when they are first used: importing vqjax itself touches neither JAX nor TensorFlow.
