@@ -9,9 +9,10 @@ The defaults suit a CPU: 2,008 drawings (emoji) at `image_size=64` took 15 min 2
 and the 196 held out came back at PSNR 25.33 dB, SSIM 0.858, perplexity 727 of 1,024 (commit
 a113e9a; pictures in docs/results.md).
 
-On a GPU or TPU raise, in this order: `--arg total_steps=50000`, `--arg batch_size=64`, `--arg width=64` (128 with
-`blocks=2` is the published network, arXiv 2012.09841), `--arg image_size=256` together with
-`--arg multipliers=1,1,2,4,4` (f16, again 256 tokens), and `compute_dtype=bfloat16`.
+On a GPU or TPU raise, in this order: `--arg total_steps=50000`, `--arg batch_size=64`,
+`--arg width=64` (128 with `blocks=2` is the published network, arXiv 2012.09841),
+`--arg image_size=256` together with `--arg multipliers=1,1,2,4,4` (f16, again 256 tokens), and
+`compute_dtype=bfloat16`.
 
 Each entry of `multipliers` after the first halves the token grid: 1,2,4 is f4; 1,2,4,4 is f8, with
 a quarter of the tokens and blurrier pictures. `--arg flip=true` mirrors half of the pictures, at
