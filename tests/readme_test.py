@@ -76,7 +76,7 @@ def test_the_quantizer_keeps_the_laws():
     np.testing.assert_array_equal(again, np.where(z > 0, 1.0, -1.0))
     gradient = jax.grad(total)(z)
     assert jnp.all(jnp.isfinite(gradient)) and jnp.any(gradient != 0)
-    assert quantized.losses == dict.fromkeys(quantizer.loss_names, 0)
+    assert quantized.losses == dict.fromkeys(quantizer.loss_weights, 0)
 
 
 def test_the_quantizer_trains_from_a_file_and_opens_with_trust(tmp_path):

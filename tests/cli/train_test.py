@@ -88,7 +88,7 @@ def run(finished, tmp_path):
         ("optimizers.tokenizer=Optax(1e-3,(Transform('scale_by_lino'),))", "'scale_by_lion'"),
         ("task.tokenizer.decoder.channels=3", "channels"),
         ("task.inputs=sound", "image"),
-        ("task.loss_weights={'l2':1.0}", "commitment"),
+        ("task.loss_weights={'commitment':1.0}", "lacks 'l2'"),
     ],
 )
 def test_wrong_settings(capsys, here, override, words):

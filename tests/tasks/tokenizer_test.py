@@ -44,7 +44,7 @@ def test_adaptive_weight_by_hand():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"loss_weights": {"l2": 1.0}}, "lacks 'commitment'"),
+        ({"loss_weights": {"commitment": 1.0}}, "lacks 'l2'"),
         ({"loss_weights": {"l2": 1.0, "comitment": 1.0}}, "did you mean 'commitment'"),
     ],
 )

@@ -53,7 +53,7 @@ def test_the_tiny_ones_pass(experiment):
         (f"{QUANTIZER}.codebook_size=0", "quantizer.codebook_size=0: at least 1"),
         (f"{QUANTIZER}.codebook_size=-3", "quantizer.codebook_size=-3: at least 1"),
         (f"{QUANTIZER}.codebook_dim=0", "quantizer.codebook_dim=0: at least 1"),
-        (f"{QUANTIZER}=VectorQuantizer(0,4)", "lacks 'codebook'"),
+        (f"{QUANTIZER}=VectorQuantizer(0,4)", "codebook_size=0: at least 1"),
         (f"{ENCODER}.width=0", "encoder/conv_in would have 0 channels"),
         (f"{ENCODER}.latent_dim=0", "encoder/conv_out would have 0 channels"),
         ("task.tokenizer.decoder.latent_dim=0", "decoder.latent_dim=0: at least 1"),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,9 +31,8 @@ class Offset:
     """Learns one number: by how much pictures differ from a frozen run's first parameter."""
 
     base: FrozenRun
-    loss_weights: Any = dataclasses.field(default_factory=lambda: {"distance": 1.0})
-
     players = ("offset",)
+    weights = {"distance": 1.0}
     terms = {"distance": "offset"}
     averaged = ()
 

@@ -102,7 +102,7 @@ class Record:
     @property
     def loss_names(self) -> list[str]:
         """The loss terms among the training numbers, the weighted sum last."""
-        terms = () if self.experiment is None else self.experiment.task.loss_weights
+        terms = () if self.experiment is None else self.experiment.task.terms
         return [name for name in self.names("train") if name in terms] + [
             name for name in self.names("train") if name == "total"
         ]

@@ -40,7 +40,7 @@ class EMAVectorQuantizer(nn.Module):
     start: KMeans | None = KMeans()
     revival: Revival | None = Revival()
 
-    loss_names = ("commitment",)
+    loss_weights = {"commitment": 0.25}
     num_codebooks = 1
 
     def setup(self) -> None:

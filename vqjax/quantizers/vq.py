@@ -47,7 +47,7 @@ class VectorQuantizer(nn.Module):
     revival: Revival | None = None
     decay: float = 0.99
 
-    loss_names = ("commitment", "codebook")
+    loss_weights = {"commitment": 0.25, "codebook": 1.0}
     num_codebooks = 1
 
     def setup(self) -> None:

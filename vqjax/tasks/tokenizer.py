@@ -21,7 +21,7 @@ DISCRIMINATOR = "discriminator"
 GENERATOR = "generator"
 PARTS = {
     "encoder": ("latent_dim", "grid"),
-    "quantizer": ("codebook_dim", "codebook_size", "num_codebooks", "loss_names", "lookup"),
+    "quantizer": ("codebook_dim", "codebook_size", "num_codebooks", "loss_weights"),
     "decoder": ("latent_dim", "channels", "to_features"),
 }
 
@@ -80,7 +80,8 @@ class TokenizerTask:
 
     Attributes:
         tokenizer: the network.
-        loss_weights: one number or schedule per loss term, by name.
+        loss_weights: one number or schedule per loss term, by name. A term of the quantizer that
+            is not named here has the weight that the quantizer brings along.
         losses: of x_hat against x; their weighted sum is what `adaptive` measures.
         discriminator: x [B, *S, C] -> logits, or None.
         adversarial: the two players' losses.
@@ -105,7 +106,7 @@ class TokenizerTask:
             check_offers(f"losses.{place}", loss, ("name", "needs_logits"))
         if self.discriminator is not None:
             check_offers("adversarial", self.adversarial, (GENERATOR, DISCRIMINATOR))
-        names = [loss.name for loss in self.losses] + list(self.tokenizer.quantizer.loss_names)
+        names = [loss.name for loss in self.losses] + list(self.tokenizer.quantizer.loss_weights)
         names += [GENERATOR, DISCRIMINATOR]
         if twice := [name for name in names if names.count(name) > 1]:
             raise UsageError(f"losses: two terms have the name {twice[0]!r}")
@@ -115,6 +116,11 @@ class TokenizerTask:
         return (TOKENIZER,) if self.discriminator is None else (DISCRIMINATOR, TOKENIZER)
 
     @property
+    def weights(self) -> dict[str, float | Schedule]:
+        """{loss term: its weight}."""
+        return {**self.tokenizer.quantizer.loss_weights, **self.loss_weights}
+
+    @property
     def averaged(self) -> tuple[str, ...]:
         """The players whose parameters are worth averaging: what is used after training."""
         return (TOKENIZER,)
@@ -122,7 +128,7 @@ class TokenizerTask:
     @property
     def terms(self) -> dict[str, str]:
         """{loss term: the player that it trains}."""
-        names = [loss.name for loss in self.losses] + list(self.tokenizer.quantizer.loss_names)
+        names = [loss.name for loss in self.losses] + list(self.tokenizer.quantizer.loss_weights)
         terms = dict.fromkeys(names, TOKENIZER)
         if self.discriminator is not None:
             terms |= {GENERATOR: TOKENIZER, DISCRIMINATOR: DISCRIMINATOR}
@@ -311,7 +317,7 @@ class TokenizerTask:
     def _nll(self, x: jax.Array, logits: jax.Array, active: tuple[str, ...], step: jax.Array):
         x_hat = self.tokenizer.link(logits)
         terms = (
-            as_schedule(self.loss_weights[loss.name])(step) * loss(x, x_hat, logits)
+            as_schedule(self.weights[loss.name])(step) * loss(x, x_hat, logits)
             for loss in self.losses
             if loss.name in active
         )

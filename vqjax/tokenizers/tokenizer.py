@@ -42,7 +42,9 @@ class Tokenizer(nn.Module):
         for part, name in ((self.quantizer, "codebook_dim"), (self.decoder, "latent_dim")):
             if getattr(part, name) < 1:
                 raise UsageError(f"{part.name}.{name}={getattr(part, name)}: at least 1 is needed")
-        self.pre_quant = nn.Dense(self.quantizer.codebook_dim, dtype=self.dtype)
+        # Most quantizers take what they give; a Gaussian one takes a mean and a variance.
+        dim = getattr(self.quantizer, "input_dim", self.quantizer.codebook_dim)
+        self.pre_quant = nn.Dense(dim, dtype=self.dtype)
         self.post_quant = nn.Dense(self.decoder.latent_dim, dtype=self.dtype)
 
     def encode(self, x: jax.Array, *, train: bool, step: jax.Array | int) -> Encoding:
@@ -51,7 +53,7 @@ class Tokenizer(nn.Module):
         return Encoding(z=z, quantized=self.quantizer(z, train=train, step=step))
 
     def latents(self, x: jax.Array) -> jax.Array:
-        """x [B, *S, C] -> what the quantizer is given, [B, *s, D]."""
+        """x [B, *S, C] -> what the quantizer is given, [B, *s, its `input_dim` or D]."""
         return self.pre_quant(self.encoder(x))
 
     def to_features(self, z_q: jax.Array) -> jax.Array:
@@ -86,11 +88,14 @@ class Tokenizer(nn.Module):
             UsageError: the encoder's factor does not divide `shape`.
         """
         grid = self.encoder.grid(tuple(shape[:-1]))
-        size = self.quantizer.codebook_size
-        return tuple(Level(name, grid, size) for name in self.level_names)
+        names, size = self.level_names, self.quantizer.codebook_size
+        grids = (grid,) * len(names)
+        if hasattr(self.quantizer, "grids"):  # levels of different resolutions
+            grids = self.quantizer.grids(grid)
+        return tuple(Level(name, g, size) for name, g in zip(names, grids, strict=True))
 
     @property
     def level_names(self) -> tuple[str, ...]:
-        """The levels' names, in the order of `indices`."""
+        """The levels' names, in the order of `indices`; none where nothing is discrete."""
         books = self.quantizer.num_codebooks
         return ("tokens",) if books == 1 else tuple(f"tokens_{q}" for q in range(books))

@@ -27,7 +27,7 @@ from vqjax.types import (
 __all__ = ["Experiment", "Task"]
 
 COMPUTE_DTYPES = ("bfloat16", "float32", "float64")
-TASK_NEEDS = ("players", "terms", "averaged", "loss_weights", "check", "init", "start", "update")
+TASK_NEEDS = ("players", "terms", "averaged", "weights", "check", "init", "start", "update")
 DATA_NEEDS = ("train", "eval", "example_spec", "check", "notes")
 OPTIMIZER_NEEDS = ("learning_rate", "clip", "start", "every", "offset", "direction")
 SCHEDULE_NUMBERS = ("value", "start", "steps", "warmup", "final")
@@ -36,14 +36,17 @@ SCHEDULE_NUMBERS = ("value", "start", "steps", "warmup", "final")
 class Task(Protocol):
     """What training knows of a model; `vqjax.tasks` holds the implementations.
 
-    `terms` names every loss term and the player that it trains; `loss_weights` has just these
-    names. `averaged` are the players whose parameters `ema_decay` averages.
+    `terms` names every loss term and the player that it trains; `weights` has just these names:
+    what the task's field `loss_weights` says, and what its parts bring along where that says
+    nothing. `averaged` are the players whose parameters `ema_decay` averages. `alarm` turns a line
+    of metrics into what is wrong with them, for people.
     """
-
-    loss_weights: Mapping[str, float | Schedule]
 
     @property
     def players(self) -> tuple[str, ...]: ...
+
+    @property
+    def weights(self) -> Mapping[str, float | Schedule]: ...
 
     @property
     def terms(self) -> Mapping[str, str]: ...
@@ -135,8 +138,8 @@ class Experiment:
         check_offers("data", self.data, DATA_NEEDS)
         self._check_numbers()
         _same_names("optimizers", self.optimizers, self.task.players)
-        _same_names("task.loss_weights", self.task.loss_weights, self.task.terms)
-        for name, weight in self.task.loss_weights.items():
+        _same_names("task.loss_weights", self.task.weights, self.task.terms)
+        for name, weight in self.task.weights.items():
             _check_schedule(f"task.loss_weights.{name}", weight)
         for player, optimizer in self.optimizers.items():
             self._check_optimizer(player, optimizer)
@@ -176,7 +179,7 @@ class Experiment:
                 f"{where}: every={optimizer.every}, offset={optimizer.offset}: "
                 "wanted every >= 1 and 0 <= offset < every"
             )
-        name_clash = self.task.loss_weights.get(player)
+        name_clash = self.task.weights.get(player)
         if name_clash is not None and as_schedule(name_clash).start:
             raise UsageError(f"task.loss_weights.{player} has a start: set {where}.start instead")
 

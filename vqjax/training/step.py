@@ -26,7 +26,7 @@ def active_at(experiment: Experiment, step: int) -> tuple[str, ...]:
     terms = {
         name
         for name, player in task.terms.items()
-        if player in players and step >= as_schedule(task.loss_weights[name]).start
+        if player in players and step >= as_schedule(task.weights[name]).start
     }
     return tuple(sorted(players | terms))
 
@@ -38,7 +38,7 @@ def patterns(experiment: Experiment, first: int, last: int) -> dict[tuple[str, .
     """
     optimizers = experiment.optimizers.values()
     starts = {first, *(o.start for o in optimizers)}
-    starts |= {as_schedule(weight).start for weight in experiment.task.loss_weights.values()}
+    starts |= {as_schedule(weight).start for weight in experiment.task.weights.values()}
     turn = math.lcm(*(o.every for o in optimizers))
     found: dict[tuple[str, ...], int] = {}
     for start in sorted(s for s in starts if first <= s < last):
@@ -92,7 +92,7 @@ def make_train_step(experiment: Experiment, sharding: Sharding | None = None) ->
             statistics=statistics,
         )
         expected = {t for t in task.terms if t in active and task.terms[t] in active}
-        loss = weighted_sum(out.losses, task.loss_weights, out.multipliers, expected, state.step)
+        loss = weighted_sum(out.losses, task.weights, out.multipliers, expected, state.step)
         return loss, (loss, out)
 
     @partial(jax.jit, static_argnames="active", donate_argnums=0)
