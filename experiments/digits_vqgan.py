@@ -35,7 +35,6 @@ def experiment(width: int = 16, total_steps: int = 1_000) -> Experiment:
             losses=(L1(),),
             loss_weights={
                 "l1": 1.0,
-                "commitment": 0.25,
                 "generator": Ramp(0.1, start=discriminator_start, steps=100),
                 "discriminator": 1.0,
             },

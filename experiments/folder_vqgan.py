@@ -67,7 +67,6 @@ def experiment(
             losses=(L1(),),
             loss_weights={
                 "l1": 1.0,
-                "commitment": 0.25,
                 "generator": Ramp(0.1, start=discriminator_start, steps=200),
                 "discriminator": 1.0,
             },

@@ -34,7 +34,6 @@ def experiment(width: int = 16, total_steps: int = 2_400) -> Experiment:
             losses=(L1(),),
             loss_weights={
                 "l1": 1.0,
-                "commitment": 0.25,
                 "generator": Ramp(0.1, start=adversary_start, steps=total_steps // 10),
                 "discriminator": 1.0,
             },

@@ -29,7 +29,7 @@ def experiment(width: int = 16, total_steps: int = 2_400) -> Experiment:
                 decoder=ConvDecoder(**sizes, latent_dim=64, channels=1),
             ),
             losses=(L2(),),
-            loss_weights={"l2": 1.0, "commitment": 0.25},
+            loss_weights={"l2": 1.0},
         ),
         data=TFDS("mnist"),
         optimizers={"tokenizer": Adam(Cosine(2e-3, steps=total_steps, warmup=50))},

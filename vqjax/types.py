@@ -79,6 +79,14 @@ class TaskOutput:
     metrics: dict[str, jax.Array]
 
 
+@dataclasses.dataclass(frozen=True)
+class Alarm:
+    """Something that a run should warn of: `short` on the progress line, `line` in the log."""
+
+    short: str
+    line: str
+
+
 class VqjaxError(Exception):
     """A failure that is explained in one line; `exit_code` is what the program ends with."""
 

@@ -36,6 +36,9 @@ class Offset:
     terms = {"distance": "offset"}
     averaged = ()
 
+    def alarm(self, numbers):
+        return None
+
     def check(self, inputs):
         assert "image" in inputs
 

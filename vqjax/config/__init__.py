@@ -6,7 +6,7 @@ from vqjax.config.frozen import FrozenRun, apply_frozen, find_frozen, with_froze
 from vqjax.config.names import foreign_classes, foreign_sources
 from vqjax.config.overrides import apply_override, apply_overrides
 from vqjax.config.show import describe, difference
-from vqjax.config.tree import check_single_use
+from vqjax.config.tree import check_single_use, show
 from vqjax.config.values import decode, encode, from_json, read_json, to_json
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "from_json",
     "load_file",
     "read_json",
+    "show",
     "to_json",
     "with_frozen",
 ]

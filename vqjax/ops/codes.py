@@ -43,6 +43,11 @@ def straight_through(z: jax.Array, q: jax.Array) -> jax.Array:
     return stop_gradient(q) + (z - stop_gradient(z))
 
 
+def take(codes: jax.Array, indices: jax.Array) -> jax.Array:
+    """Rows of `codes` [K, D] by index [...]: [..., D]; indices are in range by contract."""
+    return codes.at[indices].get(mode="promise_in_bounds")
+
+
 def count(indices: jax.Array, size: int) -> jax.Array:
     """How often each index in [0, size) occurs: float32[size], exact up to 2^24 each."""
     return jnp.zeros(size, jnp.float32).at[indices.reshape(-1)].add(1.0)

@@ -1,11 +1,16 @@
-"""What every quantizer with a codebook shares: how it starts, what it counts, how codes revive.
+"""What every discrete quantizer shares: how its codes are counted, how they start and revive.
 
 Counting happens in the collection `statistics`, which is carried from microbatch to microbatch
-within one step; the collection `codebook` changes once per step, in the quantizer's `update`.
+within one step; the collection `codebook` changes once per step, in the quantizer's `update`. It
+holds the ledger of every discrete quantizer, whether its codes are stored or implied:
+
+    counts   float32[K]  average picks per step
+    age      int32[K]    steps since the code was last picked
+    alive    float32[]   share of codes that are alive, by the policy `Watch`
+    revived  int32[]     codes moved by `Revival` so far
 """
 
 import dataclasses
-from typing import Any
 
 import chex
 import jax
@@ -13,10 +18,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vqjax.ops import codes as ops
-from vqjax.types import UsageError
+from vqjax.types import Tree, UsageError
 
-MAX_CANDIDATES = 64  # codes revived per step at the most
-STATISTICS = ("counts", "sums", "seen", "candidates")
+MIN_CANDIDATES = 64  # codes revived per step at the most, and for large codebooks
+CANDIDATE_SHARE = 32  # one in so many
+DECAY = 0.99  # of average picks, per step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,68 +49,145 @@ class Revival:
     Attributes:
         below: part of an equal share, > 0.
         share: part of an equal share that a revived code starts with, > below.
+        when: acts only while the share of codes alive (`Watch`) is at most this. 1: always;
+            0.5, say: as a remedy that waits until usage has fallen.
     """
 
     below: float = 0.05
     share: float = 0.3
+    when: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.below < self.share:
+            raise UsageError(f"below={self.below}, share={self.share}: wanted 0 < below < share")
 
 
-def check_codebook(module: nn.Module) -> None:
-    """Refuses, with UsageError, a size or a decay that no codebook can have."""
-    if module.codebook_size < 1:
-        raise UsageError(f"quantizer.codebook_size={module.codebook_size}: at least 1 is needed")
-    if not 0.0 <= module.decay < 1.0:
-        raise UsageError(f"quantizer.decay={module.decay}: wanted 0 <= decay < 1")
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """When a code counts as alive, and when the run sounds the alarm.
+
+    A code is alive that was picked within as many steps as would give every code `picks` picks,
+    were all used equally.
+
+    Attributes:
+        picks: > 0.
+        alarm: share of codes alive below which the run warns; 0: never.
+    """
+
+    picks: float = 32.0
+    alarm: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not self.picks > 0.0 or not 0.0 <= self.alarm <= 1.0:
+            raise UsageError(
+                f"picks={self.picks}, alarm={self.alarm}: wanted picks > 0 and 0 <= alarm <= 1"
+            )
 
 
-def record(module: nn.Module, z: jax.Array, indices: jax.Array, size: int) -> None:
-    """Adds a call's vectors to the collection `statistics`, where that is being collected.
+class Discrete(nn.Module):
+    """Base of the quantizers with one codebook, stored or implied; it keeps their ledger.
 
-    `counts` float32[K], `sums` [K, D], `seen` the vectors so far, and `candidates` [M, D]: every
-    slot holds a vector drawn uniformly from all that were seen, by reservoir sampling, so any
-    number of microbatches and calls gives a fair draw.
+    Attributes of subclasses: `codebook_size`, `codebook_dim`, `loss_weights` (the published weight
+    of every loss term), and `watch`.
+    """
+
+    num_codebooks = 1
+    start = None
+    remedies = ()  # what the alarm proposes
+
+    def update(
+        self, params: Tree, codebook: Tree, statistics: Tree, rng: jax.Array, step: jax.Array
+    ) -> tuple[Tree, Tree]:
+        """Keeps the ledger, once per step after the optimizer. Called unbound."""
+        return params, count_picks(codebook, statistics, self.watch, decay_at(DECAY, step))
+
+
+def check_sizes(**sizes: int) -> None:
+    """Refuses, with UsageError, a size below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise UsageError(f"quantizer.{name}={size}: at least 1 is needed")
+
+
+def declare_ledger(module: Discrete) -> None:
+    """Makes the ledger's variables; called in `setup`."""
+    size = (module.codebook_size,)
+    module.variable("codebook", "counts", jnp.zeros, size, jnp.float32)
+    module.variable("codebook", "age", jnp.zeros, size, jnp.int32)
+    module.variable("codebook", "alive", jnp.ones, (), jnp.float32)
+    module.variable("codebook", "revived", jnp.zeros, (), jnp.int32)
+
+
+def observe(
+    module: Discrete,
+    indices: jax.Array,
+    *,
+    train: bool,
+    candidates: jax.Array | None = None,
+    summed: jax.Array | None = None,
+) -> dict[str, jax.Array]:
+    """Counts a call's picks where statistics are being collected; metrics for the log.
+
+    `codebook_usage` and `perplexity` are of this batch. In training come `codebook_alive`,
+    `codebook_age` (steps since the code that waits longest was picked) and `codebook_revived`,
+    as they are before this step.
 
     Args:
         module: the quantizer, bound; draws from its rng stream "quantizer".
-        z: [N, D] in at least float32, without gradient.
         indices: int32[N].
-        size: K.
+        train: whether to collect.
+        candidates: [N, D], to draw from for revival; None: no code of this quantizer revives.
+        summed: [N, D], to sum by code; None: nobody needs the sums.
     """
-    if module.is_initializing() or not module.is_mutable_collection("statistics"):
-        return
-    chex.assert_rank([z, indices], [2, 1])
-    n, dim = z.shape
-    slots = min(size, MAX_CANDIDATES)
-    old = {name: module.get_variable("statistics", name) for name in STATISTICS}
-    if old["seen"] is None:
-        old = {
-            "counts": jnp.zeros((size,), jnp.float32),
-            "sums": jnp.zeros((size, dim), z.dtype),
-            "seen": jnp.zeros((), jnp.float32),
-            "candidates": jnp.zeros((slots, dim), z.dtype),
-        }
-    new = {
-        "counts": old["counts"] + ops.count(indices, size),
-        "sums": old["sums"] + ops.sum_by_code(z, indices, size),
-        "seen": old["seen"] + n,
-        "candidates": old["candidates"],
-    }
-    if n:
-        place, chance = jax.random.split(module.make_rng("quantizer"))
-        drawn = z[jax.random.randint(place, (slots,), 0, n)]  # [M, D]
-        taken = jax.random.uniform(chance, (slots, 1)) * new["seen"] < n
-        new["candidates"] = jnp.where(taken, drawn, old["candidates"])
-    for name, value in new.items():
-        module.put_variable("statistics", name, value)
-
-
-def usage_metrics(indices: jax.Array, size: int) -> dict[str, jax.Array]:
-    """Share of the codes that this batch used, and the perplexity of its choice."""
-    counts = ops.count(indices, size)
-    return {
+    counts = ops.count(indices, module.codebook_size)
+    metrics = {
         "codebook_usage": jnp.mean((counts > 0).astype(jnp.float32)),
         "perplexity": ops.perplexity(counts),
     }
+    if not train:
+        return metrics
+    if module.is_mutable_collection("statistics") and not module.is_initializing():
+        _add(module, "counts", counts)
+        if summed is not None:
+            _add(module, "sums", ops.sum_by_code(summed, indices, module.codebook_size))
+        seen = _add(module, "seen", jnp.float32(indices.size))
+        if candidates is not None:
+            _draw(module, candidates, seen)
+    ledger = {name: module.get_variable("codebook", name) for name in ("alive", "age", "revived")}
+    return metrics | {
+        "codebook_alive": ledger["alive"],
+        "codebook_age": jnp.max(ledger["age"]),
+        "codebook_revived": ledger["revived"],
+    }
+
+
+def _add(module: nn.Module, name: str, value: jax.Array) -> jax.Array:
+    old = module.get_variable("statistics", name)
+    new = value if old is None else old + value
+    module.put_variable("statistics", name, new)
+    return new
+
+
+def _draw(module: Discrete, z: jax.Array, seen: jax.Array) -> None:
+    """Reservoir sampling: every slot of `candidates` [M, D] holds a vector drawn uniformly from
+    all that were seen, so any number of microbatches and calls gives a fair draw.
+    """
+    chex.assert_rank(z, 2)
+    n, dim = z.shape
+    old = module.get_variable("statistics", "candidates")
+    if old is None:
+        old = jnp.zeros((slots(module.codebook_size), dim), z.dtype)
+    if n:
+        place, chance = jax.random.split(module.make_rng("quantizer"))
+        drawn = z[jax.random.randint(place, (len(old),), 0, n)]  # [M, D]
+        taken = jax.random.uniform(chance, (len(old), 1)) * seen < n
+        old = jnp.where(taken, drawn, old)
+    module.put_variable("statistics", "candidates", old)
+
+
+def slots(size: int) -> int:
+    """Codes of a codebook of `size` that can revive in one step."""
+    return min(size, max(MIN_CANDIDATES, size // CANDIDATE_SHARE))
 
 
 def decay_at(decay: float, step: jax.Array) -> jax.Array:
@@ -115,18 +198,46 @@ def decay_at(decay: float, step: jax.Array) -> jax.Array:
     return jnp.minimum(decay, (1.0 + step) / (10.0 + step))
 
 
-def find_dead(counts: jax.Array, revival: Revival, seen: jax.Array) -> tuple[Any, Any]:
-    """Which codes to revive now, at most as many as there are candidates.
+def count_picks(codebook: Tree, statistics: Tree, watch: Watch, decay: jax.Array) -> Tree:
+    """`codebook` with its ledger one step on."""
+    picks, seen = statistics["counts"], statistics["seen"]
+    size = len(picks)
+    old = codebook["counts"]
+    # Before the first update every code has an equal share.
+    old = jnp.where(jnp.sum(old) == 0, seen / size, old)
+    age = jnp.where(picks > 0, 0, codebook["age"] + 1)
+    window = watch.picks * size / jnp.maximum(seen, 1.0)
+    return {
+        **codebook,
+        "counts": decay * old + (1 - decay) * picks,
+        "age": age,
+        "alive": jnp.mean((age <= window).astype(jnp.float32)),
+    }
+
+
+def revive(
+    codes: jax.Array, codebook: Tree, statistics: Tree, policy: Revival
+) -> tuple[jax.Array, Tree]:
+    """Moves the codes that are dead, the least used first, at most as many as there are slots.
 
     Args:
-        counts: [K] average counts per step.
-        revival: the policy.
-        seen: vectors in this step.
-
-    Returns:
-        int32[M] codes, the least used first, and bool[M]: whether each is dead.
+        codes: [K, D].
+        codebook: with its ledger up to date (`count_picks`).
+        statistics: with `candidates` [M, D].
+        policy: what dead means.
     """
-    slots = min(counts.shape[0], MAX_CANDIDATES)
-    least, index = jax.lax.top_k(-counts, slots)
-    share = seen / counts.shape[0]
-    return index, -least < revival.below * share
+    counts, candidates = codebook["counts"], statistics["candidates"]
+    share = statistics["seen"] / len(counts)
+    least, index = jax.lax.top_k(-counts, len(candidates))
+    dead = (-least < policy.below * share) & (codebook["alive"] <= policy.when)  # [M]
+    moved = jnp.where(dead[:, None], candidates.astype(codes.dtype), codes[index])
+    return codes.at[index].set(moved), {
+        **codebook,
+        "counts": counts.at[index].set(jnp.where(dead, policy.share * share, counts[index])),
+        "revived": codebook["revived"] + jnp.sum(dead, dtype=jnp.int32),
+    }
+
+
+def mean_square(x: jax.Array) -> jax.Array:
+    """Mean of x^2; zero, not NaN, for an empty batch."""
+    return jnp.sum(x**2) / max(x.size, 1)

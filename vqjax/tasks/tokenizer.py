@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from jax.lax import stop_gradient
 
 from vqjax.losses import L1, Hinge
 from vqjax.ops.schedules import Schedule, as_schedule
-from vqjax.types import Batch, Level, TaskOutput, Tree, UsageError, VqjaxError, check_offers
+from vqjax.types import Alarm, Batch, Level, TaskOutput, Tree, UsageError, VqjaxError, check_offers
 
 TOKENIZER = "tokenizer"
 DISCRIMINATOR = "discriminator"
@@ -198,9 +199,9 @@ class TokenizerTask:
         policy = getattr(quantizer, "start", None)
         if policy is None:
             return params, collections
-        encode = jax.jit(self._latents)
+        encode, codebook_size = jax.jit(self._latents), quantizer.codebook_size
         z: list[jax.Array] = []
-        while sum(part.shape[0] for part in z) < policy.samples * quantizer.codebook_size:
+        while sum(math.prod(part.shape[:-1]) for part in z) < policy.samples * codebook_size:
             z.append(encode(params, collections, next(batches)[self.inputs]))
 
         @jax.jit
@@ -215,8 +216,7 @@ class TokenizerTask:
 
     def _latents(self, params: Tree, collections: Tree, x: jax.Array) -> jax.Array:
         variables = {"params": params[TOKENIZER], **collections[TOKENIZER]}
-        z = self.tokenizer.apply(variables, normalize(x), method="latents")
-        return z.reshape(-1, z.shape[-1])  # [N, D]
+        return self.tokenizer.apply(variables, normalize(x), method="latents")  # [B, *s, D]
 
     def __call__(
         self,
@@ -336,6 +336,24 @@ class TokenizerTask:
             step,
         )
         return _with_quantizer(params, collections, mine, book)
+
+    def alarm(self, numbers: Mapping[str, float]) -> Alarm | None:
+        """Whether codes die: from the metrics of a step, by the quantizer's policy `watch`."""
+        quantizer = self.tokenizer.quantizer
+        watch = getattr(quantizer, "watch", None)
+        alive = [v for name, v in numbers.items() if name.partition("/")[0] == "codebook_alive"]
+        if watch is None or not alive or min(alive) >= watch.alarm:
+            return None
+        share = f"{min(alive):.1%}"
+        remedies = [
+            f"task.tokenizer.{text}" if text.startswith("quantizer.") else text
+            for text in quantizer.remedies
+        ]
+        return Alarm(
+            short=f"{share} of codes",
+            line=f"only {share} of {quantizer.codebook_size:,} codes are in use (alarm below "
+            f"{watch.alarm:.0%}); what may help: {', or '.join(remedies)}",
+        )
 
     def encode(self, params: Tree, collections: Tree, x: jax.Array) -> Tokens:
         """x [B, *S, C], uint8 or float in [-1, 1] -> tokens, without noise."""

@@ -15,6 +15,7 @@ from flax import linen as nn
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.training.optim import Optimizer
 from vqjax.types import (
+    Alarm,
     ArraySpec,
     Batch,
     TaskOutput,
@@ -27,7 +28,17 @@ from vqjax.types import (
 __all__ = ["Experiment", "Task"]
 
 COMPUTE_DTYPES = ("bfloat16", "float32", "float64")
-TASK_NEEDS = ("players", "terms", "averaged", "weights", "check", "init", "start", "update")
+TASK_NEEDS = (
+    "players",
+    "terms",
+    "averaged",
+    "weights",
+    "check",
+    "init",
+    "start",
+    "update",
+    "alarm",
+)
 DATA_NEEDS = ("train", "eval", "example_spec", "check", "notes")
 OPTIMIZER_NEEDS = ("learning_rate", "clip", "start", "every", "offset", "direction")
 SCHEDULE_NUMBERS = ("value", "start", "steps", "warmup", "final")
@@ -79,6 +90,8 @@ class Task(Protocol):
     def update(
         self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: jax.Array
     ) -> tuple[Tree, Tree]: ...
+
+    def alarm(self, numbers: Mapping[str, float]) -> Alarm | None: ...
 
 
 @dataclasses.dataclass(frozen=True)

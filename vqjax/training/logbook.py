@@ -18,6 +18,8 @@ import numpy as np
 import tensorboardX
 import tqdm
 
+from vqjax.types import Alarm
+
 METRICS = "metrics.jsonl"
 MAX_STEP = 1 << 53  # whole numbers below it are exact as floats
 PLAIN_SECONDS = 5.0  # between progress lines where there is no terminal
@@ -70,6 +72,7 @@ class Logbook:
         self._last_line = 0.0
         self._timed: tuple[int, float] | None = None  # the first progress: its step and time
         self._bar = None
+        self._alarm: Alarm | None = None  # what is wrong at the moment
         if not self._writes:
             return
         path = run / METRICS
@@ -102,6 +105,8 @@ class Logbook:
         if not self._writes:
             return
         shown = {k: f"{v:.3g}" for k, v in list(numbers.items())[:SHOWN]}
+        if self._alarm is not None:
+            shown = {"ALARM": self._alarm.short, **shown}
         if sys.stderr.isatty():
             if self._bar is None:
                 width = None if _has_width() else PLAIN_COLUMNS
@@ -124,6 +129,14 @@ class Logbook:
             left = (self._total - step) / max(rate, 1e-9)
             text = " ".join(f"{k}={v}" for k, v in shown.items())
             self.say(f"step {step}/{self._total}  {rate:.2f} steps/s  {_span(left)} left  {text}")
+
+    def alarm(self, step: int, alarm: Alarm | None) -> None:
+        """Says when something goes wrong and when it is well again; the bar shows it meanwhile."""
+        if alarm is not None and self._alarm is None:
+            self.say(f"step {step}: WARNING: {alarm.line}")
+        elif alarm is None and self._alarm is not None:
+            self.say(f"step {step}: alarm over (it was: {self._alarm.short})")
+        self._alarm = alarm
 
     def train(self, step: int, numbers: Mapping[str, float]) -> None:
         """The metrics of update `step`."""

@@ -180,6 +180,8 @@ def _introduce(logbook: Logbook, experiment: Experiment, step: int, mesh: Mesh) 
         f"{verb} {experiment.total_steps} steps of {experiment.batch_size} examples on {where}; "
         f"run: {logbook.run}"
     )
+    weights = ", ".join(f"{k} {config.show(v)}" for k, v in experiment.task.weights.items())
+    logbook.say(f"loss weights: {weights}")
     if foreign := config.foreign_classes(experiment):
         logbook.say(f"not vqjax's: {', '.join(foreign)}: to open this run will need --trust")
 
@@ -318,6 +320,7 @@ def _report(run: _Run, clock: _Clock, feed: Feed) -> tuple[int, int]:
         if step > clock.step:
             run.logbook.timing(step, clock.numbers(step, feed.waited))
         losses = {k: numbers[k] for k in run.experiment.task.terms if k in numbers}
+        run.logbook.alarm(step, run.experiment.task.alarm(numbers))
         run.logbook.progress(step, losses)
     return step, count
 

@@ -1,0 +1,89 @@
+"""What the quantizers share that are made of several copies of a template."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from vqjax.quantizers.codebook import KMeans, Watch
+from vqjax.types import Quantized, Tree, UsageError, check_offers
+
+TEMPLATE_NEEDS = ("codebook_size", "codebook_dim", "num_codebooks", "loss_weights", "lookup")
+
+
+class Combined(nn.Module):
+    """Base: asks its `template` for all that it does not change.
+
+    Every copy is a module `parts_0`, `parts_1`, ... with collections of its own; a combination that
+    uses one copy several times has only `parts_0`. A template has one codebook.
+    """
+
+    def __post_init__(self) -> None:
+        check_offers("template", self.template, TEMPLATE_NEEDS)
+        if self.template.num_codebooks != 1:
+            kind = type(self.template).__name__
+            raise UsageError(f"quantizer.template: {kind} does not have just one codebook")
+        super().__post_init__()
+
+    @property
+    def codebook_size(self) -> int:
+        return self.template.codebook_size
+
+    @property
+    def codebook_dim(self) -> int:
+        return self.template.codebook_dim
+
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        return self.template.loss_weights
+
+    @property
+    def start(self) -> KMeans | None:
+        return self._of_template("start", None)
+
+    @property
+    def watch(self) -> Watch | None:
+        return self._of_template("watch", None)
+
+    @property
+    def remedies(self) -> tuple[str, ...]:
+        remedies = self._of_template("remedies", ())
+        return tuple(text.replace("quantizer.", "quantizer.template.") for text in remedies)
+
+    def _of_template(self, name: str, default: Any) -> Any:
+        """An attribute that not every quantizer has. Asking a bound module for one that it lacks
+        would run its `setup`, and leave variables that nobody uses.
+        """
+        return getattr(self.template, name) if hasattr(type(self.template), name) else default
+
+    @property
+    def _template_input_dim(self) -> int:
+        return self._of_template("input_dim", self.template.codebook_dim)
+
+    def _copies(self, count: int) -> list[nn.Module]:
+        return [self.template.clone() for _ in range(count)]
+
+    def update(
+        self, params: Tree, codebook: Tree, statistics: Tree, rng: jax.Array, step: jax.Array
+    ) -> tuple[Tree, Tree]:
+        """Updates every copy, once per step. Called unbound."""
+        params, codebook = dict(params), dict(codebook)
+        for i, name in enumerate(sorted(codebook)):
+            key = jax.random.fold_in(rng, i)
+            mine, book = self.template.update(
+                params.get(name, {}), codebook[name], statistics[name], key, step
+            )
+            codebook[name] = book
+            if mine:
+                params[name] = mine
+        return params, codebook
+
+
+def level_metrics(outputs: Sequence[Quantized]) -> dict[str, jax.Array]:
+    """The metrics of every level, named as the tokenizer names levels: "perplexity/tokens_0"."""
+    return {
+        f"{name}/tokens_{level}": value
+        for level, out in enumerate(outputs)
+        for name, value in out.metrics.items()
+    }

@@ -1,0 +1,121 @@
+"""Multi-scale residual quantization: the whole picture in few tokens, then in more."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.lax import stop_gradient
+
+from vqjax.nn.conv import Conv
+from vqjax.ops import codes as ops
+from vqjax.ops.codes import straight_through
+from vqjax.quantizers.codebook import mean_square
+from vqjax.quantizers.combined import Combined, level_metrics
+from vqjax.types import Quantized, Tree, UsageError
+
+LOSSES = {"commitment": 0.25, "codebook": 1.0}
+
+
+class MultiScaleResidual(Combined):
+    """Residuals of growing resolution from one codebook (arXiv 2404.02905, algorithms 1 and 2).
+
+    For every scale k: r_k = z - f; the codes of r_k shrunk to the scale's grid; f += phi_k(codes
+    enlarged to the grid of z), phi a partly trained 3-tap convolution. z_q = f after all scales.
+    Losses, means over scales: `commitment` |z - sg(f_k)|^2 and `codebook` |sg(z) - f_k|^2, which
+    trains phi, and the codes where they are parameters. One level of indices per scale, coarse to
+    fine, so a prior can predict scale after scale. Pick it for that kind of prior.
+
+    Attributes:
+        template: the quantizer all scales share; its own losses have no other names than these.
+        scales: side of every scale's grid, in the same unit; the last is the grid of z itself.
+            Other grids than trained on get scales in proportion.
+        convolutions: how many phi there are; scales are assigned to them in order.
+        blend: phi(h) = (1 - blend) h + blend conv(h).
+        dtype: of the convolutions; None: the experiment's `compute_dtype`.
+    """
+
+    template: nn.Module
+    scales: tuple[int, ...]
+    convolutions: int = 4
+    blend: float = 0.5
+    dtype: str | None = None
+
+    loss_weights = LOSSES
+
+    def __post_init__(self) -> None:
+        if not self.scales or min(self.scales) < 1 or list(self.scales) != sorted(self.scales):
+            raise UsageError(f"quantizer.scales={self.scales}: wanted sides of at least 1, growing")
+        super().__post_init__()
+        if extra := set(self.template.loss_weights) - set(LOSSES):
+            raise UsageError(f"quantizer.template: its loss {min(extra)!r} has no place here")
+        if self._template_input_dim != self.codebook_dim:
+            kind = type(self.template).__name__
+            raise UsageError(f"quantizer.template: {kind} gives no residual of what it is given")
+
+    @property
+    def num_codebooks(self) -> int:
+        return len(self.scales)
+
+    def grids(self, grid: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """The grid of every level for latents of `grid`."""
+        last = self.scales[-1]
+        return tuple(tuple(-(-n * scale // last) for n in grid) for scale in self.scales)
+
+    def setup(self) -> None:
+        self.parts = self._copies(1)
+        count = min(self.convolutions, len(self.scales))
+        self.phi = [Conv(self.codebook_dim, dtype=self.dtype) for _ in range(count)]
+
+    def _enlarged(self, codes: jax.Array, level: int, grid: tuple[int, ...]) -> jax.Array:
+        """What `level` adds: codes [B, *s, D] on the whole grid, through phi."""
+        codes = _resize(codes, grid, "cubic")
+        if not self.phi:
+            return codes
+        phi = self.phi[level * len(self.phi) // len(self.scales)]
+        return (1.0 - self.blend) * codes + self.blend * ops.at_least_float32(phi(codes))
+
+    def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
+        """Quantizes z [B, *S, D]; see `Quantized`."""
+        z = ops.at_least_float32(z)
+        grid, fixed = z.shape[1:-1], stop_gradient(z)
+        total, outputs = jnp.zeros_like(z), []
+        losses = dict.fromkeys(LOSSES, 0.0)
+        for level, small in enumerate(self.grids(grid)):
+            shrunk = _resize(fixed - stop_gradient(total), small, "linear")
+            out = self.parts[0](shrunk, train=train, step=step)
+            # Looked up once more: what `out` holds has no gradient to the codes.
+            total = total + self._enlarged(self.parts[0].lookup(out.indices), level, grid)
+            losses["commitment"] += mean_square(z - stop_gradient(total)) / len(self.scales)
+            losses["codebook"] += mean_square(fixed - total) / len(self.scales)
+            outputs.append(out)
+        return Quantized(
+            z_q=straight_through(z, total),
+            indices=tuple(out.indices[0] for out in outputs),
+            losses=losses,
+            metrics=level_metrics(outputs),
+        )
+
+    def lookup(self, indices: tuple[jax.Array, ...]) -> jax.Array:
+        """Codes [B, *S, D] of one int32[B, *s] per scale; the last has the grid of the result."""
+        grid, total = indices[-1].shape[1:], 0.0
+        for level, index in enumerate(indices):
+            total = total + self._enlarged(self.parts[0].lookup((index,)), level, grid)
+        return total
+
+    def begin(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
+        """Starts the codebook from z at every scale. Called unbound."""
+        z = ops.at_least_float32(z)
+        pieces = [
+            _resize(z, small, "linear").reshape(-1, z.shape[-1])
+            for small in self.grids(z.shape[1:-1])
+        ]
+        mine, book = self.template.begin(
+            params.get("parts_0", {}), codebook["parts_0"], jnp.concatenate(pieces), rng
+        )
+        return {**params, **({"parts_0": mine} if mine else {})}, {"parts_0": book}
+
+
+def _resize(x: jax.Array, grid: tuple[int, ...], method: str) -> jax.Array:
+    """x [B, *S, D] on another grid; shrinking averages, so that nothing is skipped."""
+    if x.shape[1:-1] == grid:
+        return x
+    return jax.image.resize(x, (len(x), *grid, x.shape[-1]), method)

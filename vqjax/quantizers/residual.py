@@ -1,0 +1,126 @@
+"""Residual quantization: each stage quantizes what the stages before it left."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.lax import stop_gradient
+
+from vqjax.ops import codes as ops
+from vqjax.quantizers.codebook import check_sizes
+from vqjax.quantizers.combined import Combined, level_metrics
+from vqjax.quantizers.estimators import StraightThrough
+from vqjax.types import Quantized, Tree, UsageError
+
+
+class Residual(Combined):
+    """z is the sum of one code per stage: coarse first, then corrections (arXiv 2107.03312,
+    algorithm 1; 2203.01941).
+
+    r_0 = z;  e_q = quantize_q(r_q);  r_{q+1} = r_q - sg(e_q);  z_q = sum_q e_q. stages * log2 K
+    bits per position, one level of indices per stage. Losses are sums over stages (2203.01941, eq.
+    9), and since codes are held constant in r, each stage's commitment pulls the encoder. The
+    gradient of z_q is that of the template's estimator, once, not once per stage. Pick it for
+    sound, and wherever a bitrate should be chosen after training (`dropout`).
+
+    Templates whose codes do not move get their residuals scaled to the size they are made for:
+    FSQ (use bound="clip") and LFQ; where a template cares for directions alone, stages are of
+    little use.
+
+    Attributes:
+        template: the quantizer of a stage.
+        stages: Q.
+        shared: whether all stages use one codebook, as in RQ-VAE.
+        dropout: chance that a training batch uses only its first n stages, n uniform in 1 to Q - 1:
+            so that fewer levels of indices can be decoded, too.
+    """
+
+    template: nn.Module
+    stages: int
+    shared: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_sizes(stages=self.stages)
+        if not 0.0 <= self.dropout <= 1.0:
+            raise UsageError(f"quantizer.dropout={self.dropout}: wanted 0 to 1")
+        super().__post_init__()
+        if self._template_input_dim != self.codebook_dim:
+            kind = type(self.template).__name__
+            raise UsageError(f"quantizer.template: {kind} gives no residual of what it is given")
+
+    @property
+    def num_codebooks(self) -> int:
+        return self.stages
+
+    def setup(self) -> None:
+        self.parts = self._copies(1 if self.shared else self.stages)
+
+    def _scale(self, stage: int) -> jax.Array | float:
+        scale = self._of_template("residual_scale", 1.0)
+        return jnp.asarray(scale, jnp.float32) ** stage
+
+    def _kept(self, train: bool) -> list[jax.Array | float]:
+        """1 for the stages that count in this call, 0 for the dropped ones."""
+        if not train or self.dropout == 0.0 or self.stages == 1 or self.is_initializing():
+            return [1.0] * self.stages
+        chance, number = jax.random.split(self.make_rng("quantizer"))
+        drops = jax.random.uniform(chance) < self.dropout
+        first = jax.random.randint(number, (), 1, self.stages)
+        first = jnp.where(drops, first, self.stages)
+        return [(stage < first).astype(jnp.float32) for stage in range(self.stages)]
+
+    def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
+        """Quantizes z [B, *S, D]; see `Quantized`. Levels that dropout left out have indices."""
+        z = ops.at_least_float32(z)
+        residual, total, outputs = z, jnp.zeros_like(z), []
+        kept = self._kept(train)
+        for stage in range(self.stages):
+            scale = _channels(self._scale(stage), z)
+            out = self.parts[0 if self.shared else stage](residual / scale, train=train, step=step)
+            codes = stop_gradient(out.z_q) * scale
+            total = total + codes * kept[stage]
+            residual = residual - codes
+            outputs.append(out)
+        estimator = self._of_template("estimator", StraightThrough())
+        return Quantized(
+            z_q=estimator(z, total),
+            indices=tuple(out.indices[0] for out in outputs),
+            losses={
+                name: sum(out.losses[name] * keep for out, keep in zip(outputs, kept, strict=True))
+                for name in self.loss_weights
+            },
+            metrics=level_metrics(outputs),
+        )
+
+    def lookup(self, indices: tuple[jax.Array, ...]) -> jax.Array:
+        """Codes [B, *S, D] of indices int32[B, *S], one array per stage: all, or the first few."""
+        total = 0.0
+        for stage, index in enumerate(indices):
+            codes = self.parts[0 if self.shared else stage].lookup((index,))
+            total = total + codes * _channels(self._scale(stage), codes)
+        return total
+
+    def begin(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
+        """Starts stage after stage from what is left of z. Called unbound.
+
+        One shared codebook starts from z alone; revival fits it to the later stages.
+        """
+        params, codebook = dict(params), dict(codebook)
+        residual = ops.at_least_float32(z)
+        for stage in range(1 if self.shared else self.stages):
+            name, key = f"parts_{stage}", jax.random.fold_in(rng, stage)
+            scale = _channels(self._scale(stage), residual)
+            mine, codebook[name] = self.template.begin(
+                params.get(name, {}), codebook[name], residual / scale, key
+            )
+            if mine:
+                params[name] = mine
+            variables = {"params": mine, "codebook": codebook[name]}
+            out = self.template.apply(variables, residual / scale, train=False, step=0)
+            residual = residual - out.z_q * scale
+        return params, codebook
+
+
+def _channels(scale: jax.Array, like: jax.Array) -> jax.Array:
+    """One number, or one per channel, ready to meet `like` [..., D]."""
+    return jnp.reshape(scale, (1,) * (like.ndim - 1) + (-1,)).astype(like.dtype)
