@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vqjax.evaluation import report
+from vqjax.evaluation import report_page
 from vqjax.evaluation.report import page, write_report
 from vqjax.evaluation.report_chart import Mark, Series, line_chart, log_ticks, nice_ticks, number
 from vqjax.evaluation.report_records import read_record
 from vqjax.evaluation.report_tables import count, span
 from vqjax.types import DataError, UsageError
 
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "wbr"}
 
 
 class Page(html.parser.HTMLParser):
@@ -179,14 +179,14 @@ def test_why_a_run_cannot_be_read_is_told(trained_records, trust):
 
 def test_pictures_that_are_none_or_too_large_are_left_out(trained_records, monkeypatch):
     path = trained_records / "samples" / "00000400.png"
-    assert report._read_picture(path).dtype == np.uint8
-    monkeypatch.setattr(report, "MAX_PIXELS", 16)
-    assert report._read_picture(path) is None
+    assert report_page.read_picture(path).dtype == np.uint8
+    monkeypatch.setattr(report_page, "MAX_PIXELS", 16)
+    assert report_page.read_picture(path) is None
     monkeypatch.undo()
     Image.new("RGB", (4, 4)).save(path, "JPEG")
-    assert report._read_picture(path) is None
+    assert report_page.read_picture(path) is None
     monkeypatch.setattr(Image, "open", lambda *_, **__: 1 // 0)  # decoders raise what they like
-    assert report._read_picture(path) is None
+    assert report_page.read_picture(path) is None
 
 
 def test_several_runs_are_compared_and_the_best_stands_out(

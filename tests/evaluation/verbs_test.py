@@ -1,4 +1,4 @@
-"""`vqjax evaluate`, `reconstruct`, `inspect` and `report` as a user types them."""
+"""`vqjax evaluate`, `reconstruct`, `inspect`, `report` and `compare` as a user types them."""
 
 import json
 import os
@@ -52,6 +52,10 @@ def test_evaluate_prints_a_table_or_one_json_object(cli, run_dir):
         (["inspect", "nofile.py"], 2, "nofile.py does not exist"),
         (["inspect", "RUN", "--shape", "8,x"], 2, "--shape 8,x"),
         (["report", "nowhere"], 3, "nowhere is not a run directory"),
+        (["compare", "nowhere"], 3, "nowhere is not a run directory"),
+        (["compare"], 2, "RUN"),
+        (["compare", "RUN", "--out", "."], 2, "is a directory: name a file for the page"),
+        (["compare", "RUN", "--json", "--markdown"], 2, "not allowed with"),
     ],
 )
 def test_mistakes_are_one_line(cli, run_dir, tmp_path, monkeypatch, words, code, line):
@@ -206,3 +210,22 @@ def test_report_prints_the_page_s_path(cli, trained_records, tmp_path):
     assert code == 0 and out.strip() == str(trained_records / "report.html")
     code, out, _ = cli("report", trained_records, trained_records, "--out", tmp_path / "p.html")
     assert code == 0 and "<h2>Side by side</h2>" in (tmp_path / "p.html").read_text()
+
+
+def test_compare_prints_a_table_and_last_the_page_s_path(cli, trained_records):
+    code, out, err = cli("compare", trained_records, trained_records)
+    lines = out.splitlines()
+    assert code == 0 and err == "" and lines[-1] == str(trained_records.parent / "compare.html")
+    assert len(lines) == 6 and lines[3] == lines[4] and "VectorQuantizer(8, 3)" in lines[3]
+    assert "<h1>2 runs</h1>" in pathlib.Path(lines[-1]).read_text()
+
+
+def test_compare_prints_markdown_or_json_and_nothing_else(cli, trained_records, tmp_path):
+    page = trained_records.parent / "compare.html"
+    code, out, err = cli("compare", trained_records, "--markdown")
+    assert code == 0 and err == "" and not page.exists()
+    assert all(line.startswith("| ") for line in out.splitlines())
+    code, out, err = cli("compare", "--json", trained_records, "--out", tmp_path / "p.html")
+    (row,) = json.loads(out)
+    assert code == 0 and err.strip() == str(tmp_path / "p.html") and (tmp_path / "p.html").exists()
+    assert row["tokens"] == 16 and row["bits_per_pixel"] == 0.75 and row["step"] == 400

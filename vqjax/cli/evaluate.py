@@ -30,20 +30,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vqjax.evaluation.reconstruction import ReconstructionEvaluator
+    from vqjax.evaluation.reconstruction import evaluate_run
     from vqjax.training.platform import enable_compilation_cache
-    from vqjax.training.restore import open_run
-    from vqjax.training.sharding import make_mesh
 
     enable_compilation_cache()
-    mesh = make_mesh()
-    opened = open_run(args.run_dir, params=args.params, step=args.step, trust=args.trust, mesh=mesh)
-    for line in opened.lines:
-        print(line, file=sys.stderr)
-    opened.experiment.data.check()
-    numbers = ReconstructionEvaluator(opened.experiment, mesh)(
-        opened.params, opened.collections
-    ).numbers
+    opened, evaluation = evaluate_run(
+        args.run_dir,
+        params=args.params,
+        step=args.step,
+        trust=args.trust,
+        say=lambda line: print(line, file=sys.stderr),
+    )
+    numbers = evaluation.numbers
     header = {"run": str(args.run_dir), "step": opened.step, "params": opened.params_kind}
     if args.json:
         # JSON has no NaN; null says that the number is not defined.

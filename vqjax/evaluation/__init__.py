@@ -6,13 +6,16 @@ Attributes load on first use: no verb pays for what it does not use.
 import importlib
 
 _HOMES = {
+    "Comparison": "comparison",
     "Evaluation": "reconstruction",
     "Footprint": "footprint",
     "ReconstructionEvaluator": "reconstruction",
     "Run": "run",
+    "compare_runs": "comparison",
     "draw": "pictures",
     "footprint_of": "footprint",
     "load": "run",
+    "write_comparison": "comparison_page",
     "write_report": "report",
 }
 __all__ = sorted(_HOMES)

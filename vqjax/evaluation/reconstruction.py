@@ -5,6 +5,8 @@ The training loop and `vqjax evaluate` call the same object, so their numbers ag
 
 import dataclasses
 import math
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -22,7 +24,8 @@ from vqjax.metrics import (
 )
 from vqjax.tasks.tokenizer import normalize
 from vqjax.training.experiment import Experiment
-from vqjax.training.sharding import local_rows, put_batch, replicated
+from vqjax.training.restore import OpenedRun, open_run
+from vqjax.training.sharding import local_rows, make_mesh, put_batch, replicated
 from vqjax.types import BATCH_AXES, Batch, DataError, Level, Tree
 
 SHOWN = 16  # examples in the picture: the first of the eval split
@@ -135,3 +138,30 @@ class ReconstructionEvaluator:
                 tokens.indices[level.name], level.codebook_size, mask
             )
         return states, (mask[:SHOWN], x[:SHOWN], x_hat[:SHOWN])
+
+
+def evaluate_run(
+    run: str | os.PathLike,
+    *,
+    params: str = "auto",
+    step: int | None = None,
+    trust: Sequence[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[OpenedRun, Evaluation]:
+    """Evaluates a run's newest sound checkpoint, or that of `step`, on all devices.
+
+    Args:
+        run: the run directory; `params`, `step`, `trust`: see `open_run`.
+        say: is given what opening the run has to say.
+
+    Raises:
+        DataError: no run, no sound checkpoint, or its data is not at hand.
+        UsageError: classes that are not trusted, or no such `params`.
+    """
+    mesh = make_mesh()
+    opened = open_run(run, params=params, step=step, trust=trust, mesh=mesh)
+    for line in opened.lines:
+        say(line)
+    opened.experiment.data.check()
+    evaluator = ReconstructionEvaluator(opened.experiment, mesh)
+    return opened, evaluator(opened.params, opened.collections)

@@ -1,66 +1,30 @@
 """`vqjax report`: one self-contained HTML page of one or several runs.
 
-No script, no font, no picture from elsewhere: the file can be mailed, archived and opened offline.
 It is made from what lies in the run directory, at any time, also while the run is going on.
 """
 
-import base64
-import html
-import io
 import os
 import pathlib
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
-from vqjax._version import __version__
 from vqjax.config import describe
+from vqjax.evaluation.comparison_table import REPORTED, Row, html_table, names_of
 from vqjax.evaluation.pictures import bands
 from vqjax.evaluation.report_chart import Mark, Series, line_chart, number
+from vqjax.evaluation.report_page import escape, png, read_picture, whole_page, write_page
 from vqjax.evaluation.report_records import REACHED, Record, read_record
-from vqjax.evaluation.report_style import CSS
-from vqjax.evaluation.report_tables import comparison, facts, numbers_table, run_table, span
-from vqjax.types import UsageError
+from vqjax.evaluation.report_tables import facts, numbers_table, run_table, span
 
 OVER_TIME = 5  # steps shown in the picture over training time
 ADVERSARIAL = ("generator", "discriminator")
-MAX_PIXELS = 32 << 20  # a larger picture is none that a run has drawn
 SMALL_SHEET = 800  # pixels; narrower sheets stand side by side
-
-
-def escape(text: object) -> str:
-    """Text for any place in the page, attributes included."""
-    return html.escape(str(text), quote=True)
-
-
-def _png(picture: np.ndarray, text: str) -> str:
-    """An `img` with the picture inside; size attributes keep the page from jumping."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    height, width = picture.shape[:2]
-    return (
-        f'<img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
-        f'alt="{escape(text)}">'
-    )
-
-
-def _read_picture(path: pathlib.Path) -> np.ndarray | None:
-    """uint8[H, W, 3], or None for what is no PNG of at most `MAX_PIXELS`."""
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG",)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return None
-            return np.asarray(image.convert("RGB"))
-    except Exception:  # half written by a run that is going on, or damaged in any way
-        return None
 
 
 def _chosen(samples: list[tuple[int, pathlib.Path]]) -> list[tuple[int, np.ndarray]]:
     """Up to `OVER_TIME` readable pictures, evenly spread over the run, the newest always."""
-    pictures = [(step, _read_picture(path)) for step, path in samples]
+    pictures = [(step, read_picture(path)) for step, path in samples]
     readable = [(step, picture) for step, picture in pictures if picture is not None]
     places = np.linspace(0, len(readable) - 1, min(OVER_TIME, len(readable)))
     return [readable[i] for i in dict.fromkeys(np.rint(places).astype(int).tolist())]
@@ -72,11 +36,11 @@ def _strips(chosen: list[tuple[int, np.ndarray]], record: Record) -> str:
     cut = [(step, *bands(picture)) for step, picture in chosen]
     if len(cut) < 2 or not all(x for _, x, _ in cut):
         return ""
-    rows = [f"<span>original</span>{_png(cut[-1][1][0], 'originals')}"]
+    rows = [f"<span>original</span>{png(cut[-1][1][0], 'originals')}"]
     for step, _, reconstructions in cut:
         decibels = f"{psnr[step]:.1f} dB" if step in psnr else ""
         label = f"<b>step {step:,}</b>{decibels}"
-        rows.append(f"<span>{label}</span>{_png(reconstructions[0], f'step {step}')}")
+        rows.append(f"<span>{label}</span>{png(reconstructions[0], f'step {step}')}")
     return (
         '<figure class="sheet"><figcaption>Over training time</figcaption>'
         f'<div class="strips">{"".join(rows)}</div></figure>'
@@ -92,7 +56,7 @@ def _pictures(record: Record) -> str:
     caption = f"Step {step:,} <small>held-out originals, each row with its reconstructions</small>"
     return (
         f'<div class="{size}"><figure class="sheet"><figcaption>{caption}</figcaption>'
-        f"{_png(newest, f'reconstructions at step {step}')}</figure>{_strips(chosen, record)}</div>"
+        f"{png(newest, f'reconstructions at step {step}')}</figure>{_strips(chosen, record)}</div>"
     )
 
 
@@ -214,19 +178,17 @@ def page(records: Sequence[Record]) -> str:
         title = f"{len(records)} runs"
         kind = "vqjax report"
         head = f'<p class="kind">vqjax report</p><h1>{title}</h1>'
-        anchored = [(record, f"run-{i}") for i, record in enumerate(records)]
-        table = comparison(anchored)
+        rows = [
+            Row.of(record, name) for record, name in zip(records, names_of(records), strict=True)
+        ]
+        anchors = [f"run-{i}" for i in range(len(rows))]
+        table = html_table(rows, REPORTED, anchors)
         sections = [
-            _section(r, f'<h2 class="run">{escape(r.name)}</h2>{_lead(r)}', anchor)
-            for r, anchor in anchored
+            _section(r.record, f'<h2 class="run">{escape(r.name)}</h2>{_lead(r.record)}', anchor)
+            for r, anchor in zip(rows, anchors, strict=True)
         ]
         body = f"<header>{head}</header><h2>Side by side</h2>{table}{''.join(sections)}"
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{CSS}</style></head><body><main>{body}"
-        f"<footer>{escape(kind)} · made by vqjax {__version__}</footer></main></body></html>\n"
-    )
+    return whole_page(title, body, kind)
 
 
 def _lead(record: Record) -> str:
@@ -261,14 +223,4 @@ def write_report(
         UsageError: `out` cannot be written.
     """
     records = [read_record(os.fspath(run), trust) for run in runs]
-    path = pathlib.Path(out) if out is not None else records[0].path / "report.html"
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory: name a file for the page")
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(page(records), encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return write_page(out if out is not None else records[0].path / "report.html", page(records))

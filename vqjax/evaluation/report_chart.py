@@ -144,20 +144,23 @@ def _curve(series: Series, x: Scale, y: Scale, colour: int, unit: str) -> list[s
     return [_path(series.points, x, y, "line", colour), *dots]
 
 
-def _axes(x: Scale, y: Scale, x_label: str, y_label: str) -> list[str]:
-    right, base = WIDTH - RIGHT, HEIGHT - BOTTOM
+def axes(
+    x: Scale, y: Scale, x_label: str, y_label: str, size: tuple[int, int] = (WIDTH, HEIGHT)
+) -> list[str]:
+    """Axes with round ticks and their labels, for a drawing of `size` (width, height)."""
+    right, base = size[0] - RIGHT, size[1] - BOTTOM
     out = []
     for tick in log_ticks(y.low, y.high) if y.log else nice_ticks(y.low, y.high):
         out.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y(tick)}" y2="{y(tick)}"/>')
         out.append(f'<text class="tick y" x="{LEFT - 8}" y="{y(tick) + 4}">{number(tick)}</text>')
-    for tick in nice_ticks(x.low, x.high):
+    for tick in log_ticks(x.low, x.high) if x.log else nice_ticks(x.low, x.high):
         out.append(
             f'<line class="axis" x1="{x(tick)}" x2="{x(tick)}" y1="{base}" y2="{base + 5}"/>'
         )
         out.append(f'<text class="tick x" x="{x(tick)}" y="{base + 19}">{number(tick)}</text>')
     out.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{base}" y2="{base}"/>')
     middle = (LEFT + right) / 2
-    out.append(f'<text class="label" x="{middle}" y="{HEIGHT - 5}">{html.escape(x_label)}</text>')
+    out.append(f'<text class="label" x="{middle}" y="{size[1] - 5}">{html.escape(x_label)}</text>')
     out.append(
         f'<text class="label" transform="translate(13 {(TOP + base) / 2}) rotate(-90)">'
         f"{html.escape(y_label)}</text>"
@@ -219,7 +222,7 @@ def line_chart(
     places = [a for s in series for a, _ in s.points]
     x = Scale(min(0.0, *places, 0.0), max(places) or 1.0, LEFT, WIDTH - RIGHT)
     y = Scale(*_limits(values, log, floor), HEIGHT - BOTTOM, TOP, log)
-    body = _axes(x, y, x_label, y_label)
+    body = axes(x, y, x_label, y_label)
     # An svg within the svg cuts off what noise lies outside; unlike clipPath it needs no id.
     box = (LEFT - 4, TOP - 6, WIDTH - LEFT - RIGHT + 8, HEIGHT - TOP - BOTTOM + 10)
     body.append(

@@ -9,6 +9,7 @@ import math
 import pathlib
 import re
 import shlex
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -79,6 +80,14 @@ class Record:
     def elapsed(self) -> float | None:
         """Seconds of training over all starts; None where nothing was timed."""
         return float(self.times[-1]["elapsed"]) if self.times else None
+
+    @property
+    def rate(self) -> float | None:
+        """Examples per second of training: the median of the timings, of which the first, that of
+        a run that is still warming up, counts only where it is the one; None before it.
+        """
+        rates = [value for _, value in self.curve("time", "examples_per_second")]
+        return statistics.median(rates[1:] or rates) if rates else None
 
     def seconds_at(self, step: int) -> float | None:
         """Seconds of training until `step`, between two timings in proportion to the steps."""

@@ -11,6 +11,7 @@ CSS = """
 body{margin:0;background:var(--bg);color:var(--ink);font:16px/1.55 system-ui,-apple-system,
 "Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;-webkit-text-size-adjust:100%}
 main{max-width:1120px;margin:0 auto;padding:44px 24px 72px}
+main.broad{max-width:1320px}
 header p.kind{margin:0 0 4px;color:var(--faint);font-size:13px;letter-spacing:.09em;
 text-transform:uppercase}
 h1{margin:0;font-size:34px;line-height:1.15;letter-spacing:-.018em;font-weight:680;
@@ -55,6 +56,8 @@ svg .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 svg .faint{fill:none;stroke-width:1;opacity:.26}
 svg line.mark{stroke:var(--ink);stroke-dasharray:3 4;opacity:.7}
 svg circle.mark{fill:none;stroke:var(--ink);stroke-width:1.5}
+svg line.across{stroke-width:1.5;stroke-dasharray:6 5}
+svg line.leader{stroke:var(--faint);stroke-width:1}
 svg text.note{fill:var(--ink);stroke:var(--card);stroke-width:4px;paint-order:stroke}
 .sheet{padding:18px}
 .sheet img{display:block;width:100%;height:auto;image-rendering:pixelated;border-radius:4px}
@@ -74,7 +77,16 @@ th{font-weight:560;color:var(--soft);font-size:13px}
 tr+tr>*,tbody tr:first-child>*{border-top:1px solid var(--rule)}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 td.best{font-weight:680}
-.compact table{font-size:13.5px}.compact th,.compact td{padding:8px 9px}
+.compact table{font-size:13.5px}.compact th,.compact td{padding:8px 8px}
+.wide+.quiet{margin-top:14px}
+td.code{font:12.5px/1.5 ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;
+white-space:normal;overflow-wrap:anywhere;min-width:164px;max-width:300px}
+.compact th{vertical-align:bottom;line-height:1.3}
+.plot{display:grid;grid-template-columns:minmax(0,2.3fr) minmax(0,1fr);gap:18px 28px;
+margin-top:22px}
+.broad .sheets:not(.small){max-width:1040px}.broad .small .sheet{max-width:620px}
+.reading{margin:4px 0;font-size:13px;line-height:1.45;color:var(--soft)}
+.reading dt{color:var(--ink);font-weight:600}.reading dd{margin:0 0 9px}
 td.text{white-space:normal;overflow-wrap:anywhere}
 td a,a{color:var(--accent);text-decoration-thickness:1px;text-underline-offset:2px}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:18px;
@@ -83,7 +95,9 @@ details{margin-top:14px}
 summary{cursor:pointer;color:var(--accent);font-size:15px;padding:4px 0}
 details pre{margin-top:8px;max-height:560px;overflow:auto}
 footer{margin-top:64px;color:var(--faint);font-size:13px}
+@media (max-width:860px){.plot{grid-template-columns:minmax(0,1fr)}}
 @media (max-width:640px){main{padding:26px 14px 48px}h1{font-size:27px}svg text{font-size:17px}
-.chart,.sheet{padding:12px}.facts dd{font-size:20px}}
+.chart,.sheet{padding:12px}.facts dd{font-size:20px}.strips span{white-space:normal}
+.plot .chart{overflow-x:auto}.plot svg{min-width:600px}.plot svg text{font-size:13px}}
 @media print{body{background:#fff}main{max-width:none}.chart,.sheet{break-inside:avoid}}
 """

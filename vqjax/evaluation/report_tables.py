@@ -1,7 +1,7 @@
 """The report's numbers: the band of facts on top, and its tables."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from vqjax.evaluation.report_chart import number
 from vqjax.evaluation.report_records import REACHED, Record, is_number
@@ -16,22 +16,13 @@ LABELS = {
     "codebook_usage": "Codes in use, %",
     "perplexity": "Perplexity",
 }
-COMPARED = {  # the numbers that runs are compared by, and how wide tables call them
-    "psnr": "PSNR, dB",
-    "ssim": "SSIM",
-    "l1": "L1",
-    "high_frequency_ratio": "HF ratio",
-    "codebook_usage": "In use, %",
-    "perplexity": "Perplexity",
-}
-RANKED = ("psnr", "ssim", "l1", "high_frequency_ratio")  # perplexity depends on the codebook size
 LOWER_IS_BETTER = ("l1", "mse")
 
 
-def label(name: str, labels: Mapping[str, str] = LABELS) -> str:
+def label(name: str) -> str:
     """What people call a number; "name/level" keeps its level."""
     kind, _, level = name.partition("/")
-    shown = labels.get(kind, kind)
+    shown = LABELS.get(kind, kind)
     return f"{shown} ({level})" if level else shown
 
 
@@ -107,21 +98,20 @@ def facts(record: Record) -> str:
     done = total is not None and record.step >= total
     of = "" if total is None or done else f"of {total:,}"
     entries.append(_fact("Steps", f"{record.step:,}", of, "" if done or not of else "not done yet"))
-    rates = record.curve("time", "examples_per_second")
-    rate = f"{number(sum(v for _, v in rates) / len(rates), 3)} examples/s" if rates else ""
+    rate = "" if record.rate is None else f"{number(record.rate, 3)} examples/s"
     entries.append(_fact("Wall time", span(record.elapsed), "", rate))
     if sizes is not None:
         entries.append(_fact("Parameters", count(sizes.total)))
     return f'<dl class="facts">{"".join(entries)}</dl>'
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "wide") -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "wide") -> str:
     """Cells are HTML; the first of a row is text, the others are numbers, aligned right."""
 
     def cells(row: Sequence[str], tag: str) -> str:
         return "".join(
             cell
-            if cell.startswith("<td")
+            if cell.startswith(("<td", "<th"))
             else f"<{tag}{'' if i == 0 else ' class=n'}>{cell}</{tag}>"
             for i, cell in enumerate(row)
         )
@@ -154,7 +144,7 @@ def numbers_table(record: Record) -> str:
             ]
         )
     head = [f"Eval split, step {record.final['step']:,}", "Value", "Best", "at step"]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def run_table(record: Record) -> str:
@@ -183,52 +173,4 @@ def run_table(record: Record) -> str:
         rows.append(["Waiting for input", f"{sum(v for _, v in waits) / len(waits):.1%}"])
     if record.version:
         rows.append(["vqjax", html.escape(record.version)])
-    return _table(["Run", ""], rows) if rows else ""
-
-
-def comparison(records: Sequence[tuple[Record, str]]) -> str:
-    """Runs side by side; the best of each number stands out.
-
-    Args:
-        records: (record, id of its section).
-    """
-    names = dict.fromkeys(n for r, _ in records for n in r.names("eval"))
-    names = [n for n in names if n.partition("/")[0] in COMPARED]
-    names = [n for n in names if any(is_number(r.final, n) for r, _ in records)]
-    rows = []
-    for record, anchor in records:
-        row = [f'<a href="#{anchor}">{html.escape(record.name)}</a>']
-        for name in names:
-            if not is_number(record.final, name):
-                row.append(NONE)
-                continue
-            value = record.final[name]
-            cell = shown_value(name, value)
-            row.append(
-                f'<td class="n best">{cell}</td>' if _is_best(records, name, value) else cell
-            )
-        sizes, total = record.footprint, record.total_steps
-        row.append(
-            NONE if sizes is None or not sizes.levels else number(sizes.bits_per_position, 3)
-        )
-        row.append(NONE if sizes is None else count(sizes.total))
-        row.append(f"{record.step:,}" + ("" if total in (None, record.step) else f" of {total:,}"))
-        row += [span(record.elapsed), _early(record)]
-        rows.append(row)
-    tail = ["Bits/pixel", "Params", "Steps", "Time", f"To {REACHED:.0%}"]
-    titles = [html.escape(label(n, COMPARED)) for n in names]
-    return _table(["Run", *titles, *tail], rows, "wide compact")
-
-
-def _early(record: Record) -> str:
-    reached = record.reached()
-    return span(None if reached is None else record.seconds_at(int(reached[0])))
-
-
-def _is_best(records: Sequence[tuple[Record, str]], name: str, value: float) -> bool:
-    values = [r.final[name] for r, _ in records if is_number(r.final, name)]
-    if len(values) < 2 or name not in RANKED:
-        return False
-    if name == "high_frequency_ratio":
-        return abs(value - 1) == min(abs(v - 1) for v in values)
-    return value == (min(values) if name.partition("/")[0] in LOWER_IS_BETTER else max(values))
+    return table(["Run", ""], rows) if rows else ""

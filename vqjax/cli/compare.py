@@ -1,0 +1,94 @@
+"""`vqjax compare RUN ...`: runs side by side, in one table and one page."""
+
+import argparse
+import json
+import pathlib
+import sys
+
+from vqjax.cli.arguments import add_run_arguments
+
+DESCRIPTION = """\
+Prints one table of the runs and writes one HTML page with the table, PSNR against bits per pixel,
+and the same held-out pictures through each run.
+
+  vqjax compare runs/mnist_vqvae runs/mnist_vqgan
+  vqjax compare runs/* --markdown > table.md
+
+Numbers are those of the newest evaluation that training wrote down. A run is evaluated anew, on
+its own eval split, with --evaluate, or where that evaluation is older than the newest checkpoint,
+lacks a number, or is one of other parameters than --params asks for. Nothing is written to a run.
+
+  bits            log2 of the codebook size for every token; a dash where nothing is discrete
+  HF ratio        energy of fine detail against the originals; 1: as sharp as they are
+  in use          share of codes that the eval split uses; of several levels the worst
+  perplexity      codes that, used evenly, would say as much; of several levels the geometric
+                  mean, and "of K" its share of the geometric mean of their codebook sizes
+  images/s        of training: median of the run's timings without the first
+  parameters      trained ones, a discriminator's included
+  minutes         of training, over all starts; "to 95%": until the first evaluation with 95% of
+                  the final PSNR
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "compare",
+        help="put runs side by side: a table and a page",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_run_arguments(parser, several=True)
+    parser.add_argument(
+        "--out", metavar="PAGE", help="(default: compare.html beside the first RUN)"
+    )
+    parser.add_argument("--evaluate", action="store_true", help="evaluate every run anew")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--markdown",
+        action="store_true",
+        help="print the table as Markdown and nothing else; a page only with --out",
+    )
+    form.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON array of the runs and nothing else; a page only with --out",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    from vqjax.evaluation.comparison import compare_runs
+    from vqjax.evaluation.comparison_table import (
+        columns_of,
+        json_row,
+        markdown_table,
+        text_table,
+    )
+    from vqjax.evaluation.report_page import check_page_path
+    from vqjax.training.platform import enable_compilation_cache
+
+    bare = args.markdown or args.json
+    out = args.out or pathlib.Path(args.run_dirs[0]).absolute().parent / "compare.html"
+    check_page_path(pathlib.Path(out))  # before anything that takes time
+    enable_compilation_cache()
+    compared = compare_runs(
+        args.run_dirs, params=args.params, trust=args.trust, evaluate=args.evaluate, say=_say
+    )
+    columns = columns_of(compared.rows)
+    if args.json:
+        print(json.dumps([json_row(row) for row in compared.rows], indent=2))
+    elif args.markdown:
+        print(markdown_table(compared.rows, columns))
+    else:
+        print(text_table(compared.rows, columns))
+    for note in compared.notes:
+        print(f"note: {note}", file=sys.stderr if bare else sys.stdout)
+    if not bare or args.out:
+        from vqjax.evaluation.comparison_page import write_comparison
+
+        path = write_comparison(compared, out, params=args.params, trust=args.trust, say=_say)
+        print(path, file=sys.stderr if bare else sys.stdout)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

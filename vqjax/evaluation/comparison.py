@@ -1,0 +1,157 @@
+"""`vqjax compare`: the runs' numbers, from what training wrote down or, where needed, anew."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+from vqjax import config
+from vqjax.config.tree import shorten
+from vqjax.evaluation.comparison_table import PICTURE_RANK, Row, names_of
+from vqjax.evaluation.report_records import is_number, read_record
+from vqjax.training.checkpoint import sealed_steps
+from vqjax.types import DataError, VqjaxError
+
+DIFFERENCE = 120  # characters of what differs between two data sources
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+        rows: one per run, in the order given.
+        notes: lines that a reader of the table must know, such as runs on other data.
+        same_data: whether all runs were trained on the data of the first.
+    """
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    same_data: bool
+
+
+def compare_runs(
+    runs: Sequence[str | os.PathLike],
+    *,
+    params: str = "auto",
+    trust: Sequence[str] = (),
+    evaluate: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> Comparison:
+    """Gathers what is known of each run.
+
+    The newest evaluation in metrics.jsonl is taken where it is not older than the newest sealed
+    checkpoint, has the numbers that the table needs, and is one of the parameters asked for;
+    otherwise that checkpoint is evaluated. Nothing is written to the runs.
+
+    Args:
+        runs: run directories, at least one.
+        params: "ema" or "raw"; "auto": averaged where a run keeps them.
+        trust: modules and files whose classes may be built.
+        evaluate: evaluate every run anew.
+        say: is given lines about what takes time or went wrong.
+
+    Raises:
+        DataError: no run, or one that has neither an evaluation nor a checkpoint.
+        UsageError: classes that are not trusted, or no such `params`.
+    """
+    records = [read_record(os.fspath(run), trust) for run in runs]
+    rows = []
+    for record, name in zip(records, names_of(records), strict=True):
+        row = Row.of(record, name)
+        if evaluate or not _suffices(row, params):
+            row = _evaluated(row, params, trust, say)
+        rows.append(row)
+    others = _on_other_data(rows)
+    notes = [*others, *_unreadable(rows), *_unfinished(rows), *_kinds(rows)]
+    return Comparison(tuple(rows), tuple(notes), same_data=not others)
+
+
+def _suffices(row: Row, params: str) -> bool:
+    """Whether what training wrote down is what an evaluation now would find.
+
+    Raises:
+        DataError: there is neither an evaluation nor a checkpoint to be evaluated.
+    """
+    sealed = sealed_steps(row.record.path / "checkpoints")
+    if not sealed:
+        if not row.numbers:
+            path = row.record.path
+            raise DataError(f"{path} has no evaluation and no sealed checkpoint yet: train longer")
+        return params in ("auto", row.params)
+    if not row.numbers or row.step < sealed[-1] or params not in ("auto", row.params):
+        return False
+    return all(is_number(row.numbers, name) for name in _needed(row))
+
+
+def _needed(row: Row) -> list[str]:
+    """The numbers that an evaluation of this run cannot lack."""
+    if row.sizes is None:
+        return []
+    names = ["psnr", *(["ssim"] if len(row.sizes.shape) == PICTURE_RANK else [])]
+    levels = row.sizes.levels
+    ends = [f"/{level.name}" for level in levels] if len(levels) > 1 else [""] * len(levels)
+    return names + [kind + end for end in ends for kind in ("codebook_usage", "perplexity")]
+
+
+def _evaluated(row: Row, params: str, trust: Sequence[str], say: Callable[[str], None]) -> Row:
+    from vqjax.evaluation.reconstruction import evaluate_run
+
+    say(f"{row.name}: evaluating")
+    try:
+        opened, result = evaluate_run(
+            row.record.path,
+            params=params,
+            trust=trust,
+            say=lambda line: say(f"{row.name}: {line}"),
+        )
+    except VqjaxError as error:
+        raise type(error)(_with_name(row.record.path, error)) from error
+    return dataclasses.replace(
+        row,
+        numbers=result.numbers,
+        step=opened.step,
+        params=opened.params_kind,
+        picture=result.pictures,
+    )
+
+
+def _with_name(path: pathlib.Path, error: VqjaxError) -> str:
+    """The error's line, which among several runs must say of which one it is."""
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
+
+
+def _on_other_data(rows: Sequence[Row]) -> list[str]:
+    known = [row for row in rows if row.record.experiment is not None]
+    notes = []
+    for row in known[1:]:
+        changes = config.difference(known[0].record.experiment.data, row.record.experiment.data)
+        if changes:
+            text = shorten("; ".join(changes), DIFFERENCE).removeprefix("experiment: ")
+            notes.append(f"{row.name} was trained on other data than {known[0].name}: {text}")
+    return notes
+
+
+def _unreadable(rows: Sequence[Row]) -> list[str]:
+    return [
+        f"{row.name}: its experiment cannot be read: {row.record.unreadable}"
+        for row in rows
+        if row.record.experiment is None
+    ]
+
+
+def _unfinished(rows: Sequence[Row]) -> list[str]:
+    return [
+        f"{row.name} is at step {row.step:,} of {row.record.total_steps:,}"
+        for row in rows
+        if row.record.total_steps is not None and row.step < row.record.total_steps
+    ]
+
+
+def _kinds(rows: Sequence[Row]) -> list[str]:
+    """Which parameters were evaluated, where any are averaged."""
+    averaged = [row.name for row in rows if row.params == "ema"]
+    if not averaged:
+        return []
+    whose = "all runs" if len(averaged) == len(rows) else ", ".join(averaged)
+    return [f"averaged parameters (ema) of {whose}"]

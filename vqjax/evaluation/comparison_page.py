@@ -1,0 +1,222 @@
+"""The page of `vqjax compare`: the table, rate against distortion, and the same pictures through
+each run.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from vqjax.evaluation.comparison import Comparison
+from vqjax.evaluation.comparison_table import (
+    BITS_PER_PIXEL,
+    PICTURE_RANK,
+    PSNR,
+    Row,
+    columns_of,
+    html_table,
+)
+from vqjax.evaluation.pictures import bands, draw
+from vqjax.evaluation.report_page import escape, png, read_picture, whole_page, write_page
+from vqjax.evaluation.report_scatter import Point, scatter
+from vqjax.types import VqjaxError
+
+REMADE = 16  # pictures, of which the first row is shown
+PRIORS = 4  # newest pictures of a prior that are shown, per run
+READING = (
+    ("Bits", "log2 of the codebook size for every token; a dash where nothing is discrete."),
+    ("HF ratio", "Energy of fine detail against the originals: 1 is as sharp as they are."),
+    ("In use", "Share of the codes that the eval split uses; of several levels the worst."),
+    (
+        "Perplexity",
+        "Codes that, used evenly, would say as much; of several levels the geometric mean, and "
+        "“of K” its share of the geometric mean of their codebook sizes.",
+    ),
+    ("Images/s", "Of training: the median of the run’s timings without the first."),
+    ("Parameters", "Trained ones, a discriminator’s included."),
+    (
+        "Minutes",
+        "Of training, over all starts; “to 95%” until the first evaluation with 95% of the final "
+        "PSNR.",
+    ),
+)
+
+
+@dataclasses.dataclass
+class Strip:
+    """The same originals, uint8 [h, W, 3], through several runs, each with such a band."""
+
+    of: str
+    originals: np.ndarray
+    through: list[tuple[Row, np.ndarray]]
+
+    def has_same(self, originals: np.ndarray) -> bool:
+        return np.array_equal(self.originals, originals)
+
+
+def _bands_of(row: Row) -> tuple[np.ndarray, np.ndarray] | None:
+    """The first row of originals and of reconstructions of the run's newest picture."""
+    pictures = (read_picture(path) for _, path in reversed(row.record.samples))
+    newest = row.picture
+    if newest is None:
+        newest = next((picture for picture in pictures if picture is not None), None)
+    originals, copies = ([], []) if newest is None else bands(newest)
+    return (originals[0], copies[0]) if originals else None
+
+
+def _eval_images(row: Row) -> np.ndarray:
+    """The first examples of a run's eval split."""
+    experiment = row.record.experiment
+    batch = next(experiment.data.eval(REMADE, np.arange(REMADE)))
+    return batch[experiment.task.inputs][batch["mask"]]
+
+
+class _Remaker:
+    """Sends the eval images of one run through others."""
+
+    def __init__(self, first: Row, params: str, trust: Sequence[str]) -> None:
+        self._first, self._options = first, {"params": params, "trust": tuple(trust)}
+        self._images: np.ndarray | None = None
+
+    def __call__(self, row: Row) -> tuple[np.ndarray, np.ndarray]:
+        """Bands of originals and reconstructions.
+
+        Raises:
+            VqjaxError: the run does not take these images, or images or run are not at hand.
+        """
+        from vqjax.evaluation.run import load
+
+        if self._images is None:
+            self._images = _eval_images(self._first)
+        run = load(row.record.path, **self._options)
+        originals, copies = bands(draw(self._images, run.reconstruct(self._images)))
+        return originals[0], copies[0]
+
+
+def strips_of(
+    rows: Sequence[Row], params: str, trust: Sequence[str], say: Callable[[str], None]
+) -> list[Strip]:
+    """The first run's originals through every run that takes them; others with their own."""
+    strips: list[Strip] = []
+    remake: _Remaker | None = None
+    for row in rows:
+        own = _bands_of(row)
+        if not strips and own is not None:
+            strips.append(Strip(row.name, own[0], [(row, own[1])]))
+            remake = _Remaker(row, params, trust)
+            continue
+        if own is not None and strips[0].has_same(own[0]):
+            strips[0].through.append((row, own[1]))
+            continue
+        if remake is not None and row.record.experiment is not None:
+            try:
+                originals, copy = remake(row)
+                if strips[0].has_same(originals):
+                    strips[0].through.append((row, copy))
+                    continue
+                why = f"the eval split of {strips[0].of} has changed since"
+            except VqjaxError as error:
+                why = str(error)
+            say(f"{row.name}: its own pictures are shown: {why}")
+        if own is not None:
+            known = next((strip for strip in strips if strip.has_same(own[0])), None)
+            if known is None:
+                strips.append(known := Strip(row.name, own[0], []))
+            known.through.append((row, own[1]))
+    return strips
+
+
+def _caption(row: Row) -> str:
+    words = []
+    if PSNR.value(row) is not None:
+        words.append(f"{PSNR.cell(row)} dB")
+    if BITS_PER_PIXEL.value(row) is not None:
+        words.append(f"{BITS_PER_PIXEL.cell(row)} {_rate_unit([row])}")
+    return f"<span><b>{escape(row.name)}</b>{' · '.join(words)}</span>"
+
+
+def _rate_unit(rows: Sequence[Row]) -> str:
+    shapes = [row.sizes.shape for row in rows if row.sizes is not None]
+    pictures = all(len(shape) == PICTURE_RANK for shape in shapes)
+    return "bits/pixel" if pictures else "bits/position"
+
+
+def _pictures(strips: Sequence[Strip]) -> str:
+    if not strips:
+        return '<p class="quiet">No pictures: the runs hold none.</p>'
+    out = []
+    for strip in strips:
+        lines = [f"<span>original</span>{png(strip.originals, 'originals')}"]
+        for row, band in strip.through:
+            lines.append(_caption(row) + png(band, f"through {row.name}"))
+        head = "" if strip is strips[0] else f"<figcaption>Of {escape(strip.of)}</figcaption>"
+        figure = f'{head}<div class="strips">{"".join(lines)}</div>'
+        out.append(f'<figure class="sheet">{figure}</figure>')
+    return f'<div class="sheets">{"".join(out)}</div>'
+
+
+def _priors(rows: Sequence[Row]) -> str:
+    """What priors over the runs' tokens made up: RUN/samples/prior_*.png."""
+    figures = []
+    for row in rows:
+        for path in sorted((row.record.path / "samples").glob("prior_*.png"))[-PRIORS:]:
+            picture = read_picture(path)
+            if picture is not None:
+                title = f"{escape(row.name)} <small>{escape(path.stem)}</small>"
+                figures.append(
+                    f'<figure class="sheet"><figcaption>{title}</figcaption>'
+                    f"{png(picture, f'{row.name}, {path.stem}')}</figure>"
+                )
+    if not figures:
+        return ""
+    return f'<h2>Sampled from a prior</h2><div class="sheets small">{"".join(figures)}</div>'
+
+
+def _plot(rows: Sequence[Row]) -> str:
+    points = [
+        Point(row.name, BITS_PER_PIXEL.value(row), PSNR.value(row), "no tokens")
+        for row in rows
+        if PSNR.value(row) is not None
+    ]
+    unit = _rate_unit(rows).replace("/", " per ")
+    return scatter("Rate and distortion", points, unit, "PSNR, dB")
+
+
+def comparison_page(comparison: Comparison, strips: Sequence[Strip]) -> str:
+    """The whole page."""
+    rows = comparison.rows
+    title = rows[0].name if len(rows) == 1 else f"{len(rows)} runs"
+    notes = "".join(f'<p class="quiet">Note: {escape(note)}</p>' for note in comparison.notes)
+    reading = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in READING)
+    body = (
+        f'<header><p class="kind">vqjax compare</p><h1>{escape(title)}</h1></header>'
+        f"<h2>Side by side</h2>"
+        f"{html_table(rows, columns_of(rows), ranked=comparison.same_data)}{notes}"
+        f'<div class="plot">{_plot(rows)}<dl class="reading">{reading}</dl></div>'
+        f"<h2>The same held-out pictures</h2>{_pictures(strips)}{_priors(rows)}"
+    )
+    return whole_page(title, body, "vqjax compare", broad=True)
+
+
+def write_comparison(
+    comparison: Comparison,
+    out: str | os.PathLike,
+    *,
+    params: str = "auto",
+    trust: Sequence[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> pathlib.Path:
+    """Writes the page and returns its path.
+
+    Args:
+        comparison: from `compare_runs`.
+        out: the page.
+        params: with which the numbers were made; `trust`, `say`: likewise.
+
+    Raises:
+        UsageError: `out` cannot be written.
+    """
+    strips = strips_of(comparison.rows, params, trust, say)
+    return write_page(out, comparison_page(comparison, strips))
