@@ -22,7 +22,10 @@ FOLDER = pathlib.Path(__file__).parent.parent / "experiments"
 FILES = sorted(FOLDER.glob("*.py"))
 NEEDS_FOLDER = ("folder_vqgan.py",)  # experiment() has an argument `folder` without a default
 # What the data is like where it is not prepared.
-SPECS = {"mnist": {"image": ArraySpec((28, 28, 1), "uint8"), "label": ArraySpec((), "int32")}}
+SPECS = {
+    "mnist": {"image": ArraySpec((28, 28, 1), "uint8"), "label": ArraySpec((), "int32")},
+    "cifar10": {"image": ArraySpec((32, 32, 3), "uint8"), "label": ArraySpec((), "int32")},
+}
 # One per task: run by default. The other files' runs are marked slow.
 FIRST = "digits_vqgan.py"
 
