@@ -62,7 +62,7 @@ class VectorQuantizer(nn.Module):
         exact = ops.at_least_float32(z)
         flat = stop_gradient(exact).reshape(-1, self.codebook_dim)  # [N, D]
         indices = ops.nearest(flat, stop_gradient(self.codes))  # [N]
-        codes = self.codes[indices].reshape(exact.shape)  # [B, *S, D]
+        codes = ops.take(self.codes, indices).reshape(exact.shape)  # [B, *S, D]
         metrics = usage_metrics(indices, self.codebook_size)
         if train:
             record(self, flat, indices, self.codebook_size)
