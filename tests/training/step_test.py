@@ -143,7 +143,9 @@ def run_steps(experiment, devices, steps):
     state = fresh(experiment, mesh)
     task = experiment.network_task()
     batches = (batch_of(experiment, mesh, n) for n in range(1000))
-    params, collections = task.start(state.params, state.collections, batches, jax.random.key(1))
+    key = jax.random.key(1)
+    with jax.set_mesh(mesh):
+        params, collections = task.start(state.params, state.collections, batches, key)
     params, collections = jax.device_put((params, collections), replicated(mesh))
     state = state.replace(params=params, collections=collections)
     train_step = make_train_step(experiment)
@@ -151,7 +153,8 @@ def run_steps(experiment, devices, steps):
     for n in range(steps):
         batch = batch_of(experiment, mesh, n)
         assert batch["image"].sharding == batch_sharding(mesh)
-        state, metrics = train_step(state, {}, batch, active=active_at(experiment, n))
+        with jax.set_mesh(mesh):
+            state, metrics = train_step(state, {}, batch, active=active_at(experiment, n))
         history.append(jax.device_get(metrics))
     return history, jax.device_get(state)
 

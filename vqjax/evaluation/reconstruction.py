@@ -109,7 +109,8 @@ class ReconstructionEvaluator:
         originals: list[np.ndarray] = []
         copies: list[np.ndarray] = []
         for batch in self._data.eval(self._batch_size, local_rows(self._batch_size, self._mesh)):
-            new, shown = self._program(params, collections, self._put(batch))
+            with jax.set_mesh(self._mesh):  # for what works on each device's own rows
+                new, shown = self._program(params, collections, self._put(batch))
             states, pending = merged(states, pending), new  # one behind: the device never waits
             if sum(map(len, originals)) < SHOWN:
                 keep, x, x_hat = jax.device_get(shown)

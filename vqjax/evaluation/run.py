@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from vqjax.training.experiment import Experiment
 from vqjax.training.restore import OpenedRun, open_run
@@ -48,7 +49,8 @@ def load(
         UsageError: the run names a class that is not trusted, or keeps no such `params`.
     """
     one = make_mesh(jax.local_devices()[:1])  # copies on every device would all do the same work
-    return Run(open_run(os.fspath(run), params=params, step=step, trust=tuple(trust), mesh=one))
+    opened = open_run(os.fspath(run), params=params, step=step, trust=tuple(trust), mesh=one)
+    return Run(opened, one)
 
 
 class Run:
@@ -64,7 +66,7 @@ class Run:
         lines: what opening the run had to say, such as a damaged step that was passed over.
     """
 
-    def __init__(self, opened: OpenedRun) -> None:
+    def __init__(self, opened: OpenedRun, mesh: Mesh) -> None:
         task = opened.experiment.network_task()
         spec = opened.inputs[task.inputs]
         self.path: str = str(opened.path)
@@ -76,6 +78,7 @@ class Run:
         self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"
         self._task = task
         self._variables = (opened.params, opened.collections)
+        self._mesh = mesh
         self._encode = jax.jit(self._encode_batch)
         self._decode = jax.jit(self._decode_batch)
 
@@ -103,7 +106,8 @@ class Run:
         """
         images = self._checked_images(images)
         size = self._part_size(images.shape[1:])
-        parts = _in_parts(lambda x: self._encode(*self._variables, x), (images,), size)
+        with jax.set_mesh(self._mesh):  # whatever mesh the caller is in: the parameters lie here
+            parts = _in_parts(lambda x: self._encode(*self._variables, x), (images,), size)
         if isinstance(parts, np.ndarray):
             return parts
         names = [level.name for level in self.token_layout(images.shape[1:])]
@@ -124,7 +128,8 @@ class Run:
         """
         given = self._checked_tokens(indices)
         size = self._part_size(self._decoded_shape(tuple(a.shape[1:] for a in given)))
-        return _in_parts(lambda *a: self._decode(*self._variables, *a), given, size)
+        with jax.set_mesh(self._mesh):
+            return _in_parts(lambda *a: self._decode(*self._variables, *a), given, size)
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """`decode(encode(images))`: the examples as their tokens tell them."""

@@ -1,38 +1,23 @@
-"""Codes: the nearest one, how often each was picked, and gradients past the choice.
+"""Codes: the nearest one, how often each was picked, and gradients past the choice."""
 
-Scores are computed in at least float32 at the highest matmul precision whatever the inputs are:
-bfloat16 and TF32 products pick other codes.
-"""
-
-import chex
 import jax
 import jax.numpy as jnp
-from jax.lax import Precision, stop_gradient
+from jax.lax import stop_gradient
 
+from vqjax.ops.nearest import nearest
+from vqjax.ops.numerics import at_least_float32
+from vqjax.ops.sums import count, sum_by_code, take
 
-def at_least_float32(x: jax.Array) -> jax.Array:
-    """Promotes to float32; float64 stays as it is."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def nearest(z: jax.Array, codes: jax.Array) -> jax.Array:
-    """Index of the code nearest to each vector in Euclidean distance; ties go to the lowest.
-
-    argmin_k |z - e_k|^2 = argmin_k |e_k|^2 / 2 - z . e_k  (arXiv 1711.00937, eq. 1)
-
-    Args:
-        z: [N, D].
-        codes: [K, D].
-
-    Returns:
-        int32[N] in [0, K).
-    """
-    chex.assert_rank([z, codes], 2)
-    chex.assert_equal_shape_suffix([z, codes], 1)
-    z, codes = at_least_float32(z), at_least_float32(codes)
-    dot = jnp.matmul(z, codes.T, precision=Precision.HIGHEST)  # [N, K]
-    score = 0.5 * jnp.sum(codes**2, axis=-1)[None, :] - dot  # [N, K]
-    return jnp.argmin(score, axis=-1).astype(jnp.int32)
+__all__ = [
+    "at_least_float32",
+    "count",
+    "kmeans",
+    "nearest",
+    "perplexity",
+    "straight_through",
+    "sum_by_code",
+    "take",
+]
 
 
 def straight_through(z: jax.Array, q: jax.Array) -> jax.Array:
@@ -41,21 +26,6 @@ def straight_through(z: jax.Array, q: jax.Array) -> jax.Array:
     Written so that the value is `q` to the last bit: z - z is zero, while z + (q - z) rounds.
     """
     return stop_gradient(q) + (z - stop_gradient(z))
-
-
-def take(codes: jax.Array, indices: jax.Array) -> jax.Array:
-    """Rows of `codes` [K, D] by index [...]: [..., D]; indices are in range by contract."""
-    return codes.at[indices].get(mode="promise_in_bounds")
-
-
-def count(indices: jax.Array, size: int) -> jax.Array:
-    """How often each index in [0, size) occurs: float32[size], exact up to 2^24 each."""
-    return jnp.zeros(size, jnp.float32).at[indices.reshape(-1)].add(1.0)
-
-
-def sum_by_code(z: jax.Array, indices: jax.Array, size: int) -> jax.Array:
-    """Sum of the rows of `z` [N, D] that share an index: [size, D]."""
-    return jax.ops.segment_sum(at_least_float32(z), indices, num_segments=size)
 
 
 def perplexity(counts: jax.Array) -> jax.Array:

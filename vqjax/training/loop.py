@@ -163,10 +163,11 @@ def _plan(
         lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=batch_sharding(mesh)),
         jax.eval_shape(lambda: example_batch(inputs, experiment.batch_size)),
     )
-    traced = {
-        active: train_step.trace(target, frozen, batch, active=active)
-        for active in patterns(experiment, step, experiment.total_steps)
-    }
+    with jax.set_mesh(mesh):  # what works on each device's own rows asks for it while traced
+        traced = {
+            active: train_step.trace(target, frozen, batch, active=active)
+            for active in patterns(experiment, step, experiment.total_steps)
+        }
     changed = old != config.encode(experiment)
     state = restored.state if restored else None
     return _Plan(record, changed, mesh, frozen, step, state, lines, traced)
@@ -213,7 +214,8 @@ def _start(run: _Run, inputs: Mapping[str, ArraySpec]) -> TrainState:
     batches = (put_batch(batch, run.mesh) for batch in _batches(run, 0))
     key = jax.random.fold_in(jax.random.key(experiment.seed), START_STREAM)
     task = experiment.network_task()
-    params, collections = task.start(state.params, state.collections, batches, key)
+    with jax.set_mesh(run.mesh):
+        params, collections = task.start(state.params, state.collections, batches, key)
     params, collections = jax.device_put((params, collections), sharding)
     ema = {p: jax.tree.map(lambda a: a.copy(), params[p]) for p in state.ema}
     state = state.replace(params=params, collections=collections, ema=ema)

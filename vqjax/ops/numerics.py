@@ -1,0 +1,9 @@
+"""Dtypes in which results are worked out."""
+
+import jax
+import jax.numpy as jnp
+
+
+def at_least_float32(x: jax.Array) -> jax.Array:
+    """Promotes to float32; float64 stays as it is."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
