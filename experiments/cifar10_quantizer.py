@@ -78,6 +78,6 @@ def experiment(quantizer: str = "ema", width: int = 16, total_steps: int = 600) 
         optimizers={"tokenizer": Adam(Cosine(2e-3, steps=total_steps, warmup=50), clip=1.0)},
         batch_size=32,
         eval_batch_size=200,
-        eval_every=total_steps // 3,
+        eval_every=total_steps,
         total_steps=total_steps,
     )
