@@ -1,38 +1,22 @@
-"""The bottleneck: continuous vectors in, codes and indices out. One file per idea."""
+"""The bottleneck: continuous vectors in, codes and indices out. A file and a line per idea."""
 
-from vqjax.quantizers.bsq import BSQ
-from vqjax.quantizers.codebook import KMeans, Revival, Watch
-from vqjax.quantizers.cosine import CosineVectorQuantizer
-from vqjax.quantizers.ema import EMAVectorQuantizer
-from vqjax.quantizers.estimators import RotationTrick, StraightThrough
-from vqjax.quantizers.fsq import FSQ
-from vqjax.quantizers.gumbel import GumbelQuantizer
-from vqjax.quantizers.ibq import IBQ
-from vqjax.quantizers.lfq import LFQ
-from vqjax.quantizers.multihead import MultiHead
-from vqjax.quantizers.multiscale import MultiScaleResidual
-from vqjax.quantizers.product import Product
-from vqjax.quantizers.residual import Residual
-from vqjax.quantizers.simvq import SimVQ
-from vqjax.quantizers.vq import VectorQuantizer
+from vqjax.quantizers.bsq import BSQ as BSQ
+from vqjax.quantizers.codebook import KMeans as KMeans
+from vqjax.quantizers.codebook import Revival as Revival
+from vqjax.quantizers.codebook import Watch as Watch
+from vqjax.quantizers.cosine import CosineVectorQuantizer as CosineVectorQuantizer
+from vqjax.quantizers.ema import EMAVectorQuantizer as EMAVectorQuantizer
+from vqjax.quantizers.estimators import RotationTrick as RotationTrick
+from vqjax.quantizers.estimators import StraightThrough as StraightThrough
+from vqjax.quantizers.fsq import FSQ as FSQ
+from vqjax.quantizers.gumbel import GumbelQuantizer as GumbelQuantizer
+from vqjax.quantizers.ibq import IBQ as IBQ
+from vqjax.quantizers.lfq import LFQ as LFQ
+from vqjax.quantizers.multihead import MultiHead as MultiHead
+from vqjax.quantizers.multiscale import MultiScaleResidual as MultiScaleResidual
+from vqjax.quantizers.product import Product as Product
+from vqjax.quantizers.residual import Residual as Residual
+from vqjax.quantizers.simvq import SimVQ as SimVQ
+from vqjax.quantizers.vq import VectorQuantizer as VectorQuantizer
 
-__all__ = [
-    "BSQ",
-    "FSQ",
-    "IBQ",
-    "LFQ",
-    "CosineVectorQuantizer",
-    "EMAVectorQuantizer",
-    "GumbelQuantizer",
-    "KMeans",
-    "MultiHead",
-    "MultiScaleResidual",
-    "Product",
-    "Residual",
-    "Revival",
-    "RotationTrick",
-    "SimVQ",
-    "StraightThrough",
-    "VectorQuantizer",
-    "Watch",
-]
+__all__ = sorted(name for name in globals() if name[0].isupper())
