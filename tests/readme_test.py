@@ -62,7 +62,7 @@ def test_the_script_runs(run, tmp_path, monkeypatch, capsys):
 
 def test_adding_a_quantizer_as_the_readme_says(tmp_path):
     """One file, one export line, one row: then the laws hold, and a command takes it by name."""
-    for folder in ("vqjax", "tests"):
+    for folder in ("vqjax", "tests", "experiments"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
     shutil.copy(ROOT / "setup.cfg", tmp_path)
@@ -84,10 +84,9 @@ def test_adding_a_quantizer_as_the_readme_says(tmp_path):
     tested = run("pytest", "tests/contracts/quantizers_test.py", "-k", "ternary", "-p", "no:xdist")
     assert tested.returncode == 0, tested.stdout[-2000:]
     assert " passed" in run("pytest", str(laws), "-k", "ternary and json", "-v").stdout
-    file = "tests/training/files/small_vqvae.py"
-    quantizer = "task.tokenizer.quantizer=TernaryQuantizer(4)"
-    shown = run("vqjax", "inspect", file, quantizer)
-    assert "81 codes" in shown.stdout, shown.stderr
+    line = re.search(r"`vqjax train (\S+) (\S+TernaryQuantizer\(6\)')`", TEXT)
+    shown = run("vqjax", "inspect", line[1], line[2].replace("'", ""), "--shape", "28,28,1")
+    assert "729 codes" in shown.stdout, shown.stderr
 
 
 def test_the_quantizer_trains_from_a_file_and_opens_with_trust(tmp_path):
