@@ -1,8 +1,8 @@
 """Stateless augmentations: what they draw is a pure function of (seed, position).
 
 One implementation, in numpy and Pillow, serves arrays and tf.data alike. A transform is called with
-images [b, *S, C] and 64 bits per draw, or with None in evaluation, where crops are centred and
-nothing is flipped. Transforms before the first random one are done once per example and kept.
+images [b, *S, C] and 64 bits per draw, or with None in evaluation, where crops are centred, nothing
+is flipped and bits are keyed by content. Transforms before the first random one are done once per example and kept.
 """
 
 import dataclasses
@@ -14,10 +14,12 @@ import numpy as np
 from vqjax.data.source import hash64
 from vqjax.types import DataError, UsageError, did_you_mean
 
-__all__ = ["CenterCrop", "RandomCrop", "RandomFlip", "Resize"]
+__all__ = ["Binarize", "CenterCrop", "RandomCrop", "RandomFlip", "Resize"]
 
 _DRAWS = 4  # per transform and example, enough for a crop along any axes there are
 _METHODS = ("nearest", "bilinear", "bicubic", "lanczos")
+# 2^32 v / 255 by v; uint64, because that of 255 is 2^32.
+_THRESHOLDS = (np.arange(256, dtype=np.uint64) << np.uint64(32)) // np.uint64(255)
 
 Shape = tuple[int | None, ...]  # of one example; None: differs from example to example
 
@@ -157,6 +159,44 @@ class RandomFlip:
             return images
         flip = (draws[:, 0] >> np.uint64(63)).astype(bool)
         return np.where(flip.reshape(-1, *(1,) * (images.ndim - 1)), images[..., ::-1, :], images)
+
+
+def _content(flat: np.ndarray) -> np.ndarray:
+    """64 bits for the content of each row of uint8[b, n]."""
+    weights = hash64(2, np.arange(flat.shape[1]))
+    with np.errstate(over="ignore"):
+        return hash64(flat.shape[1], flat.astype(np.uint64) @ weights)
+
+
+@dataclasses.dataclass(frozen=True)
+class Binarize:
+    """Values v of uint8 become 255 with probability v / 255, else 0, anew at each visit.
+
+    The dynamically binarised data that likelihoods of MNIST are reported on (arXiv 1509.00519,
+    section 5). In evaluation the bits are keyed by the picture's own content: the same picture
+    becomes the same one in any split, order and batch, so the eval set is fixed.
+    """
+
+    random: ClassVar[bool] = True
+    protocol: ClassVar[str] = (
+        "binarised: each uint8 value v drawn once as 1 with probability v / 255, "
+        "keyed by the content of its example"
+    )
+
+    def shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def __call__(self, images: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
+        if images.dtype != np.uint8:
+            raise DataError(f"Binarize takes uint8 values, got {images.dtype}")
+        flat = images.reshape(len(images), -1)
+        key = _content(flat) if draws is None else draws[:, 0]
+        # Each hash gives two draws of 32 bits; r < 2^32 v / 255 has the probability v / 255 to
+        # within 2^-32, and 0 and 255 stay what they are.
+        pairs = hash64(key[:, None], np.arange((flat.shape[1] + 1) // 2))
+        uniform = pairs.astype("<u8").view("<u4")[:, : flat.shape[1]]
+        bright = uniform < _THRESHOLDS[flat]
+        return (bright * np.uint8(255)).reshape(images.shape)
 
 
 @dataclasses.dataclass(frozen=True)

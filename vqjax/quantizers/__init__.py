@@ -9,8 +9,10 @@ from vqjax.quantizers.ema import EMAVectorQuantizer as EMAVectorQuantizer
 from vqjax.quantizers.estimators import RotationTrick as RotationTrick
 from vqjax.quantizers.estimators import StraightThrough as StraightThrough
 from vqjax.quantizers.fsq import FSQ as FSQ
+from vqjax.quantizers.gaussian import Gaussian as Gaussian
 from vqjax.quantizers.gumbel import GumbelQuantizer as GumbelQuantizer
 from vqjax.quantizers.ibq import IBQ as IBQ
+from vqjax.quantizers.identity import Identity as Identity
 from vqjax.quantizers.lfq import LFQ as LFQ
 from vqjax.quantizers.multihead import MultiHead as MultiHead
 from vqjax.quantizers.multiscale import MultiScaleResidual as MultiScaleResidual
