@@ -1,14 +1,16 @@
 """The smallest experiments that can fail."""
 
+import dataclasses
+
 import numpy as np
 
-from vqjax.data import Arrays
+from vqjax.data import Arrays, Binarize
 from vqjax.discriminators import PatchGAN
-from vqjax.losses import L1, L2
+from vqjax.losses import L1, L2, BernoulliLikelihood
 from vqjax.ops.schedules import Ramp
-from vqjax.quantizers import EMAVectorQuantizer
+from vqjax.quantizers import EMAVectorQuantizer, Gaussian, Identity
 from vqjax.tasks import TokenizerTask
-from vqjax.tokenizers import ConvDecoder, ConvEncoder, Tokenizer
+from vqjax.tokenizers import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, Tokenizer
 from vqjax.training.experiment import Experiment
 from vqjax.training.optim import Adam
 
@@ -65,3 +67,20 @@ def vqgan(generator=0.1, quantizer=None, adversarial=None, **settings) -> Experi
         "optimizers": {"tokenizer": Adam(1e-3), "discriminator": Adam(1e-3)},
     }
     return vqvae(**{**defaults, **settings})
+
+
+def ae(**settings) -> Experiment:
+    task = TokenizerTask(tokenizer(Identity(3)), losses=(L2(),), loss_weights={"l2": 1.0})
+    return vqvae(**{"task": task, **settings})
+
+
+def vae(binarised=True, **settings) -> Experiment:
+    networks = Tokenizer(
+        encoder=MLPEncoder(shape=(8, 8), widths=(16,)),
+        quantizer=Gaussian(codebook_dim=3),
+        decoder=MLPDecoder(shape=(8, 8), widths=(16,), channels=1),
+        output="sigmoid",
+    )
+    task = TokenizerTask(networks, losses=(BernoulliLikelihood(),), loss_weights={"nll": 1.0})
+    data = dataclasses.replace(arrays(), augment=(Binarize(),) if binarised else ())
+    return vqvae(**{"task": task, "data": data, **settings})

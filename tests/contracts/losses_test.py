@@ -5,7 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vqjax.losses import L1, L2, BinaryCrossEntropy, Hinge, NonSaturating
+from vqjax.losses import (
+    L1,
+    L2,
+    BernoulliLikelihood,
+    BinaryCrossEntropy,
+    GaussianLikelihood,
+    Hinge,
+    LogisticLikelihood,
+    NonSaturating,
+)
+from vqjax.types import UsageError
 
 X = jnp.array([[1.0, -1.0], [0.0, 0.5]])
 X_HAT = jnp.array([[0.5, -1.0], [1.0, 0.0]])
@@ -26,6 +36,36 @@ RECONSTRUCTION = [
     (L2(), "l2", False, (0.25 + 0 + 1 + 0.25) / 4),
     (BinaryCrossEntropy(), "binary_cross_entropy", True, BCE),
 ]
+
+
+def logistic(x):
+    return 1.0 / (1.0 + math.exp(-x))
+
+
+# Nats per example: sums over its two values, means over the two examples. Bernoulli: the cross
+# entropy above is a mean over four. Logistic, scale 1/2: first X = 1 and -1, the edge bins, then
+# 0 (between the values 127 and 128, a bin is as wide everywhere) and 0.5.
+HALF = 1 / 255
+LIKELIHOODS = [
+    (BernoulliLikelihood(), True, 2 * BCE),
+    (
+        GaussianLikelihood(2.0),
+        False,
+        (0.25 + 0 + 1 + 0.25) / (2 * 4) / 2 + 2 * (math.log(2) + 0.5 * math.log(2 * math.pi)),
+    ),
+    (
+        LogisticLikelihood(0.5),
+        False,
+        -0.5
+        * (
+            math.log(1 - logistic((1 - 0.5 - HALF) / 0.5))
+            + math.log(logistic((-1 + 1 + HALF) / 0.5))
+            + math.log(logistic((0 - 1 + HALF) / 0.5) - logistic((0 - 1 - HALF) / 0.5))
+            + math.log(logistic((0.5 + HALF) / 0.5) - logistic((0.5 - HALF) / 0.5))
+        ),
+    ),
+]
+RECONSTRUCTION += [(loss, "nll", logits, wanted) for loss, logits, wanted in LIKELIHOODS]
 REAL, FAKE = jnp.array([2.0, 0.5, -1.0]), jnp.array([-2.0, 0.5, 1.0])
 
 
@@ -78,6 +118,51 @@ def test_reconstruction_refuses_another_shape(loss):
     wrong = jnp.zeros((2, 1))  # would broadcast in silence
     with pytest.raises(AssertionError):
         loss(X, wrong, wrong)
+
+
+@pytest.mark.parametrize("loss", [row[0] for row in LIKELIHOODS])
+def test_a_likelihood_is_summed_over_values_and_averaged_over_examples(loss):
+    each = loss.log_prob(X, X_HAT, LOGITS)
+    assert each.shape == (2,)
+    np.testing.assert_allclose(loss(X, X_HAT, LOGITS), -each.mean(), rtol=1e-6)
+    first = loss.log_prob(X[:1, :, None, None], X_HAT[:1, :, None, None], LOGITS[:1, :, None, None])
+    np.testing.assert_allclose(first, each[:1], rtol=1e-6)
+    nothing = jnp.zeros((0, 2))
+    assert loss(nothing, nothing, nothing) == 0.0
+
+
+@pytest.mark.parametrize("mean", [-3.0, -1.0, -0.997, 0.1234, 1.0, 40.0])
+@pytest.mark.parametrize("scale", [1e-3, 0.05, 10.0])
+def test_the_logistic_likelihood_sums_to_one_over_the_256_values(x64, mean, scale):
+    x = (jnp.arange(256, dtype=jnp.float64) / 127.5 - 1.0)[:, None]
+    log_prob = LogisticLikelihood(scale).log_prob(x, jnp.full_like(x, mean), x)
+    assert np.isfinite(log_prob).all()
+    np.testing.assert_allclose(np.exp(log_prob).sum(), 1.0, rtol=1e-9)
+
+
+def test_the_logistic_likelihood_of_a_far_value_keeps_its_gradient():
+    x = jnp.array([[100 / 127.5 - 1.0]])
+
+    def loss(mean):
+        return LogisticLikelihood(0.01)(x, mean, mean)
+
+    value, gradient = jax.value_and_grad(loss)(jnp.array([[5.0]]))  # both sigmoids are 0 here
+    assert np.isfinite(value) and gradient == pytest.approx(100.0, rel=1e-3)
+
+
+def test_the_bernoulli_likelihoods_of_the_two_values_sum_to_one():
+    logits = jnp.array([[-30.0], [-0.3], [4.0]])
+    both = [
+        BernoulliLikelihood().log_prob(jnp.full((3, 1), v), logits, logits) for v in (-1.0, 1.0)
+    ]
+    np.testing.assert_allclose(np.exp(both[0]) + np.exp(both[1]), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [GaussianLikelihood, LogisticLikelihood])
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])
+def test_a_scale_that_no_distribution_has_is_refused(make, scale):
+    with pytest.raises(UsageError, match="scale="):
+        make(scale)
 
 
 def test_binary_cross_entropy_of_sure_logits_is_finite():

@@ -9,10 +9,13 @@ from vqjax.cli.arguments import add_run_arguments
 
 DESCRIPTION = """\
 Reconstructs the whole eval split and prints PSNR (dB), SSIM, L1, MSE (both of values in [0, 1]),
-the high-frequency ratio (1.0: as sharp as the originals), codebook usage and perplexity.
+the high-frequency ratio (1.0: as sharp as the originals), codebook usage and perplexity. Where the
+latents have a prior also nll_bound, an upper bound on -log p(x) in nats per example (the negative
+ELBO); --importance-samples K adds nll_bound_K, the tighter bound that K samples per example give.
 
   vqjax evaluate runs/mnist_vqvae
   vqjax evaluate runs/mnist_vqvae --params raw --json
+  vqjax evaluate runs/mnist_vae --importance-samples 100
 """
 
 
@@ -25,11 +28,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add_run_arguments(parser)
     parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
+    parser.add_argument(
+        "--importance-samples",
+        metavar="K",
+        type=int,
+        help="also the importance-weighted bound, for runs whose latents have a prior",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
+    from vqjax.evaluation.likelihood import protocol
     from vqjax.evaluation.reconstruction import evaluate_run
     from vqjax.training.platform import enable_compilation_cache
 
@@ -39,6 +49,7 @@ def run(args: argparse.Namespace) -> None:
         params=args.params,
         step=args.step,
         trust=args.trust,
+        importance_samples=args.importance_samples,
         say=lambda line: print(line, file=sys.stderr),
     )
     numbers = evaluation.numbers
@@ -52,3 +63,5 @@ def run(args: argparse.Namespace) -> None:
     width = max(map(len, numbers))
     for name, value in numbers.items():
         print(f"  {name:<{width}}  {value:>12.4f}")
+    for line in protocol(opened.experiment) if "nll_bound" in numbers else ():
+        print(f"  {line}")

@@ -1,6 +1,7 @@
 """`vqjax inspect RUN|FILE`: what an experiment is, how large, and how much it compresses."""
 
 import argparse
+import math
 import pathlib
 import sys
 from typing import Any
@@ -103,10 +104,13 @@ def _print_sizes(experiment: Any, inputs: dict) -> None:
     if sizes.kept:
         print(f"  {'kept beside':<16}{sizes.kept:>14,}  (not trained by gradient)")
     spec = inputs[experiment.task.inputs]
-    print(f"\ntokens of one example, {_times(sizes.shape)} {spec.dtype}")
+    example = f"of one example, {_times(sizes.shape)} {spec.dtype}"
     if not sizes.levels:
-        print("  none: the latents are not discrete")
+        count = math.prod(sizes.latents)
+        print(f"\nlatents {example}")
+        print(f"  {_times(sizes.latents)}, {count:,} real numbers: nothing is discrete")
         return
+    print(f"\ntokens {example}")
     for level in sizes.levels:
         print(f"  {level.name:<16}{_times(level.grid)} of {level.codebook_size:,} codes")
     place = "pixel" if len(sizes.shape) == 3 else "position"

@@ -2,7 +2,8 @@
 
 One implementation, in numpy and Pillow, serves arrays and tf.data alike. A transform is called with
 images [b, *S, C] and 64 bits per draw, or with None in evaluation, where crops are centred, nothing
-is flipped and bits are keyed by content. Transforms before the first random one are done once per example and kept.
+is flipped, and pixels are binarised by bits that depend on the picture alone. Transforms before the
+first random one are done once per example and kept.
 """
 
 import dataclasses

@@ -24,12 +24,14 @@ class Footprint:
         kept: values that are kept but not trained by gradient, such as averaged codebooks.
         shape: of one example, (*S, C).
         levels: of tokens; empty where nothing is discrete.
+        latents: shape of one example's vectors, (*s, D), from which it is decoded.
     """
 
     parameters: dict[str, int]
     kept: int
     shape: tuple[int, ...]
     levels: tuple[Level, ...]
+    latents: tuple[int, ...] = ()
 
     @property
     def total(self) -> int:
@@ -77,4 +79,5 @@ def footprint_of(experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Foo
     parameters = {part: _size(tokenizer.get(part, {})) for part in PARTS}
     parameters["projections"] = _size({k: v for k, v in tokenizer.items() if k not in PARTS})
     parameters |= {name: _size(tree) for name, tree in params.items() if name != "tokenizer"}
-    return Footprint(parameters, _size(collections), shape, levels)
+    latents = (*task.tokenizer.encoder.grid(shape[:-1]), task.tokenizer.quantizer.codebook_dim)
+    return Footprint(parameters, _size(collections), shape, levels, latents)

@@ -13,15 +13,18 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from vqjax.evaluation.likelihood import ImportanceEvaluator, elbo_at, with_place
 from vqjax.evaluation.pictures import draw
 from vqjax.metrics import (
     AbsoluteError,
     CodebookCounts,
     HighFrequency,
+    NegativeBound,
     SquaredError,
     State,
     StructuralSimilarity,
 )
+from vqjax.tasks.likelihood import has_bound
 from vqjax.tasks.tokenizer import normalize
 from vqjax.training.experiment import Experiment
 from vqjax.training.restore import OpenedRun, open_run
@@ -30,7 +33,9 @@ from vqjax.types import BATCH_AXES, Batch, DataError, Level, Tree
 
 SHOWN = 16  # examples in the picture: the first of the eval split
 PICTURE_RANK = 4  # [B, H, W, C]
-ORDER = ("psnr", "ssim", "l1", "mse", "high_frequency_ratio", "codebook_usage", "perplexity")
+ORDER = (
+    "nll_bound", "psnr", "ssim", "l1", "mse", "high_frequency_ratio", "codebook_usage", "perplexity"
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +84,9 @@ class ReconstructionEvaluator:
 
     `psnr` (dB over all values in [0, 1]), `mse`, `l1`, for pictures `ssim` and
     `high_frequency_ratio`, and per level of tokens `codebook_usage` and `perplexity` (with
-    `/level` where there are several): see `vqjax.metrics`. Numbers that the data do not define
-    are left out.
+    `/level` where there are several): see `vqjax.metrics`. Where the latents have a prior and the
+    losses a likelihood, also `nll_bound`, see `vqjax.evaluation.likelihood`. Numbers that the data
+    do not define are left out.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh) -> None:
@@ -108,9 +114,11 @@ class ReconstructionEvaluator:
         pending: dict[str, State] = {}
         originals: list[np.ndarray] = []
         copies: list[np.ndarray] = []
-        for batch in self._data.eval(self._batch_size, local_rows(self._batch_size, self._mesh)):
+        rows = local_rows(self._batch_size, self._mesh)
+        for number, batch in enumerate(self._data.eval(self._batch_size, rows)):
+            places = number * self._batch_size + rows
             with jax.set_mesh(self._mesh):  # for what works on each device's own rows
-                new, shown = self._program(params, collections, self._put(batch))
+                new, shown = self._program(params, collections, self._put(batch, places))
             states, pending = merged(states, pending), new  # one behind: the device never waits
             if sum(map(len, originals)) < SHOWN:
                 keep, x, x_hat = jax.device_get(shown)
@@ -123,9 +131,8 @@ class ReconstructionEvaluator:
         numbers = numbers_of(states, self._task.token_layout(x.shape[1:]))
         return Evaluation(numbers, draw(x, x_hat))
 
-    def _put(self, batch: Batch) -> Batch:
-        wanted = {name: batch[name] for name in (self._task.inputs, "mask")}
-        return put_batch(wanted, self._mesh)
+    def _put(self, batch: Batch, places: np.ndarray) -> Batch:
+        return put_batch(with_place(batch, self._task.inputs, places), self._mesh)
 
     def _batch_states(self, params: Tree, collections: Tree, batch: Batch) -> Any:
         raw, mask = batch[self._task.inputs], batch["mask"]
@@ -133,6 +140,9 @@ class ReconstructionEvaluator:
         x_hat = self._task.decode_latents(params, collections, tokens.z_q)
         x = normalize(raw)
         states = states_of(x, x_hat.astype(x.dtype), mask)
+        if has_bound(self._task):
+            bound = elbo_at(self._task, params, collections, batch, tokens.z)
+            states["bound"] = NegativeBound.of(bound, mask)
         levels = self._task.token_layout(raw.shape[1:])
         for level in levels if tokens.indices else ():
             states[f"codes {level.name}"] = CodebookCounts.of(
@@ -147,22 +157,33 @@ def evaluate_run(
     params: str = "auto",
     step: int | None = None,
     trust: Sequence[str] = (),
+    importance_samples: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[OpenedRun, Evaluation]:
     """Evaluates a run's newest sound checkpoint, or that of `step`, on all devices.
 
     Args:
         run: the run directory; `params`, `step`, `trust`: see `open_run`.
+        importance_samples: per example, for the bound of `ImportanceEvaluator` beside the others.
         say: is given what opening the run has to say.
 
     Raises:
         DataError: no run, no sound checkpoint, or its data is not at hand.
-        UsageError: classes that are not trusted, or no such `params`.
+        UsageError: classes that are not trusted, no such `params`, or importance samples asked of
+            a run whose latents have no prior.
     """
     mesh = make_mesh()
     opened = open_run(run, params=params, step=step, trust=trust, mesh=mesh)
     for line in opened.lines:
         say(line)
+    variables = (opened.params, opened.collections)
+    weighted = None
+    if importance_samples is not None:
+        weighted = ImportanceEvaluator(opened.experiment, mesh, importance_samples)
     opened.experiment.data.check()
-    evaluator = ReconstructionEvaluator(opened.experiment, mesh)
-    return opened, evaluator(opened.params, opened.collections)
+    evaluation = ReconstructionEvaluator(opened.experiment, mesh)(*variables)
+    if weighted is not None:
+        # Beside the bound that it tightens, before the numbers of the reconstructions.
+        first = {"nll_bound": evaluation.numbers["nll_bound"], **weighted(*variables)}
+        evaluation = dataclasses.replace(evaluation, numbers=first | evaluation.numbers)
+    return opened, evaluation

@@ -198,7 +198,8 @@ def _lead(record: Record) -> str:
         return f'<p class="lead"><code>{escape(record.path)}</code></p>'
     example = " × ".join(map(str, sizes.shape))
     if not sizes.levels:
-        return f'<p class="lead">{example} values per example.</p>'
+        latents = " × ".join(map(str, sizes.latents))
+        return f'<p class="lead">{example} values become {latents} real numbers.</p>'
     grids = " + ".join(
         f"{' × '.join(map(str, v.grid))} tokens of {v.codebook_size:,} codes" for v in sizes.levels
     )

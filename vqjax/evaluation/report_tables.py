@@ -8,6 +8,7 @@ from vqjax.evaluation.report_records import REACHED, Record, is_number
 
 NONE = "–"
 LABELS = {
+    "nll_bound": "NLL bound, nats",
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
     "l1": "L1, in [0, 1]",
@@ -16,7 +17,7 @@ LABELS = {
     "codebook_usage": "Codes in use, %",
     "perplexity": "Perplexity",
 }
-LOWER_IS_BETTER = ("l1", "mse")
+LOWER_IS_BETTER = ("nll_bound", "l1", "mse")
 
 
 def label(name: str) -> str:
@@ -29,7 +30,7 @@ def label(name: str) -> str:
 def shown_value(name: str, value: float) -> str:
     """A number of the eval split as tables give it."""
     kind = name.partition("/")[0]
-    if kind == "psnr":
+    if kind in ("psnr", "nll_bound"):
         return f"{value:.2f}"
     if kind == "codebook_usage":
         return f"{100 * value:.1f}"
@@ -88,8 +89,11 @@ def facts(record: Record) -> str:
     entries = [
         _fact("PSNR", f"{final['psnr']:.2f}", "dB", early) if psnr else _fact("PSNR", NONE),
         _fact("SSIM", f"{final['ssim']:.3f}") if is_number(final, "ssim") else "",
-        _perplexity(record),
+        _perplexity(record) if sizes is None or sizes.levels else "",
     ]
+    if is_number(final, "nll_bound"):
+        value = f"{final['nll_bound']:.2f}"
+        entries.insert(0, _fact("Bound on -log p(x)", value, "nats", "per example"))
     if sizes is not None and sizes.levels:
         place = "pixel" if len(sizes.shape) == 3 else "position"
         tokens = f"{sizes.tokens:,} tokens per example"

@@ -81,6 +81,7 @@ class Run:
         self._mesh = mesh
         self._encode = jax.jit(self._encode_batch)
         self._decode = jax.jit(self._decode_batch)
+        self._sample = jax.jit(self._sample_batch)
 
     def token_layout(self, shape: Sequence[int] | None = None) -> tuple[Level, ...]:
         """Levels of tokens for one example of `shape` (*S, C); None: the training shape.
@@ -135,6 +136,52 @@ class Run:
         """`decode(encode(images))`: the examples as their tokens tell them."""
         return self.decode(self.encode(images))
 
+    def sample(self, n: int = 64, seed: int = 0) -> np.ndarray:
+        """Draws examples from the prior.
+
+        Args:
+            n: how many, at least 0.
+            seed: example i is a pure function of (seed, i): more of them begin with the same.
+
+        Returns:
+            [n, *S, C] of the run's `dtype` and training shape.
+
+        Raises:
+            UsageError: the run has no prior.
+        """
+        if n < 0 or not 0 <= seed < 2**32:
+            raise UsageError(f"n={n}, seed={seed}: wanted n >= 0 and 0 <= seed < 2**32")
+        numbers, key = np.arange(n, dtype=np.int32), jax.random.key(seed)
+        size = self._part_size(self.shape)
+        return _in_parts(lambda i: self._sample(*self._variables, key, i), (numbers,), size)
+
+    def interpolate(self, a: np.ndarray, b: np.ndarray, steps: int = 8) -> np.ndarray:
+        """Decodes the straight line between the latents of `a` and `b`, the means of Gaussian ones.
+
+        Args:
+            a: [B, *S, C] of the run's `dtype`.
+            b: likewise.
+            steps: points on each line, at least 2: the first is the reconstruction of `a`, the
+                last that of `b`.
+
+        Returns:
+            [B, steps, *S, C] of the run's `dtype`.
+
+        Raises:
+            UsageError: the latents are discrete, or the arrays are not as `encode` wants them.
+        """
+        if self._discrete:
+            raise UsageError("nothing to interpolate: the latents of this run are discrete")
+        if np.shape(a) != np.shape(b) or steps < 2:
+            shapes = f"{list(np.shape(a))} and {list(np.shape(b))}"
+            raise UsageError(f"{shapes}, steps={steps}: wanted equal shapes and steps >= 2")
+        start, end = self.encode(a)[:, None], self.encode(b)[:, None]
+        share = np.linspace(0.0, 1.0, steps, dtype=np.float32)
+        share = share.reshape(1, steps, *(1,) * (start.ndim - 2))
+        line = (1.0 - share) * start + share * end  # [B, steps, *s, D]
+        made = self.decode(line.reshape(-1, *line.shape[2:]))
+        return made.reshape(*line.shape[:2], *made.shape[1:])
+
     @functools.cached_property
     def _discrete(self) -> bool:
         example = jax.ShapeDtypeStruct((1, *self.shape), self.dtype)
@@ -163,6 +210,13 @@ class Run:
             names = [level.name for level in self.token_layout()]
             indices = dict(zip(names, given, strict=True))
             x_hat = self._task.decode_indices(params, collections, indices)
+        return self._as_trained(x_hat)
+
+    def _sample_batch(self, params: Any, collections: Any, key: jax.Array, numbers: jax.Array):
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(numbers)
+        return self._as_trained(self._task.sample_prior(params, collections, keys, self.shape))
+
+    def _as_trained(self, x_hat: jax.Array) -> jax.Array:
         x_hat = jnp.clip(x_hat.astype(jnp.float32), -1.0, 1.0)
         if self.dtype == "uint8":
             return jnp.rint((x_hat + 1.0) * 127.5).astype(jnp.uint8)

@@ -5,6 +5,7 @@ host in float64, `compute` gives the numbers by name. See `vqjax.metrics.state`.
 """
 
 from vqjax.metrics.codebook import CodebookCounts
+from vqjax.metrics.likelihood import NegativeBound
 from vqjax.metrics.pixels import AbsoluteError, SquaredError
 from vqjax.metrics.sharpness import HighFrequency
 from vqjax.metrics.ssim import StructuralSimilarity
@@ -14,6 +15,7 @@ __all__ = [
     "AbsoluteError",
     "CodebookCounts",
     "HighFrequency",
+    "NegativeBound",
     "SquaredError",
     "State",
     "StructuralSimilarity",

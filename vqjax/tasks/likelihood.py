@@ -3,8 +3,8 @@
     elbo = log p(x | z) - KL(q(z | x) || p(z)),  z ~ q(z | x)       (arXiv 1312.6114, eq. 10)
     log w = log p(x | z) + log p(z) - log q(z | x)                  (arXiv 1509.00519, eq. 8)
 
-Both are unbiased below log p(x) in expectation; the logarithm of the mean of K weights is closer
-for every larger K. Everything is a pure function of given noise, in nats per example.
+The expectation of each is below log p(x), and so is that of the logarithm of the mean of K weights,
+which comes closer the larger K is. Everything is a pure function of given noise, in nats.
 """
 
 from typing import Any

@@ -383,6 +383,22 @@ class TokenizerTask:
             {"params": params[TOKENIZER], **collections[TOKENIZER]}, z_q, method="decode"
         )
 
+    def sample_prior(
+        self, params: Tree, collections: Tree, keys: jax.Array, shape: tuple[int, ...]
+    ) -> jax.Array:
+        """Draws an example of `shape` (*S, C) per key, key[B] -> x_hat [B, *S, C] in [-1, 1].
+
+        Raises:
+            UsageError: the bottleneck has no prior over its latents.
+        """
+        quantizer = self.tokenizer.quantizer
+        if not hasattr(quantizer, "prior"):
+            kind = type(quantizer).__name__
+            raise UsageError(f"nothing to sample from: the bottleneck {kind} has no prior")
+        grid = self.tokenizer.encoder.grid(tuple(shape[:-1]))
+        z = jax.vmap(lambda key: quantizer.prior(key, grid))(keys)  # [B, *s, D]
+        return self.decode_latents(params, collections, z)
+
     def token_layout(self, shape: tuple[int, ...]) -> tuple[Level, ...]:
         """Levels of tokens of one example of `shape` (*S, C)."""
         return self.tokenizer.token_layout(shape)
