@@ -17,7 +17,7 @@ from vqjax.tokenizers import MLPDecoder, MLPEncoder, Tokenizer
 from vqjax.training.experiment import Experiment
 from vqjax.training.optim import Adam
 
-TINY = ("total_steps=2", "batch_size=8")
+TINY = ("total_steps=2", "batch_size=8", "eval_batch_size=100")
 
 
 def experiment(

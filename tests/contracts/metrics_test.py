@@ -97,6 +97,16 @@ TABLE = {
         ),
         np.nan,
     ),
+    "negative bound": Row(
+        _plain(metrics.NegativeBound),
+        metrics.NegativeBound.empty,
+        lambda n, seed=0: (_pictures(n, seed)[0].sum((1, 2, 3)),),
+        (
+            ((np.array([-90.0, -100.0, 4.0], np.float32),), {"nll_bound": 62.0}),
+            ((np.array([-3.0], np.float32),), {"nll_bound": 3.0}),
+        ),
+        np.nan,
+    ),
     "codebook counts": Row(
         _counts,
         lambda: metrics.CodebookCounts.empty(7),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vqjax.data import CenterCrop, RandomCrop, RandomFlip, Resize
+from vqjax.data import Arrays, Binarize, CenterCrop, RandomCrop, RandomFlip, Resize
 from vqjax.data.augment import apply, divide, shape_after
 from vqjax.types import DataError, UsageError
 
@@ -57,6 +57,59 @@ def test_crops_take_any_number_of_axes(shape):
     out = apply((RandomCrop(4),), np.zeros((2, *shape), np.float32), 0, np.arange(2))
     assert out.shape == (2, *(4,) * (len(shape) - 1), shape[-1])
     assert out.dtype == np.float32
+
+
+def levels(num):
+    """`num` equal pictures that have every value of uint8 once, in two channels."""
+    return np.arange(256, dtype=np.uint8).reshape(1, 16, 8, 2).repeat(num, 0)
+
+
+def test_a_value_is_bright_with_its_own_probability():
+    out = apply((Binarize(),), levels(4_000), 0, np.arange(4_000))
+    assert out.dtype == np.uint8 and np.unique(out).tolist() == [0, 255]
+    share, wanted = (out == 255).mean(0).reshape(-1), np.arange(256) / 255
+    assert share[0] == 0 and share[255] == 1
+    deviation = np.sqrt(wanted * (1 - wanted) / 4_000)[1:-1]
+    z = (share - wanted)[1:-1] / deviation
+    assert np.abs(z).max() < 4.5 and abs(z.mean()) < 0.3 and 0.85 < z.std() < 1.15
+
+
+def test_values_are_binarised_apart_from_each_other_and_at_each_visit_anew():
+    grey = np.full((3_000, 4, 3, 1), 127, np.uint8)
+    bright = apply((Binarize(),), grey, 0, np.arange(3_000)).reshape(3_000, -1) == 255
+    assert np.abs(np.corrcoef(bright.T) - np.eye(12)).max() < 0.08
+    again = apply((Binarize(),), grey, 0, np.arange(3_000) + 3_000).reshape(3_000, -1) == 255
+    assert abs((bright == again).mean() - 0.5) < 0.02
+
+
+def test_in_evaluation_a_picture_is_binarised_by_its_content():
+    images = levels(3)
+    images[1, 0, 0, 0] = 1  # was 0: another picture
+    out = apply((Binarize(),), images, None, np.arange(3))
+    np.testing.assert_array_equal(out[0], out[2])
+    assert (out[0] != out[1]).mean() > 0.2
+    np.testing.assert_array_equal(apply((Binarize(),), images[1:2], None, np.array([9]))[0], out[1])
+    many = np.random.default_rng(0).integers(0, 256, (500, 6, 6, 1)).astype(np.uint8)
+    bright = Binarize()(many, None) == 255
+    assert abs(bright.mean() - many.mean() / 255) < 0.01
+    assert np.corrcoef(many.reshape(-1), bright.reshape(-1))[0, 1] > 0.5
+
+
+def test_the_eval_split_is_binarised_the_same_in_any_batch_and_training_batches_are_pure():
+    images = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 1)).astype(np.uint8)
+    data = Arrays({"image": images}, {"image": images}, augment=(Binarize(),))
+    whole = next(data.eval(10, np.arange(10)))["image"]
+    parts = [b["image"][b["mask"]] for b in data.eval(3, np.arange(3))]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    batches = data.train(8, 5, 0, np.arange(8))
+    second = [next(batches), next(batches)][1]["image"]
+    resumed = next(data.train(8, 5, 1, np.arange(4, 8)))["image"]  # another host's rows, too
+    np.testing.assert_array_equal(resumed, second[4:])
+
+
+def test_only_bytes_are_binarised():
+    with pytest.raises(DataError, match="uint8 values, got float32"):
+        Binarize()(np.zeros((1, 2, 2, 1), np.float32), None)
 
 
 def test_nearest_doubles_pixels_exactly():
