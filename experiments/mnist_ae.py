@@ -1,7 +1,11 @@
 """Plain autoencoder on MNIST: 28x28 pictures as 7 x 7 x 4 real numbers, by the VQ-VAE's networks.
 
-vqjax prepare mnist
-vqjax train experiments/mnist_ae.py
+    vqjax prepare mnist
+    vqjax train experiments/mnist_ae.py
+
+What the same networks reach where nothing is rounded to codes, after a fifth of the VQ-VAE's steps.
+2 CPU cores, 4 min 9 s from the command to the end on a busy machine; 10,000 test pictures: PSNR
+23.39 dB, SSIM 0.903 (commit e703034).
 """
 
 from vqjax.data import TFDS
@@ -16,7 +20,7 @@ from vqjax.training.optim import Adam
 TINY = ("total_steps=2", "batch_size=8")
 
 
-def experiment(width: int = 16, dim: int = 4, total_steps: int = 800) -> Experiment:
+def experiment(width: int = 16, dim: int = 4, total_steps: int = 500) -> Experiment:
     sizes = {"width": width, "multipliers": (1, 2, 4), "blocks": 1, "mid_attention": False}
     return Experiment(
         task=TokenizerTask(

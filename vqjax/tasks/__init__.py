@@ -1,5 +1,6 @@
 """What one batch means: which networks see it, which losses it gives, what is learnt from it."""
 
-from vqjax.tasks.tokenizer import AdaptiveWeight, TokenizerTask
+from vqjax.tasks.adaptive import AdaptiveWeight
+from vqjax.tasks.tokenizer import TokenizerTask
 
 __all__ = ["AdaptiveWeight", "TokenizerTask"]
