@@ -6,12 +6,12 @@ the split and of the number of the draw, so that neither batch size nor devices 
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tqdm
 from jax.sharding import Mesh
 
 from vqjax.metrics import NegativeBound
@@ -94,24 +94,24 @@ class ImportanceEvaluator:
         )
         self._chunk = jax.jit(self._log_sum, static_argnames="size", out_shardings=replicated(mesh))
 
-    def __call__(
-        self, params: Tree, collections: Tree, progress: Callable[[int], Any] = lambda count: None
-    ) -> dict[str, float]:
-        """Evaluates once over the split; `progress` is told how many examples are finished.
+    def __call__(self, params: Tree, collections: Tree) -> dict[str, float]:
+        """Evaluates once over the split.
 
         Raises:
             DataError: the eval split is empty.
         """
         state = NegativeBound.empty()
         rows = local_rows(self._batch_size, self._mesh)
-        for number, batch in enumerate(self._data.eval(self._batch_size, rows)):
+        batches = self._data.eval(self._batch_size, rows)
+        # Shown on a terminal only, and only where this takes a while.
+        bar = {"desc": "importance samples", "unit": "batch", "delay": 2.0, "disable": None}
+        for number, batch in enumerate(tqdm.tqdm(batches, leave=False, **bar)):
             wanted = with_place(batch, self._task.inputs, number * self._batch_size + rows)
             put = put_batch(wanted, self._mesh)
             latents, mask = self._encode(params, collections, put)
             keep = np.asarray(mask)
             bound = self._bound(params, collections, put, latents)[keep]
             state = state.merge(NegativeBound(-bound.sum(), keep.sum()))
-            progress(int(state.count))
         if not state.count:
             raise DataError(f"the eval split of {type(self._data).__name__} is empty")
         return {f"nll_bound_{self._samples}": state.compute()["nll_bound"]}
