@@ -108,9 +108,11 @@ class ImportanceEvaluator:
         for number, batch in enumerate(tqdm.tqdm(batches, leave=False, **bar)):
             wanted = with_place(batch, self._task.inputs, number * self._batch_size + rows)
             put = put_batch(wanted, self._mesh)
-            latents, mask = self._encode(params, collections, put)
+            with jax.set_mesh(self._mesh):  # for what works on each device's own rows
+                latents, mask = self._encode(params, collections, put)
+                bound = self._bound(params, collections, put, latents)
             keep = np.asarray(mask)
-            bound = self._bound(params, collections, put, latents)[keep]
+            bound = bound[keep]
             state = state.merge(NegativeBound(-bound.sum(), keep.sum()))
         if not state.count:
             raise DataError(f"the eval split of {type(self._data).__name__} is empty")

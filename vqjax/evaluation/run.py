@@ -153,7 +153,8 @@ class Run:
             raise UsageError(f"n={n}, seed={seed}: wanted n >= 0 and 0 <= seed < 2**32")
         numbers, key = np.arange(n, dtype=np.int32), jax.random.key(seed)
         size = self._part_size(self.shape)
-        return _in_parts(lambda i: self._sample(*self._variables, key, i), (numbers,), size)
+        with jax.set_mesh(self._mesh):
+            return _in_parts(lambda i: self._sample(*self._variables, key, i), (numbers,), size)
 
     def interpolate(self, a: np.ndarray, b: np.ndarray, steps: int = 8) -> np.ndarray:
         """Decodes the straight line between the latents of `a` and `b`, the means of Gaussian ones.
