@@ -54,8 +54,7 @@ def values(folder):
 
 
 def recorded(case):
-    found = values(FRESH or COMMITTED)
-    prefix = case + "/"
+    prefix, found = case + "/", values(FRESH or COMMITTED)
     return {k.removeprefix(prefix): v for k, v in found.items() if k.startswith(prefix)}
 
 
@@ -91,8 +90,8 @@ def run(quantizer, theirs, leaves=None, weights=None, z=None):
         return out, loss, pull, push, push_params, statistics
 
     out, loss, pull, push, push_params, statistics = compute(variables, params, z)
-    key = jax.random.key(2)
-    after = quantizer.update(params, variables["codebook"], statistics, key, LATE)
+    book, key = variables["codebook"], jax.random.key(2)
+    _, book = quantizer.update(params, book, statistics, key, LATE)
     return {
         "z_q": out.z_q,
         "indices": np.stack(out.indices, axis=-1),
@@ -101,7 +100,7 @@ def run(quantizer, theirs, leaves=None, weights=None, z=None):
         "pull": pull,
         "push": push,
         "params": traverse_util.flatten_dict(push_params, sep="/"),
-        "codebook": traverse_util.flatten_dict(after[1], sep="/"),
+        "codebook": traverse_util.flatten_dict(book, sep="/"),
         "metrics": out.metrics,
     }
 
