@@ -1,11 +1,14 @@
 # make demo: from nothing to pictures. make test: lint and the suite. Each makes .venv by itself.
+# make parity: the quantizers beside those of vector-quantize-pytorch, recorded anew.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Torch is never where vqjax is: it has an environment of its own.
+PARITY := .venv-parity
 DEMO := runs/demo
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint parity clean
 
 # Rebuilt when the requirements change; a torn installation leaves no stamp.
 $(VENV)/.done: setup.cfg pyproject.toml
@@ -33,5 +36,16 @@ test-all: lint
 	$(BIN)/python -m pytest -n 2 -m 'not timing'
 	$(BIN)/python -m pytest -m timing
 
+$(PARITY)/.done: Makefile
+	$(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/python -m pip install --progress-bar on torch==2.13.0
+	$(PARITY)/bin/python -m pip install --progress-bar on vector-quantize-pytorch==1.32.0 safetensors numpy
+	@touch $@
+
+parity: $(VENV)/.done $(PARITY)/.done
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
+	$(PARITY)/bin/python tests/parity/record.py "$$fresh" && \
+	VQJAX_PARITY="$$fresh" $(BIN)/python -m pytest tests/parity
+
 clean:
-	rm -rf $(VENV) .jax_cache runs
+	rm -rf $(VENV) $(PARITY) .jax_cache runs
