@@ -2,8 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
-from jax.lax import stop_gradient
+from jax.lax import Precision, stop_gradient
 
 from vqjax.nn.conv import Conv
 from vqjax.ops import codes as ops
@@ -18,8 +19,9 @@ LOSSES = {"commitment": 0.25, "codebook": 1.0}
 class MultiScaleResidual(Combined):
     """Residuals of growing resolution from one codebook (arXiv 2404.02905, algorithms 1 and 2).
 
-    For every scale k: r_k = z - f; the codes of r_k shrunk to the scale's grid; f += phi_k(codes
-    enlarged to the grid of z), phi a partly trained 3-tap convolution. z_q = f after all scales.
+    For every scale k: r_k = z - f; the codes of r_k averaged over the cells of the scale's grid;
+    f += phi_k(codes enlarged bicubically), phi a partly trained 3-tap convolution. z_q is the last
+    f.
     Losses, means over scales: `commitment` |z - sg(f_k)|^2 and `codebook` |sg(z) - f_k|^2, which
     trains phi, and the codes where they are parameters. One level of indices per scale, coarse to
     fine, so a prior can predict scale after scale. Pick it for that kind of prior.
@@ -67,7 +69,9 @@ class MultiScaleResidual(Combined):
 
     def _enlarged(self, codes: jax.Array, level: int, grid: tuple[int, ...]) -> jax.Array:
         """What `level` adds: codes [B, *s, D] on the whole grid, through phi."""
-        codes = _resize(codes, grid, "cubic")
+        if codes.shape[1:-1] != grid:
+            shape = (len(codes), *grid, codes.shape[-1])
+            codes = jax.image.resize(codes, shape, "cubic")
         if not self.phi:
             return codes
         phi = self.phi[level * len(self.phi) // len(self.scales)]
@@ -80,7 +84,7 @@ class MultiScaleResidual(Combined):
         total, outputs = jnp.zeros_like(z), []
         losses = dict.fromkeys(LOSSES, 0.0)
         for level, small in enumerate(self.grids(grid)):
-            shrunk = _resize(fixed - stop_gradient(total), small, "linear")
+            shrunk = _shrunk(fixed - stop_gradient(total), small)
             out = self.parts[0](shrunk, train=train, step=step)
             # Looked up once more: what `out` holds has no gradient to the codes.
             total = total + self._enlarged(self.parts[0].lookup(out.indices), level, grid)
@@ -104,18 +108,22 @@ class MultiScaleResidual(Combined):
     def begin(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
         """Starts the codebook from z at every scale. Called unbound."""
         z = ops.at_least_float32(z)
-        pieces = [
-            _resize(z, small, "linear").reshape(-1, z.shape[-1])
-            for small in self.grids(z.shape[1:-1])
-        ]
+        pieces = [_shrunk(z, small).reshape(-1, z.shape[-1]) for small in self.grids(z.shape[1:-1])]
         mine, book = self.template.begin(
             params.get("parts_0", {}), codebook["parts_0"], jnp.concatenate(pieces), rng
         )
         return {**params, **({"parts_0": mine} if mine else {})}, {"parts_0": book}
 
 
-def _resize(x: jax.Array, grid: tuple[int, ...], method: str) -> jax.Array:
-    """x [B, *S, D] on another grid; shrinking averages, so that nothing is skipped."""
-    if x.shape[1:-1] == grid:
-        return x
-    return jax.image.resize(x, (len(x), *grid, x.shape[-1]), method)
+def _shrunk(x: jax.Array, grid: tuple[int, ...]) -> jax.Array:
+    """Means of x [B, *S, D] over the cells of a coarser grid, parts of positions in proportion."""
+    for axis, (old, new) in enumerate(zip(x.shape[1:-1], grid, strict=True), start=1):
+        if old == new:
+            continue
+        edges = np.arange(new + 1) * old / new
+        cells = np.minimum(edges[1:, None], np.arange(1, old + 1))
+        cells = np.maximum(cells - np.maximum(edges[:-1, None], np.arange(old)), 0.0)
+        cells = jnp.asarray(cells * new / old, x.dtype)  # [new, old], rows sum to 1
+        product = jnp.tensordot(cells, x, axes=(1, axis), precision=Precision.HIGHEST)
+        x = jnp.moveaxis(product, 0, axis)
+    return x
