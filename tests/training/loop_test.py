@@ -7,6 +7,7 @@ import pytest
 
 from vqjax import config
 from vqjax.training import loop
+from vqjax.training.sharding import make_mesh
 
 FILE = pathlib.Path(__file__).parent / "files" / "small_vqvae.py"
 
@@ -34,3 +35,11 @@ def test_evaluators_may_move_what_they_like(tmp_path, one_device):
     run = tmp_path / "run"
     loop.train(experiment, run, devices=one_device, make_evaluator=lambda e, mesh: evaluate)
     assert len(seen) == 1 and '"psnr": 1.0' in (run / "metrics.jsonl").read_text()
+
+
+def test_the_step_is_traced_under_its_mesh(tmp_path):
+    """Or the lookup would gather all rows on every device."""
+    experiment = config.load_file(str(FILE), {}, ("batch_size=16",))
+    plan = loop._plan(experiment, tmp_path / "run", "name", (), False, (), make_mesh())
+    for traced in plan.traced.values():
+        assert "shard_map" in str(traced.jaxpr)
