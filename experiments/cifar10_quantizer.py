@@ -50,7 +50,7 @@ QUANTIZERS = {
     "fsq": FSQ(levels=(4, 4, 4, 4, 4)),
     "lfq": LFQ(10, temperature=1.0),
     "bsq": BSQ(10, temperature=0.1),
-    "gumbel": GumbelQuantizer(1_024, 16, temperature=Cosine(1.0, steps=500, final=0.1)),
+    "gumbel": GumbelQuantizer(1_024, 16, temperature=Cosine(1.0, steps=500, final=0.25)),
     "simvq": SimVQ(1_024, 16, start=KMeans()),
     "ibq": IBQ(1_024, 16, temperature=1.0),
     "product": Product(EMAVectorQuantizer(32, 8), groups=2),
@@ -58,6 +58,8 @@ QUANTIZERS = {
     "residual": Residual(EMAVectorQuantizer(32, 16), stages=2),
     "multiscale": MultiScaleResidual(EMAVectorQuantizer(1_024, 16), scales=(1, 2, 4, 8)),
 }
+# Where the published weights of a quantizer's own terms do not suit a mean squared error.
+WEIGHTS = {"gumbel": {"prior": 0.01}}
 
 
 def experiment(quantizer: str = "ema", width: int = 16, total_steps: int = 600) -> Experiment:
@@ -72,7 +74,8 @@ def experiment(quantizer: str = "ema", width: int = 16, total_steps: int = 600) 
                 decoder=ConvDecoder(**sizes, latent_dim=64, channels=3),
             ),
             losses=(L2(),),
-            loss_weights={"l2": 1.0},  # the quantizer brings the weights of its own terms
+            # The quantizer brings the weights of its own terms.
+            loss_weights={"l2": 1.0} | (WEIGHTS[quantizer] if quantizer in WEIGHTS else {}),
         ),
         data=TFDS("cifar10"),
         optimizers={"tokenizer": Adam(Cosine(2e-3, steps=total_steps, warmup=50), clip=1.0)},
