@@ -75,7 +75,7 @@ def experiment(quantizer: str = "ema", width: int = 16, total_steps: int = 600) 
             ),
             losses=(L2(),),
             # The quantizer brings the weights of its own terms.
-            loss_weights={"l2": 1.0} | (WEIGHTS[quantizer] if quantizer in WEIGHTS else {}),
+            loss_weights={"l2": 1.0} | WEIGHTS.get(quantizer, {}),
         ),
         data=TFDS("cifar10"),
         optimizers={"tokenizer": Adam(Cosine(2e-3, steps=total_steps, warmup=50), clip=1.0)},
