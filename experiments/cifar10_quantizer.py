@@ -52,14 +52,17 @@ QUANTIZERS = {
     "bsq": BSQ(10, temperature=0.1),
     "gumbel": GumbelQuantizer(1_024, 16, temperature=Cosine(1.0, steps=500, final=0.25)),
     "simvq": SimVQ(1_024, 16, start=KMeans()),
-    "ibq": IBQ(1_024, 16, temperature=1.0),
+    "ibq": IBQ(1_024, 16, temperature=0.1),
     "product": Product(EMAVectorQuantizer(32, 8), groups=2),
     "multihead": MultiHead(EMAVectorQuantizer(32, 8), heads=2),
     "residual": Residual(EMAVectorQuantizer(32, 16), stages=2),
     "multiscale": MultiScaleResidual(EMAVectorQuantizer(1_024, 16), scales=(1, 2, 4, 8)),
 }
 # Where the published weights of a quantizer's own terms do not suit a mean squared error.
-WEIGHTS = {"gumbel": {"prior": 0.01}}
+WEIGHTS = {
+    "gumbel": {"prior": 0.01},
+    "ibq": {"commitment": 0.1, "codebook": 0.25, "double": 0.1, "entropy": 0.005},
+}
 
 
 def experiment(quantizer: str = "ema", width: int = 16, total_steps: int = 600) -> Experiment:

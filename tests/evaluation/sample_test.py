@@ -161,8 +161,12 @@ def test_evaluate_prints_the_bounds_and_what_they_are_of(cli, paths):
     lines = [json.loads(line) for line in (paths["vae"] / "metrics.jsonl").open()]
     logged = next(line for line in lines if line["kind"] == "eval" and line["step"] == 2)
     assert logged["nll_bound"] == pytest.approx(numbers["nll_bound"], rel=1e-5)
+    assert logged["sample_diversity"] == pytest.approx(numbers["sample_diversity"], rel=1e-5)
+    code, text, _ = cli("sample", paths["vae"])
+    shown = float(text.split("sample_diversity ")[1])
+    assert shown == pytest.approx(numbers["sample_diversity"], abs=0.01)
     code, out, _ = cli("evaluate", paths["ae"])
-    assert code == 0 and "nll_bound" not in out and "psnr" in out
+    assert code == 0 and "nll_bound" not in out and "diversity" not in out and "psnr" in out
 
 
 @pytest.mark.parametrize("name", ["vae", "ae"])

@@ -4,6 +4,7 @@ The training loop and `vqjax evaluate` call the same object, so their numbers ag
 """
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from vqjax.evaluation.diversity import sample_diversity
 from vqjax.evaluation.likelihood import ImportanceEvaluator, elbo_at, with_place
 from vqjax.evaluation.pictures import draw
 from vqjax.metrics import (
@@ -32,9 +34,11 @@ from vqjax.training.sharding import local_rows, make_mesh, put_batch, replicated
 from vqjax.types import BATCH_AXES, Batch, DataError, Level, Tree
 
 SHOWN = 16  # examples in the picture: the first of the eval split
+DRAWN = 64  # samples for their diversity, against as many originals
 PICTURE_RANK = 4  # [B, H, W, C]
 ORDER = (
-    "nll_bound", "psnr", "ssim", "l1", "mse", "high_frequency_ratio", "codebook_usage", "perplexity"
+    "nll_bound", "psnr", "ssim", "l1", "mse", "high_frequency_ratio", "codebook_usage",
+    "perplexity", "sample_diversity",
 )  # fmt: skip
 
 
@@ -85,8 +89,9 @@ class ReconstructionEvaluator:
     `psnr` (dB over all values in [0, 1]), `mse`, `l1`, for pictures `ssim` and
     `high_frequency_ratio`, and per level of tokens `codebook_usage` and `perplexity` (with
     `/level` where there are several): see `vqjax.metrics`. Where the latents have a prior and the
-    losses a likelihood, also `nll_bound`, see `vqjax.evaluation.likelihood`. Numbers that the data
-    do not define are left out.
+    losses a likelihood, also `nll_bound`, see `vqjax.evaluation.likelihood`; where the latents have
+    a prior, `sample_diversity` of `DRAWN` samples, see `vqjax.evaluation.diversity`. Numbers that
+    the data do not define are left out.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh) -> None:
@@ -99,6 +104,8 @@ class ReconstructionEvaluator:
         self._batch_size = -(-(experiment.eval_batch_size or experiment.batch_size) // unit) * unit
         # Whole copies of small results on every device: every host reads the same numbers.
         self._program = jax.jit(self._batch_states, out_shardings=replicated(mesh))
+        self._has_prior = getattr(self._task, "has_prior", False)
+        self._wanted = max(SHOWN, DRAWN if self._has_prior else 0)  # originals to keep
 
     def __call__(self, params: Tree, collections: Tree) -> Evaluation:
         """Evaluates once over the split.
@@ -120,16 +127,27 @@ class ReconstructionEvaluator:
             with jax.set_mesh(self._mesh):  # for what works on each device's own rows
                 new, shown = self._program(params, collections, self._put(batch, places))
             states, pending = merged(states, pending), new  # one behind: the device never waits
-            if sum(map(len, originals)) < SHOWN:
+            if sum(map(len, originals)) < self._wanted:
                 keep, x, x_hat = jax.device_get(shown)
                 originals.append(x[keep])
                 copies.append(x_hat[keep])
         states = merged(states, pending)
         if not sum(map(len, originals)):
             raise DataError(f"the eval split of {type(self._data).__name__} is empty")
-        x, x_hat = (np.concatenate(part)[:SHOWN] for part in (originals, copies))
+        x, x_hat = (np.concatenate(part) for part in (originals, copies))
         numbers = numbers_of(states, self._task.token_layout(x.shape[1:]))
-        return Evaluation(numbers, draw(x, x_hat))
+        if self._has_prior and len(x) > 1:
+            numbers["sample_diversity"] = self._diversity(params, collections, x[:DRAWN])
+        return Evaluation(numbers, draw(x[:SHOWN], x_hat[:SHOWN]))
+
+    def _diversity(self, params: Tree, collections: Tree, originals: np.ndarray) -> float:
+        """Of the samples that `Run.sample` draws by default."""
+        sample = jax.jit(
+            functools.partial(self._task.sample_prior, shape=originals.shape[1:]),
+            out_shardings=replicated(self._mesh),
+        )
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(np.arange(DRAWN))
+        return sample_diversity(np.asarray(sample(params, collections, keys)), originals)
 
     def _put(self, batch: Batch, places: np.ndarray) -> Batch:
         return put_batch(with_place(batch, self._task.inputs, places), self._mesh)
@@ -148,7 +166,8 @@ class ReconstructionEvaluator:
             states[f"codes {level.name}"] = CodebookCounts.of(
                 tokens.indices[level.name], level.codebook_size, mask
             )
-        return states, (mask[:SHOWN], x[:SHOWN], x_hat[:SHOWN])
+        kept = slice(self._wanted)
+        return states, (mask[kept], x[kept], x_hat[kept])
 
 
 def evaluate_run(

@@ -94,8 +94,9 @@ class IBQ(Discrete):
 
     def setup(self) -> None:
         declare_ledger(self)
-        shape, width = (self.codebook_size, self.codebook_dim), self.codebook_dim**-0.5
-        self.codes = self.param("codes", jax.nn.initializers.normal(width), shape)
+        # Not smaller: while all products are small, p is flat and tells the encoder nothing.
+        shape = (self.codebook_size, self.codebook_dim)
+        self.codes = self.param("codes", jax.nn.initializers.normal(1.0), shape)
 
     def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
         """Quantizes z [B, *S, D]; see `Quantized`."""

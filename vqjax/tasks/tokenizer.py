@@ -347,6 +347,11 @@ class TokenizerTask:
             {"params": params[TOKENIZER], **collections[TOKENIZER]}, z_q, method="decode"
         )
 
+    @property
+    def has_prior(self) -> bool:
+        """Whether there is something to sample from."""
+        return hasattr(self.tokenizer.quantizer, "prior")
+
     def sample_prior(
         self, params: Tree, collections: Tree, keys: jax.Array, shape: tuple[int, ...]
     ) -> jax.Array:
@@ -356,7 +361,7 @@ class TokenizerTask:
             UsageError: the bottleneck has no prior over its latents.
         """
         quantizer = self.tokenizer.quantizer
-        if not hasattr(quantizer, "prior"):
+        if not self.has_prior:
             kind = type(quantizer).__name__
             raise UsageError(f"nothing to sample from: the bottleneck {kind} has no prior")
         grid = self.tokenizer.encoder.grid(tuple(shape[:-1]))
