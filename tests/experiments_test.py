@@ -15,8 +15,9 @@ import vqjax
 from vqjax import config
 from vqjax.cli.main import main
 from vqjax.data import TFDS
+from vqjax.evaluation.footprint import footprint_of
 from vqjax.training.state import create_state
-from vqjax.types import ArraySpec, DataError
+from vqjax.types import ArraySpec, DataError, UsageError
 
 FOLDER = pathlib.Path(__file__).parent.parent / "experiments"
 FILES = sorted(FOLDER.glob("*.py"))
@@ -102,6 +103,28 @@ def test_builds_goes_through_json_and_takes_shape(path, shrunk, arguments):
     assert all(0 < size < 50e6 for size in sizes.values())
     if shrunk:
         assert again.total_steps == 2
+
+
+CIFAR10 = FOLDER / "cifar10_quantizer.py"
+READY = sorted(runpy.run_path(str(CIFAR10))["QUANTIZERS"])
+
+
+@pytest.mark.parametrize("name", READY)
+def test_every_ready_quantizer_has_ten_bits_a_token(name):
+    experiment = config.load_file(str(CIFAR10), {"quantizer": name}, ())
+    experiment.check()
+    inputs = SPECS["cifar10"]
+    experiment.task.check(inputs)
+    assert config.decode(config.from_json(config.to_json(config.encode(experiment)))) == experiment
+    sizes = footprint_of(experiment, inputs)
+    positions = 85 if name == "multiscale" else 64
+    assert sizes.bits == 10 * positions
+    assert sizes.bits / math.log2(sizes.levels[0].codebook_size) == sizes.tokens
+
+
+def test_a_quantizer_that_is_not_there_gets_the_nearest_name():
+    with pytest.raises(UsageError, match="did you mean 'cosine'"):
+        config.load_file(str(CIFAR10), {"quantizer": "cosin"}, ())
 
 
 @pytest.mark.parametrize(
