@@ -6,7 +6,7 @@ vqjax train experiments/cifar10_vqgan.py
 
 from vqjax.data import TFDS, RandomFlip
 from vqjax.discriminators import PatchGAN
-from vqjax.losses import L1
+from vqjax.losses import L2
 from vqjax.ops.schedules import Cosine, Ramp
 from vqjax.quantizers import EMAVectorQuantizer
 from vqjax.tasks import TokenizerTask
@@ -17,9 +17,10 @@ from vqjax.training.optim import Adam
 TINY = ("total_steps=2", "batch_size=8", "task.tokenizer.quantizer.codebook_size=16")
 
 
-def experiment(width: int = 16, total_steps: int = 2_400) -> Experiment:
+def experiment(width: int = 16, total_steps: int = 3_000) -> Experiment:
     sizes = {"width": width, "multipliers": (1, 2, 4), "blocks": 1, "mid_attention": False}
     adversary_start = total_steps // 3
+    betas = {"b1": 0.5, "b2": 0.9}  # with more momentum the two players swing around each other
     return Experiment(
         task=TokenizerTask(
             tokenizer=Tokenizer(
@@ -27,21 +28,26 @@ def experiment(width: int = 16, total_steps: int = 2_400) -> Experiment:
                 quantizer=EMAVectorQuantizer(codebook_size=1_024, codebook_dim=16),
                 decoder=ConvDecoder(**sizes, latent_dim=64, channels=3),
             ),
-            discriminator=PatchGAN(width=32, layers=2),
-            losses=(L1(),),
+            # Sees patches of 16 pixels: texture, not colour or content.
+            discriminator=PatchGAN(width=32, layers=1),
+            losses=(L2(),),
             loss_weights={
-                "l1": 1.0,
-                "generator": Ramp(0.8, start=adversary_start, steps=total_steps // 10),
+                "l2": 1.0,
+                "generator": Ramp(0.012, start=adversary_start, steps=total_steps // 8),
                 "discriminator": 1.0,
             },
+            # A fixed weight finds a balance: the pull of a squared error grows with the error,
+            # while the adaptive weight would keep both pulls in one proportion for ever.
+            adaptive=None,
         ),
         data=TFDS("cifar10", augment=(RandomFlip(),)),
         optimizers={
-            "tokenizer": Adam(Cosine(2e-3, steps=total_steps, warmup=50)),
-            "discriminator": Adam(5e-4, b1=0.5, start=adversary_start),
+            "tokenizer": Adam(Cosine(2e-3, steps=total_steps, warmup=50), **betas),
+            "discriminator": Adam(2e-4, **betas, start=adversary_start),
         },
         batch_size=32,
         eval_batch_size=200,
         eval_every=total_steps // 4,
+        ema_decay=0.99,
         total_steps=total_steps,
     )

@@ -16,7 +16,7 @@ from vqjax.training.optim import Adam
 TINY = ("total_steps=2", "batch_size=8", "task.tokenizer.quantizer.codebook_size=16")
 
 
-def experiment(width: int = 16, total_steps: int = 3_000) -> Experiment:
+def experiment(width: int = 16, total_steps: int = 4_000) -> Experiment:
     sizes = {"width": width, "multipliers": (1, 2, 4), "blocks": 1, "mid_attention": False}
     return Experiment(
         task=TokenizerTask(
