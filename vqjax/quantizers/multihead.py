@@ -10,7 +10,7 @@ from vqjax.types import Quantized, Tree
 
 
 class MultiHead(Combined):
-    """Channels are cut into heads that share one codebook (arXiv 2112.00384, section 3.2).
+    """Channels are cut into heads that share one codebook: a product quantizer with tied codes.
 
     heads * log2 K bits per position, one level of indices per head; `Product` gives every group a
     codebook of its own. The codebook sees `heads` times as many vectors. Pick it where groups of
