@@ -215,17 +215,8 @@ class TokenizerTask:
         moves = TOKENIZER in active
         mine = params[TOKENIZER] if moves else stop_gradient(params[TOKENIZER])
         variables = {"params": mine, **collections[TOKENIZER]}
-        if moves and train:
-            variables["statistics"] = statistics
-        (encoding, h), mutated = self.tokenizer.apply(
-            variables,
-            x,
-            train=train,
-            step=step,
-            rngs={"quantizer": rng},
-            mutable=["statistics"] if moves and train else [],
-            method=_encode_to_features,
-        )
+        kept = statistics if moves and train else None
+        encoding, h, statistics = self._features(variables, x, rng, step, train, kept)
         to_output = functools.partial(_to_output, self.tokenizer.decoder)
         logits = to_output(mine["decoder"]["to_output"], h)
         x_hat = self.tokenizer.link(logits)
@@ -250,11 +241,26 @@ class TokenizerTask:
         return TaskOutput(
             losses=losses,
             multipliers=multipliers,
-            statistics=dict(mutated).get("statistics", {}),
+            statistics=statistics,
             collections=collections,
             outputs={"x": x, "x_hat": x_hat},
             metrics=metrics,
         )
+
+    def _features(
+        self, variables: Tree, x: jax.Array, rng: jax.Array, step: Any, train: bool, kept: Tree
+    ) -> tuple[Any, jax.Array, Tree]:
+        """Encoding, input of the decoder's last layer, and statistics added to `kept`, if any."""
+        (encoding, h), mutated = self.tokenizer.apply(
+            variables if kept is None else {**variables, "statistics": kept},
+            x,
+            train=train,
+            step=step,
+            rngs={"quantizer": rng},
+            mutable=[] if kept is None else ["statistics"],
+            method=_encode_to_features,
+        )
+        return encoding, h, dict(mutated).get("statistics", {})
 
     def _balance(
         self,
