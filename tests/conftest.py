@@ -2,8 +2,13 @@
 
 import os
 import pathlib
+import signal
 
 ROOT = pathlib.Path(__file__).parent.parent
+
+# A shell starts background jobs deaf to Ctrl-C, and so would be every process that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
