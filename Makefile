@@ -48,4 +48,4 @@ parity: $(VENV)/.done $(PARITY)/.done
 	VQJAX_PARITY="$$fresh" $(BIN)/python -m pytest tests/parity
 
 clean:
-	rm -rf $(VENV) $(PARITY) .jax_cache runs
+	rm -rf $(VENV) $(PARITY) .jax_cache $(DEMO)

@@ -171,6 +171,8 @@ def test_two_tiny_steps_then_every_verb(path, arguments, tmp_path, capsys):
     assert "sealed steps" in capsys.readouterr().out
     assert main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0
     assert f"{measured['psnr']:.2f}" in (tmp_path / "page.html").read_text()
+    assert main(["compare", str(run), "--out", str(tmp_path / "compared.html")]) == 0
+    assert f"{logged['psnr']:.2f}" in (tmp_path / "compared.html").read_text()
 
 
 def _check_tokens(opened, tokens):

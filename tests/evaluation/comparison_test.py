@@ -5,13 +5,17 @@ import json
 import math
 import re
 import shutil
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests import tiny
 from tests.evaluation.report_test import _check
 from tests.evaluation.small_source import SmallSource, small_experiment
+from vqjax.cli.main import main
+from vqjax.data import TFDS, CenterCrop, RandomFlip
 from vqjax.evaluation import comparison, comparison_page
 from vqjax.evaluation.comparison import compare_runs
 from vqjax.evaluation.comparison_page import strips_of, write_comparison
@@ -117,13 +121,64 @@ def test_runs_on_other_data_and_unfinished_ones_are_noted(make_run, run_dir, tru
     ]
     compared = compare_runs(runs, trust=trust)
     assert compared.notes == (
-        "b was trained on other data than a: count: 11 -> 7",
+        "b is evaluated on other data than a: count: 11 -> 7",
         "b is at step 4 of 9",
     )
     assert not compared.same_data and compare_runs(runs[:1], trust=trust).same_data
     unreadable = compare_runs(runs[:1])  # without trust
     assert "--trust" in unreadable.notes[0] and unreadable.rows[0].numbers["psnr"] == 12.5
+    assert not unreadable.same_data
     assert text_table(unreadable.rows, columns_of(unreadable.rows)).count("12.50") == 1
+
+
+def test_flips_and_places_do_not_make_other_data():
+    def row(name, data):
+        record = types.SimpleNamespace(experiment=tiny.vqvae(data=data), unreadable="")
+        return Row(name, record, {}, 0)
+
+    arrays = tiny.arrays()
+    augments = {"plain": (), "flipped": (RandomFlip(),), "cut": (CenterCrop(4),)}
+    rows = [row(k, dataclasses.replace(arrays, augment=v)) for k, v in augments.items()]
+    assert comparison.notes_on_data(rows[:2]) == []
+    (note,) = comparison.notes_on_data(rows)
+    assert note.startswith("cut is evaluated on other data than plain: augment")
+    rows = [row("a", TFDS("mnist", data_dir="/a")), row("b", TFDS("mnist", cache_bytes=0))]
+    assert comparison.notes_on_data(rows) == []
+
+
+def test_what_was_written_down_stands_where_no_evaluation_can_be_made(
+    run_dir, trust, tmp_path, monkeypatch
+):
+    def gone(*_):
+        raise DataError("the data is gone")
+
+    monkeypatch.setattr(comparison, "_evaluated", gone)
+    old, none = written(run_dir, tmp_path / "a", evaluation(3)), written(run_dir, tmp_path / "b")
+    compared = compare_runs([old], trust=trust)
+    assert compared.rows[0].numbers["psnr"] == 12.5
+    assert compared.notes == (
+        "a: the numbers of step 3, for now: the data is gone",
+        "a is at step 3 of 4",
+    )
+    for runs, options in ([none], {}), ([old], {"evaluate": True}), ([old], {"params": "ema"}):
+        with pytest.raises(DataError, match="the data is gone"):
+            compare_runs(runs, trust=trust, **options)
+
+
+def test_what_is_no_run_is_skipped_among_several_and_a_typo_is_not(
+    run_dir, trust, tmp_path, capsys
+):
+    run = written(run_dir, tmp_path / "a", evaluation(4))
+    page = tmp_path / "compare.html"
+    words = ["compare", str(run), "--trust", *trust]
+    for _ in range(2):  # the page of the first time is among the runs of the second
+        assert main([*words, *map(str, tmp_path.glob("*.html"))]) == 0
+        assert page.exists()
+    assert f"{page} is not a run directory: skipped" in capsys.readouterr().err
+    assert main([*words, str(tmp_path / "typo")]) == 3
+    assert main(["compare", str(page)]) == 3
+    assert main([*words, "--out", str(page / "under.html")]) == 2
+    assert f"{page} is not a folder" in capsys.readouterr().err
 
 
 def test_names_are_as_short_as_they_can_be(trained_records, trust, tmp_path):

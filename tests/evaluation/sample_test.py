@@ -49,10 +49,6 @@ def cli(capsys):
     return call
 
 
-def held_out(run, count):
-    return next(iter(run.experiment.data.eval(count, np.arange(count))))["image"]
-
-
 def test_samples_depend_on_seed_and_place_alone(runs):
     samples = runs["vae"].sample(40)
     assert samples.shape == (40, 8, 8, 1) and samples.dtype == np.uint8
@@ -64,7 +60,7 @@ def test_samples_depend_on_seed_and_place_alone(runs):
 
 def test_interpolations_run_from_one_reconstruction_to_the_other(runs):
     for name in ("vae", "ae"):
-        x = held_out(runs[name], 6)
+        x = runs[name].held_out(6)
         rows = runs[name].interpolate(x[:3], x[3:], steps=5)
         assert rows.shape == (3, 5, 8, 8, 1) and rows.dtype == np.uint8
         np.testing.assert_array_equal(rows[:, 0], runs[name].reconstruct(x[:3]))
@@ -73,7 +69,7 @@ def test_interpolations_run_from_one_reconstruction_to_the_other(runs):
 
 def test_without_tokens_latents_are_what_encode_gives_and_decode_takes(runs):
     for name, shape in (("vae", (1, 1, 3)), ("ae", (4, 4, 3))):
-        x = held_out(runs[name], 5)
+        x = runs[name].held_out(5)
         latents = runs[name].encode(x)
         assert latents.shape == (5, *shape) and latents.dtype == np.float32
         assert runs[name].token_layout() == ()
@@ -111,7 +107,7 @@ def test_sample_writes_one_picture_and_prints_its_path(cli, paths, runs, tmp_pat
     samples = runs["vae"].sample(6, 3)
     corner = np.asarray(Image.open(path))[2:66:8, 2:66:8, 0]
     np.testing.assert_array_equal(corner, samples[0, ..., 0])
-    diversity = sample_diversity(samples, held_out(runs["vae"], 6))
+    diversity = sample_diversity(samples, runs["vae"].held_out(64))
     assert number == f"sample_diversity {diversity:.4f}"
     code, out, _ = cli(
         "sample", paths["vae"], "-n", 1, "--step", 2, "--out", tmp_path / "deep" / "o"
@@ -131,6 +127,7 @@ def test_sample_draws_ways_between_held_out_examples(cli, paths, tmp_path):
     [
         (("sample", "ae"), "nothing to sample from: the bottleneck Identity has no prior"),
         (("sample", "vqvae", "-n", "4"), "EMAVectorQuantizer has no prior"),
+        (("sample", "vae", "--interpolate", "2", "-n", "4"), "-n is for samples"),
         (("sample", "vqvae", "--interpolate", "2"), "discrete"),
         (("sample", "vae", "-n", "0"), "-n 0: wanted 1 to"),
         (("sample", "vae", "--interpolate", "-1"), "--interpolate -1"),

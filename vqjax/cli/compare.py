@@ -4,8 +4,10 @@ import argparse
 import json
 import pathlib
 import sys
+import textwrap
 
 from vqjax.cli.arguments import add_run_arguments
+from vqjax.evaluation.comparison_reading import READING
 
 DESCRIPTION = """\
 Prints one table of the runs and writes one HTML page with the table, PSNR against bits per pixel,
@@ -17,16 +19,8 @@ and the same held-out pictures through each run.
 Numbers are those of the newest evaluation that training wrote down. A run is evaluated anew, on
 its own eval split, with --evaluate, or where that evaluation is older than the newest checkpoint,
 lacks a number, or is one of other parameters than --params asks for. Nothing is written to a run.
+Among several RUNs, what is no run directory is skipped with a note.
 
-  bits            log2 of the codebook size for every token; a dash where nothing is discrete
-  HF ratio        energy of fine detail against the originals; 1: as sharp as they are
-  in use          share of codes that the eval split uses; of several levels the worst
-  perplexity      codes that, used evenly, would say as much; of several levels the geometric
-                  mean, and "of K" its share of the geometric mean of their codebook sizes
-  images/s        of training: median of the run's timings without the first
-  parameters      trained ones, a discriminator's included
-  minutes         of training, over all starts; "to 95%": until the first evaluation with 95% of
-                  the final PSNR
 """
 
 
@@ -34,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "compare",
         help="put runs side by side: a table and a page",
-        description=DESCRIPTION,
+        description=DESCRIPTION + "\n".join(map(_reading, READING)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_run_arguments(parser, several=True)
@@ -56,6 +50,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=run)
 
 
+def _reading(entry: tuple[str, str]) -> str:
+    name, text = entry
+    return textwrap.fill(f"{name:<12}{text}", 98, initial_indent="  ", subsequent_indent=" " * 14)
+
+
 def run(args: argparse.Namespace) -> None:
     from vqjax.evaluation.comparison import compare_runs
     from vqjax.evaluation.comparison_table import (
@@ -68,11 +67,13 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.training.platform import enable_compilation_cache
 
     bare = args.markdown or args.json
-    out = args.out or pathlib.Path(args.run_dirs[0]).absolute().parent / "compare.html"
-    check_page_path(pathlib.Path(out))  # before anything that takes time
+    runs = _runs_among(args.run_dirs)
+    out = args.out or pathlib.Path(runs[0]).absolute().parent / "compare.html"
+    if not bare or args.out:
+        check_page_path(pathlib.Path(out))  # before anything that takes time
     enable_compilation_cache()
     compared = compare_runs(
-        args.run_dirs, params=args.params, trust=args.trust, evaluate=args.evaluate, say=_say
+        runs, params=args.params, trust=args.trust, evaluate=args.evaluate, say=_say
     )
     columns = columns_of(compared.rows)
     if args.json:
@@ -88,6 +89,17 @@ def run(args: argparse.Namespace) -> None:
 
         path = write_comparison(compared, out, params=args.params, trust=args.trust, say=_say)
         print(path, file=sys.stderr if bare else sys.stdout)
+
+
+def _runs_among(paths: list[str]) -> list[str]:
+    """`paths` without those that are there but no runs, as `runs/*` may name; a typo stays."""
+    from vqjax.evaluation.report_records import is_run
+
+    kept = [path for path in paths if is_run(path) or not pathlib.Path(path).exists()]
+    for path in paths if kept else ():
+        if path not in kept:
+            _say(f"note: {path} is not a run directory: skipped")
+    return kept or paths
 
 
 def _say(line: str) -> None:

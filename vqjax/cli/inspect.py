@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import pathlib
 import sys
 from typing import Any
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.config import describe
 
     # A directory is a run, wherever it stands among the words; anything else is for FILE.
-    runs = [word for word in (args.file, *args.overrides) if pathlib.Path(word).is_dir()]
+    runs = [word for word in (args.file, *args.overrides) if os.path.isdir(word)]
     if runs:
         experiment, inputs = _of_run(runs[0], args)
     else:

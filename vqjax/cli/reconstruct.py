@@ -250,14 +250,10 @@ def _flush(trained: Any, same: list, sheet: _Sheet) -> None:
 
 
 def _reconstruct_split(trained: Any, sheet: _Sheet) -> None:
-    import numpy as np
 
     from vqjax.evaluation.pictures import picture_of, to_uint8
 
-    data, name = trained.experiment.data, trained.experiment.task.inputs
-    data.check()
-    batch = next(iter(data.eval(SHOWN, np.arange(SHOWN))))
-    x = batch[name][batch["mask"]]
+    x = trained.held_out(SHOWN)
     x_hat = trained.reconstruct(x)
     as_picture = to_uint8 if len(trained.shape) == 3 and x.shape[-1] in MODES else picture_of
     for i, (original, reconstruction) in enumerate(zip(x, x_hat, strict=True)):

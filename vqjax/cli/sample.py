@@ -9,8 +9,8 @@ from vqjax.cli.arguments import add_run_arguments
 
 DESCRIPTION = """\
 Draws from the prior over a run's latents, decodes, and writes one picture, prior_<step>.png. Prints
-its path and sample_diversity: the mean distance between two samples over that between two held-out
-originals (root mean square of pixels; 1: they differ as much as real ones do).
+its path and sample_diversity: the mean distance between two of the first 64 samples over that
+between two held-out originals (root mean square of pixels; 1: they differ as much as real ones do).
 
   vqjax sample runs/mnist_vae
   vqjax sample runs/mnist_vae -n 100 --seed 1 --out out
@@ -20,6 +20,7 @@ With --interpolate N it writes interpolation_<step>.png instead: N rows, each fr
 example to another along the straight line between their latents. That needs no prior, only latents
 that are not discrete.
 """
+SAMPLES = 64
 STEPS = 10  # pictures per row of an interpolation
 MAX_SAMPLES = 10_000  # in one picture
 
@@ -32,8 +33,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_run_arguments(parser)
-    parser.add_argument("-n", metavar="N", type=int, default=64, help="how many (default: 64)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="(default: 0)")
+    parser.add_argument("-n", metavar="N", type=int, help=f"how many (default: {SAMPLES})")
+    parser.add_argument("--seed", metavar="N", type=int, help="(default: 0)")
     parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
     parser.add_argument(
         "--interpolate", metavar="N", type=int, help="N rows between held-out examples instead"
@@ -48,7 +49,11 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.types import UsageError
 
     ways = args.interpolate is not None
-    option, count = ("--interpolate", args.interpolate) if ways else ("-n", args.n)
+    for option, value in (("-n", args.n), ("--seed", args.seed)):
+        if ways and value is not None:
+            raise UsageError(f"{option} is for samples: --interpolate draws none")
+    samples = SAMPLES if args.n is None else args.n
+    option, count = ("--interpolate", args.interpolate) if ways else ("-n", samples)
     if not 1 <= count <= MAX_SAMPLES:
         raise UsageError(f"{option} {count}: wanted 1 to {MAX_SAMPLES:,}")
 
@@ -64,26 +69,16 @@ def run(args: argparse.Namespace) -> None:
         rows = _interpolated(trained, args.interpolate)
         print(_write(rows, out / f"interpolation_{trained.step:08d}.png"))
         return
-    samples = trained.sample(args.n, args.seed)
+    samples = trained.sample(count, args.seed or 0)
     print(_write(_in_square(samples), out / f"prior_{trained.step:08d}.png"))
     _print_diversity(trained, samples)
-
-
-def _held_out(trained: Any, count: int) -> Any:
-    """The first `count` examples of the eval split, or all there are."""
-    import numpy as np
-
-    data, name = trained.experiment.data, trained.experiment.task.inputs
-    data.check()
-    batch = next(iter(data.eval(count, np.arange(count))))
-    return batch[name][batch["mask"]]
 
 
 def _interpolated(trained: Any, rows: int) -> list:
     """`rows` ways between pairs of held-out examples, all different."""
     from vqjax.types import UsageError
 
-    x = _held_out(trained, 2 * rows)
+    x = trained.held_out(2 * rows)
     if len(x) < 2 * rows:
         raise UsageError(f"--interpolate {rows}: the eval split has {len(x)} examples, two per row")
     return list(trained.interpolate(x[::2], x[1::2], STEPS))
@@ -110,11 +105,12 @@ def _write(rows: list, path: pathlib.Path) -> pathlib.Path:
 
 
 def _print_diversity(trained: Any, samples: Any) -> None:
-    from vqjax.evaluation.diversity import sample_diversity
+    from vqjax.evaluation.diversity import COMPARED, sample_diversity
     from vqjax.types import DataError
 
+    samples = samples[:COMPARED]
     try:
-        originals = _held_out(trained, len(samples))
+        originals = trained.held_out(COMPARED)
     except DataError as error:
         print(f"note: {error}; no sample_diversity without originals", file=sys.stderr)
         return

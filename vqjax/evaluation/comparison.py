@@ -4,15 +4,18 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from vqjax import config
 from vqjax.config.tree import shorten
+from vqjax.data.augment import RandomFlip
 from vqjax.evaluation.comparison_table import PICTURE_RANK, Row, names_of
 from vqjax.evaluation.report_records import is_number, read_record
 from vqjax.training.checkpoint import sealed_steps
 from vqjax.types import DataError, VqjaxError
 
 DIFFERENCE = 120  # characters of what differs between two data sources
+KEEPING = ("data_dir", "cache_bytes")  # fields of sources: where data lie, not what they are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Comparison:
     Attributes:
         rows: one per run, in the order given.
         notes: lines that a reader of the table must know, such as runs on other data.
-        same_data: whether all runs were trained on the data of the first.
+        same_data: whether all runs are known to be evaluated on the data of the first.
     """
 
     rows: tuple[Row, ...]
@@ -42,7 +45,8 @@ def compare_runs(
 
     The newest evaluation in metrics.jsonl is taken where it is not older than the newest sealed
     checkpoint, has the numbers that the table needs, and is one of the parameters asked for;
-    otherwise that checkpoint is evaluated. Nothing is written to the runs.
+    otherwise that checkpoint is evaluated. Where it cannot be, as without the data, what was
+    written down stands, with a note. Nothing is written to the runs.
 
     Args:
         runs: run directories, at least one.
@@ -56,14 +60,19 @@ def compare_runs(
         UsageError: classes that are not trusted, or no such `params`.
     """
     records = [read_record(os.fspath(run), trust) for run in runs]
-    rows = []
+    rows, stale = [], []
     for record, name in zip(records, names_of(records), strict=True):
         row = Row.of(record, name)
         if evaluate or not _suffices(row, params):
-            row = _evaluated(row, params, trust, say)
+            try:
+                row = _evaluated(row, params, trust, say)
+            except DataError as error:
+                if evaluate or not row.numbers or params not in ("auto", row.params):
+                    raise
+                stale.append(f"{name}: the numbers of step {row.step:,}, for now: {error}")
         rows.append(row)
-    others = _on_other_data(rows)
-    notes = [*others, *_unreadable(rows), *_unfinished(rows), *_kinds(rows)]
+    others = notes_on_data(rows)
+    notes = [*others, *stale, *_unfinished(rows), *_kinds(rows)]
     return Comparison(tuple(rows), tuple(notes), same_data=not others)
 
 
@@ -121,23 +130,31 @@ def _with_name(path: pathlib.Path, error: VqjaxError) -> str:
     return str(error) if str(path) in str(error) else f"{path}: {error}"
 
 
-def _on_other_data(rows: Sequence[Row]) -> list[str]:
+def notes_on_data(rows: Sequence[Row]) -> list[str]:
+    """A line per run that is not known to be evaluated on the data of the first; none: all are."""
     known = [row for row in rows if row.record.experiment is not None]
     notes = []
     for row in known[1:]:
-        changes = config.difference(known[0].record.experiment.data, row.record.experiment.data)
+        changes = config.difference(_eval_data(known[0]), _eval_data(row))
         if changes:
             text = shorten("; ".join(changes), DIFFERENCE).removeprefix("experiment: ")
-            notes.append(f"{row.name} was trained on other data than {known[0].name}: {text}")
-    return notes
-
-
-def _unreadable(rows: Sequence[Row]) -> list[str]:
-    return [
-        f"{row.name}: its experiment cannot be read: {row.record.unreadable}"
-        for row in rows
-        if row.record.experiment is None
+            notes.append(f"{row.name} is evaluated on other data than {known[0].name}: {text}")
+    unreadable = [row for row in rows if row.record.experiment is None]
+    return notes + [
+        f"{row.name}: its experiment cannot be read: {row.record.unreadable}" for row in unreadable
     ]
+
+
+def _eval_data(row: Row) -> Any:
+    """A run's data source without what its eval split does not depend on."""
+    data = row.record.experiment.data
+    if not dataclasses.is_dataclass(data):
+        return data
+    fields = {field.name: field for field in dataclasses.fields(data)}
+    changes = {name: fields[name].default for name in KEEPING if name in fields}
+    if "augment" in fields:
+        changes["augment"] = tuple(t for t in data.augment if not isinstance(t, RandomFlip))
+    return dataclasses.replace(data, **changes)
 
 
 def _unfinished(rows: Sequence[Row]) -> list[str]:

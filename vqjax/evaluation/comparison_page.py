@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from vqjax.evaluation.comparison import Comparison
+from vqjax.evaluation.comparison_reading import READING
 from vqjax.evaluation.comparison_table import (
     BITS_PER_PIXEL,
     PICTURE_RANK,
@@ -25,23 +26,6 @@ from vqjax.types import VqjaxError
 
 REMADE = 16  # pictures, of which the first row is shown
 PRIORS = 4  # newest pictures of a prior that are shown, per run
-READING = (
-    ("Bits", "log2 of the codebook size for every token; a dash where nothing is discrete."),
-    ("HF ratio", "Energy of fine detail against the originals: 1 is as sharp as they are."),
-    ("In use", "Share of the codes that the eval split uses; of several levels the worst."),
-    (
-        "Perplexity",
-        "Codes that, used evenly, would say as much; of several levels the geometric mean, and "
-        "“of K” its share of the geometric mean of their codebook sizes.",
-    ),
-    ("Images/s", "Of training: the median of the run’s timings without the first."),
-    ("Parameters", "Trained ones, a discriminator’s included."),
-    (
-        "Minutes",
-        "Of training, over all starts; “to 95%” until the first evaluation with 95% of the final "
-        "PSNR.",
-    ),
-)
 
 
 @dataclasses.dataclass
@@ -66,13 +50,6 @@ def _bands_of(row: Row) -> tuple[np.ndarray, np.ndarray] | None:
     return (originals[0], copies[0]) if originals else None
 
 
-def _eval_images(row: Row) -> np.ndarray:
-    """The first examples of a run's eval split."""
-    experiment = row.record.experiment
-    batch = next(experiment.data.eval(REMADE, np.arange(REMADE)))
-    return batch[experiment.task.inputs][batch["mask"]]
-
-
 class _Remaker:
     """Sends the eval images of one run through others."""
 
@@ -86,10 +63,10 @@ class _Remaker:
         Raises:
             VqjaxError: the run does not take these images, or images or run are not at hand.
         """
-        from vqjax.evaluation.run import load
+        from vqjax.evaluation.run import held_out, load
 
         if self._images is None:
-            self._images = _eval_images(self._first)
+            self._images = held_out(self._first.record.experiment, REMADE)
         run = load(row.record.path, **self._options)
         originals, copies = bands(draw(self._images, run.reconstruct(self._images)))
         return originals[0], copies[0]
@@ -189,7 +166,10 @@ def comparison_page(comparison: Comparison, strips: Sequence[Strip]) -> str:
     rows = comparison.rows
     title = rows[0].name if len(rows) == 1 else f"{len(rows)} runs"
     notes = "".join(f'<p class="quiet">Note: {escape(note)}</p>' for note in comparison.notes)
-    reading = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in READING)
+    reading = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(text[0].upper() + text[1:])}.</dd>"
+        for name, text in READING
+    )
     body = (
         f'<header><p class="kind">vqjax compare</p><h1>{escape(title)}</h1></header>'
         f"<h2>Side by side</h2>"

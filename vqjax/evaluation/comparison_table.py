@@ -21,7 +21,10 @@ from vqjax.evaluation.report_tables import NONE, count, shown_value, table
 
 QUANTIZER_TEXT = 44  # characters of a quantizer on the terminal
 PICTURE_RANK = 3  # of one example, [H, W, C]
-OWN_COLUMNS = ("psnr", "ssim", "l1", "mse", "high_frequency_ratio")  # other numbers get theirs
+# Other numbers get columns as they come.
+OWN_COLUMNS = (
+    "psnr", "ssim", "l1", "mse", "high_frequency_ratio", "nll_bound", "sample_diversity",
+)  # fmt: skip
 PER_LEVEL = ("codebook_", "perplexity")  # starts of names that are gathered over levels
 HIGH, LOW, ONE = "high", "low", "one"  # where the best value lies
 
@@ -210,6 +213,8 @@ PSNR = _measured("psnr", "PSNR,\ndB", HIGH)
 SSIM = _measured("ssim", "SSIM", HIGH)
 L1 = _measured("l1", "L1", LOW)
 DETAIL = _measured("high_frequency_ratio", "HF\nratio", ONE)
+BOUND = _measured("nll_bound", "Bound,\nnats", LOW)
+DIVERSITY = _measured("sample_diversity", "Diver-\nsity", ONE)
 USAGE = Column(
     "codebook_usage",
     "In use,\n%",
@@ -234,8 +239,8 @@ EARLY = Column(
     _minutes,
 )
 REPORTED = (
-    PSNR, SSIM, L1, DETAIL, USAGE, PERPLEXITY, PERPLEXITY_SHARE, BITS_PER_PIXEL, PARAMETERS, STEPS,
-    MINUTES, EARLY,
+    PSNR, SSIM, L1, DETAIL, BOUND, DIVERSITY, USAGE, PERPLEXITY, PERPLEXITY_SHARE, BITS_PER_PIXEL,
+    PARAMETERS, STEPS, MINUTES, EARLY,
 )  # fmt: skip
 
 
@@ -256,8 +261,8 @@ def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
     """The columns of `vqjax compare`."""
     extra = [_extra(name) for name in extra_names(rows)]
     return (
-        QUANTIZER, TOKENS, BITS_PER_TOKEN, BITS, BITS_PER_PIXEL, PSNR, SSIM, DETAIL, USAGE,
-        PERPLEXITY, PERPLEXITY_SHARE, *extra, RATE, PARAMETERS, MINUTES, EARLY,
+        QUANTIZER, TOKENS, BITS_PER_TOKEN, BITS, BITS_PER_PIXEL, PSNR, SSIM, DETAIL, BOUND,
+        DIVERSITY, USAGE, PERPLEXITY, PERPLEXITY_SHARE, *extra, RATE, PARAMETERS, MINUTES, EARLY,
     )  # fmt: skip
 
 

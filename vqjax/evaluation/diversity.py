@@ -3,6 +3,8 @@
 import chex
 import numpy as np
 
+COMPARED = 64  # samples, and as many originals: every pair of them is looked at
+
 
 def mean_distance(x: np.ndarray) -> float:
     """Mean over all pairs of the root mean square difference of their values.

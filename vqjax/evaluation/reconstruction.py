@@ -4,7 +4,6 @@ The training loop and `vqjax evaluate` call the same object, so their numbers ag
 """
 
 import dataclasses
-import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from vqjax.evaluation.diversity import sample_diversity
+from vqjax.evaluation.diversity import COMPARED, sample_diversity
 from vqjax.evaluation.likelihood import ImportanceEvaluator, elbo_at, with_place
 from vqjax.evaluation.pictures import draw
 from vqjax.metrics import (
@@ -34,7 +33,6 @@ from vqjax.training.sharding import local_rows, make_mesh, put_batch, replicated
 from vqjax.types import BATCH_AXES, Batch, DataError, Level, Tree
 
 SHOWN = 16  # examples in the picture: the first of the eval split
-DRAWN = 64  # samples for their diversity, against as many originals
 PICTURE_RANK = 4  # [B, H, W, C]
 ORDER = (
     "nll_bound", "psnr", "ssim", "l1", "mse", "high_frequency_ratio", "codebook_usage",
@@ -90,8 +88,8 @@ class ReconstructionEvaluator:
     `high_frequency_ratio`, and per level of tokens `codebook_usage` and `perplexity` (with
     `/level` where there are several): see `vqjax.metrics`. Where the latents have a prior and the
     losses a likelihood, also `nll_bound`, see `vqjax.evaluation.likelihood`; where the latents have
-    a prior, `sample_diversity` of `DRAWN` samples, see `vqjax.evaluation.diversity`. Numbers that
-    the data do not define are left out.
+    a prior, `sample_diversity` of `COMPARED` samples, see `vqjax.evaluation.diversity`. Numbers
+    that the data do not define are left out.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh) -> None:
@@ -105,7 +103,12 @@ class ReconstructionEvaluator:
         # Whole copies of small results on every device: every host reads the same numbers.
         self._program = jax.jit(self._batch_states, out_shardings=replicated(mesh))
         self._has_prior = getattr(self._task, "has_prior", False)
-        self._wanted = max(SHOWN, DRAWN if self._has_prior else 0)  # originals to keep
+        self._wanted = SHOWN  # originals to keep
+        if self._has_prior:
+            self._wanted = max(SHOWN, COMPARED)
+            self._sample = jax.jit(
+                self._task.sample_prior, static_argnames="shape", out_shardings=replicated(mesh)
+            )
 
     def __call__(self, params: Tree, collections: Tree) -> Evaluation:
         """Evaluates once over the split.
@@ -137,17 +140,14 @@ class ReconstructionEvaluator:
         x, x_hat = (np.concatenate(part) for part in (originals, copies))
         numbers = numbers_of(states, self._task.token_layout(x.shape[1:]))
         if self._has_prior and len(x) > 1:
-            numbers["sample_diversity"] = self._diversity(params, collections, x[:DRAWN])
+            numbers["sample_diversity"] = self._diversity(params, collections, x[:COMPARED])
         return Evaluation(numbers, draw(x[:SHOWN], x_hat[:SHOWN]))
 
     def _diversity(self, params: Tree, collections: Tree, originals: np.ndarray) -> float:
         """Of the samples that `Run.sample` draws by default."""
-        sample = jax.jit(
-            functools.partial(self._task.sample_prior, shape=originals.shape[1:]),
-            out_shardings=replicated(self._mesh),
-        )
-        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(np.arange(DRAWN))
-        return sample_diversity(np.asarray(sample(params, collections, keys)), originals)
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(np.arange(COMPARED))
+        samples = self._sample(params, collections, keys, shape=originals.shape[1:])
+        return sample_diversity(np.asarray(samples), originals)
 
     def _put(self, batch: Batch, places: np.ndarray) -> Batch:
         return put_batch(with_place(batch, self._task.inputs, places), self._mesh)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vqjax.config import describe
+from vqjax.evaluation.comparison import notes_on_data
 from vqjax.evaluation.comparison_table import REPORTED, Row, html_table, names_of
 from vqjax.evaluation.pictures import bands
 from vqjax.evaluation.report_chart import Mark, Series, line_chart, number
@@ -182,12 +183,14 @@ def page(records: Sequence[Record]) -> str:
             Row.of(record, name) for record, name in zip(records, names_of(records), strict=True)
         ]
         anchors = [f"run-{i}" for i in range(len(rows))]
-        table = html_table(rows, REPORTED, anchors)
+        notes = notes_on_data(rows)
+        table = html_table(rows, REPORTED, anchors, ranked=not notes)
+        noted = "".join(f'<p class="quiet">Note: {escape(note)}</p>' for note in notes)
         sections = [
             _section(r.record, f'<h2 class="run">{escape(r.name)}</h2>{_lead(r.record)}', anchor)
             for r, anchor in zip(rows, anchors, strict=True)
         ]
-        body = f"<header>{head}</header><h2>Side by side</h2>{table}{''.join(sections)}"
+        body = f"<header>{head}</header><h2>Side by side</h2>{table}{noted}{''.join(sections)}"
     return whole_page(title, body, kind)
 
 

@@ -67,9 +67,12 @@ def whole_page(title: str, body: str, kind: str, broad: bool = False) -> str:
 
 
 def check_page_path(path: pathlib.Path) -> None:
-    """Refuses, with UsageError, a directory as the page's file."""
+    """Refuses, with UsageError, a file that cannot be made: a directory, or in no folder."""
     if path.is_dir():
         raise UsageError(f"{path} is a directory: name a file for the page")
+    there = next(p for p in path.absolute().parents if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UsageError(f"cannot write {path}: {there} is not a folder that can be written to")
 
 
 def write_page(path: str | os.PathLike, text: str) -> pathlib.Path:

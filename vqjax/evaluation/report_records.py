@@ -6,6 +6,7 @@ there is left out of the page.
 
 import dataclasses
 import math
+import os
 import pathlib
 import re
 import shlex
@@ -134,6 +135,11 @@ def is_number(line: Line, name: str) -> bool:
         return False
 
 
+def is_run(path: str | os.PathLike) -> bool:
+    """Whether it is a directory that `vqjax train` made."""
+    return (pathlib.Path(path) / RECORD).is_file()
+
+
 def read_record(run: str | pathlib.Path, trust: Sequence[str] = ()) -> Record:
     """Reads a run directory.
 
@@ -143,7 +149,7 @@ def read_record(run: str | pathlib.Path, trust: Sequence[str] = ()) -> Record:
     """
     path = pathlib.Path(run).absolute()
     described = path / RECORD
-    if not described.is_file():
+    if not is_run(path):
         raise DataError(f"{run} is not a run directory: it has no {RECORD}")
     header = read_json(described)
     if not isinstance(header, dict):

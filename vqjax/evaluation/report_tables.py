@@ -16,8 +16,10 @@ LABELS = {
     "high_frequency_ratio": "High-frequency ratio",
     "codebook_usage": "Codes in use, %",
     "perplexity": "Perplexity",
+    "sample_diversity": "Sample diversity",
 }
 LOWER_IS_BETTER = ("nll_bound", "l1", "mse")
+ONE_IS_BEST = ("high_frequency_ratio", "sample_diversity")
 
 
 def label(name: str) -> str:
@@ -137,7 +139,7 @@ def numbers_table(record: Record) -> str:
         points = record.curve("eval", name)
         lower = name.partition("/")[0] in LOWER_IS_BETTER
         step, best = (min if lower else max)(points, key=lambda p: p[1])
-        if name == "high_frequency_ratio":
+        if name in ONE_IS_BEST:
             step, best = min(points, key=lambda p: abs(p[1] - 1))
         rows.append(
             [

@@ -53,6 +53,17 @@ def load(
     return Run(opened, one)
 
 
+def held_out(experiment: Experiment, count: int) -> np.ndarray:
+    """The first `count` examples of the eval split, or all there are: [n, *S, C].
+
+    Raises:
+        DataError: the data is not at hand.
+    """
+    experiment.data.check()
+    batch = next(iter(experiment.data.eval(count, np.arange(count))))
+    return batch[experiment.task.inputs][batch["mask"]]
+
+
 class Run:
     """A trained tokenizer; made by `load`.
 
@@ -90,6 +101,14 @@ class Run:
             UsageError: the tokenizer's factor does not divide `shape`.
         """
         return self._task.token_layout(self.shape if shape is None else tuple(shape))
+
+    def held_out(self, count: int) -> np.ndarray:
+        """The first `count` examples that training never saw, or all there are: [n, *S, C].
+
+        Raises:
+            DataError: the data is not at hand.
+        """
+        return held_out(self.experiment, count)
 
     def encode(self, images: np.ndarray) -> Tokens:
         """Tokens of `images`.
