@@ -195,3 +195,15 @@ def test_rounding_by_hand(levels, borders, codes):
     out = quantized(FSQ((levels,)), z[None, :, None])
     np.testing.assert_array_equal(out.z_q[0, :, 0], expected)
     np.testing.assert_array_equal(out.indices[0][0], 2 * np.array(expected) + 2)
+
+
+def test_every_stage_of_residual_fsq_comes_nearer():
+    quantizer = Residual(FSQ((7, 5, 3), bound="clip"), stages=4)
+    z = jax.random.uniform(jax.random.key(0), (2_000, 1, 3), minval=-1.0, maxval=1.0)
+    variables = quantizer.init(jax.random.key(1), z, train=False, step=0)
+    indices = quantizer.apply(variables, z, train=False, step=0).indices
+    errors = []
+    for stages in range(1, 5):
+        z_q = quantizer.apply(variables, indices[:stages], method="lookup")
+        errors.append(float(jnp.sqrt(jnp.mean((z_q - z) ** 2))))
+    assert all(b < 0.6 * a for a, b in itertools.pairwise(errors)), errors

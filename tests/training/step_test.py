@@ -163,7 +163,7 @@ def test_eight_devices_are_one():
     from vqjax.quantizers import EMAVectorQuantizer, Revival
 
     # So eager a revival that codes come back within these 20 steps.
-    quantizer = EMAVectorQuantizer(16, 4, decay=0.8, revival=Revival(below=0.5, share=0.6))
+    quantizer = EMAVectorQuantizer(64, 4, decay=0.8, revival=Revival(below=0.5, share=0.6))
     experiment = tiny.vqgan(quantizer=quantizer, batch_size=16)
     one, _ = run_steps(experiment, jax.devices()[:1], 20)
     eight, state = run_steps(experiment, jax.devices(), 20)
@@ -228,6 +228,30 @@ def test_averages_follow_the_parameters(one_device):
         strict=True,
     ):
         np.testing.assert_allclose(e, d * p + (1 - d) * q, atol=1e-6)
+
+
+def test_the_average_of_a_revived_code_begins_where_the_code_was_put(one_device):
+    from vqjax.quantizers import Revival, VectorQuantizer
+
+    quantizer = VectorQuantizer(16, 4, revival=Revival())
+    task = dataclasses.replace(tiny.vqvae().task, tokenizer=tiny.tokenizer(quantizer))
+    experiment = tiny.vqvae(task=task, ema_decay=0.999)
+    mesh = make_mesh(one_device)
+    state = fresh(experiment, mesh)
+    # Twelve codes are nobody's, overdue since long ago.
+    away = state.params["tokenizer"]["quantizer"]["codes"].at[4:].set(1e3)
+    book = state.collections["tokenizer"]["codebook"]["quantizer"]
+    book |= {"counts": jnp.full(16, 1e-3), "age": jnp.full(16, 99, jnp.int32)}
+    for tree in (state.params["tokenizer"], state.ema["tokenizer"]):
+        tree["quantizer"]["codes"] = jnp.array(away)
+    train_step = make_train_step(experiment)
+    after, _ = train_step(state, {}, batch_of(experiment, mesh), active=active_at(experiment, 0))
+    codes = after.params["tokenizer"]["quantizer"]["codes"]
+    averaged = after.ema["tokenizer"]["quantizer"]["codes"]
+    assert int(after.collections["tokenizer"]["codebook"]["quantizer"]["revived"]) >= 12
+    assert np.abs(codes).max() < 1e3
+    np.testing.assert_array_equal(averaged[4:], codes[4:])
+    assert (averaged[:4] != codes[:4]).any()  # moved by the optimizer alone
 
 
 def test_turns_and_starts_are_settings():

@@ -9,9 +9,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-
-def _exact(logits: jax.Array) -> jax.Array:
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+from vqjax.ops.numerics import at_least_float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +21,12 @@ class Hinge:
 
     def generator(self, fake_logits: jax.Array) -> jax.Array:
         """The scalar that makes fakes pass for real."""
-        return -jnp.mean(_exact(fake_logits))
+        return -jnp.mean(at_least_float32(fake_logits))
 
     def discriminator(self, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
         """The scalar that tells them apart."""
-        real = jnp.mean(jax.nn.relu(1.0 - _exact(real_logits)))
-        fake = jnp.mean(jax.nn.relu(1.0 + _exact(fake_logits)))
+        real = jnp.mean(jax.nn.relu(1.0 - at_least_float32(real_logits)))
+        fake = jnp.mean(jax.nn.relu(1.0 + at_least_float32(fake_logits)))
         return 0.5 * (real + fake)
 
 
@@ -42,10 +40,10 @@ class NonSaturating:
 
     def generator(self, fake_logits: jax.Array) -> jax.Array:
         """The scalar that makes fakes pass for real."""
-        return jnp.mean(jax.nn.softplus(-_exact(fake_logits)))
+        return jnp.mean(jax.nn.softplus(-at_least_float32(fake_logits)))
 
     def discriminator(self, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
         """The scalar that tells them apart."""
-        real = jnp.mean(jax.nn.softplus(-_exact(real_logits)))
-        fake = jnp.mean(jax.nn.softplus(_exact(fake_logits)))
+        real = jnp.mean(jax.nn.softplus(-at_least_float32(real_logits)))
+        fake = jnp.mean(jax.nn.softplus(at_least_float32(fake_logits)))
         return 0.5 * (real + fake)

@@ -17,17 +17,10 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from vqjax.ops.numerics import at_least_float32, sum_per_example
 from vqjax.types import UsageError
 
 HALF_BIN = 1.0 / 255.0  # of the 256 values in [-1, 1], 2 / 255 apart
-
-
-def _exact(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def _per_example(values: jax.Array) -> jax.Array:
-    return values.sum(axis=tuple(range(1, values.ndim)))
 
 
 def _mean(log_prob: jax.Array) -> jax.Array:
@@ -58,8 +51,8 @@ class BernoulliLikelihood:
     def log_prob(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
         """log p(x | z), float[B]."""
         chex.assert_equal_shape((x, logits))
-        target, exact = (_exact(x) + 1.0) / 2.0, _exact(logits)
-        return _per_example(target * exact - jax.nn.softplus(exact))
+        target, exact = (at_least_float32(x) + 1.0) / 2.0, at_least_float32(logits)
+        return sum_per_example(target * exact - jax.nn.softplus(exact))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +80,9 @@ class GaussianLikelihood:
     def log_prob(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
         """log p(x | z), float[B]."""
         chex.assert_equal_shape((x, x_hat))
-        error = (_exact(x) - _exact(x_hat)) / self.scale
+        error = (at_least_float32(x) - at_least_float32(x_hat)) / self.scale
         constant = math.log(self.scale) + 0.5 * math.log(2.0 * math.pi)
-        return _per_example(-0.5 * jnp.square(error) - constant)
+        return sum_per_example(-0.5 * jnp.square(error) - constant)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +113,8 @@ class LogisticLikelihood:
     def log_prob(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
         """log p(x | z), float[B]."""
         chex.assert_equal_shape((x, x_hat))
-        exact = _exact(x)
-        centred = exact - _exact(x_hat)
+        exact = at_least_float32(x)
+        centred = exact - at_least_float32(x_hat)
         upper = jax.nn.log_sigmoid((centred + HALF_BIN) / self.scale)
         lower = jax.nn.log_sigmoid((HALF_BIN - centred) / self.scale)
         # sigmoid(b) - sigmoid(a) = sigmoid(b) sigmoid(-a) (1 - exp(a - b)): exact in the tails,
@@ -129,4 +122,4 @@ class LogisticLikelihood:
         width = math.log(-math.expm1(-2.0 * HALF_BIN / self.scale))
         inside = upper + lower + width
         first, last = exact < HALF_BIN - 1.0, exact > 1.0 - HALF_BIN
-        return _per_example(jnp.where(first, upper, jnp.where(last, lower, inside)))
+        return sum_per_example(jnp.where(first, upper, jnp.where(last, lower, inside)))

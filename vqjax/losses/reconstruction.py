@@ -11,9 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-
-def _exact(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+from vqjax.ops.numerics import at_least_float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +23,7 @@ class L1:
 
     def __call__(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
         chex.assert_equal_shape((x, x_hat))
-        return jnp.mean(jnp.abs(_exact(x) - _exact(x_hat)))
+        return jnp.mean(jnp.abs(at_least_float32(x) - at_least_float32(x_hat)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +35,7 @@ class L2:
 
     def __call__(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
         chex.assert_equal_shape((x, x_hat))
-        return jnp.mean(jnp.square(_exact(x) - _exact(x_hat)))
+        return jnp.mean(jnp.square(at_least_float32(x) - at_least_float32(x_hat)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,5 +51,5 @@ class BinaryCrossEntropy:
 
     def __call__(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
         chex.assert_equal_shape((x, logits))
-        target, exact = (_exact(x) + 1.0) / 2.0, _exact(logits)
+        target, exact = (at_least_float32(x) + 1.0) / 2.0, at_least_float32(logits)
         return jnp.mean(jax.nn.softplus(exact) - target * exact)

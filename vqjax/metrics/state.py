@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vqjax.ops.numerics import at_least_float32
+
 S = TypeVar("S", bound="State")
 
 
@@ -56,7 +58,7 @@ def counted(values: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.A
     Returns:
         The sum (in at least float32) and the number of values that went into it (int32).
     """
-    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    values = at_least_float32(values)
     each = values.size // max(len(values), 1)
     if mask is None:
         return values.sum(), jnp.asarray(values.size, jnp.int32)
@@ -72,5 +74,5 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> float:
 
 def unit_range(x: jax.Array) -> jax.Array:
     """[-1, 1] to [0, 1], what lies outside clipped; float32 at least."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = at_least_float32(x)
     return (jnp.clip(x, -1.0, 1.0) + 1.0) / 2.0

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vqjax.nn.norm import GroupNorm
+from vqjax.ops.numerics import at_least_float32
 from vqjax.types import UsageError
 
 
@@ -40,7 +41,7 @@ class SelfAttention(nn.Module):
 
         query, key, value = project("query"), project("key"), project("value")
         logits = jnp.einsum("bqhc,bkhc->bhqk", query, key) / math.sqrt(query.shape[-1])
-        exact = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        exact = at_least_float32(logits)
         weights = jax.nn.softmax(exact).astype(value.dtype)
         mixed = jnp.einsum("bhqk,bkhc->bqhc", weights, value).reshape(y.shape)
         out = nn.Dense(channels, dtype=self.dtype, name="out")(mixed)

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import canonicalize_dtype
 
+from vqjax.ops.numerics import at_least_float32
+
 MIN_CHANNELS = 4  # of a group
 
 
@@ -63,7 +65,7 @@ class GroupNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         dtype = canonicalize_dtype(x, scale, bias, dtype=self.dtype)
-        exact = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        exact = at_least_float32(x)
         flat = exact.reshape(batch, math.prod(x.shape[1:-1]), channels)  # [B, N, C]
 
         def average(values: jax.Array) -> jax.Array:
@@ -104,7 +106,7 @@ class BatchNorm(nn.Module):
         scale = self.param("scale", self.scale_init, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         dtype = canonicalize_dtype(x, scale, bias, dtype=self.dtype)
-        exact = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        exact = at_least_float32(x)
         flat = exact.reshape(x.shape[0], math.prod(x.shape[1:-1]), channels)  # [B, N, C]
         y = _normalize(
             flat,

@@ -36,7 +36,7 @@ def batch_entropy(log_odds: jax.Array, group: int) -> jax.Array:
 
     Exact for n <= group. More bits are cut into parts of nearly equal size, at most `group`, and
     the sum of the parts' entropies is returned: an upper bound, which no N x 2^n array is needed
-    for (arXiv 2406.07548, section 3.2).
+    for (arXiv 2406.07548).
 
     Args:
         log_odds: [N, n].

@@ -7,11 +7,11 @@ from vqjax.quantizers.lfq import SignQuantizer
 
 
 class BSQ(SignQuantizer):
-    """u = z / |z| becomes sign(u) / sqrt(D), a corner on the same sphere (arXiv 2406.07548, eq. 4).
+    """u = z / |z| becomes sign(u) / sqrt(D), a corner on the same sphere (arXiv 2406.07548).
 
-    q is softmax(c . u / temperature), independent by bit: log-odds 2 u_i / (sqrt(D) temperature)
-    (eq. 8). The error is bounded, so no commitment is needed; the only loss is `entropy`. Pick it
-    where LFQ would be, if latents should keep one length: it is easier to train. Attributes: see
+    q is softmax(c . u / temperature), independent by bit: log-odds 2 u_i / (sqrt(D) temperature).
+    The error is bounded, so no commitment is needed; the only loss is `entropy`. Pick it where LFQ
+    would be, if latents should keep one length: it is easier to train. Attributes: see
     `SignQuantizer`.
     """
 

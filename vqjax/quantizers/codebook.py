@@ -23,11 +23,14 @@ from vqjax.types import Tree, UsageError
 MIN_CANDIDATES = 64  # codes revived per step at the most, and for large codebooks
 CANDIDATE_SHARE = 32  # one in so many
 DECAY = 0.99  # of average picks, per step
+# Picks that a code would have had, were all used equally: none is dead that was picked more lately.
+# One that is used equally stays unpicked for so long once in exp(7), a thousand, times.
+PATIENCE = 7.0
 
 
 @dataclasses.dataclass(frozen=True)
 class KMeans:
-    """Starts the codebook at the centres of real encodings (arXiv 2107.03312, section III-B).
+    """Starts the codebook at the centres of real encodings (arXiv 2107.03312, section III-C).
 
     Attributes:
         samples: encodings per code to cluster, at the least.
@@ -43,8 +46,9 @@ class Revival:
     """Moves dead codes onto encodings of the batch (arXiv 2005.00341, random restarts).
 
     A code is dead when its average count has fallen below `below` times an equal share of the
-    vectors. A revived code gets `share` of an equal share, so it has about
-    log(share / below) / (1 - decay) steps to find users before it is dead again.
+    vectors, and it was not picked for so long that chance alone does not explain it (`PATIENCE`).
+    A revived code gets `share` of an equal share, so, once averages are over 1 / (1 - decay) steps,
+    it has about log(share / below) / (1 - decay) of them to find users before it is dead again.
 
     Attributes:
         below: part of an equal share, > 0.
@@ -228,7 +232,9 @@ def revive(
     """
     counts, candidates = codebook["counts"], statistics["candidates"]
     share = statistics["seen"] / len(counts)
-    least, index = jax.lax.top_k(-counts, len(candidates))
+    # Early averages are over few steps, and a large codebook has few picks in any step.
+    overdue = codebook["age"] * share >= PATIENCE
+    least, index = jax.lax.top_k(-jnp.where(overdue, counts, jnp.inf), len(candidates))
     dead = (-least < policy.below * share) & (codebook["alive"] <= policy.when)  # [M]
     moved = jnp.where(dead[:, None], candidates.astype(codes.dtype), codes[index])
     return codes.at[index].set(moved), {

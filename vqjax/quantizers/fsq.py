@@ -31,8 +31,9 @@ class FSQ(Discrete):
     (7, 5, 5, 5, 5), 2^14 (8, 8, 8, 6, 5), 2^16 (8, 8, 8, 5, 5, 5); at least 5 each is advised.
 
     Attributes:
-        levels: of each channel, even or odd, at least 2; their product is K, their number D.
-        bound: "tanh", as published; or "clip", for residuals, which have a bound already.
+        levels: of each channel, even or odd, at least 3; their product is K, their number D.
+        bound: "tanh", as published, but that z = 0 is exactly the middle of a cell; or "clip", for
+            residuals, which have a bound already.
         watch: when codes count as alive.
     """
 
@@ -44,8 +45,9 @@ class FSQ(Discrete):
     remedies = ("fewer or smaller quantizer.levels", "a wider encoder")
 
     def __post_init__(self) -> None:
-        if not self.levels or min(self.levels) < 2:
-            raise UsageError(f"quantizer.levels={self.levels}: wanted numbers of at least 2")
+        if not self.levels or min(self.levels) < 3:
+            text = "wanted numbers of at least 3 (LFQ and BSQ have two levels)"
+            raise UsageError(f"quantizer.levels={self.levels}: {text}")
         if math.prod(self.levels) > 2**30:
             raise UsageError(f"quantizer.levels={self.levels}: more than 2^30 codes")
         if self.bound not in BOUNDS:
@@ -62,7 +64,13 @@ class FSQ(Discrete):
 
     @property
     def residual_scale(self) -> tuple[float, ...]:
-        """Width of a cell over the width of the whole, by channel: what a residual is within."""
+        """Width of a cell over the width of the whole, by channel: what a residual is within.
+
+        Raises:
+            UsageError: an even number of levels, which lie off the middle, and so do residuals.
+        """
+        if even := [n for n in self.levels if n % 2 == 0]:
+            raise UsageError(f"FSQ of residuals takes odd levels, not {even[0]}")
         return tuple(1.0 / (n - 1) for n in self.levels)
 
     def setup(self) -> None:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vqjax.ops.codes import at_least_float32
+from vqjax.ops.numerics import at_least_float32, sum_per_example
 from vqjax.types import Quantized, UsageError
 
 LOG_VARIANCE = (-30.0, 20.0)  # clipped to this; outside no gradient flows to it
@@ -26,10 +26,6 @@ class Draw:
     z: jax.Array
     log_ratio: jax.Array
     kl: jax.Array
-
-
-def _per_example(values: jax.Array) -> jax.Array:
-    return values.sum(axis=tuple(range(1, values.ndim)))
 
 
 class Gaussian(nn.Module):
@@ -108,7 +104,7 @@ class Gaussian(nn.Module):
         # log N(z; 0, 1) - log N(z; mean, variance): the terms log(2 pi) / 2 cancel.
         log_ratio = 0.5 * (noise**2 + log_variance - drawn**2)
         kl = _divergence(mean, log_variance)
-        return Draw(z=drawn, log_ratio=_per_example(log_ratio), kl=_per_example(kl))
+        return Draw(z=drawn, log_ratio=sum_per_example(log_ratio), kl=sum_per_example(kl))
 
     def prior(self, key: jax.Array, grid: tuple[int, ...]) -> jax.Array:
         """The latents of one example drawn from N(0, I), float32[*grid, D]. Callable unbound."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from vqjax.ops import codes as ops
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.quantizers.codebook import Discrete, Watch, check_sizes, declare_ledger, observe
-from vqjax.types import Quantized
+from vqjax.types import Quantized, UsageError
 
 
 class GumbelQuantizer(Discrete):
@@ -15,10 +15,11 @@ class GumbelQuantizer(Discrete):
 
     Training: y = softmax((l + g) / tau), g standard Gumbel noise (eq. 2), and z_q = sum_k y_k e_k,
     or the code of the largest y with that sum's gradient. Evaluation: the code of the largest
-    logit. The loss `prior` is KL(softmax(l) | uniform) = log K - H, in nats per token, exact: with
-    it and a likelihood the losses are the negative ELBO of a VAE with K categories. Probabilities
-    are N x K by definition, so K is bounded by memory. Pick it for its probabilities, or to
-    reproduce DALL-E's; lower the temperature as training goes on.
+    logit. The loss `prior` is KL(softmax(l) | uniform) = log K - H, exact, the mean over tokens in
+    nats: weighed by the number of tokens it makes a likelihood per example the negative ELBO of a
+    VAE with K categories, sampled through the relaxation. Probabilities are N x K by definition, so
+    K is bounded by memory. Pick it for its probabilities, or to reproduce DALL-E's; lower the
+    temperature as training goes on.
 
     Attributes:
         codebook_size: K; the quantizer is given logits, [B, *S, K].
@@ -39,6 +40,10 @@ class GumbelQuantizer(Discrete):
 
     def __post_init__(self) -> None:
         check_sizes(codebook_size=self.codebook_size, codebook_dim=self.codebook_dim)
+        tau = as_schedule(self.temperature)
+        lowest = min(getattr(tau, "value", 1.0), getattr(tau, "final", 1.0))
+        if lowest <= 0.0 or tau.start > 0:
+            raise UsageError(f"quantizer.temperature={self.temperature}: wanted > 0 at every step")
         super().__post_init__()
 
     @property

@@ -63,7 +63,7 @@ def soft_choice(
 
 
 class IBQ(Discrete):
-    """The largest product with a code wins; all codes get gradient (arXiv 2412.02692, eq. 4-6).
+    """The largest product with a code wins; all codes get gradient (arXiv 2412.02692).
 
     p = softmax(z C^T), Ind = onehot(argmax p) + (p - sg(p)), z_q = Ind C. Losses: `commitment`
     |z - sg(e)|^2, `codebook` |sg(z) - e|^2 and `double` |z - z_q|^2 through Ind, together the

@@ -23,9 +23,9 @@ MAX_BITS = 30
 class SignQuantizer(Discrete):
     """Base of LFQ and BSQ: every channel becomes its sign, times a length.
 
-    The index has bit i set where z_i > 0 (arXiv 2310.05737, eq. 4). The loss `entropy` is
+    The index has bit i set where z_i > 0 (arXiv 2310.05737). The loss `entropy` is
 
-        E[H(q(. | z))] - gamma H(E[q(. | z)])                                   (eq. 5)
+        E[H(q(. | z))] - gamma H(E[q(. | z)])
 
     in nats, over the whole batch on all devices (with `accumulate`, over each microbatch), where q
     makes every bit independently 1 with log-odds in proportion to z_i. The first term makes

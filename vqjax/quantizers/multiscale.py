@@ -8,9 +8,9 @@ from jax.lax import Precision, stop_gradient
 
 from vqjax.nn.conv import Conv
 from vqjax.ops import codes as ops
-from vqjax.ops.codes import straight_through
 from vqjax.quantizers.codebook import mean_square
 from vqjax.quantizers.combined import Combined, level_metrics
+from vqjax.quantizers.estimators import StraightThrough
 from vqjax.types import Quantized, Tree, UsageError
 
 LOSSES = {"commitment": 0.25, "codebook": 1.0}
@@ -69,9 +69,7 @@ class MultiScaleResidual(Combined):
 
     def _enlarged(self, codes: jax.Array, level: int, grid: tuple[int, ...]) -> jax.Array:
         """What `level` adds: codes [B, *s, D] on the whole grid, through phi."""
-        if codes.shape[1:-1] != grid:
-            shape = (len(codes), *grid, codes.shape[-1])
-            codes = jax.image.resize(codes, shape, "cubic")
+        codes = _grown(codes, grid)
         if not self.phi:
             return codes
         phi = self.phi[level * len(self.phi) // len(self.scales)]
@@ -91,8 +89,9 @@ class MultiScaleResidual(Combined):
             losses["commitment"] += mean_square(z - stop_gradient(total)) / len(self.scales)
             losses["codebook"] += mean_square(fixed - total) / len(self.scales)
             outputs.append(out)
+        estimator = self._of_template("estimator", StraightThrough())
         return Quantized(
-            z_q=straight_through(z, total),
+            z_q=estimator(z, total),
             indices=tuple(out.indices[0] for out in outputs),
             losses=losses,
             metrics=level_metrics(outputs),
@@ -106,13 +105,25 @@ class MultiScaleResidual(Combined):
         return total
 
     def begin(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
-        """Starts the codebook from z at every scale. Called unbound."""
-        z = ops.at_least_float32(z)
-        pieces = [_shrunk(z, small).reshape(-1, z.shape[-1]) for small in self.grids(z.shape[1:-1])]
+        """Starts the codebook from what each scale leaves to the next, were its codes exact and phi
+        the identity. Called unbound.
+        """
+        left, pieces = ops.at_least_float32(z), []
+        for small in self.grids(z.shape[1:-1]):
+            shrunk = _shrunk(left, small)
+            left = left - _grown(shrunk, z.shape[1:-1])
+            pieces.append(shrunk.reshape(-1, z.shape[-1]))
         mine, book = self.template.begin(
             params.get("parts_0", {}), codebook["parts_0"], jnp.concatenate(pieces), rng
         )
         return {**params, **({"parts_0": mine} if mine else {})}, {"parts_0": book}
+
+
+def _grown(codes: jax.Array, grid: tuple[int, ...]) -> jax.Array:
+    """Codes [B, *s, D] on another grid, bicubically."""
+    if codes.shape[1:-1] == grid:
+        return codes
+    return jax.image.resize(codes, (len(codes), *grid, codes.shape[-1]), "cubic")
 
 
 def _shrunk(x: jax.Array, grid: tuple[int, ...]) -> jax.Array:

@@ -11,7 +11,7 @@ from vqjax.types import Quantized, Tree
 
 class Product(Combined):
     """Channels are cut into groups, each with its own copy of the template (Jegou et al. 2011,
-    "Product quantization for nearest neighbor search"; grouped VQ of arXiv 2305.02765).
+    "Product quantization for nearest neighbor search"; learned codes: arXiv 2006.11477, section 2).
 
     K^groups combinations for the price of looking among K, groups times: groups * log2 K bits per
     position, one level of indices per group. Losses are means over the groups. Pick it for many

@@ -17,14 +17,14 @@ class Residual(Combined):
     algorithm 1; 2203.01941).
 
     r_0 = z;  e_q = quantize_q(r_q);  r_{q+1} = r_q - sg(e_q);  z_q = sum_q e_q. stages * log2 K
-    bits per position, one level of indices per stage. Losses are sums over stages (2203.01941, eq.
-    9), and since codes are held constant in r, each stage's commitment pulls the encoder. The
-    gradient of z_q is that of the template's estimator, once, not once per stage. Pick it for
-    sound, and wherever a bitrate should be chosen after training (`dropout`).
+    bits per position, one level of indices per stage. Losses are sums over stages
+    (2203.01941), and since codes are held constant in r, each stage's commitment pulls the
+    encoder. The gradient of z_q is that of the template's estimator, once, not once per stage.
+    Pick it for sound, and wherever a bitrate should be chosen after training (`dropout`).
 
     Templates whose codes do not move get their residuals scaled to the size they are made for:
-    FSQ (use bound="clip") and LFQ; where a template cares for directions alone, stages are of
-    little use.
+    FSQ (use bound="clip" and odd levels) and LFQ; where a template cares for directions alone,
+    stages are of little use. IBQ's codes are trained by its own terms alone.
 
     Attributes:
         template: the quantizer of a stage.
@@ -44,6 +44,7 @@ class Residual(Combined):
         if not 0.0 <= self.dropout <= 1.0:
             raise UsageError(f"quantizer.dropout={self.dropout}: wanted 0 to 1")
         super().__post_init__()
+        self._of_template("residual_scale", 1.0)  # a template may refuse to have one
         if self._template_input_dim != self.codebook_dim:
             kind = type(self.template).__name__
             raise UsageError(f"quantizer.template: {kind} gives no residual of what it is given")

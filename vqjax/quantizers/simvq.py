@@ -16,7 +16,7 @@ def _identity(key: jax.Array, shape: tuple[int, int], dtype: Any = jnp.float32) 
 
 
 class SimVQ(NearestCode):
-    """Codes are C W: C random and fixed, W [D, D] trained (arXiv 2411.02038, eq. 5).
+    """Codes are C W: C random and fixed, W [D, D] trained (arXiv 2411.02038).
 
     A gradient to W moves the whole codebook, not just the codes that were picked, so none is left
     behind. Losses as those of `VectorQuantizer`, with e = C W. Pick it for large codebooks

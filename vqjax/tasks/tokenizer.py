@@ -29,7 +29,9 @@ PARTS = {
 
 @flax.struct.dataclass
 class Tokens:
-    """`z` and `z_q` [B, *s, D]; `indices` by level name, empty where nothing is discrete."""
+    """`z` [B, *s, the quantizer's input_dim], which is D where it names none; `z_q` [B, *s, D];
+    `indices` by level name, empty where nothing is discrete.
+    """
 
     z: jax.Array
     z_q: jax.Array

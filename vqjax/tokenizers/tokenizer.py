@@ -2,9 +2,9 @@
 
 import flax.struct
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
+from vqjax.ops.numerics import at_least_float32
 from vqjax.types import Level, Quantized, UsageError, did_you_mean
 
 OUTPUTS = ("linear", "sigmoid")
@@ -74,7 +74,7 @@ class Tokenizer(nn.Module):
 
     def link(self, logits: jax.Array) -> jax.Array:
         """The decoder's numbers -> x_hat, in at least float32. Needs no parameters."""
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        logits = at_least_float32(logits)
         if self.output == "linear":
             return logits
         if self.output == "sigmoid":

@@ -111,11 +111,12 @@ def make_train_step(experiment: Experiment, sharding: Sharding | None = None) ->
 
         grads, loss, out = _accumulate(differentiate, batch, experiment.accumulate)
         new, norms = _apply(experiment, optimizers, state, grads, players)
+        stepped = new.params
         params, collections = task.update(
-            new.params, out.collections, out.statistics, update_rng, state.step
+            stepped, out.collections, out.statistics, update_rng, state.step
         )
         new = new.replace(params=params, collections=collections)
-        new = new.replace(ema=_average(experiment.ema_decay, state, new, players))
+        new = new.replace(ema=_average(experiment.ema_decay, state, stepped, new, players))
         finite = jnp.all(jnp.isfinite(jnp.stack([loss, *norms.values()])))
         new = _keep_if(finite, new, state)
         if sharding is not None:
@@ -168,17 +169,25 @@ def _apply(
     return state.replace(step=state.step + 1, params=params, optimizers=states), norms
 
 
-def _average(decay: float | None, old: TrainState, new: TrainState, players: list[str]) -> Tree:
+def _average(
+    decay: float | None, old: TrainState, stepped: Tree, new: TrainState, players: list[str]
+) -> Tree:
     """Averages of the parameters that moved; the first steps weigh more, so that they count less
     later: the decay of step n is at most (1 + n) / (10 + n).
+
+    What was put elsewhere after the optimizer's step (`stepped`), such as a code that was revived,
+    begins its average there: on the way from its old place it would be nobody's code.
     """
     if decay is None:
         return old.ema
     d = jnp.minimum(decay, (1.0 + old.step) / (10.0 + old.step))
+
+    def average(e: jax.Array, before: jax.Array, p: jax.Array) -> jax.Array:
+        averaged = e + (1.0 - d).astype(e.dtype) * (p - e)
+        return averaged if p is before else jnp.where(p == before, averaged, p)
+
     return {
-        player: jax.tree.map(
-            lambda e, p: e + (1.0 - d).astype(e.dtype) * (p - e), ema, new.params[player]
-        )
+        player: jax.tree.map(average, ema, stepped[player], new.params[player])
         if player in players
         else ema
         for player, ema in old.ema.items()
