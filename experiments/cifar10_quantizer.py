@@ -2,8 +2,9 @@
 
     vqjax prepare cifar10
     vqjax train experiments/cifar10_quantizer.py --arg quantizer=fsq --workdir runs/fsq
-    vqjax train experiments/cifar10_quantizer.py task.tokenizer.quantizer='FSQ(levels=(4,4,4,4,4))'
+    vqjax train experiments/cifar10_quantizer.py --arg quantizer=ema --workdir runs/ema
     vqjax compare runs/fsq runs/ema
+    vqjax train experiments/cifar10_quantizer.py task.tokenizer.quantizer='FSQ(levels=(4,4,4,4,4))'
 
 Encoder, decoder, loss, steps and data stay the same, so runs differ by their quantizer alone. The
 ready ones, by `--arg quantizer=NAME`, are in `QUANTIZERS` below; docs/quantizers.md has their
@@ -51,7 +52,7 @@ QUANTIZERS = {
     "lfq": LFQ(10, temperature=1.0),
     "bsq": BSQ(10, temperature=0.1),
     "gumbel": GumbelQuantizer(1_024, 16, temperature=Cosine(1.0, steps=500, final=0.25)),
-    "simvq": SimVQ(1_024, 16, start=KMeans()),
+    "simvq": SimVQ(1_024, 4),
     "ibq": IBQ(1_024, 16, temperature=0.1),
     "product": Product(EMAVectorQuantizer(32, 8), groups=2),
     "multihead": MultiHead(EMAVectorQuantizer(32, 8), heads=2),

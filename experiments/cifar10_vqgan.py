@@ -1,7 +1,12 @@
-"""VQGAN on CIFAR-10: the tokens of `cifar10_vqvae.py`, and pictures as sharp as the originals.
+"""VQGAN on CIFAR-10: as many tokens as `cifar10_vqvae.py` has, and nearly all of the sharpness.
 
-vqjax prepare cifar10
-vqjax train experiments/cifar10_vqgan.py
+    vqjax prepare cifar10
+    vqjax train experiments/cifar10_vqgan.py
+
+2 CPU cores, 12 min 59 s from the command to the end; 10,000 test pictures, which had been
+recompressed as JPEG: PSNR 23.31 dB, SSIM 0.781, high-frequency ratio 0.88, perplexity 883 of 1,024
+(commit 4dfcebf; pictures in docs/results.md). In as much time the VQ-VAE reaches 24.47 dB with a
+ratio of 0.13: the fine detail costs 1.2 dB.
 """
 
 from vqjax.data import TFDS, RandomFlip

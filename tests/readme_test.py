@@ -26,13 +26,22 @@ TEXT = (ROOT / "README.md").read_text()
 DEMO_RUN = "runs/demo/tokenizer"
 
 
-def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+def blocks(language, text=TEXT):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def commands():
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    return [line for line in lines if line.startswith("vqjax ")]
+    """Those of the README, of docs/ and of the experiments' docstrings, each once."""
+    found = []
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        text = path.read_text()
+        found += [line for block in blocks("sh", text) for line in block.splitlines()]
+        found += re.findall(r"`(vqjax [^`]+\.py[^`]*)`", text)
+    for path in sorted((ROOT / "experiments").glob("*.py")):
+        found += [line.strip() for line in path.read_text().split('"""')[1].splitlines()]
+    no_part = ("...", "TernaryQuantizer")  # a part of a command; what only a reader has
+    whole = [v for v in found if v.startswith("vqjax ") and not any(p in v for p in no_part)]
+    return list(dict.fromkeys(whole))
 
 
 @pytest.fixture(scope="module")

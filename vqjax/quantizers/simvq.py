@@ -20,8 +20,9 @@ class SimVQ(NearestCode):
 
     A gradient to W moves the whole codebook, not just the codes that were picked, so none is left
     behind. Losses as those of `VectorQuantizer`, with e = C W. Pick it for large codebooks
-    without revival. C starts as N(0, 1/D) and W as the identity. Attributes: see `NearestCode`;
-    `revival` is refused, for the codes have no places of their own.
+    without revival, in few dimensions: what one linear map can do to fit them is little where the
+    encodings fill a small part of the space. C starts as N(0, 1/D) and W as the identity.
+    Attributes: see `NearestCode`; `revival` is refused, for the codes have no places of their own.
     """
 
     stored_in = "codebook"
@@ -34,7 +35,7 @@ class SimVQ(NearestCode):
     @property
     def remedies(self) -> tuple[str, ...]:
         start = () if self.start else ("quantizer.start='KMeans()'",)
-        return (*start, "a smaller codebook_dim", "a lower learning rate")
+        return ("a smaller codebook_dim", *start, "a lower learning rate")
 
     def setup(self) -> None:
         declare_ledger(self)

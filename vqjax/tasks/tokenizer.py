@@ -236,10 +236,8 @@ class TokenizerTask:
                 multipliers[GENERATOR] = self._balance(to_output, last, h, x, judge, active, step)
                 metrics["adaptive_weight"] = multipliers[GENERATOR]
         if DISCRIMINATOR in active:
-            apply = functools.partial(self.discriminator.apply, {"params": params[DISCRIMINATOR]})
-            real, fake = apply(x), apply(stop_gradient(x_hat))
-            losses[DISCRIMINATOR] = self.adversarial.discriminator(real, fake)
-            metrics |= {"logits_real": jnp.mean(real), "logits_fake": jnp.mean(fake)}
+            losses[DISCRIMINATOR], logits = self._tell_apart(params[DISCRIMINATOR], x, x_hat)
+            metrics |= logits
         return TaskOutput(
             losses=losses,
             multipliers=multipliers,
@@ -285,6 +283,14 @@ class TokenizerTask:
     def _judge(self, discriminator_params: Tree, x_hat: jax.Array) -> jax.Array:
         fake = self.discriminator.apply({"params": discriminator_params}, x_hat)
         return self.adversarial.generator(fake)
+
+    def _tell_apart(
+        self, params: Tree, x: jax.Array, x_hat: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        real = self.discriminator.apply({"params": params}, x)
+        fake = self.discriminator.apply({"params": params}, stop_gradient(x_hat))
+        loss = self.adversarial.discriminator(real, fake)
+        return loss, {"logits_real": jnp.mean(real), "logits_fake": jnp.mean(fake)}
 
     def _nll(self, x: jax.Array, logits: jax.Array, active: tuple[str, ...], step: jax.Array):
         x_hat = self.tokenizer.link(logits)
