@@ -27,6 +27,7 @@ SPECS = {
     "mnist": {"image": ArraySpec((28, 28, 1), "uint8"), "label": ArraySpec((), "int32")},
     "cifar10": {"image": ArraySpec((32, 32, 3), "uint8"), "label": ArraySpec((), "int32")},
 }
+PRIORS = [p for p in FILES if "PriorTask" in p.read_text()]
 # One per task: run by default. The other files' runs are marked slow.
 FIRST = "digits_vqgan.py"
 
@@ -129,7 +130,11 @@ def test_a_quantizer_that_is_not_there_gets_the_nearest_name():
 
 @pytest.mark.parametrize(
     "path",
-    [p if p.name == FIRST else pytest.param(p, marks=pytest.mark.slow) for p in FILES],
+    [
+        p if p.name == FIRST else pytest.param(p, marks=pytest.mark.slow)
+        for p in FILES
+        if p not in PRIORS
+    ],
     ids=lambda p: p.stem,
 )
 def test_two_tiny_steps_then_every_verb(path, arguments, tmp_path, capsys):
@@ -173,6 +178,30 @@ def test_two_tiny_steps_then_every_verb(path, arguments, tmp_path, capsys):
     assert f"{measured['psnr']:.2f}" in (tmp_path / "page.html").read_text()
     assert main(["compare", str(run), "--out", str(tmp_path / "compared.html")]) == 0
     assert f"{logged['psnr']:.2f}" in (tmp_path / "compared.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PRIORS, ids=lambda p: p.stem)
+def test_two_tiny_steps_of_a_prior_then_every_verb(path, tmp_path, capsys):
+    experiment = config.load_file(str(path), {}, tiny_overrides(path))
+    with _or_skip_unprepared(experiment):
+        experiment.data.check()
+    below = experiment.task.tokenizer.command.split()[-1]
+    first, run = tmp_path / "tokenizer", tmp_path / "run"
+    words = tiny_overrides(FOLDER.parent / below)
+    assert main(["train", str(FOLDER.parent / below), "--workdir", str(first), *words]) == 0
+    command = ["train", str(path), "--workdir", str(run), "--arg", f"tokenizer={first}"]
+    assert main([*command, "log_every=1", *tiny_overrides(path)]) == 0
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    logged = next(x for x in reversed(lines) if x["kind"] == "eval")
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["nats_per_token"] == pytest.approx(logged["nats_per_token"], rel=1e-3)
+    for verb in ("inspect", "report", "compare"):
+        assert main([verb, str(run)]) == 0
+    assert main(["sample", str(run), "-n", "4", "--out", str(tmp_path / "drawn")]) == 0
+    assert (tmp_path / "drawn" / "prior_00000002.png").exists()
 
 
 def _check_tokens(opened, tokens):

@@ -23,18 +23,14 @@ def add_experiment_arguments(parser: argparse.ArgumentParser, metavar: str = "FI
         default=[],
         help="argument of the file's experiment() (repeatable)",
     )
-    parser.add_argument(
-        "--frozen",
-        metavar="NAME=RUN",
-        action="append",
-        default=[],
-        help="where a run that this experiment builds on is now (repeatable)",
-    )
+    _add_frozen(parser)
     add_trust_argument(parser)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """Adds RUN (`args.run_dir`; with `several` the list `args.run_dirs`), --params and --trust."""
+    """Adds RUN (`args.run_dir`, and --frozen; or, with `several`, the list `args.run_dirs`), and
+    --params and --trust.
+    """
     if several:
         parser.add_argument("run_dirs", metavar="RUN", nargs="+", help="run directory")
     else:
@@ -45,7 +41,19 @@ def add_run_arguments(parser: argparse.ArgumentParser, several: bool = False) ->
         default="auto",
         help="averaged or raw parameters (default: averaged where the run keeps them)",
     )
+    if not several:
+        _add_frozen(parser)
     add_trust_argument(parser)
+
+
+def _add_frozen(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--frozen",
+        metavar="NAME=RUN",
+        action="append",
+        default=[],
+        help="where a run that this experiment builds on is now (repeatable)",
+    )
 
 
 def add_trust_argument(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""`vqjax evaluate RUN`: how well a run reconstructs its eval split."""
+"""`vqjax evaluate RUN`: how well a run does on its eval split."""
 
 import argparse
 import json
@@ -12,6 +12,9 @@ Reconstructs the whole eval split and prints PSNR (dB), SSIM, L1, MSE (both of v
 the high-frequency ratio (1.0: as sharp as the originals), codebook usage and perplexity. Where the
 latents have a prior also nll_bound, an upper bound on -log p(x) in nats per example (the negative
 ELBO); --importance-samples K adds nll_bound_K, the tighter bound that K samples per example give.
+
+Of a prior over tokens it prints nats_per_token, the mean of -log p over all tokens of the eval
+split (of MaskGIT an upper bound, one draw per example), and bits_per_dim, the same per value.
 
   vqjax evaluate runs/mnist_vqvae
   vqjax evaluate runs/mnist_vqvae --params raw --json
@@ -49,6 +52,7 @@ def run(args: argparse.Namespace) -> None:
         params=args.params,
         step=args.step,
         trust=args.trust,
+        frozen=args.frozen,
         importance_samples=args.importance_samples,
         say=lambda line: print(line, file=sys.stderr),
     )

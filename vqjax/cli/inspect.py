@@ -104,8 +104,8 @@ def _print_sizes(experiment: Any, inputs: dict) -> None:
     print(f"  {'total':<16}{sizes.total:>14,}")
     if sizes.kept:
         print(f"  {'kept beside':<16}{sizes.kept:>14,}  (not trained by gradient)")
-    spec = inputs[experiment.task.inputs]
-    example = f"of one example, {_times(sizes.shape)} {spec.dtype}"
+    spec = inputs.get(experiment.task.inputs)  # absent where tokens are learned from a token set
+    example = f"of one example, {_times(sizes.shape)}" + (f" {spec.dtype}" if spec else "")
     if not sizes.levels:
         count = math.prod(sizes.latents)
         print(f"\nlatents {example}")

@@ -15,7 +15,10 @@ from typing import NoReturn
 
 from vqjax._version import __version__
 
-VERBS = ("prepare", "train", "reconstruct", "sample", "evaluate", "inspect", "report", "compare")
+VERBS = (
+    "prepare", "train", "reconstruct", "tokenize", "sample", "evaluate", "inspect", "report",
+    "compare",
+)  # fmt: skip
 INTERRUPTED = 130
 MESSAGE_LENGTH = 300  # of an unexpected error's text
 DEBUG_HELP = "show the traceback of an error"

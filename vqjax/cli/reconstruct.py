@@ -58,13 +58,21 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"no pictures in {', '.join(args.inputs)} ({' '.join(SUFFIXES)})")
     _check_overwriting(files, out)
 
+    from vqjax.evaluation.kinds import check_tokenizer
     from vqjax.evaluation.run import load
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()
-    trained = load(args.run_dir, params=args.params, step=args.step, trust=args.trust)
+    trained = load(
+        args.run_dir,
+        params=args.params,
+        step=args.step,
+        trust=args.trust,
+        frozen=args.frozen,
+    )
     for line in trained.lines:
         print(line, file=sys.stderr)
+    check_tokenizer(trained, "reconstruct")
     if files and (len(trained.shape) != 3 or trained.shape[-1] not in MODES):
         raise UsageError(f"{args.run_dir} was trained on {list(trained.shape)}, not on pictures")
     _make_writable(out)

@@ -1,4 +1,4 @@
-"""`vqjax sample RUN`: new examples from a run's prior, or ways between held-out ones."""
+"""`vqjax sample RUN`: new examples, or ways between held-out ones."""
 
 import argparse
 import pathlib
@@ -8,18 +8,21 @@ from typing import Any
 from vqjax.cli.arguments import add_run_arguments
 
 DESCRIPTION = """\
-Draws from the prior over a run's latents, decodes, and writes one picture, prior_<step>.png. Prints
-its path and sample_diversity: the mean distance between two of the first 64 samples over that
-between two held-out originals (root mean square of pixels; 1: they differ as much as real ones do).
+Draws examples from a prior over tokens, or from that over a VAE's latents, and writes one picture,
+prior_<step>.png. Of a VAE it also prints sample_diversity: the mean distance between two of the
+first 64 samples over that between two held-out originals (root mean square of pixels; 1: they
+differ as much as real ones do).
 
-  vqjax sample runs/mnist_vae
+  vqjax sample runs/mnist_gpt --classes 3,7 -n 16 --out out
+  vqjax sample runs/mnist_gpt --guidance 2 --top-p 0.95
   vqjax sample runs/mnist_vae -n 100 --seed 1 --out out
   vqjax sample runs/mnist_vae --interpolate 8
 
-With --interpolate N it writes interpolation_<step>.png instead: N rows, each from one held-out
-example to another along the straight line between their latents. That needs no prior, only latents
-that are not discrete.
+With --out the samples are also written one by one. With --interpolate N it writes
+interpolation_<step>.png instead: N rows, each from one held-out example to another along the
+straight line between their latents. That needs no prior, only latents that are not discrete.
 """
+OF_PRIORS = ("classes", "temperature", "top_k", "top_p", "guidance")  # options
 SAMPLES = 64
 STEPS = 10  # pictures per row of an interpolation
 MAX_SAMPLES = 10_000  # in one picture
@@ -40,6 +43,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--interpolate", metavar="N", type=int, help="N rows between held-out examples instead"
     )
     parser.add_argument(
+        "--classes",
+        metavar="A,B,...",
+        help="taken in turn; --classes=-1: none (default: all in turn)",
+    )
+    parser.add_argument("--temperature", metavar="T", type=float, help="(default: 1)")
+    parser.add_argument("--top-k", metavar="K", type=int, help="only the K likeliest tokens")
+    parser.add_argument(
+        "--top-p", metavar="P", type=float, help="only the likeliest tokens that make up P"
+    )
+    parser.add_argument(
+        "--guidance", metavar="S", type=float, help="away from what needs no class (default: 1)"
+    )
+    parser.add_argument(
         "--out", metavar="DIR", help="folder for the picture (default: RUN/samples)"
     )
     parser.set_defaults(run=run)
@@ -49,7 +65,9 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.types import UsageError
 
     ways = args.interpolate is not None
-    for option, value in (("-n", args.n), ("--seed", args.seed)):
+    of_priors = {f"--{name.replace('_', '-')}": getattr(args, name) for name in OF_PRIORS}
+    given = {k: v for k, v in of_priors.items() if v is not None}
+    for option, value in (("-n", args.n), ("--seed", args.seed), *given.items()):
         if ways and value is not None:
             raise UsageError(f"{option} is for samples: --interpolate draws none")
     samples = SAMPLES if args.n is None else args.n
@@ -57,21 +75,58 @@ def run(args: argparse.Namespace) -> None:
     if not 1 <= count <= MAX_SAMPLES:
         raise UsageError(f"{option} {count}: wanted 1 to {MAX_SAMPLES:,}")
 
+    from vqjax.evaluation.kinds import check_tokenizer, is_prior
     from vqjax.evaluation.run import load
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()
-    trained = load(args.run_dir, params=args.params, step=args.step, trust=args.trust)
+    trained = load(
+        args.run_dir,
+        params=args.params,
+        step=args.step,
+        trust=args.trust,
+        frozen=args.frozen,
+    )
     for line in trained.lines:
         print(line, file=sys.stderr)
     out = pathlib.Path(args.out) if args.out else pathlib.Path(trained.path) / "samples"
     if ways:
+        check_tokenizer(trained, "--interpolate")
         rows = _interpolated(trained, args.interpolate)
         print(_write(rows, out / f"interpolation_{trained.step:08d}.png"))
         return
-    samples = trained.sample(count, args.seed or 0)
+    if is_prior(trained.experiment):
+        samples = trained.sample(count, args.seed or 0, **_wishes(args))
+    elif given:
+        raise UsageError(f"{next(iter(given))} is for priors over tokens: {trained.path} is none")
+    else:
+        samples = trained.sample(count, args.seed or 0)
     print(_write(_in_square(samples), out / f"prior_{trained.step:08d}.png"))
-    _print_diversity(trained, samples)
+    for number, example in enumerate(samples if args.out else ()):
+        _write_one(example, out / f"{number:04d}.png")
+    if not is_prior(trained.experiment):
+        _print_diversity(trained, samples)
+
+
+def _wishes(args: argparse.Namespace) -> dict[str, Any]:
+    """What the options say of a prior's samples.
+
+    Raises:
+        UsageError: numbers that cannot be.
+    """
+    from vqjax.sampling import Choice, Guidance
+    from vqjax.types import UsageError
+
+    named = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
+    wishes: dict[str, Any] = {"choice": Choice(**{k: v for k, v in named.items() if v is not None})}
+    if args.guidance is not None:
+        wishes["guidance"] = Guidance(args.guidance)
+    if args.classes is not None:
+        try:
+            wishes["classes"] = [int(word) for word in args.classes.split(",")]
+        except ValueError as error:
+            raise UsageError(f"--classes {args.classes}: give numbers, as 3,7") from error
+    return wishes
 
 
 def _interpolated(trained: Any, rows: int) -> list:
@@ -90,15 +145,25 @@ def _in_square(samples: Any) -> list:
 
 
 def _write(rows: list, path: pathlib.Path) -> pathlib.Path:
-    from PIL import Image
-
     from vqjax.evaluation.pictures import picture_of, tile
-    from vqjax.types import UsageError
 
     sheet = tile([[picture_of(example) for example in row] for row in rows])
+    return _write_one(sheet, path)
+
+
+def _write_one(example: Any, path: pathlib.Path) -> pathlib.Path:
+    """An example as it is, without enlargement."""
+    from PIL import Image
+
+    from vqjax.evaluation.pictures import picture_of, to_uint8
+    from vqjax.types import UsageError
+
+    plain = example.ndim == 3 and example.shape[-1] in (1, 3, 4)
+    picture = to_uint8(example) if plain else picture_of(example)  # clips and signals: drawn
+    picture = picture[..., 0] if picture.shape[-1] == 1 else picture
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sheet).save(path)
+        Image.fromarray(picture).save(path)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     return path

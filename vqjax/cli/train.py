@@ -39,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     experiment = read_experiment(args)
-    from vqjax.evaluation.reconstruction import ReconstructionEvaluator
+    from vqjax.evaluation.kinds import make_evaluator
     from vqjax.training.loop import train
     from vqjax.training.platform import enable_compilation_cache
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     train(
         experiment,
         args.workdir or pathlib.Path("runs") / name,
-        make_evaluator=ReconstructionEvaluator,
+        make_evaluator=make_evaluator,
         name=name,
         command=["vqjax", *sys.argv[1:]],
         allow_change=args.allow_change,

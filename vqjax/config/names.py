@@ -22,9 +22,11 @@ from vqjax.types import DataError, UsageError
 
 PACKAGES = (
     "vqjax.ops.schedules",
+    "vqjax.priors",
     "vqjax.quantizers",
     "vqjax.losses",
     "vqjax.discriminators",
+    "vqjax.sampling",
     "vqjax.tokenizers",
     "vqjax.tasks",
     "vqjax.data",

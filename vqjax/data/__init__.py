@@ -6,6 +6,7 @@ from vqjax.data.digits import Digits
 from vqjax.data.folder import Folder
 from vqjax.data.source import Source
 from vqjax.data.tfds import TFDS
+from vqjax.data.token_set import TokenSet
 
 __all__ = [
     "Arrays",
@@ -18,4 +19,5 @@ __all__ = [
     "Resize",
     "Source",
     "TFDS",
+    "TokenSet",
 ]

@@ -192,6 +192,15 @@ class SplitSource(abc.ABC):
         """See `Source.eval`."""
         return self._eval.batches(Visits(self._eval.num, batch_size, rows, None))
 
+    def in_order(
+        self, part: str, batch_size: int, start_step: int = 0
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Returns the examples of `part`, "train" or "eval", once, by index, as evaluation would
+        see them: with nothing random. `mask: bool[b]` is False on padding.
+        """
+        split = self._train if part == "train" else self._eval
+        return split.batches(Visits(split.num, batch_size, np.arange(batch_size), None, start_step))
+
     def example_spec(self) -> dict[str, ArraySpec]:
         """See `Source.example_spec`."""
         return self._train.spec()

@@ -42,6 +42,8 @@ class Strip:
 
 def _bands_of(row: Row) -> tuple[np.ndarray, np.ndarray] | None:
     """The first row of originals and of reconstructions of the run's newest picture."""
+    if not row.record.reconstructs:
+        return None
     pictures = (read_picture(path) for _, path in reversed(row.record.samples))
     newest = row.picture
     if newest is None:
@@ -86,6 +88,8 @@ def strips_of(
             continue
         if own is not None and strips[0].has_same(own[0]):
             strips[0].through.append((row, own[1]))
+            continue
+        if not row.record.reconstructs:
             continue
         if remake is not None and row.record.experiment is not None:
             try:

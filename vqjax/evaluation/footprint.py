@@ -1,4 +1,4 @@
-"""How large a tokenizer is and how much it compresses, from shapes alone."""
+"""How large networks are and how much it compresses, from shapes alone."""
 
 import dataclasses
 import math
@@ -20,7 +20,7 @@ class Footprint:
 
     Attributes:
         parameters: trained values per part: "encoder", "quantizer", "decoder", "projections"
-            (between them), and the other players by name.
+            (between them), and the other players by name; of a prior its own parts.
         kept: values that are kept but not trained by gradient, such as averaged codebooks.
         shape: of one example, (*S, C).
         levels: of tokens; empty where nothing is discrete.
@@ -70,11 +70,18 @@ def footprint_of(experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Foo
         UsageError: the tokenizer does not take examples of this shape.
     """
     task = experiment.network_task()
-    shape = tuple(inputs[task.inputs].shape)
-    levels = task.token_layout(shape)
+    if hasattr(task, "levels_of"):  # tokens, or examples that become tokens
+        levels = task.levels_of({name: tuple(spec.shape) for name, spec in inputs.items()})
+        shape = task.example_shape(levels)
+    else:
+        shape = tuple(inputs[task.inputs].shape)
+        levels = task.token_layout(shape)
     params, collections = jax.eval_shape(
         lambda: task.init(jax.random.key(0), example_batch(dict(inputs)))
     )
+    if "tokenizer" not in params:
+        parts = {name: _size(part) for tree in params.values() for name, part in tree.items()}
+        return Footprint(parts, _size(collections), shape, levels)
     tokenizer = params["tokenizer"]
     parameters = {part: _size(tokenizer.get(part, {})) for part in PARTS}
     parameters["projections"] = _size({k: v for k, v in tokenizer.items() if k not in PARTS})

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vqjax.evaluation.diversity import COMPARED, sample_diversity
+from vqjax.evaluation.kinds import make_evaluator
 from vqjax.evaluation.likelihood import ImportanceEvaluator, elbo_at, with_place
 from vqjax.evaluation.pictures import draw
 from vqjax.metrics import (
@@ -28,6 +29,7 @@ from vqjax.metrics import (
 from vqjax.tasks.likelihood import has_bound
 from vqjax.tasks.tokenizer import normalize
 from vqjax.training.experiment import Experiment
+from vqjax.training.frozen import load_frozen
 from vqjax.training.restore import OpenedRun, open_run
 from vqjax.training.sharding import local_rows, make_mesh, put_batch, replicated
 from vqjax.types import BATCH_AXES, Batch, DataError, Level, Tree
@@ -92,8 +94,12 @@ class ReconstructionEvaluator:
     that the data do not define are left out.
     """
 
-    def __init__(self, experiment: Experiment, mesh: Mesh) -> None:
-        """Touches neither data nor devices; programs compile at the first call."""
+    def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree | None = None) -> None:
+        """Touches neither data nor devices; programs compile at the first call.
+
+        A tokenizer builds on nothing `frozen`: what other evaluators need is not used here.
+        """
+        del frozen
         self._data = experiment.data
         self._task = experiment.network_task()
         self._mesh = mesh
@@ -176,13 +182,14 @@ def evaluate_run(
     params: str = "auto",
     step: int | None = None,
     trust: Sequence[str] = (),
+    frozen: Sequence[str] = (),
     importance_samples: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[OpenedRun, Evaluation]:
     """Evaluates a run's newest sound checkpoint, or that of `step`, on all devices.
 
     Args:
-        run: the run directory; `params`, `step`, `trust`: see `open_run`.
+        run: the run directory; `params`, `step`, `trust`, `frozen`: see `open_run`.
         importance_samples: per example, for the bound of `ImportanceEvaluator` beside the others.
         say: is given what opening the run has to say.
 
@@ -192,7 +199,7 @@ def evaluate_run(
             a run whose latents have no prior.
     """
     mesh = make_mesh()
-    opened = open_run(run, params=params, step=step, trust=trust, mesh=mesh)
+    opened = open_run(run, params=params, step=step, trust=trust, frozen=frozen, mesh=mesh)
     for line in opened.lines:
         say(line)
     variables = (opened.params, opened.collections)
@@ -200,7 +207,8 @@ def evaluate_run(
     if importance_samples is not None:
         weighted = ImportanceEvaluator(opened.experiment, mesh, importance_samples)
     opened.experiment.data.check()
-    evaluation = ReconstructionEvaluator(opened.experiment, mesh)(*variables)
+    below = load_frozen(opened.experiment, mesh, tuple(trust))
+    evaluation = make_evaluator(opened.experiment, mesh, below)(*variables)
     if weighted is not None:
         # Beside the bound that it tightens, before the numbers of the reconstructions.
         first = {"nll_bound": evaluation.numbers["nll_bound"], **weighted(*variables)}

@@ -35,7 +35,7 @@ def _strips(chosen: list[tuple[int, np.ndarray]], record: Record) -> str:
     """The first row of originals, and beneath it its reconstructions step by step."""
     psnr = dict(record.curve("eval", "psnr"))
     cut = [(step, *bands(picture)) for step, picture in chosen]
-    if len(cut) < 2 or not all(x for _, x, _ in cut):
+    if not record.reconstructs or len(cut) < 2 or not all(x for _, x, _ in cut):
         return ""
     rows = [f"<span>original</span>{png(cut[-1][1][0], 'originals')}"]
     for step, _, reconstructions in cut:
@@ -54,10 +54,11 @@ def _pictures(record: Record) -> str:
         return '<p class="quiet">No pictures yet: the first come with the first evaluation.</p>'
     step, newest = chosen[-1]
     size = "sheets small" if newest.shape[1] <= SMALL_SHEET else "sheets"
-    caption = f"Step {step:,} <small>held-out originals, each row with its reconstructions</small>"
+    what = "held-out originals, each row with its reconstructions"
+    caption = f"Step {step:,} <small>{what if record.reconstructs else 'samples'}</small>"
     return (
         f'<div class="{size}"><figure class="sheet"><figcaption>{caption}</figcaption>'
-        f"{png(newest, f'reconstructions at step {step}')}</figure>{_strips(chosen, record)}</div>"
+        f"{png(newest, f'pictures at step {step}')}</figure>{_strips(chosen, record)}</div>"
     )
 
 

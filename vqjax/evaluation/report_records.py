@@ -16,6 +16,7 @@ from typing import Any
 
 from vqjax.config import decode, read_json
 from vqjax.evaluation.footprint import Footprint, footprint_of
+from vqjax.evaluation.kinds import is_prior
 from vqjax.training.experiment import Experiment
 from vqjax.training.logbook import read_metrics
 from vqjax.training.record import RECORD
@@ -67,6 +68,11 @@ class Record:
         """The newest step that anything was written of."""
         lines = (lines[-1]["step"] for lines in (self.train, self.evals, self.times) if lines)
         return max(lines, default=0)
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether its pictures are originals with their reconstructions; a prior's are samples."""
+        return self.experiment is None or not is_prior(self.experiment)
 
     @property
     def total_steps(self) -> int | None:

@@ -12,17 +12,22 @@ batch that it came in; `reconstruct` is `decode` after `encode`.
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from vqjax.evaluation.kinds import is_prior
 from vqjax.training.experiment import Experiment
+from vqjax.training.frozen import load_frozen
 from vqjax.training.restore import OpenedRun, open_run
 from vqjax.training.sharding import make_mesh
-from vqjax.types import Level, UsageError
+from vqjax.types import DataError, Level, UsageError
+
+if TYPE_CHECKING:
+    from vqjax.evaluation.prior_run import PriorRun
 
 BATCH = 32  # examples per call of a program
 BATCH_VALUES = 32 * 256 * 256 * 3  # fewer examples when they hold more values than this
@@ -35,21 +40,34 @@ def load(
     params: str = "auto",
     step: int | None = None,
     trust: Sequence[str] = (),
-) -> "Run":
-    """Opens a run directory for use.
+    frozen: Sequence[str] = (),
+) -> "Run | PriorRun":
+    """Opens a run directory for use: a tokenizer's as a `Run`, a prior's as a `PriorRun`.
 
     Args:
         run: RUN, as `vqjax train` wrote it.
         params: "ema" or "raw" parameters; "auto": the averaged ones where the run keeps them.
         step: the sealed step to read; None: the newest sound one.
         trust: modules or files whose classes the run may name beside vqjax's own.
+        frozen: "NAME=RUN" where a run that this one builds on has moved.
 
     Raises:
-        DataError: no such run, or no sound step in it.
+        DataError: no such run, no sound step in it, or not the tokenizer that a prior is over.
         UsageError: the run names a class that is not trusted, or keeps no such `params`.
     """
     one = make_mesh(jax.local_devices()[:1])  # copies on every device would all do the same work
-    opened = open_run(os.fspath(run), params=params, step=step, trust=tuple(trust), mesh=one)
+    opened = open_run(
+        os.fspath(run),
+        params=params,
+        step=step,
+        trust=tuple(trust),
+        frozen=tuple(frozen),
+        mesh=one,
+    )
+    if is_prior(opened.experiment):
+        from vqjax.evaluation.prior_run import PriorRun
+
+        return PriorRun(opened, one, load_frozen(opened.experiment, one, tuple(trust)), trust)
     return Run(opened, one)
 
 
@@ -61,7 +79,15 @@ def held_out(experiment: Experiment, count: int) -> np.ndarray:
     """
     experiment.data.check()
     batch = next(iter(experiment.data.eval(count, np.arange(count))))
+    if experiment.task.inputs not in batch:
+        raise DataError(f"{experiment.data} holds tokens, not the examples themselves")
     return batch[experiment.task.inputs][batch["mask"]]
+
+
+def as_trained(x_hat: jax.Array, dtype: str) -> jax.Array:
+    """x_hat in about [-1, 1] as a run's examples are: uint8, or float32 clipped to [-1, 1]."""
+    x_hat = jnp.clip(x_hat.astype(jnp.float32), -1.0, 1.0)
+    return jnp.rint((x_hat + 1.0) * 127.5).astype(jnp.uint8) if dtype == "uint8" else x_hat
 
 
 class Run:
@@ -127,7 +153,7 @@ class Run:
         images = self._checked_images(images)
         size = self._part_size(images.shape[1:])
         with jax.set_mesh(self._mesh):  # whatever mesh the caller is in: the parameters lie here
-            parts = _in_parts(lambda x: self._encode(*self._variables, x), (images,), size)
+            parts = in_parts(lambda x: self._encode(*self._variables, x), (images,), size)
         if isinstance(parts, np.ndarray):
             return parts
         names = [level.name for level in self.token_layout(images.shape[1:])]
@@ -149,7 +175,7 @@ class Run:
         given = self._checked_tokens(indices)
         size = self._part_size(self._decoded_shape(tuple(a.shape[1:] for a in given)))
         with jax.set_mesh(self._mesh):
-            return _in_parts(lambda *a: self._decode(*self._variables, *a), given, size)
+            return in_parts(lambda *a: self._decode(*self._variables, *a), given, size)
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """`decode(encode(images))`: the examples as their tokens tell them."""
@@ -173,7 +199,7 @@ class Run:
         numbers, key = np.arange(n, dtype=np.int32), jax.random.key(seed)
         size = self._part_size(self.shape)
         with jax.set_mesh(self._mesh):
-            return _in_parts(lambda i: self._sample(*self._variables, key, i), (numbers,), size)
+            return in_parts(lambda i: self._sample(*self._variables, key, i), (numbers,), size)
 
     def interpolate(self, a: np.ndarray, b: np.ndarray, steps: int = 8) -> np.ndarray:
         """Decodes the straight line between the latents of `a` and `b`, the means of Gaussian ones.
@@ -230,17 +256,13 @@ class Run:
             names = [level.name for level in self.token_layout()]
             indices = dict(zip(names, given, strict=True))
             x_hat = self._task.decode_indices(params, collections, indices)
-        return self._as_trained(x_hat)
+        return as_trained(x_hat, self.dtype)
 
     def _sample_batch(self, params: Any, collections: Any, key: jax.Array, numbers: jax.Array):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(numbers)
-        return self._as_trained(self._task.sample_prior(params, collections, keys, self.shape))
-
-    def _as_trained(self, x_hat: jax.Array) -> jax.Array:
-        x_hat = jnp.clip(x_hat.astype(jnp.float32), -1.0, 1.0)
-        if self.dtype == "uint8":
-            return jnp.rint((x_hat + 1.0) * 127.5).astype(jnp.uint8)
-        return x_hat
+        return as_trained(
+            self._task.sample_prior(params, collections, keys, self.shape), self.dtype
+        )
 
     def _checked_images(self, images: np.ndarray) -> np.ndarray:
         images = np.asarray(images)
@@ -311,7 +333,7 @@ def _checked_level(a: np.ndarray, level: Level) -> np.ndarray:
     return a.astype(np.int32)
 
 
-def _in_parts(program: Any, arrays: tuple[np.ndarray, ...], size: int) -> Any:
+def in_parts(program: Any, arrays: tuple[np.ndarray, ...], size: int) -> Any:
     """Runs `program` over parts of `size` examples, the last one padded with zeros."""
     count = len(arrays[0])
     results = []

@@ -117,3 +117,25 @@ class BatchNorm(nn.Module):
             self.epsilon,
         )
         return y.astype(dtype).reshape(x.shape)
+
+
+class RMSNorm(nn.Module):
+    """Each position's channels to a mean square of 1 (arXiv 1910.07467, eq. 4).
+
+    Attributes:
+        epsilon: added to the mean square.
+        dtype: of the result; the mean square is worked out in at least float32.
+    """
+
+    epsilon: float = 1e-5
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x [..., C] -> [..., C]."""
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        dtype = canonicalize_dtype(x, scale, dtype=self.dtype)
+        exact = at_least_float32(x)
+        square = jnp.mean(exact * exact, axis=-1, keepdims=True)
+        shape = (1,) * (x.ndim - 1) + scale.shape
+        return (exact * jax.lax.rsqrt(square + self.epsilon) * scale.reshape(shape)).astype(dtype)

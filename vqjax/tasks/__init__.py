@@ -1,6 +1,7 @@
 """What one batch means: which networks see it, which losses it gives, what is learnt from it."""
 
 from vqjax.tasks.adaptive import AdaptiveWeight
+from vqjax.tasks.prior import PriorTask
 from vqjax.tasks.tokenizer import TokenizerTask
 
-__all__ = ["AdaptiveWeight", "TokenizerTask"]
+__all__ = ["AdaptiveWeight", "PriorTask", "TokenizerTask"]

@@ -19,6 +19,8 @@ from vqjax.types import Tree, UsageError
 
 def check_bound(task: Any) -> None:
     """Refuses, with UsageError, a task whose log-likelihood has no bound here."""
+    if not isinstance(task, TokenizerTask):
+        raise UsageError("no bound by importance samples: the run has no latents with a prior")
     quantizer = task.tokenizer.quantizer
     if not hasattr(quantizer, "draw"):
         raise UsageError(

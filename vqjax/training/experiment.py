@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import jax
 from flax import linen as nn
 
+from vqjax.config import FrozenRun
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.training.optim import Optimizer
 from vqjax.types import (
@@ -198,12 +199,15 @@ class Experiment:
 
 
 def with_dtype(value: Any, dtype: str) -> Any:
-    """Puts `dtype` where a Linen module's field `dtype` is None, anywhere in a tree of objects."""
+    """Puts `dtype` where a Linen module's field `dtype` is None, anywhere in a tree of objects.
+
+    A frozen run keeps the dtype of its own experiment.
+    """
     if isinstance(value, Mapping):
         return {k: with_dtype(v, dtype) for k, v in value.items()}
     if isinstance(value, tuple):
         return tuple(with_dtype(v, dtype) for v in value)
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+    if not dataclasses.is_dataclass(value) or isinstance(value, type | FrozenRun):
         return value
     changes = {}
     for field in dataclasses.fields(value):

@@ -9,10 +9,34 @@ from jax.sharding import Mesh
 from vqjax import config
 from vqjax.training import checkpoint
 from vqjax.training.experiment import Experiment
-from vqjax.training.record import RECORD
+from vqjax.training.record import RECORD, read_record
 from vqjax.training.restore import open_run
 from vqjax.training.state import create_state
 from vqjax.types import ArraySpec, DataError, Tree
+
+
+def adopt(experiment: Experiment, trust: tuple[str, ...] = ()) -> Experiment:
+    """Puts into every `FrozenRun` the experiment that its run holds, in place of any stand-in, and
+    makes its path absolute.
+
+    Raises:
+        DataError: no run there; the line says what makes one.
+        UsageError: it names classes that are not trusted.
+    """
+    for path, run in config.find_frozen(experiment).items():
+        root = _there(path, run)
+        held = read_record(root, trust).experiment
+        known = dataclasses.replace(run, path=str(root), experiment=held)
+        experiment = config.with_frozen(experiment, path, known)
+    return experiment
+
+
+def _there(path: str, run: config.FrozenRun) -> pathlib.Path:
+    root = pathlib.Path(run.path).absolute()  # the run may be opened from elsewhere
+    if not (root / RECORD).is_file():
+        make = f": make it by `{run.command}`" if run.command else ""
+        raise DataError(f"{path}: no run at {run.path}{make}, or say where it is by --frozen")
+    return root
 
 
 def pin(experiment: Experiment) -> Experiment:
@@ -24,10 +48,7 @@ def pin(experiment: Experiment) -> Experiment:
         DataError: no run (the line says what makes one), no sealed step, or another one.
     """
     for path, run in config.find_frozen(experiment).items():
-        root = pathlib.Path(run.path)
-        if not (root / RECORD).is_file():
-            make = f": make it by `{run.command}`" if run.command else ""
-            raise DataError(f"{path}: no run at {run.path}{make}, or say where it is by --frozen")
+        root = _there(path, run)
         steps = checkpoint.sealed_steps(root / "checkpoints")
         if not steps:
             raise DataError(f"{path}: {run.path} has no sealed step yet")
@@ -39,13 +60,20 @@ def pin(experiment: Experiment) -> Experiment:
             raise DataError(f"{path}: step {step} of {run.path} is not the one recorded")
         pinned = dataclasses.replace(run, step=step, seal=seal)
         experiment = config.with_frozen(experiment, path, pinned)
+    made = getattr(experiment.data, "seal", None)  # of the step that made tokens
+    if made is not None and made not in {v.seal for v in config.find_frozen(experiment).values()}:
+        raise DataError(f"data: {experiment.data} was made by another step or run than is used")
     return experiment
 
 
 def load_frozen(experiment: Experiment, mesh: Mesh, trust: tuple[str, ...] = ()) -> Tree:
-    """{path of the FrozenRun: {"params": ..., "collections": ...}} of a pinned experiment."""
+    """{path of the FrozenRun: {"params": ..., "collections": ...}} of a pinned experiment.
+
+    Raises:
+        DataError: a run, or its step with the recorded seal, is not there any more.
+    """
     tree = {}
-    for path, run in config.find_frozen(experiment).items():
+    for path, run in config.find_frozen(pin(experiment)).items():
         opened = open_run(run.path, step=run.step, trust=trust, mesh=mesh)
         tree[path] = {"params": opened.params, "collections": opened.collections}
     return tree

@@ -16,7 +16,7 @@ from vqjax import config
 from vqjax.training import checkpoint
 from vqjax.training.experiment import Experiment
 from vqjax.training.feed import Feed
-from vqjax.training.frozen import load_frozen, pin
+from vqjax.training.frozen import adopt, load_frozen, pin
 from vqjax.training.logbook import Logbook
 from vqjax.training.record import Record, check_writable, claim, write_record
 from vqjax.training.restore import initial_state, state_target, usable
@@ -45,7 +45,7 @@ class Evaluation(Protocol):
 
 
 Evaluator = Callable[[Tree, Tree], Evaluation]  # (params, collections) -> numbers and pictures
-MakeEvaluator = Callable[[Experiment, Mesh], Evaluator]
+MakeEvaluator = Callable[[Experiment, Mesh, Tree], Evaluator]  # with the frozen arrays
 
 
 @dataclasses.dataclass
@@ -112,7 +112,9 @@ def train(
         _introduce(logbook, experiment, step, plan.mesh)
         with StopSignal() as signal:
             programs = _compile(plan, logbook)
-            evaluate = make_evaluator(experiment, plan.mesh) if make_evaluator else None
+            evaluate = (
+                make_evaluator(experiment, plan.mesh, plan.frozen) if make_evaluator else None
+            )
             run = _Run(experiment, plan.mesh, plan.frozen, programs, checkpoints, logbook, evaluate)
             state = plan.state or _start(run, plan.record.inputs)
             return _steps(run, state, step, signal, started)
@@ -143,6 +145,7 @@ def _plan(
 ) -> _Plan:
     if jax.process_count() > 1:
         raise UsageError("training in several processes is not supported yet: start one")
+    experiment = adopt(experiment, tuple(trust))
     experiment.check()
     check_batch_size("batch_size", experiment.batch_size, experiment.accumulate, mesh)
     check_writable(path)

@@ -125,7 +125,9 @@ def claim(
     moved = config.find_frozen(experiment)
     for path, node in _recorded_pins(compared, ""):
         if path in moved and node["seal"] is not None:
-            node["path"] = moved[path].path  # where a run lies does not matter: its seal does
+            # Where a run lies and how it went on does not matter: its seal does.
+            node["path"] = moved[path].path
+            node["experiment"] = config.encode(moved[path])["experiment"]
     changes = config.difference(_with_defaults(compared, trust), config.encode(experiment))
     if changes and not allow_change:
         raise UsageError(

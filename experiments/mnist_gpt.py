@@ -1,0 +1,47 @@
+"""GPT over the tokens of `mnist_vqvae.py`, told the class: digits to order.
+
+    vqjax prepare mnist
+    vqjax train experiments/mnist_vqvae.py
+    vqjax train experiments/mnist_gpt.py
+    vqjax sample runs/mnist_gpt --classes 3,7 --out out
+
+Another tokenizer: `--arg tokenizer=RUN`.
+"""
+
+from vqjax.config import FrozenRun
+from vqjax.data import TFDS
+from vqjax.ops.schedules import Cosine
+from vqjax.priors import GPT, ClassLabel
+from vqjax.tasks import PriorTask
+from vqjax.training.experiment import Experiment
+from vqjax.training.optim import AdamW
+
+TINY = ("total_steps=2", "batch_size=8", "task.prior.width=16", "task.prior.layers=1")
+
+
+def experiment(
+    tokenizer: str = "runs/mnist_vqvae", width: int = 192, layers: int = 6, total_steps: int = 4_000
+) -> Experiment:
+    import mnist_vqvae  # the file beside this one
+
+    return Experiment(
+        task=PriorTask(
+            prior=GPT(width=width, layers=layers, heads=4, condition=ClassLabel(10)),
+            tokenizer=FrozenRun(
+                tokenizer,
+                experiment=mnist_vqvae.experiment(),
+                command="vqjax train experiments/mnist_vqvae.py",
+            ),
+        ),
+        data=TFDS("mnist"),
+        optimizers={
+            "prior": AdamW(
+                Cosine(1e-3, steps=total_steps, warmup=100), b2=0.95, weight_decay=0.05, clip=1.0
+            )
+        },
+        batch_size=64,
+        eval_batch_size=200,
+        eval_every=total_steps // 4,
+        ema_decay=0.999,
+        total_steps=total_steps,
+    )

@@ -1,0 +1,318 @@
+"""The laws of a prior over tokens. To add one is to add a row to `PRIORS`."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from vqjax import config
+from vqjax.priors import GPT, ClassLabel, MaskGIT
+from vqjax.sampling import Choice, Guidance, Parallel
+from vqjax.training.platform import COMPILE_QUICKLY
+from vqjax.training.sharding import make_mesh
+from vqjax.types import BATCH_AXES, Level, UsageError
+
+ONE = (Level("tokens", (3, 2), 7),)
+STACK = (Level("tokens_0", (2, 2), 5), Level("tokens_1", (2, 2), 5), Level("tokens_2", (2, 2), 3))
+SCALES = (Level("tokens_0", (1, 1), 6), Level("tokens_1", (2, 2), 6), Level("tokens_2", (4, 4), 6))
+SIGNAL = (Level("tokens", (8,), 9),)
+
+PLAIN = {"choice": Choice(), "guidance": Guidance()}
+
+PRIORS = {
+    "gpt": (lambda: GPT(16, 2, 2, condition=ClassLabel(3)), ONE),
+    "gpt_of_signals": (lambda: GPT(16, 2, 2), SIGNAL),
+    "gpt_of_a_stack": (lambda: GPT(16, 2, 4, kv_heads=2, qk_norm=True), STACK),
+    "gpt_of_scales": (lambda: GPT(16, 1, 2, condition=ClassLabel(3), remat=True), SCALES),
+    "gpt_in_sequence": (lambda: GPT(16, 1, 2, positions="sequence"), STACK),
+}
+PRIORS |= {
+    "maskgit": (lambda: MaskGIT(16, 2, 2, condition=ClassLabel(3), decoding=Parallel(3)), ONE),
+    "maskgit_of_a_stack": (
+        lambda: MaskGIT(16, 1, 2, decoding=Parallel(4, choice_temperature=0.0)),
+        STACK,
+    ),
+    "maskgit_of_scales": (lambda: MaskGIT(16, 1, 2, decoding=Parallel(40, "linear")), SCALES),
+}
+rows = pytest.mark.parametrize("name", PRIORS)
+in_order = pytest.mark.parametrize("name", [name for name in PRIORS if name.startswith("gpt")])
+RNGS = ("mask", "dropout")
+quick = functools.partial(jax.jit, compiler_options=COMPILE_QUICKLY)
+B = 8
+
+
+@functools.cache
+def made(name):
+    """(network, parameters none of which is zero, tokens [B, T], what is given or None)."""
+    make, levels = PRIORS[name]
+    network = make().clone(levels=levels)
+    rng = np.random.default_rng(0)
+    indices = {
+        v.name: jnp.asarray(rng.integers(0, v.codebook_size, (B, *v.grid)), jnp.int32)
+        for v in levels
+    }
+    tokens = network.order.flatten(indices)
+    given = None if network.condition is None else jnp.asarray(rng.integers(-1, 3, B), jnp.int32)
+    params = quick(network.init)(jax.random.key(0), tokens, given)["params"]
+    params = jax.tree.map(lambda p: p + 0.1 * rng.normal(size=p.shape).astype(p.dtype), params)
+    return network, params, tokens, given
+
+
+@functools.cache
+def logits_of(name):
+    network, params, tokens, given = made(name)
+    return quick(lambda p, t: network.apply({"params": p}, t, given))(params, tokens)
+
+
+@rows
+def test_the_order_and_back(name):
+    network, _, tokens, _ = made(name)
+    order = network.order
+    assert tokens.shape == (B, order.length) and len(order.places) == order.length
+    indices = order.unflatten(tokens)
+    for level in network.levels:
+        ids = np.asarray(indices[level.name])
+        assert ids.shape == (B, *level.grid) and ids.min() >= 0 and ids.max() < level.codebook_size
+    np.testing.assert_array_equal(order.flatten(indices), tokens)
+    assert np.all(order.places > 0)  # the place 0 is that of what comes before
+
+
+@rows
+def test_probabilities_are_of_a_places_own_level(name):
+    network, _, tokens, _ = made(name)
+    p = np.exp(jax.nn.log_softmax(logits_of(name)))
+    assert p.shape == (B, network.order.length, network.order.vocabulary) and p.dtype == np.float32
+    firsts = np.asarray([*network.order.firsts, network.order.vocabulary])
+    for place, level in enumerate(network.order.level_at):
+        own = p[:, place, firsts[level] : firsts[level + 1]]
+        np.testing.assert_allclose(own.sum(-1), 1.0, rtol=1e-5)
+
+
+@in_order
+def test_a_token_changes_nothing_before_itself(name):
+    network, params, tokens, given = made(name)
+    run = quick(lambda t: network.apply({"params": params}, t, given))
+    level_at, order = network.order.level_at, network.order
+    for place in range(order.length):
+        first, size = order.firsts[level_at[place]], network.levels[level_at[place]].codebook_size
+        other = tokens.at[:, place].set(first + (tokens[:, place] - first + 1) % size)
+        changed = np.abs(run(other) - logits_of(name)).max(axis=(0, 2)) > 0
+        assert not changed[: place + 1].any()
+        assert changed[place + 1 :].all()
+
+
+@in_order
+def test_step_by_step_is_all_at_once(name):
+    network, params, tokens, given = made(name)
+
+    @quick
+    def one_by_one(params, tokens):
+        state, logits, step = network.decoder(params, given, B)
+        out = [logits]
+        for place in range(network.order.length - 1):
+            state, logits = step(state, tokens[:, place], jnp.int32(place))
+            out.append(logits)
+        return jnp.stack(out, axis=1)
+
+    stepped = one_by_one(params, tokens)
+    np.testing.assert_allclose(stepped, logits_of(name), atol=1e-5, rtol=1e-5)
+
+    def likelihood(logits):
+        log_p = jax.nn.log_softmax(logits)
+        return jnp.take_along_axis(log_p, tokens[..., None], axis=-1).sum((1, 2))
+
+    np.testing.assert_allclose(likelihood(stepped), likelihood(logits_of(name)), rtol=1e-5)
+
+
+@in_order
+def test_step_by_step_is_the_same_network_in_bfloat16(name):
+    network, params, tokens, given = made(name)
+    low = network.clone(dtype="bfloat16")
+
+    @quick
+    def both(params, tokens):
+        state, logits, step = low.decoder(params, given, B)
+        first = [logits]
+        for place in range(2):
+            state, logits = step(state, tokens[:, place], jnp.int32(place))
+            first.append(logits)
+        return jnp.stack(first, axis=1), low.apply({"params": params}, tokens, given)[:, :3]
+
+    stepped, whole = both(params, tokens)
+    possible = np.asarray(whole) > -1e30
+    np.testing.assert_allclose(stepped[possible], whole[possible], atol=0.03)
+
+
+@rows
+def test_samples_are_the_same_on_any_number_of_devices(name):
+    network, params, _, given = made(name)
+
+    guidance = Guidance() if given is None else Guidance(2.0, "linear")
+
+    def draw(params, keys, *given):
+        return network.sample(params, keys, *given, choice=Choice(top_p=0.9), guidance=guidance)
+
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(5), i))(np.arange(B))
+    drawn = []
+    for devices in (jax.devices()[:1], jax.devices()):
+        mesh = make_mesh(devices)
+        rows = NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+        whole = NamedSharding(mesh, PartitionSpec())
+        put = [jax.device_put(x, rows) for x in (keys, *([] if given is None else [given]))]
+        drawn.append(np.asarray(quick(draw)(jax.device_put(params, whole), *put)))
+    np.testing.assert_array_equal(*drawn)
+    for level, ids in zip(network.levels, network.order.unflatten(drawn[0]).values(), strict=True):
+        assert ids.min() >= 0 and ids.max() < level.codebook_size
+
+
+@rows
+def test_an_example_depends_on_its_own_key_and_what_is_known_stays(name):
+    network, params, tokens, given = made(name)
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(3), i))(np.arange(B))
+    stays = np.random.default_rng(1).random(tokens.shape) < 0.5
+
+    @quick
+    def draw(keys, given, known):
+        return network.sample(params, keys, given, known=known, **PLAIN)
+
+    drawn = draw(keys, given, (tokens, stays))
+    np.testing.assert_array_equal(np.where(stays, drawn, 0), np.where(stays, tokens, 0))
+    assert (np.asarray(drawn) != np.asarray(tokens)).any()
+    some = slice(2, 5)
+    part = draw(keys[some], None if given is None else given[some], (tokens[some], stays[some]))
+    np.testing.assert_array_equal(part, drawn[some])
+
+
+@rows
+def test_the_objective_is_finite_and_reaches_every_parameter(name):
+    network, params, tokens, given = made(name)
+
+    @quick
+    def gradient(params, rngs):
+        def mean(params):
+            variables = {"params": params}
+            nats, counts = network.apply(variables, tokens, given, rngs=rngs, method="objective")
+            return jnp.sum(nats * counts) / jnp.sum(counts)
+
+        return jax.value_and_grad(mean)(params)
+
+    loss, gradients = gradient(params, {n: jax.random.key(i) for i, n in enumerate(RNGS)})
+    assert 0.0 < loss < 20.0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
+        assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
+
+
+@rows
+def test_dropout_is_where_its_stream_is(name):
+    network, params, tokens, given = made(name)
+    run = quick(lambda key: network.apply({"params": params}, tokens, given, rngs={"dropout": key}))
+    one, same, other = (np.asarray(run(jax.random.key(seed))) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any() and (one != logits_of(name)).any()
+
+
+@rows
+def test_bfloat16_networks_have_float32_logits(name):
+    network, params, tokens, given = made(name)
+    low = network.clone(dtype="bfloat16")
+    logits = quick(lambda p: low.apply({"params": p}, tokens, given))(params)
+    assert logits.dtype == jnp.float32
+    possible = np.asarray(logits_of(name)) > -1e30
+    difference = np.abs(np.asarray(logits) - np.asarray(logits_of(name)))[possible]
+    assert 0 < difference.max() < 0.3
+
+
+@rows
+def test_the_same_after_json(name):
+    make, _ = PRIORS[name]
+    again = config.decode(config.from_json(config.to_json(config.encode(make()))))
+    assert again == make()
+
+
+def test_the_bound_of_maskgit_is_the_mean_over_random_orders():
+    """Over all orders in which three tokens can be drawn: the mean of -log p of doing so."""
+    levels = (Level("tokens", (3,), 4),)
+    network = MaskGIT(16, 1, 2, levels=levels)
+    tokens = jnp.asarray([[2, 0, 3]], jnp.int32)
+    params = quick(network.init)(jax.random.key(0), tokens)["params"]
+    params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
+    run = quick(lambda t: jax.nn.log_softmax(network.apply({"params": params}, t)))
+    exact = []
+    for order in itertools.permutations(range(3)):
+        seen, nats = jnp.full_like(tokens, network.mask_token), 0.0
+        for place in order:
+            nats -= float(run(seen)[0, place, tokens[0, place]])
+            seen = seen.at[0, place].set(tokens[0, place])
+        exact.append(nats)
+
+    @quick
+    def draws(keys):
+        def one(key):
+            rngs = {"mask": key}
+            nats, _ = network.apply({"params": params}, tokens, rngs=rngs, method="objective")
+            return nats.sum()
+
+        return jax.vmap(one)(keys)
+
+    estimates = np.asarray(draws(jax.random.split(jax.random.key(2), 4_000)))
+    error = estimates.std() / np.sqrt(len(estimates))
+    assert np.mean(exact) == pytest.approx(estimates.mean(), abs=4 * error)
+
+
+def test_a_label_that_is_no_class_does_not_pass_for_one():
+    condition = ClassLabel(3)
+    labels = jnp.asarray([-1, 0, 2, 3, 4])
+    variables = condition.init(jax.random.key(0), labels, 4)
+    out = np.asarray(condition.apply(variables, labels, 4))[:, 0]
+    assert np.isfinite(out[:3]).all() and np.isnan(out[3:]).all()
+    assert len({tuple(row) for row in out[:3]}) == 3
+    condition.check(np.asarray(labels[:3]))
+    with pytest.raises(UsageError, match="label 3: wanted 0 to 2"):
+        condition.check(np.asarray(labels))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: GPT(16, 1, 3), "heads=3 does not divide"),
+        (lambda: GPT(16, 1, 0), "heads=0"),
+        (lambda: GPT(16, 1, 4, kv_heads=3), "kv_heads=3"),
+        (lambda: GPT(16, 0, 4), "layers=0"),
+        (lambda: GPT(16, 1, 4, positions="grids"), "did you mean 'grid'"),
+        (lambda: MaskGIT(16, 1, 4, label_smoothing=1.0), "label_smoothing"),
+        (lambda: ClassLabel(0), "classes=0"),
+    ],
+)
+def test_what_cannot_be_is_refused(make, words):
+    with pytest.raises(UsageError, match=words):
+        make()
+
+
+def test_guidance_needs_a_prior_that_can_do_without():
+    levels = (Level("tokens", (2,), 3),)
+    network = GPT(16, 1, 2, condition=ClassLabel(3, dropout=0.0), levels=levels)
+    with pytest.raises(UsageError, match="dropout=0"):
+        network.conditioned(None, 2, Guidance(2.0))
+
+
+@pytest.mark.parametrize(
+    ("size", "published"),
+    [
+        ((768, 12, 12), 111e6),
+        ((1024, 24, 16), 343e6),
+        ((1280, 36, 20), 775e6),
+    ],
+)
+def test_sizes_of_llamagen(size, published):
+    """arXiv 2406.06525, table 1, over 16 x 16 tokens of 16,384 codes and 1,000 classes."""
+    levels = (Level("tokens", (16, 16), 16_384),)
+    network = GPT(*size, condition=ClassLabel(1_000), levels=levels)
+    tokens = jax.ShapeDtypeStruct((1, 256), jnp.int32)
+    given = jax.ShapeDtypeStruct((1,), jnp.int32)
+    params = jax.eval_shape(lambda t, g: network.init(jax.random.key(0), t, g), tokens, given)
+    count = sum(np.prod(p.shape) for p in jax.tree.leaves(params))
+    assert count == pytest.approx(published, rel=0.005)

@@ -1,0 +1,45 @@
+"""`vqjax tokenize RUN --out DIR`: a data set as tokens, for priors to learn."""
+
+import argparse
+import sys
+
+from vqjax.cli.arguments import add_trust_argument
+
+DESCRIPTION = """\
+Writes the tokens of the data set that RUN was trained on, both splits, with labels and whatever
+else its examples have but the inputs. A prior learns from it without the tokenizer in its step:
+
+  vqjax tokenize runs/mnist_vqvae --out tokens/mnist
+  vqjax train experiments/mnist_gpt.py data='TokenSet("tokens/mnist")'
+
+The same command goes on where it was stopped. Random augmentation is left out.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "tokenize",
+        help="write a data set as tokens",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run_dir", metavar="RUN", help="run directory")
+    add_trust_argument(parser)
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder of the token set")
+    parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    from vqjax.evaluation.tokenize import tokenize_run
+    from vqjax.training.platform import enable_compilation_cache
+
+    enable_compilation_cache()
+    path = tokenize_run(
+        args.run_dir,
+        args.out,
+        step=args.step,
+        trust=args.trust,
+        say=lambda line: print(line, file=sys.stderr),
+    )
+    print(path)

@@ -1,0 +1,124 @@
+"""Token sets: what `vqjax tokenize` wrote, read back as examples.
+
+A folder holds `tokens.json`, and for every array of every split numbered shards of rows, such as
+`train/label.00003.npy`. A shard is there whole or not at all.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vqjax.data.arrays import ArraySplit
+from vqjax.data.source import Split, SplitSource
+from vqjax.types import ArraySpec, DataError
+
+__all__ = ["TokenSet"]
+
+DESCRIPTION = "tokens.json"
+
+
+def shard_path(folder: pathlib.Path, part: str, name: str, number: int) -> pathlib.Path:
+    """Where rows of one array of one split lie."""
+    return folder / part / f"{name}.{number:05d}.npy"
+
+
+def write_shard(folder: pathlib.Path, part: str, number: int, arrays: Mapping[str, Any]) -> None:
+    """Writes one shard of every array."""
+    for name in arrays:
+        path = shard_path(folder, part, name, number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half = path.with_suffix(".part")
+        with half.open("wb") as file:
+            np.save(file, arrays[name], allow_pickle=False)
+        os.replace(half, path)
+
+
+def read_description(folder: pathlib.Path) -> dict[str, Any]:
+    """What lies in a token set.
+
+    Raises:
+        DataError: no token set, or its description cannot be read.
+    """
+    path = folder / DESCRIPTION
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        parts = {p: int(n) for p, n in found["examples"].items()}
+        specs = {
+            str(k): ArraySpec(tuple(map(int, v["shape"])), str(np.dtype(v["dtype"])))
+            for k, v in found["arrays"].items()
+        }
+        run, seal = str(found["tokenizer"]["run"]), str(found["tokenizer"]["seal"])
+        shard = int(found["shard"])
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder} is not a token set: make it by `vqjax tokenize RUN --out {folder}`"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    return {"examples": parts, "arrays": specs, "run": run, "seal": seal, "shard": shard}
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenSet(SplitSource):
+    """The tokens of a data set, with whatever else its examples had but the inputs themselves.
+
+    Batches hold int32[b, *grid] by the names of the tokenizer's levels. Order and epochs are those
+    of the data set that was tokenized: step n sees the same examples.
+
+    Attributes:
+        path: the folder that `vqjax tokenize` wrote.
+    """
+
+    path: str
+
+    @functools.cached_property
+    def _description(self) -> dict[str, Any]:
+        return read_description(pathlib.Path(self.path))
+
+    @property
+    def seal(self) -> str:
+        """That of the tokenizer's step."""
+        return self._description["seal"]
+
+    def _open(self, part: str) -> Split:
+        found, folder = self._description, pathlib.Path(self.path)
+        num, shard = found["examples"][part], found["shard"]
+        numbers = range(-(-num // shard))
+        for name in found["arrays"]:
+            for number in numbers:
+                if not shard_path(folder, part, name, number).is_file():
+                    raise DataError(
+                        f"{folder} is not finished: `vqjax tokenize {found['run']} --out {folder}` "
+                        "goes on with it"
+                    )
+        specs = {
+            name: dataclasses.replace(spec, dtype="int32")
+            if np.issubdtype(np.dtype(spec.dtype), np.integer) and name != "example_id"
+            else spec
+            for name, spec in found["arrays"].items()
+        }
+
+        def load() -> dict[str, np.ndarray]:
+            arrays = {}
+            for name, spec in specs.items():
+                paths = [shard_path(folder, part, name, number) for number in numbers]
+                rows = np.concatenate([_read(path) for path in paths])
+                if rows.shape != (num, *spec.shape):
+                    raise DataError(f"{folder}: {part}/{name} is {rows.shape}, not as described")
+                arrays[name] = rows.astype(spec.dtype, copy=False)
+            return arrays
+
+        return ArraySplit(num, specs, load, ())
+
+
+def _read(path: pathlib.Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error

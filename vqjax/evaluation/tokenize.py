@@ -1,0 +1,169 @@
+"""A data set as tokens: `vqjax tokenize`."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+
+from vqjax._version import __version__
+from vqjax.data.token_set import DESCRIPTION, read_description, shard_path, write_shard
+from vqjax.evaluation.kinds import check_tokenizer
+from vqjax.training import checkpoint
+from vqjax.training.experiment import Experiment
+from vqjax.training.restore import open_run
+from vqjax.training.sharding import make_mesh, put_batch, replicated
+from vqjax.training.state import HOST_ONLY
+from vqjax.types import Batch, Tree, UsageError
+
+SHARD = 16_384  # examples
+PARTS = ("train", "eval")
+
+
+def tokenize_run(
+    run: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    step: int | None = None,
+    trust: Sequence[str] = (),
+    data: Any = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> pathlib.Path:
+    """Writes the tokens of a run's data set, or of `data`; shards that are there already stay.
+
+    Args:
+        run: a tokenizer's run directory, whose averaged parameters are used where it keeps them,
+            as priors do; `step`, `trust`: see `open_run`.
+        out: the folder of the token set.
+        data: another source.
+        say: is given what opening the run has to say.
+
+    Raises:
+        DataError: no run, or its data is not at hand.
+        UsageError: nothing discrete in the run, a folder with other tokens, or one that cannot be
+            written.
+    """
+    devices = jax.devices()
+    mesh = make_mesh(devices if SHARD % len(devices) == 0 else devices[:1])
+    opened = open_run(run, step=step, trust=trust, mesh=mesh)
+    for line in opened.lines:
+        say(line)
+    check_tokenizer(opened, "tokenize")
+    experiment, folder = opened.experiment, pathlib.Path(out)
+    source = experiment.data if data is None else data
+    source.check()
+    if not hasattr(source, "in_order"):
+        raise UsageError(f"{type(source).__name__} cannot be read in order: it has no in_order()")
+    task = experiment.network_task()
+    spec = source.example_spec()
+    levels = task.token_layout(tuple(spec[task.inputs].shape))
+    if not levels:
+        raise UsageError(f"{opened.path} has no tokens, only latents")
+    kept = [name for name in spec if name != task.inputs and name not in HOST_ONLY]
+    seal = checkpoint.seal_of(opened.path / "checkpoints", opened.step)
+    description = {
+        "vqjax": __version__,
+        "tokenizer": {
+            "run": str(opened.path),
+            "step": opened.step,
+            "params": opened.params_kind,
+            "seal": seal,
+        },
+        "levels": [
+            {"name": v.name, "grid": list(v.grid), "codebook_size": v.codebook_size} for v in levels
+        ],
+        "arrays": {
+            **{v.name: _stored(v.grid, _smallest(v.codebook_size)) for v in levels},
+            **{name: _stored(spec[name].shape, spec[name].dtype) for name in kept},
+        },
+        "examples": {"train": source.num_train(), "eval": source.num_eval()},
+        "shard": SHARD,
+    }
+    _begin(folder, description)
+    encode = jax.jit(lambda p, c, x: task.encode(p, c, x).indices, out_shardings=replicated(mesh))
+
+    def tokens(batch: Batch) -> Tree:
+        only = {task.inputs: batch[task.inputs]}
+        with jax.set_mesh(mesh):
+            x = put_batch(only, mesh)[task.inputs]
+            return jax.device_get(encode(opened.params, opened.collections, x))
+
+    for part in PARTS:
+        _write_part(folder, part, description, source, tokens, kept, _batch_size(experiment, mesh))
+    return folder
+
+
+def _stored(shape: Sequence[int], dtype: str) -> dict[str, Any]:
+    return {"shape": list(shape), "dtype": dtype}
+
+
+def _smallest(codebook_size: int) -> str:
+    """The narrowest dtype that holds every index."""
+    return "uint8" if codebook_size <= 2**8 else "uint16" if codebook_size <= 2**16 else "int32"
+
+
+def _batch_size(experiment: Experiment, mesh: Any) -> int:
+    """Divides the devices and a shard."""
+    wanted = experiment.eval_batch_size or experiment.batch_size
+    size = mesh.size
+    while size * 2 <= wanted and SHARD % (size * 2) == 0:
+        size *= 2
+    return size
+
+
+def _begin(folder: pathlib.Path, description: dict[str, Any]) -> None:
+    """Describes a new token set, or makes sure that the one that is there is the same."""
+    path = folder / DESCRIPTION
+    if path.exists():
+        read_description(folder)
+        old = json.loads(path.read_text(encoding="utf-8"))
+        for key in ("levels", "arrays", "examples", "shard"):
+            if old[key] != description[key]:
+                raise UsageError(f"{folder} holds other tokens ({key} differ): name another --out")
+        if old["tokenizer"]["seal"] != description["tokenizer"]["seal"]:
+            made = old["tokenizer"]["run"]
+            raise UsageError(f"{folder} holds tokens of another step or run, {made}")
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        half = path.with_suffix(".part")
+        half.write_text(json.dumps(description, indent=2), encoding="utf-8")
+        os.replace(half, path)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+def _write_part(
+    folder: pathlib.Path,
+    part: str,
+    description: dict[str, Any],
+    source: Any,
+    tokens: Callable[[Batch], Tree],
+    kept: Sequence[str],
+    batch_size: int,
+) -> None:
+    arrays, total = description["arrays"], description["examples"][part]
+    missing = [
+        number
+        for number in range(-(-total // SHARD))
+        if not all(shard_path(folder, part, name, number).is_file() for name in arrays)
+    ]
+    steps = SHARD // batch_size
+    bar = tqdm.tqdm(total=len(missing), desc=f"tokens of {part}", unit="shard", disable=None)
+    for number in missing:
+        rows: dict[str, list[np.ndarray]] = {name: [] for name in arrays}
+        batches = source.in_order(part, batch_size, number * steps)
+        for _, batch in zip(range(steps), batches, strict=False):
+            keep = batch["mask"]
+            for name, values in tokens(batch).items():
+                rows[name].append(values[keep])
+            for name in kept:
+                rows[name].append(np.asarray(batch[name])[keep])
+        whole = {k: np.concatenate(v).astype(arrays[k]["dtype"]) for k, v in rows.items()}
+        write_shard(folder, part, number, whole)
+        bar.update()
+    bar.close()

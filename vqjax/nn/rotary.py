@@ -1,0 +1,44 @@
+"""Rotary position embedding for any number of axes (arXiv 2104.09864; on grids 2403.13298)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vqjax.ops.numerics import at_least_float32
+from vqjax.types import UsageError
+
+
+def rotary_angles(places: np.ndarray, head_dim: int, base: float = 10_000.0) -> np.ndarray:
+    """The angle by which each pair of channels turns at each place.
+
+    Axis by axis, an equal share of the pairs turns by place * base^(-i / share), i counting them.
+
+    Args:
+        places: [T, axes], coordinates; they may be fractions.
+        head_dim: channels of a head.
+        base: of the frequencies.
+
+    Returns:
+        float32 [T, head_dim / 2]; zero where all coordinates are zero.
+
+    Raises:
+        UsageError: the axes cannot share the channels in equal pairs.
+    """
+    axes = places.shape[1]
+    if head_dim % (2 * axes):
+        raise UsageError(
+            f"{head_dim} channels per head: {axes} axes of positions need a multiple of {2 * axes}"
+        )
+    share = head_dim // (2 * axes)
+    frequencies = base ** (-np.arange(share) / share)
+    return (places[..., None] * frequencies).reshape(len(places), -1).astype(np.float32)
+
+
+def rotate_pairs(x: jax.Array, angles: jax.Array) -> jax.Array:
+    """Turns channel i of x [B, T, heads, D] together with channel i + D / 2, by angles [T, D / 2].
+
+    In at least float32; the dtype of the result is that of `x`.
+    """
+    cos, sin = jnp.cos(angles)[None, :, None], jnp.sin(angles)[None, :, None]
+    a, b = jnp.split(at_least_float32(x), 2, axis=-1)
+    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)

@@ -1,0 +1,310 @@
+"""Transformer blocks in the manner of LLaMA (arXiv 2302.13971): pre-norm RMSNorm, SwiGLU, rotary.
+
+A cache of keys and values is passed in and out; nothing is hidden in a collection.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from vqjax.nn.norm import RMSNorm
+from vqjax.nn.rotary import rotate_pairs
+from vqjax.ops.numerics import at_least_float32
+from vqjax.types import Tree, UsageError
+
+MULTIPLE = 256  # of the hidden channels of SwiGLU, in networks at least that wide
+INIT = nn.initializers.normal(0.02)
+
+
+class Cache(NamedTuple):
+    """Keys and values of all places so far, [B, T, kv_heads, head_dim]; zero where none are yet."""
+
+    keys: jax.Array
+    values: jax.Array
+
+
+def hidden_size(width: int) -> int:
+    """Channels inside SwiGLU: 8/3 of the width, rounded up to a multiple of 256, or of 8 in a
+    network narrower than 256.
+    """
+    unit = MULTIPLE if width >= MULTIPLE else 8
+    return -(-int(8 * width / 3) // unit) * unit
+
+
+class Attention(nn.Module):
+    """Attention with grouped queries (arXiv 2305.13245) and rotary positions.
+
+    Attributes:
+        heads: of the queries; they divide the channels.
+        kv_heads: of keys and values; each serves heads / kv_heads queries. None: `heads`.
+        causal: whether a place sees only itself and those before it.
+        qk_norm: whether queries and keys are normalised first (arXiv 2302.05442), which keeps
+            wide networks from diverging.
+        dtype: to compute in; None: that of input and parameters. The softmax is worked out in at
+            least float32.
+    """
+
+    heads: int
+    kv_heads: int | None = None
+    causal: bool = True
+    qk_norm: bool = False
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        angles: jax.Array,
+        cache: Cache | None = None,
+        place: jax.Array | int = 0,
+        mask: jax.Array | None = None,
+    ) -> tuple[jax.Array, Cache]:
+        """Attends from every place of x.
+
+        Args:
+            x: [B, T, C].
+            angles: [T, head_dim / 2], of these places.
+            cache: of all S places, into which those of x are written; None: x is all there is.
+            place: of x's first in the cache.
+            mask: bool [B, S], places that may be seen; None: all.
+
+        Returns:
+            [B, T, C], and the keys and values of all places.
+        """
+        kv_heads = self.kv_heads or self.heads
+        channels = x.shape[-1]
+        if channels % self.heads or self.heads % kv_heads:
+            raise UsageError(
+                f"heads={self.heads} must divide the {channels} channels, and kv_heads={kv_heads} "
+                "the heads"
+            )
+        head_dim = channels // self.heads
+
+        def project(name: str, heads: int) -> jax.Array:
+            dense = nn.Dense(
+                heads * head_dim, use_bias=False, kernel_init=INIT, dtype=self.dtype, name=name
+            )
+            return dense(x).reshape(*x.shape[:2], heads, head_dim)
+
+        query = project("query", self.heads)
+        keys, values = project("key", kv_heads), project("value", kv_heads)
+        if self.qk_norm:
+            query = RMSNorm(dtype=self.dtype, name="query_norm")(query)
+            keys = RMSNorm(dtype=self.dtype, name="key_norm")(keys)
+        query, keys = rotate_pairs(query, angles), rotate_pairs(keys, angles)
+        if cache is not None:
+            start = (0, place, 0, 0)
+            keys = jax.lax.dynamic_update_slice(cache.keys, keys.astype(cache.keys.dtype), start)
+            values = jax.lax.dynamic_update_slice(
+                cache.values, values.astype(cache.values.dtype), start
+            )
+        seen = None if mask is None else mask[:, None]  # [B, 1, S]
+        if self.causal:
+            now = place + jnp.arange(x.shape[1])[:, None]
+            before = (jnp.arange(keys.shape[1])[None] <= now)[None]  # [1, T, S]
+            seen = before if seen is None else seen & before
+        mixed = attend(query, keys, values, seen).reshape(*x.shape[:2], channels)
+        out = nn.Dense(channels, use_bias=False, kernel_init=INIT, dtype=self.dtype, name="out")
+        return out(mixed), Cache(keys, values)
+
+
+def attend(
+    query: jax.Array, keys: jax.Array, values: jax.Array, seen: jax.Array | None
+) -> jax.Array:
+    """softmax(q k^T / sqrt(D)) v (arXiv 1706.03762, eq. 1); the softmax in at least float32.
+
+    Args:
+        query: [B, T, heads, D].
+        keys: [B, S, kv_heads, D].
+        values: [B, S, kv_heads, D].
+        seen: bool, broadcasts against [B, T, S]; None: all.
+
+    Returns:
+        [B, T, heads, D].
+    """
+    batch, length, heads, dim = query.shape
+    kv_heads = keys.shape[2]
+    grouped = query.reshape(batch, length, kv_heads, heads // kv_heads, dim)
+    logits = jnp.einsum("btkgd,bskd->bkgts", grouped, keys) / math.sqrt(dim)
+    exact = at_least_float32(logits)
+    if seen is not None:
+        exact = jnp.where(seen[:, None, None], exact, jnp.finfo(exact.dtype).min)
+    weights = jax.nn.softmax(exact, axis=-1).astype(values.dtype)
+    return jnp.einsum("bkgts,bskd->btkgd", weights, values).reshape(query.shape)
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate(x)) * up(x)) (arXiv 2002.05202, eq. 6).
+
+    Attributes:
+        hidden: channels inside; None: `hidden_size` of the channels.
+        dtype: to compute in; None: that of input and parameters.
+    """
+
+    hidden: int | None = None
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x [B, T, C] -> [B, T, C]."""
+        hidden = self.hidden or hidden_size(x.shape[-1])
+
+        def dense(features: int, name: str) -> nn.Dense:
+            return nn.Dense(features, use_bias=False, kernel_init=INIT, dtype=self.dtype, name=name)
+
+        inside = jax.nn.silu(dense(hidden, "gate")(x)) * dense(hidden, "up")(x)
+        return dense(x.shape[-1], "down")(inside)
+
+
+class Block(nn.Module):
+    """Attention, then SwiGLU, each on its normalised input and added to it.
+
+    There is dropout where there is an rng stream "dropout". Attributes: see `Transformer`.
+    """
+
+    heads: int
+    kv_heads: int | None = None
+    causal: bool = True
+    qk_norm: bool = False
+    dropout: float = 0.0
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        angles: jax.Array,
+        cache: Cache | None = None,
+        place: jax.Array | int = 0,
+        mask: jax.Array | None = None,
+    ) -> tuple[jax.Array, Cache]:
+        """x [B, T, C] -> [B, T, C] and the cache; see `Attention`."""
+        dropout = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))
+        attention = Attention(
+            self.heads, self.kv_heads, self.causal, self.qk_norm, self.dtype, name="attention"
+        )
+        y = RMSNorm(dtype=self.dtype, name="attention_norm")(x)
+        y, cache = attention(y, angles, cache, place, mask)
+        x = x + dropout(y)
+        y = SwiGLU(dtype=self.dtype, name="mlp")(RMSNorm(dtype=self.dtype, name="mlp_norm")(x))
+        return x + dropout(y), cache
+
+
+class _Layer(nn.Module):
+    """A block as the body of a scan; its fields are those of `Block`."""
+
+    heads: int
+    kv_heads: int | None
+    causal: bool
+    qk_norm: bool
+    dropout: float
+    dtype: str | None
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, angles: jax.Array, mask: jax.Array | None
+    ) -> tuple[jax.Array, None]:
+        block = Block(
+            self.heads,
+            self.kv_heads,
+            self.causal,
+            self.qk_norm,
+            self.dropout,
+            self.dtype,
+            name="block",
+        )
+        return block(x, angles, mask=mask)[0], None
+
+
+class Transformer(nn.Module):
+    """`layers` blocks and a last norm.
+
+    The blocks' parameters are stacked, [layers, ...], and compiled once (`nn.scan`). `step` walks
+    over them one by one, because a scan would copy every cache once per token.
+
+    Attributes:
+        layers: number of blocks.
+        heads: of the queries; they divide the channels.
+        kv_heads: of keys and values; None: `heads`.
+        causal: whether a place sees only itself and those before it.
+        qk_norm: whether queries and keys are normalised.
+        dropout: of what each half of a block adds.
+        remat: whether activations are worked out again in the backward pass: memory of one block
+            instead of all, for a third more computation.
+        dtype: to compute in; None: that of input and parameters.
+    """
+
+    layers: int
+    heads: int
+    kv_heads: int | None = None
+    causal: bool = True
+    qk_norm: bool = False
+    dropout: float = 0.0
+    remat: bool = False
+    dtype: str | None = None
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        names = ("heads", "kv_heads", "causal", "qk_norm", "dropout", "dtype")
+        return {name: getattr(self, name) for name in names}
+
+    def setup(self) -> None:
+        layer = nn.remat(_Layer, prevent_cse=False) if self.remat else _Layer
+        scanned = nn.scan(
+            layer,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=(nn.broadcast, nn.broadcast),
+            length=self.layers,
+        )
+        self.blocks = scanned(**self._settings)
+        self.norm = RMSNorm(dtype=self.dtype)
+
+    def __call__(self, x: jax.Array, angles: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+        """x [B, T, C], angles [T, head_dim / 2], mask bool [B, T] -> [B, T, C]."""
+        x, _ = self.blocks(x, angles, mask)
+        return self.norm(x)
+
+    def caches(self, batch: int, length: int, width: int, dtype: str) -> tuple[Cache, ...]:
+        """Empty caches of all blocks for `length` places of `width` channels. Unbound."""
+        shape = (batch, length, self.kv_heads or self.heads, width // self.heads)
+        return tuple(
+            Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(self.layers)
+        )
+
+    def step(
+        self,
+        blocks: tuple[Tree, ...],
+        norm: Tree,
+        x: jax.Array,
+        angles: jax.Array,
+        caches: tuple[Cache, ...],
+        place: jax.Array | int,
+        mask: jax.Array | None = None,
+    ) -> tuple[jax.Array, tuple[Cache, ...]]:
+        """`__call__` for the places from `place` on, given the caches of those before. Unbound.
+
+        Args:
+            blocks: the parameters of each block, from `unstacked`.
+            norm: those of the last norm.
+            x: [B, T, C].
+            angles: [T, head_dim / 2].
+            caches: one per block.
+            place: of x's first.
+            mask: bool [B, S], places that may be seen; None: all.
+        """
+        block, after = Block(**self._settings, parent=None), []
+        for params, cache in zip(blocks, caches, strict=True):
+            x, cache = block.apply({"params": params}, x, angles, cache, place, mask)
+            after.append(cache)
+        return RMSNorm(dtype=self.dtype, parent=None).apply({"params": norm}, x), tuple(after)
+
+
+def unstacked(params: Tree, layers: int) -> tuple[Tree, ...]:
+    """The parameters of each block, out of those of a `Transformer`."""
+    return tuple(
+        jax.tree.map(lambda p, i=i: p[i], params["blocks"]["block"]) for i in range(layers)
+    )

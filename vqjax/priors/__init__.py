@@ -1,0 +1,7 @@
+"""Models of tokens: what comes before pictures can be drawn."""
+
+from vqjax.priors.conditions import ClassLabel as ClassLabel
+from vqjax.priors.gpt import GPT as GPT
+from vqjax.priors.maskgit import MaskGIT as MaskGIT
+
+__all__ = ["GPT", "ClassLabel", "MaskGIT"]

@@ -1,0 +1,172 @@
+"""GPT: tokens one after the other, each from those before it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from vqjax.nn.transformer import INIT, Cache, Transformer, unstacked
+from vqjax.priors.base import Prior
+from vqjax.sampling import Choice, Guidance, sample_in_order
+from vqjax.types import Level, Tree
+
+
+class GPT(Prior):
+    """p(tokens | condition) as a product over the sequence (arXiv 2406.06525, eq. 1).
+
+    The network of LlamaGen: RMSNorm before each half of a block, SwiGLU, rotary positions over the
+    grid, no biases, an output layer that starts at zero. Any levels: see `TokenOrder`; the ids of
+    other levels than a place's own have probability zero.
+
+    Attributes:
+        width: channels; `layers`, `heads`, `kv_heads`, `qk_norm`, `remat`: see `Transformer`.
+        condition: see `vqjax.priors.conditions`; None: nothing is given.
+        dropout: of token vectors, and of what each half of a block adds.
+        positions: "grid", rotary over the axes of the tokens' grid; or "sequence".
+        levels: of the tokenizer; filled in by the task.
+        dtype: to compute in; None: the experiment's `compute_dtype`. Logits are float32 at least.
+    """
+
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int | None = None
+    condition: nn.Module | None = None
+    qk_norm: bool = False
+    dropout: float = 0.1
+    positions: str = "grid"
+    remat: bool = False
+    levels: tuple[Level, ...] = ()
+    dtype: str | None = None
+
+    def setup(self) -> None:
+        order = self.order
+        self.tokens = nn.Embed(order.vocabulary, self.width, embedding_init=INIT, dtype=self.dtype)
+        self.transformer = Transformer(
+            self.layers,
+            self.heads,
+            self.kv_heads,
+            qk_norm=self.qk_norm,
+            dropout=self.dropout,
+            remat=self.remat,
+            dtype=self.dtype,
+        )
+        zeros = nn.initializers.zeros
+        self.head = nn.Dense(order.vocabulary, use_bias=False, kernel_init=zeros, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+        self.declare_start()
+
+    def __call__(self, tokens: jax.Array, given: jax.Array | None = None) -> jax.Array:
+        """Logits of every token, given those before it; with dropout where there is its stream.
+
+        Args:
+            tokens: ids int32[B, T].
+            given: what `condition` takes, of B examples.
+
+        Returns:
+            [B, T, V].
+        """
+        before = self.before(given, len(tokens))
+        x = jnp.concatenate([before, self.tokens(tokens[:, :-1]).astype(before.dtype)], axis=1)
+        x = self.drop(x, deterministic=not self.has_rng("dropout"))
+        h = self.transformer(x, jnp.asarray(self.angles()[: x.shape[1]]))
+        return self.possible(self.head(h[:, before.shape[1] - 1 :]), np.arange(tokens.shape[1]))
+
+    def objective(
+        self,
+        tokens: jax.Array,
+        given: jax.Array | None = None,
+        places: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """-log p of every token given those before it, in nats [B, T], and how much each counts.
+
+        Draws nothing, so `places` do not matter.
+        """
+        del places
+        log_p = jax.nn.log_softmax(self(tokens, given))
+        nats = -jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]
+        return nats, jnp.ones_like(nats)
+
+    def decoder(
+        self, params: Tree, given: jax.Array | None, batch: int
+    ) -> tuple[Any, jax.Array, Callable]:
+        """The same network, token by token. Called unbound.
+
+        Args:
+            params: of this module.
+            given: what `condition` takes, of `batch` examples.
+            batch: B.
+
+        Returns:
+            The state before the first token, that token's logits [B, V], and
+            `step(state, token int32[B], place) -> (state, logits [B, V])`: the logits of the token
+            after `place`, given the one there. The state holds keys and values.
+        """
+        variables = {"params": params}
+        blocks = unstacked(params["transformer"], self.layers)
+        norm = params["transformer"]["norm"]
+        transformer = Transformer(
+            self.layers,
+            self.heads,
+            self.kv_heads,
+            qk_norm=self.qk_norm,
+            dtype=self.dtype,
+            parent=None,
+        )
+        angles = jnp.asarray(self.angles())
+
+        def run(x: jax.Array, caches: tuple[Cache, ...], at: Any, place: Any):
+            turn = jax.lax.dynamic_slice_in_dim(angles, at, x.shape[1])
+            h, caches = transformer.step(blocks, norm, x, turn, caches, at)
+            place = jnp.minimum(place, self.order.length - 1)[None]
+            logits = self.apply(variables, h[:, -1:], method=lambda m, h: m.head(h))
+            return caches, self.possible(logits, place)[:, 0]
+
+        x = self.apply(variables, given, batch, method="before")
+        lead = x.shape[1]
+        total = lead + self.order.length - 1
+        caches = transformer.caches(batch, total, self.width, self.dtype or x.dtype)
+        caches, logits = run(x, caches, 0, jnp.int32(0))
+
+        def step(caches: tuple[Cache, ...], token: jax.Array, place: jax.Array):
+            new = self.apply(variables, token[:, None], method=lambda m, t: m.tokens(t))
+            return run(new.astype(x.dtype), caches, lead + place, place + 1)
+
+        return caches, logits, step
+
+    def sample(
+        self,
+        params: Tree,
+        keys: jax.Array,
+        given: jax.Array | None = None,
+        *,
+        choice: Choice,
+        guidance: Guidance,
+        known: tuple[jax.Array, jax.Array] | None = None,
+    ) -> jax.Array:
+        """Draws tokens, ids int32[B, T]. Called unbound.
+
+        Args:
+            params: of this module.
+            keys: key[B]; an example depends on its own alone.
+            given: what `condition` takes, of B examples; None: nothing.
+            choice: how one token is chosen.
+            guidance: away from what needs no condition.
+            known: ids int32[B, T] and bool[B, T], True where they stay.
+        """
+        given, combine = self.conditioned(given, len(keys), guidance)
+        count = len(keys) if given is None else len(given)
+        state, logits, step = self.decoder(params, given, count)
+        return sample_in_order(
+            state,
+            logits,
+            step,
+            length=self.order.length,
+            keys=keys,
+            choose=choice,
+            combine=combine,
+            known=known,
+        )

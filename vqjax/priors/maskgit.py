@@ -1,0 +1,157 @@
+"""MaskGIT: every token from those that are not masked."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from vqjax.nn.transformer import INIT, Transformer
+from vqjax.priors.base import Prior
+from vqjax.sampling import Choice, Guidance, Parallel, sample_in_parallel
+from vqjax.sampling.parallel import masked_share
+from vqjax.types import Level, Tree, UsageError
+
+
+class MaskGIT(Prior):
+    """Learns masked tokens from the others, in both directions (arXiv 2202.04200, eq. 1).
+
+    Training masks ceil(gamma(r) T) of T tokens, r uniform in [0, 1], gamma of `decoding`'s
+    schedule. Evaluation masks a number of them uniform in 1 to T and weighs each by T over that
+    number: the mean over draws is an upper bound on -log p(tokens), that of drawing them in a
+    random order (arXiv 2110.02037, eq. 3). Any levels: see `TokenOrder`.
+
+    Attributes:
+        width: channels; `layers`, `heads`, `kv_heads`, `qk_norm`, `remat`: see `Transformer`.
+        condition: see `vqjax.priors.conditions`; None: nothing is given.
+        dropout: of token vectors, and of what each half of a block adds.
+        label_smoothing: share of a training target's probability that is spread over all ids.
+        decoding: steps of sampling.
+        positions: "grid", rotary over the axes of the tokens' grid; or "sequence".
+        levels: of the tokenizer; filled in by the task.
+        dtype: to compute in; None: the experiment's `compute_dtype`. Logits are float32 at least.
+    """
+
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int | None = None
+    condition: nn.Module | None = None
+    qk_norm: bool = False
+    dropout: float = 0.1
+    label_smoothing: float = 0.1
+    decoding: Parallel = Parallel()
+    positions: str = "grid"
+    remat: bool = False
+    levels: tuple[Level, ...] = ()
+    dtype: str | None = None
+
+    is_bound = True
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise UsageError(f"prior.label_smoothing={self.label_smoothing}: wanted 0 to 1")
+        super().__post_init__()
+
+    @property
+    def mask_token(self) -> int:
+        """The id that stands for a masked token."""
+        return self.order.vocabulary
+
+    def setup(self) -> None:
+        size = self.order.vocabulary
+        self.tokens = nn.Embed(size + 1, self.width, embedding_init=INIT, dtype=self.dtype)
+        self.transformer = Transformer(
+            self.layers,
+            self.heads,
+            self.kv_heads,
+            causal=False,
+            qk_norm=self.qk_norm,
+            dropout=self.dropout,
+            remat=self.remat,
+            dtype=self.dtype,
+        )
+        zeros = nn.initializers.zeros
+        self.head = nn.Dense(size, use_bias=False, kernel_init=zeros, dtype=self.dtype)
+        self.drop = nn.Dropout(self.dropout)
+        self.declare_start()
+
+    def __call__(self, tokens: jax.Array, given: jax.Array | None = None) -> jax.Array:
+        """Logits of every token, masked or not; with dropout where there is its stream.
+
+        Args:
+            tokens: ids int32[B, T], `mask_token` where they are masked.
+            given: what `condition` takes, of B examples.
+
+        Returns:
+            [B, T, V].
+        """
+        before = self.before(given, len(tokens))
+        x = jnp.concatenate([before, self.tokens(tokens).astype(before.dtype)], axis=1)
+        x = self.drop(x, deterministic=not self.has_rng("dropout"))
+        h = self.transformer(x, jnp.asarray(self.angles()))
+        return self.possible(self.head(h[:, before.shape[1] :]), np.arange(tokens.shape[1]))
+
+    def objective(
+        self,
+        tokens: jax.Array,
+        given: jax.Array | None = None,
+        places: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """-log p of masked tokens, in nats [B, T], and how much each counts.
+
+        Draws from the rng stream "mask", for each example by its place. In training, which is where
+        there is a stream "dropout", a masked token counts 1 and the others nothing; else the sum
+        over an example is the bound.
+        """
+        batch, length = tokens.shape
+        places = jnp.arange(batch) if places is None else places
+        key = self.make_rng("mask")
+        keys = jax.vmap(lambda place: jax.random.split(jax.random.fold_in(key, place)))(places)
+        count = jax.vmap(jax.random.uniform)(keys[:, 0])  # [B]
+        train = self.has_rng("dropout")
+        if train:
+            share = masked_share(self.decoding.schedule, count)
+            many = jnp.maximum(jnp.ceil(share * length), 1.0)
+        else:
+            many = jnp.minimum(1.0 + jnp.floor(count * length), length)  # uniform in 1 to T
+        order = jax.vmap(lambda k: jax.random.uniform(k, (length,)))(keys[:, 1])
+        rank = jnp.argsort(jnp.argsort(order, axis=1), axis=1)
+        masked = rank < many[:, None]
+        log_p = jax.nn.log_softmax(self(jnp.where(masked, self.mask_token, tokens), given))
+        nats = -jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]
+        if not train:
+            return jnp.where(masked, nats * length / many[:, None], 0.0), masked.astype(jnp.float32)
+        if self.label_smoothing:
+            own = jnp.where(log_p > jnp.finfo(log_p.dtype).min / 2, log_p, 0.0)
+            sizes = jnp.asarray([v.codebook_size for v in self.levels])[self.order.level_at]
+            uniform = -jnp.sum(own, axis=-1) / sizes[None]
+            nats = (1.0 - self.label_smoothing) * nats + self.label_smoothing * uniform
+        return nats, masked.astype(jnp.float32)
+
+    def sample(
+        self,
+        params: Tree,
+        keys: jax.Array,
+        given: jax.Array | None = None,
+        *,
+        choice: Choice,
+        guidance: Guidance,
+        known: tuple[jax.Array, jax.Array] | None = None,
+    ) -> jax.Array:
+        """Draws tokens, ids int32[B, T]; see `GPT.sample`. Called unbound."""
+        given, combine = self.conditioned(given, len(keys), guidance)
+        copies = 1 if given is None else len(given) // len(keys)
+
+        def network(tokens: jax.Array) -> jax.Array:
+            return self.apply({"params": params}, jnp.tile(tokens, (copies, 1)), given)
+
+        return sample_in_parallel(
+            network,
+            length=self.order.length,
+            mask_token=self.mask_token,
+            keys=keys,
+            how=self.decoding,
+            choose=choice,
+            combine=combine,
+            known=known,
+        )

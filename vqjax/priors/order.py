@@ -1,0 +1,103 @@
+"""The order in which a prior sees tokens: levels of grids as one sequence."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vqjax.types import Level
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenOrder:
+    """A tokenizer's levels as one sequence of T tokens with one id space of V.
+
+    Levels of one grid (residual, product) stand together: all levels of a place, then the next
+    place, row by row. Levels of different grids (multi-scale) come one after the other, in the
+    order of `token_layout`. The ids of a level follow those of the level before it.
+
+    Attributes:
+        levels: at least one.
+    """
+
+    levels: tuple[Level, ...]
+
+    @property
+    def interleaved(self) -> bool:
+        return len({level.grid for level in self.levels}) == 1
+
+    @property
+    def length(self) -> int:
+        """T."""
+        return sum(math.prod(level.grid) for level in self.levels)
+
+    @property
+    def vocabulary(self) -> int:
+        """V."""
+        return sum(level.codebook_size for level in self.levels)
+
+    @property
+    def firsts(self) -> tuple[int, ...]:
+        """The first id of every level."""
+        sizes = [level.codebook_size for level in self.levels]
+        return tuple(sum(sizes[:i]) for i in range(len(sizes)))
+
+    @functools.cached_property
+    def level_at(self) -> np.ndarray:
+        """int[T]: the number of every token's level."""
+        parts = [np.full(math.prod(v.grid), i) for i, v in enumerate(self.levels)]
+        return self._put_together(parts)
+
+    @functools.cached_property
+    def places(self) -> np.ndarray:
+        """float[T, axes]: the middle of every token's cell, in cells of the finest grid.
+
+        Counted from 1: what stands before the tokens is at 0.
+        """
+        finest = np.max([level.grid for level in self.levels], axis=0)
+        parts = []
+        for level in self.levels:
+            index = np.stack(np.unravel_index(np.arange(math.prod(level.grid)), level.grid), -1)
+            parts.append((index + 0.5) * finest / np.asarray(level.grid) + 0.5)
+        return self._put_together(parts)
+
+    @property
+    def allowed(self) -> np.ndarray | None:
+        """bool[T, V]: the ids that a token can have; None: all."""
+        if len(self.levels) == 1:
+            return None
+        owner = np.repeat(np.arange(len(self.levels)), [v.codebook_size for v in self.levels])
+        return self.level_at[:, None] == owner[None]
+
+    def _put_together(self, parts: list) -> np.ndarray:
+        """One array per level, [places, ...], in the order of the sequence."""
+        if not self.interleaved:
+            return np.concatenate(parts)
+        return np.stack(parts, axis=1).reshape(self.length, *parts[0].shape[1:])
+
+    def flatten(self, indices: Mapping[str, jax.Array]) -> jax.Array:
+        """{level name: int32[B, *grid]} -> ids int32[B, T]."""
+        parts = [
+            indices[level.name].reshape(len(indices[level.name]), -1) + first
+            for level, first in zip(self.levels, self.firsts, strict=True)
+        ]
+        if not self.interleaved:
+            return jnp.concatenate(parts, axis=1)
+        return jnp.stack(parts, axis=2).reshape(len(parts[0]), self.length)
+
+    def unflatten(self, ids: jax.Array) -> dict[str, jax.Array]:
+        """`flatten` backwards."""
+        if self.interleaved:
+            parts = ids.reshape(len(ids), -1, len(self.levels))
+            parts = [parts[..., i] for i in range(len(self.levels))]
+        else:
+            ends = np.cumsum([math.prod(level.grid) for level in self.levels])[:-1]
+            parts = jnp.split(ids, ends, axis=1)
+        return {
+            level.name: (part - first).reshape(len(ids), *level.grid)
+            for level, first, part in zip(self.levels, self.firsts, parts, strict=True)
+        }

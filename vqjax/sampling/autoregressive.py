@@ -1,0 +1,62 @@
+"""Token after token, in one compiled loop that knows no model."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Step = Callable[[Any, jax.Array, jax.Array], tuple[Any, jax.Array]]
+Choose = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def sample_in_order(
+    state: Any,
+    logits: jax.Array,
+    step: Step,
+    *,
+    length: int,
+    keys: jax.Array,
+    choose: Choose,
+    combine: Callable[[jax.Array, jax.Array], jax.Array] = lambda logits, done: logits,
+    known: tuple[jax.Array, jax.Array] | None = None,
+) -> jax.Array:
+    """Draws `length` tokens for each of B examples.
+
+    Token t of an example is a function of its key and of t: batch size and devices do not matter.
+
+    Args:
+        state: before the first token.
+        logits: of the first token, [B', V].
+        step: (state, token int32[B'], place) -> (state, logits of the token after it [B', V]).
+        length: T.
+        keys: one per example, key[B].
+        choose: (logits [B, V], keys [B]) -> int32[B].
+        combine: (logits [B', V], share of tokens done) -> [B, V]; where B' is a multiple of B, as
+            with guidance, every token is given to `step` so many times.
+        known: tokens int32[B, T] and bool[B, T], True where they stay.
+
+    Returns:
+        int32[B, T].
+    """
+    copies = len(logits) // len(keys)
+
+    def pick(logits: jax.Array, place: jax.Array) -> jax.Array:
+        mine = jax.vmap(lambda key: jax.random.fold_in(key, place))(keys)
+        token = choose(combine(logits, place / max(length - 1, 1)), mine)
+        if known is None:
+            return token
+        given, stays = (jax.lax.dynamic_index_in_dim(a, place, 1, False) for a in known)
+        return jnp.where(stays, given, token)
+
+    def body(place: jax.Array, carry: tuple) -> tuple:
+        state, logits, tokens = carry
+        token = pick(logits, place)
+        tokens = jax.lax.dynamic_update_index_in_dim(tokens, token, place, 1)
+        state, logits = step(state, jnp.tile(token, copies), place)
+        return state, logits, tokens
+
+    tokens = jnp.zeros((len(keys), length), jnp.int32)
+    _, logits, tokens = jax.lax.fori_loop(0, length - 1, body, (state, logits, tokens))
+    last = jnp.int32(length - 1)
+    return jax.lax.dynamic_update_index_in_dim(tokens, pick(logits, last), last, 1)

@@ -1,0 +1,60 @@
+"""How one token is chosen from its logits."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from vqjax.types import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """Draws from softmax(logits / temperature), of the likeliest tokens only where asked for.
+
+    Attributes:
+        temperature: 0: always the likeliest.
+        top_k: so many likeliest tokens remain; None: all.
+        top_p: the smallest set of likeliest tokens remains whose probability is at least this
+            (arXiv 1904.09751, eq. 2); 1: all.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.temperature < math.inf:
+            raise UsageError(f"temperature={self.temperature}: wanted a finite number, at least 0")
+        if self.top_k is not None and self.top_k < 1:
+            raise UsageError(f"top_k={self.top_k}: wanted at least 1")
+        if not 0.0 < self.top_p <= 1.0:
+            raise UsageError(f"top_p={self.top_p}: wanted a number in (0, 1]")
+
+    def filtered(self, logits: jax.Array) -> jax.Array:
+        """logits [B, V] over the temperature, > 0; -inf where a token does not remain."""
+        lowest = -jnp.inf
+        impossible = logits <= jnp.finfo(logits.dtype).min / 2
+        logits = jnp.where(impossible, lowest, logits / self.temperature)
+        if self.top_k is not None and self.top_k < logits.shape[-1]:
+            kept = jax.lax.top_k(logits, self.top_k)[0][:, -1:]
+            logits = jnp.where(logits < kept, lowest, logits)
+        if self.top_p < 1.0:
+            order = jnp.flip(jnp.sort(logits, axis=-1), axis=-1)
+            p = jax.nn.softmax(order, axis=-1)
+            # A token stays while those before it do not yet make top_p: the first one always.
+            stays = jnp.cumsum(p, axis=-1) - p < self.top_p
+            kept = jnp.min(jnp.where(stays, order, jnp.inf), axis=-1, keepdims=True)
+            logits = jnp.where(logits < kept, lowest, logits)
+        return logits
+
+    def __call__(self, logits: jax.Array, keys: jax.Array) -> jax.Array:
+        """logits [B, V], one key per example [B] -> int32[B].
+
+        The largest of logits plus Gumbel noise, which is a draw from their softmax.
+        """
+        if self.temperature == 0.0:
+            return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        noise = jax.vmap(lambda k: jax.random.gumbel(k, logits.shape[-1:], logits.dtype))(keys)
+        return jnp.argmax(self.filtered(logits) + noise, axis=-1).astype(jnp.int32)

@@ -1,0 +1,48 @@
+"""Classifier-free guidance: away from what would be likely without the condition."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from vqjax.types import UsageError, did_you_mean
+
+SCHEDULES = ("constant", "linear", "cosine")
+
+
+@dataclasses.dataclass(frozen=True)
+class Guidance:
+    """logits = without + scale (with - without) (arXiv 2207.12598, eq. 6, w = scale - 1).
+
+    Attributes:
+        scale: 1: the condition alone; more: away from what needs no condition.
+        schedule: "constant"; or from 1 at the first token to `scale` at the last, along a line
+            ("linear") or half a cosine ("cosine").
+    """
+
+    scale: float = 1.0
+    schedule: str = "constant"
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.scale < math.inf:
+            raise UsageError(f"guidance.scale={self.scale}: wanted a finite number, at least 0")
+        if self.schedule not in SCHEDULES:
+            hint = did_you_mean(self.schedule, SCHEDULES)
+            raise UsageError(f"guidance.schedule={self.schedule!r}: {hint}")
+
+    def at(self, done: jax.Array) -> jax.Array:
+        """The scale when a share `done` in [0, 1] of the tokens is there."""
+        grown = {
+            "constant": lambda s: jnp.ones_like(s),
+            "linear": lambda s: s,
+            "cosine": lambda s: (1.0 - jnp.cos(math.pi * s)) / 2.0,
+        }[self.schedule](jnp.asarray(done, jnp.float32))
+        return 1.0 + (self.scale - 1.0) * grown
+
+    def __call__(self, logits: jax.Array, done: jax.Array) -> jax.Array:
+        """[2 B, V], those with the condition first -> [B, V]."""
+        told, untold = jnp.split(logits, 2)
+        # Not untold + scale (told - untold): ids that cannot be have the lowest number there is.
+        scale = self.at(done)
+        return jnp.where(told == untold, told, scale * told + (1.0 - scale) * untold)

@@ -1,0 +1,111 @@
+"""All tokens at once, again and again, keeping those that are sure (arXiv 2202.04200)."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vqjax.types import UsageError, did_you_mean
+
+SCHEDULES: dict[str, Callable[[Any, Any], Any]] = {  # of (done, numpy or jax.numpy)
+    "cosine": lambda done, xp: xp.cos(math.pi / 2 * done),
+    "linear": lambda done, xp: 1.0 - done,
+    "square": lambda done, xp: 1.0 - done**2,
+    "cubic": lambda done, xp: 1.0 - done**3,
+}
+
+
+def masked_share(schedule: str, done: jax.Array) -> jax.Array:
+    """The share of tokens still masked when a share `done` is over: from 1 down to 0."""
+    return jnp.clip(SCHEDULES[schedule](done, jnp), 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Parallel:
+    """How many steps, and how eagerly the surest tokens are kept.
+
+    Attributes:
+        steps: at least 1.
+        schedule: of the share that stays masked: "cosine", "linear", "square" or "cubic".
+        choice_temperature: of the noise on how sure each token is, in the first step; it falls to
+            0 in the last. Without noise examples become alike.
+    """
+
+    steps: int = 12
+    schedule: str = "cosine"
+    choice_temperature: float = 4.5
+
+    def __post_init__(self) -> None:
+        hint = did_you_mean(self.schedule, SCHEDULES)
+        if self.schedule not in SCHEDULES:
+            raise UsageError(f"schedule={self.schedule!r}: {hint}")
+        if self.steps < 1 or not self.choice_temperature >= 0.0:
+            raise UsageError(
+                f"steps={self.steps}, choice_temperature={self.choice_temperature}: wanted at "
+                "least 1 and at least 0"
+            )
+
+
+def sample_in_parallel(
+    network: Callable[[jax.Array], jax.Array],
+    *,
+    length: int,
+    mask_token: int,
+    keys: jax.Array,
+    how: Parallel,
+    choose: Callable[[jax.Array, jax.Array], jax.Array],
+    combine: Callable[[jax.Array, jax.Array], jax.Array] = lambda logits, done: logits,
+    known: tuple[jax.Array, jax.Array] | None = None,
+) -> jax.Array:
+    """Draws `length` tokens for each of B examples, in `how.steps` steps.
+
+    A step draws every masked token, and masks again those of which the network was least sure.
+
+    Args:
+        network: tokens int32[B, T] -> logits [B', T, V]; with guidance B' is 2 B.
+        length: T.
+        mask_token: the token that stands for one that is not known.
+        keys: one per example, key[B].
+        how: steps, schedule, temperature.
+        choose: (logits [N, V], keys [N]) -> int32[N].
+        combine: (logits [B', T, V], share of steps done) -> [B, T, V].
+        known: tokens int32[B, T] and bool[B, T], True where they stay.
+
+    Returns:
+        int32[B, T].
+    """
+    batch = len(keys)
+    stays = jnp.zeros((batch, length), bool) if known is None else known[1]
+    first = jnp.full((batch, length), mask_token, jnp.int32)
+    first = first if known is None else jnp.where(stays, known[0], first)
+    unknown = jnp.sum(~stays, axis=1)  # [B]
+
+    # Worked out here: on devices a cosine of exactly 1/2 is now a bit more, now a bit less.
+    shares = SCHEDULES[how.schedule](np.arange(1, how.steps + 1) / how.steps, np)
+    shares = jnp.asarray(np.clip(shares, 0.0, 1.0), jnp.float32)
+
+    def body(number: jax.Array, tokens: jax.Array) -> jax.Array:
+        done = (number + 1) / how.steps
+        mine = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
+        logits = combine(network(tokens), number / max(how.steps - 1, 1))
+        each = jax.vmap(lambda key: jax.random.split(key, length + 1))(mine)  # [B, T + 1]
+        drawn = choose(logits.reshape(-1, logits.shape[-1]), each[:, :length].reshape(-1))
+        drawn = drawn.reshape(batch, length)
+        drawn = jnp.where(tokens == mask_token, drawn, tokens)
+        log_p = jax.nn.log_softmax(logits)
+        sure = jnp.take_along_axis(log_p, drawn[..., None], axis=-1)[..., 0]
+        gumbel = jax.vmap(lambda key: jax.random.gumbel(key, (length,)))(each[:, length])
+        sure = sure + how.choice_temperature * (1.0 - done) * gumbel
+        sure = jnp.where(tokens == mask_token, sure, jnp.inf)  # what is known stays known
+        count = jnp.floor(unknown * shares[number]).astype(jnp.int32)
+        left = jnp.sum(tokens == mask_token, axis=1)
+        count = jnp.minimum(count, jnp.maximum(left - 1, 0))  # at least one more is kept
+        rank = jnp.argsort(jnp.argsort(sure, axis=1), axis=1)
+        again = (rank < count[:, None]) & (number + 1 < how.steps)
+        return jnp.where(again, mask_token, drawn)
+
+    return jax.lax.fori_loop(0, how.steps, body, first)

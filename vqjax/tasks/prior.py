@@ -1,0 +1,230 @@
+"""`PriorTask`: learn which tokens a trained tokenizer makes, so that new ones can be drawn."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from vqjax.config import FrozenRun
+from vqjax.ops.schedules import Schedule
+from vqjax.types import Alarm, Batch, Level, TaskOutput, Tree, UsageError, check_offers
+
+PRIOR = "prior"
+FROZEN = "task.tokenizer"  # where the tokenizer's arrays are in `frozen`
+LOOKED_AT = 8  # batches, for conditions that do not fit
+PRIOR_NEEDS = ("levels", "condition", "objective", "sample")
+
+
+@dataclasses.dataclass(frozen=True)
+class PriorTask:
+    """Maximum likelihood of tokens, given a condition where the prior takes one.
+
+    Player: "prior". Loss term: "nll", nats per token of the prior's `objective`.
+
+    Attributes:
+        prior: the network; `vqjax.priors`.
+        tokenizer: the run whose tokens they are. It is applied inside the step, without noise.
+        loss_weights: of "nll".
+    """
+
+    prior: nn.Module
+    tokenizer: FrozenRun
+    loss_weights: Mapping[str, float | Schedule] = dataclasses.field(
+        default_factory=lambda: {"nll": 1.0}
+    )
+
+    players = (PRIOR,)
+    averaged = (PRIOR,)
+    terms = {"nll": PRIOR}
+
+    def __post_init__(self) -> None:
+        check_offers("prior", self.prior, PRIOR_NEEDS)
+        if not isinstance(self.tokenizer, FrozenRun):
+            kind = type(self.tokenizer).__name__
+            raise UsageError(f"task.tokenizer: a FrozenRun is wanted, got {kind}")
+
+    @property
+    def weights(self) -> Mapping[str, float | Schedule]:
+        return self.loss_weights
+
+    @property
+    def tokenizer_task(self) -> Any:
+        """What turns examples into tokens and back."""
+        experiment = self.tokenizer.experiment
+        if experiment is None:
+            raise UsageError(f"task.tokenizer: nothing is known of {self.tokenizer.path} yet")
+        task = experiment.network_task()
+        check_offers("task.tokenizer: its task", task, ("encode", "decode_indices", "token_layout"))
+        return task
+
+    @property
+    def inputs(self) -> str:
+        """The batch's array that is tokenized."""
+        return self.tokenizer_task.inputs
+
+    def check(self, inputs: Mapping[str, Any]) -> None:
+        """Refuses settings that cannot work on examples of these `ArraySpec`s, with UsageError."""
+        levels = self.levels_of({name: tuple(spec.shape) for name, spec in inputs.items()})
+        condition = self.prior.condition
+        if condition is not None and condition.given not in inputs:
+            given = condition.given
+            raise UsageError(f"prior.condition reads {given!r}: the data has {', '.join(inputs)}")
+        if not levels:
+            raise UsageError(f"task.tokenizer: {self.tokenizer.path} has no tokens, only latents")
+        self.network(levels).angles()
+
+    def token_layout(self, shape: tuple[int, ...]) -> tuple[Level, ...]:
+        """Levels of tokens of one example of `shape` (*S, C)."""
+        return self.tokenizer_task.token_layout(shape)
+
+    def levels_of(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Level, ...]:
+        """Levels of examples with arrays of these shapes: inputs of the tokenizer, or its tokens.
+
+        Raises:
+            UsageError: they have neither.
+        """
+        tokenizer = self.tokenizer_task.tokenizer
+        if all(name in shapes for name in tokenizer.level_names):
+            size = tokenizer.quantizer.codebook_size
+            return tuple(Level(name, tuple(shapes[name]), size) for name in tokenizer.level_names)
+        if self.inputs not in shapes:
+            wanted = ", ".join(tokenizer.level_names)
+            raise UsageError(
+                f"the prior needs {self.inputs!r} or {wanted}: the data has {', '.join(shapes)}"
+            )
+        return self.token_layout(shapes[self.inputs])
+
+    def example_shape(self, levels: tuple[Level, ...]) -> tuple[int, ...]:
+        """(*S, C) of an example with these levels of tokens."""
+        tokenizer = self.tokenizer_task.tokenizer
+        tokens = tuple(jnp.zeros((1, *level.grid), jnp.int32) for level in levels)
+        shapes = jax.eval_shape(
+            lambda: tokenizer.init(
+                {name: jax.random.key(0) for name in ("params", "quantizer")},
+                tokens,
+                method="decode_indices",
+            )
+        )
+        made = jax.eval_shape(lambda v: tokenizer.apply(v, tokens, method="decode_indices"), shapes)
+        return made.shape[1:]
+
+    def _levels(self, batch: Batch) -> tuple[Level, ...]:
+        return self.levels_of({name: tuple(array.shape[1:]) for name, array in batch.items()})
+
+    def network(self, levels: tuple[Level, ...]) -> nn.Module:
+        """The prior over these levels."""
+        return self.prior.clone(levels=levels)
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Tree, Tree]:
+        """Parameters and collections by player, for a batch of any size."""
+        network = self.network(self._levels(batch))
+        count = len(next(iter(batch.values())))
+        tokens = jnp.zeros((count, network.order.length), jnp.int32)
+        params = network.init(rng, tokens, self._given(batch))["params"]
+        return {PRIOR: params}, {PRIOR: {}}
+
+    def start(self, params: Tree, collections: Tree, batches: Iterator[Batch], rng: jax.Array):
+        """Looks whether the condition fits the first batches, before step 0.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if self.prior.condition is not None:
+            for batch in itertools.islice(batches, LOOKED_AT):
+                self.prior.condition.check(np.asarray(self._given(batch)))
+        return params, collections
+
+    def _given(self, batch: Batch) -> jax.Array | None:
+        condition = self.prior.condition
+        return None if condition is None else batch[condition.given]
+
+    def tokens(self, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
+        """Those of the batch, or of its inputs: {level name: int32[B, *grid]}."""
+        task = self.tokenizer_task
+        if all(name in batch for name in task.tokenizer.level_names):
+            return {name: batch[name] for name in task.tokenizer.level_names}
+        arrays = frozen[FROZEN]
+        return task.encode(arrays["params"], arrays["collections"], batch[self.inputs]).indices
+
+    def objective(
+        self,
+        params: Tree,
+        frozen: Tree,
+        batch: Batch,
+        rngs: Mapping[str, jax.Array],
+        places: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """What the prior makes of the batch's tokens: nats [B, T], and how much each counts.
+
+        Args:
+            rngs: {"mask": key} for what is masked, and {"dropout": key} in training.
+            places: int32[B], by which examples draw what is masked; None: their places here.
+        """
+        network = self.network(self._levels(batch))
+        ids = network.order.flatten(self.tokens(frozen, batch))
+        variables = {"params": params[PRIOR]}
+        given = self._given(batch)
+        return network.apply(variables, ids, given, places, rngs=rngs, method="objective")
+
+    def __call__(
+        self,
+        params: Tree,
+        collections: Tree,
+        frozen: Tree,
+        batch: Batch,
+        *,
+        rng: jax.Array,
+        step: jax.Array,
+        active: tuple[str, ...],
+        train: bool,
+        statistics: Tree,
+    ) -> TaskOutput:
+        """The loss of one (micro)batch; see `TaskOutput` and `TokenizerTask`."""
+        mask, dropout = jax.random.split(rng)
+        rngs = {"mask": mask} | ({"dropout": dropout} if train else {})
+        nats, counts = self.objective(params, frozen, batch, rngs)
+        return TaskOutput(
+            losses={"nll": jnp.sum(nats * counts) / jnp.sum(counts)} if "nll" in active else {},
+            multipliers={},
+            statistics=statistics,
+            collections=collections,
+            outputs={},
+            metrics={},
+        )
+
+    def update(self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any):
+        return params, collections
+
+    def alarm(self, numbers: Mapping[str, float]) -> Alarm | None:
+        return None
+
+    def sample_tokens(
+        self,
+        params: Tree,
+        keys: jax.Array,
+        given: jax.Array | None,
+        levels: tuple[Level, ...],
+        **wishes: Any,
+    ) -> dict[str, jax.Array]:
+        """Draws the tokens of an example per key: {level name: int32[B, *grid]}.
+
+        Args:
+            params: by player.
+            keys: key[B]; an example depends on its own alone.
+            given: what the condition takes, of B examples; None: nobody.
+            levels: from `token_layout`.
+            wishes: `choice`, `guidance`, `known`: see the prior's `sample`.
+        """
+        network = self.network(levels)
+        ids = network.sample(params[PRIOR], keys, given, **wishes)
+        return network.order.unflatten(ids)
+
+    def decode(self, frozen: Tree, indices: Mapping[str, jax.Array]) -> jax.Array:
+        """{level name: int32[B, *grid]} -> x_hat [B, *S, C] in [-1, 1]."""
+        arrays = frozen[FROZEN]
+        return self.tokenizer_task.decode_indices(arrays["params"], arrays["collections"], indices)
