@@ -140,6 +140,7 @@ def test_every_verb(paths, tokenizer, tmp_path, capsys):
         assert line in said
 
 
+@pytest.mark.slow  # five trainings
 def test_it_insists_on_its_tokenizer(tokenizer, tmp_path):
     missing = experiment(PRIORS["gpt"], tmp_path / "nowhere")
     with pytest.raises(DataError, match="make it by `make it so`"):
@@ -165,6 +166,7 @@ def test_it_insists_on_its_tokenizer(tokenizer, tmp_path):
         train(experiment(PRIORS["gpt"], plain), tmp_path / "b")
 
 
+@pytest.mark.slow  # two trainings and two token sets
 def test_a_token_set_gives_the_same_batches(paths, tokenizer, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(tokenize, "SHARD", 512)
     out = tmp_path / "tokens"
@@ -209,6 +211,7 @@ def test_a_token_set_gives_the_same_batches(paths, tokenizer, tmp_path, capsys, 
         assert main([verb, run]) == 0, capsys.readouterr().err
 
 
+@pytest.mark.slow  # two trainings
 def test_mistakes_with_token_sets_take_one_line(paths, tokenizer, tmp_path, capsys):
     plain, other, out = tmp_path / "plain", tmp_path / "other", tmp_path / "tokens"
     train(tiny.ae(data=Digits(), total_steps=1), plain, devices=jax.devices()[:1])

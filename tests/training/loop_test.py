@@ -33,7 +33,7 @@ def test_evaluators_may_move_what_they_like(tmp_path, one_device):
         return Judged()
 
     run = tmp_path / "run"
-    loop.train(experiment, run, devices=one_device, make_evaluator=lambda e, mesh: evaluate)
+    loop.train(experiment, run, devices=one_device, make_evaluator=lambda *_: evaluate)
     assert len(seen) == 1 and '"psnr": 1.0' in (run / "metrics.jsonl").read_text()
 
 
