@@ -5,7 +5,7 @@
     vqjax train experiments/mnist_gpt.py
     vqjax sample runs/mnist_gpt --classes 3,7 --out out
 
-Another tokenizer: `--arg tokenizer=RUN`.
+Another tokenizer: `--arg tokenizer=RUN`. Time and quality: not measured.
 """
 
 from vqjax.config import FrozenRun
