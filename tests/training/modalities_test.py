@@ -43,7 +43,11 @@ def tokenizer(name, data, steps):
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "grid"), [("signal", signals(), (8,)), ("clip", clips(), (2, 4, 4))]
+    ("name", "data", "grid"),
+    [
+        pytest.param("signal", signals(), (8,), marks=pytest.mark.slow),
+        ("clip", clips(), (2, 4, 4)),
+    ],
 )
 def test_trains_resumes_and_is_used(tmp_path, one_device, name, data, grid):
     settings = {"make_evaluator": ReconstructionEvaluator, "devices": one_device}

@@ -81,7 +81,13 @@ def relative_error(a, b):
     return float(difference / optax.tree.norm(b))
 
 
-@pytest.mark.parametrize("adversarial", [None, NonSaturating()], ids=["hinge", "non-saturating"])
+@pytest.mark.parametrize(
+    "adversarial",
+    [
+        pytest.param(None, id="hinge"),
+        pytest.param(NonSaturating(), id="non-saturating", marks=pytest.mark.slow),
+    ],
+)
 def test_one_backward_is_both_gradients_in_float64(x64, one_device, adversarial):
     experiment = plain_sgd(
         tiny.vqgan(0.125, compute_dtype="float64", adversarial=adversarial, data=float_arrays())
