@@ -1,4 +1,4 @@
-"""MaskGIT over the tokens of `mnist_vqvae.py`, told the class: digits in twelve rounds.
+"""MaskGIT over the tokens of `mnist_vqvae.py`, told the class: digits in twelve steps.
 
     vqjax prepare mnist
     vqjax train experiments/mnist_vqvae.py

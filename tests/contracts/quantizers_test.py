@@ -190,7 +190,7 @@ def test_indices_are_in_range_and_look_up_to_z_q_exactly(name):
     check_indices_and_lookup(name, 8, [4, 6])
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=12, deadline=None, derandomize=True)
 @given(
     name=st.sampled_from(sorted(DISCRETE)),
     batch=st.integers(1, 5),

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from typing import Any
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
@@ -65,6 +66,24 @@ def add_trust_argument(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="run this code where the experiment names its classes (repeatable)",
     )
+
+
+def load_run(args: argparse.Namespace) -> Any:
+    """RUN, opened as the arguments of `add_run_arguments` and --step say; prints its lines."""
+    from vqjax.evaluation.run import load
+    from vqjax.training.platform import enable_compilation_cache
+
+    enable_compilation_cache()
+    trained = load(
+        args.run_dir,
+        params=args.params,
+        step=args.step,
+        trust=args.trust,
+        frozen=args.frozen,
+    )
+    for line in trained.lines:
+        print(line, file=sys.stderr)
+    return trained
 
 
 def read_experiment(args: argparse.Namespace) -> Any:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from vqjax.cli.arguments import add_run_arguments
+from vqjax.cli.arguments import add_run_arguments, load_run
 
 DESCRIPTION = """\
 Reconstructs pictures of any size, or the first ones of the eval split where none are given.
@@ -59,19 +59,8 @@ def run(args: argparse.Namespace) -> None:
     _check_overwriting(files, out)
 
     from vqjax.evaluation.kinds import check_tokenizer
-    from vqjax.evaluation.run import load
-    from vqjax.training.platform import enable_compilation_cache
 
-    enable_compilation_cache()
-    trained = load(
-        args.run_dir,
-        params=args.params,
-        step=args.step,
-        trust=args.trust,
-        frozen=args.frozen,
-    )
-    for line in trained.lines:
-        print(line, file=sys.stderr)
+    trained = load_run(args)
     check_tokenizer(trained, "reconstruct")
     if files and (len(trained.shape) != 3 or trained.shape[-1] not in MODES):
         raise UsageError(f"{args.run_dir} was trained on {list(trained.shape)}, not on pictures")

@@ -5,7 +5,7 @@ import pathlib
 import sys
 from typing import Any
 
-from vqjax.cli.arguments import add_run_arguments
+from vqjax.cli.arguments import add_run_arguments, load_run
 
 DESCRIPTION = """\
 Draws examples from a prior over tokens, or from that over a VAE's latents, and writes one picture,
@@ -76,19 +76,8 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"{option} {count}: wanted 1 to {MAX_SAMPLES:,}")
 
     from vqjax.evaluation.kinds import check_tokenizer, is_prior
-    from vqjax.evaluation.run import load
-    from vqjax.training.platform import enable_compilation_cache
 
-    enable_compilation_cache()
-    trained = load(
-        args.run_dir,
-        params=args.params,
-        step=args.step,
-        trust=args.trust,
-        frozen=args.frozen,
-    )
-    for line in trained.lines:
-        print(line, file=sys.stderr)
+    trained = load_run(args)
     out = pathlib.Path(args.out) if args.out else pathlib.Path(trained.path) / "samples"
     if ways:
         check_tokenizer(trained, "--interpolate")

@@ -3,7 +3,7 @@
 import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,10 +15,10 @@ from vqjax.data.token_set import DESCRIPTION, read_description, shard_path, writ
 from vqjax.evaluation.kinds import check_tokenizer
 from vqjax.training import checkpoint
 from vqjax.training.experiment import Experiment
-from vqjax.training.restore import open_run
+from vqjax.training.restore import OpenedRun, open_run
 from vqjax.training.sharding import make_mesh, put_batch, replicated
 from vqjax.training.state import HOST_ONLY
-from vqjax.types import Batch, Tree, UsageError
+from vqjax.types import ArraySpec, Batch, Level, Tree, UsageError
 
 SHARD = 16_384  # examples
 PARTS = ("train", "eval")
@@ -30,16 +30,14 @@ def tokenize_run(
     *,
     step: int | None = None,
     trust: Sequence[str] = (),
-    data: Any = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> pathlib.Path:
-    """Writes the tokens of a run's data set, or of `data`; shards that are there already stay.
+    """Writes the tokens of a run's data set; shards that are there already stay.
 
     Args:
         run: a tokenizer's run directory, whose averaged parameters are used where it keeps them,
             as priors do; `step`, `trust`: see `open_run`.
         out: the folder of the token set.
-        data: another source.
         say: is given what opening the run has to say.
 
     Raises:
@@ -54,7 +52,7 @@ def tokenize_run(
         say(line)
     check_tokenizer(opened, "tokenize")
     experiment, folder = opened.experiment, pathlib.Path(out)
-    source = experiment.data if data is None else data
+    source = experiment.data
     source.check()
     if not hasattr(source, "in_order"):
         raise UsageError(f"{type(source).__name__} cannot be read in order: it has no in_order()")
@@ -64,25 +62,7 @@ def tokenize_run(
     if not levels:
         raise UsageError(f"{opened.path} has no tokens, only latents")
     kept = [name for name in spec if name != task.inputs and name not in HOST_ONLY]
-    seal = checkpoint.seal_of(opened.path / "checkpoints", opened.step)
-    description = {
-        "vqjax": __version__,
-        "tokenizer": {
-            "run": str(opened.path),
-            "step": opened.step,
-            "params": opened.params_kind,
-            "seal": seal,
-        },
-        "levels": [
-            {"name": v.name, "grid": list(v.grid), "codebook_size": v.codebook_size} for v in levels
-        ],
-        "arrays": {
-            **{v.name: _stored(v.grid, _smallest(v.codebook_size)) for v in levels},
-            **{name: _stored(spec[name].shape, spec[name].dtype) for name in kept},
-        },
-        "examples": {"train": source.num_train(), "eval": source.num_eval()},
-        "shard": SHARD,
-    }
+    description = _describe(opened, levels, {name: spec[name] for name in kept})
     _begin(folder, description)
     encode = jax.jit(lambda p, c, x: task.encode(p, c, x).indices, out_shardings=replicated(mesh))
 
@@ -95,6 +75,31 @@ def tokenize_run(
     for part in PARTS:
         _write_part(folder, part, description, source, tokens, kept, _batch_size(experiment, mesh))
     return folder
+
+
+def _describe(
+    opened: OpenedRun, levels: Sequence[Level], kept: Mapping[str, ArraySpec]
+) -> dict[str, Any]:
+    """What DIR/tokens.json says."""
+    source = opened.experiment.data
+    return {
+        "vqjax": __version__,
+        "tokenizer": {
+            "run": str(opened.path),
+            "step": opened.step,
+            "params": opened.params_kind,
+            "seal": checkpoint.seal_of(opened.path / "checkpoints", opened.step),
+        },
+        "levels": [
+            {"name": v.name, "grid": list(v.grid), "codebook_size": v.codebook_size} for v in levels
+        ],
+        "arrays": {
+            **{v.name: _stored(v.grid, _smallest(v.codebook_size)) for v in levels},
+            **{name: _stored(spec.shape, spec.dtype) for name, spec in kept.items()},
+        },
+        "examples": {"train": source.num_train(), "eval": source.num_eval()},
+        "shard": SHARD,
+    }
 
 
 def _stored(shape: Sequence[int], dtype: str) -> dict[str, Any]:

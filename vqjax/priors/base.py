@@ -74,11 +74,11 @@ class Prior(nn.Module):
 
     def possible(self, logits: jax.Array, places: jax.Array | np.ndarray) -> jax.Array:
         """Logits [B, t, V] at `places` int[t], float32 at least, lowest for ids of other levels."""
-        logits = at_least_float32(logits)
-        allowed = self.order.allowed
-        if allowed is None:
+        logits, order = at_least_float32(logits), self.order
+        if len(order.levels) == 1:
             return logits
-        return jnp.where(jnp.asarray(allowed)[places][None], logits, jnp.finfo(logits.dtype).min)
+        own = jnp.asarray(order.level_at)[places][:, None] == jnp.asarray(order.level_of)[None]
+        return jnp.where(own[None], logits, jnp.finfo(logits.dtype).min)
 
     def conditioned(
         self, given: jax.Array | None, count: int, guidance: Guidance

@@ -66,12 +66,9 @@ class TokenOrder:
         return self._put_together(parts)
 
     @property
-    def allowed(self) -> np.ndarray | None:
-        """bool[T, V]: the ids that a token can have; None: all."""
-        if len(self.levels) == 1:
-            return None
-        owner = np.repeat(np.arange(len(self.levels)), [v.codebook_size for v in self.levels])
-        return self.level_at[:, None] == owner[None]
+    def level_of(self) -> np.ndarray:
+        """int[V]: the number of the level that an id belongs to."""
+        return np.repeat(np.arange(len(self.levels)), [v.codebook_size for v in self.levels])
 
     def _put_together(self, parts: list) -> np.ndarray:
         """One array per level, [places, ...], in the order of the sequence."""
