@@ -20,13 +20,13 @@ TINY = ("total_steps=2", "batch_size=8", "task.prior.width=16", "task.prior.laye
 
 
 def experiment(
-    tokenizer: str = "runs/mnist_vqvae", width: int = 192, layers: int = 6, total_steps: int = 4_000
+    tokenizer: str = "runs/mnist_vqvae", width: int = 128, layers: int = 6, total_steps: int = 3_600
 ) -> Experiment:
     import mnist_vqvae  # the file beside this one
 
     return Experiment(
         task=PriorTask(
-            prior=GPT(width=width, layers=layers, heads=4, condition=ClassLabel(10)),
+            prior=GPT(width=width, layers=layers, heads=4, dropout=0.0, condition=ClassLabel(10)),
             tokenizer=FrozenRun(
                 tokenizer,
                 experiment=mnist_vqvae.experiment(),
@@ -39,7 +39,7 @@ def experiment(
                 Cosine(1e-3, steps=total_steps, warmup=100), b2=0.95, weight_decay=0.05, clip=1.0
             )
         },
-        batch_size=64,
+        batch_size=32,
         eval_batch_size=200,
         eval_every=total_steps // 4,
         ema_decay=0.999,

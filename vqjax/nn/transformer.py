@@ -34,6 +34,11 @@ def hidden_size(width: int) -> int:
     return -(-int(8 * width / 3) // unit) * unit
 
 
+def rows_of(x: jax.Array) -> jax.Array:
+    """[B, T, C] -> [B T, C]: on CPUs a weight's gradient takes half the time out of two axes."""
+    return x.reshape(-1, x.shape[-1])
+
+
 class Attention(nn.Module):
     """Attention with grouped queries (arXiv 2305.13245) and rotary positions.
 
@@ -87,7 +92,7 @@ class Attention(nn.Module):
             dense = nn.Dense(
                 heads * head_dim, use_bias=False, kernel_init=INIT, dtype=self.dtype, name=name
             )
-            return dense(x).reshape(*x.shape[:2], heads, head_dim)
+            return dense(rows_of(x)).reshape(*x.shape[:2], heads, head_dim)
 
         query = project("query", self.heads)
         keys, values = project("key", kv_heads), project("value", kv_heads)
@@ -106,9 +111,9 @@ class Attention(nn.Module):
             now = place + jnp.arange(x.shape[1])[:, None]
             before = (jnp.arange(keys.shape[1])[None] <= now)[None]  # [1, T, S]
             seen = before if seen is None else seen & before
-        mixed = attend(query, keys, values, seen).reshape(*x.shape[:2], channels)
+        mixed = attend(query, keys, values, seen).reshape(-1, channels)
         out = nn.Dense(channels, use_bias=False, kernel_init=INIT, dtype=self.dtype, name="out")
-        return out(mixed), Cache(keys, values)
+        return out(mixed).reshape(x.shape), Cache(keys, values)
 
 
 def attend(
@@ -155,8 +160,9 @@ class SwiGLU(nn.Module):
         def dense(features: int, name: str) -> nn.Dense:
             return nn.Dense(features, use_bias=False, kernel_init=INIT, dtype=self.dtype, name=name)
 
-        inside = jax.nn.silu(dense(hidden, "gate")(x)) * dense(hidden, "up")(x)
-        return dense(x.shape[-1], "down")(inside)
+        rows = rows_of(x)
+        inside = jax.nn.silu(dense(hidden, "gate")(rows)) * dense(hidden, "up")(rows)
+        return dense(x.shape[-1], "down")(inside).reshape(x.shape)
 
 
 class Block(nn.Module):
