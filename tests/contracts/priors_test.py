@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vqjax import config
-from vqjax.priors import GPT, ClassLabel, MaskGIT
+from vqjax.priors import GPT, ClassLabel, MaskGIT, Text
 from vqjax.sampling import Choice, Guidance, Parallel
 from vqjax.training.platform import COMPILE_QUICKLY
 from vqjax.training.sharding import make_mesh
@@ -22,6 +22,7 @@ SCALES = (Level("tokens_0", (1, 1), 6), Level("tokens_1", (2, 2), 6), Level("tok
 
 PLAIN = {"choice": Choice(), "guidance": Guidance()}
 
+LOOKED_AT = Text(9, 3, 8, 1, 2, by="cross")
 PRIORS = {
     "gpt": (lambda: GPT(16, 2, 2, condition=ClassLabel(3)), ONE),
     "gpt_of_a_stack": (
@@ -29,6 +30,12 @@ PRIORS = {
         STACK,
     ),
     "gpt_of_scales": (lambda: GPT(16, 1, 2, condition=ClassLabel(3), remat=True), SCALES),
+    "gpt_told_a_text": (lambda: GPT(16, 1, 2, condition=Text(9, 3, 8, 1, 2)), ONE),
+    "gpt_looking_at_a_text": (lambda: GPT(16, 2, 2, condition=LOOKED_AT), ONE),
+    "maskgit_told_a_text": (
+        lambda: MaskGIT(16, 1, 2, condition=Text(9, 3, 8, 1, 2), decoding=Parallel(2)),
+        ONE,
+    ),
     "maskgit": (lambda: MaskGIT(16, 2, 2, condition=ClassLabel(3), decoding=Parallel(3)), ONE),
     "maskgit_of_scales": (lambda: MaskGIT(16, 1, 2, decoding=Parallel(40, "linear")), SCALES),
 }
@@ -37,6 +44,17 @@ in_order = pytest.mark.parametrize("name", [name for name in PRIORS if name.star
 RNGS = ("mask", "dropout")
 quick = functools.partial(jax.jit, compiler_options=COMPILE_QUICKLY)
 B = 8
+
+
+def what_is_given(condition, rng):
+    """Labels, some of them of no class; or captions of 0 to 3 tokens."""
+    if condition is None:
+        return None
+    if isinstance(condition, ClassLabel):
+        return jnp.asarray(rng.integers(-1, condition.classes, B), jnp.int32)
+    ids = rng.integers(1, condition.vocabulary, (B, condition.tokens))
+    lengths = np.arange(B)[:, None] % (condition.tokens + 1)
+    return jnp.asarray(np.where(np.arange(condition.tokens) < lengths, ids, 0), jnp.int32)
 
 
 @functools.cache
@@ -50,7 +68,7 @@ def made(name):
         for v in levels
     }
     tokens = network.order.flatten(indices)
-    given = None if network.condition is None else jnp.asarray(rng.integers(-1, 3, B), jnp.int32)
+    given = what_is_given(network.condition, rng)
     params = quick(network.init)(jax.random.key(0), tokens, given)["params"]
     params = jax.tree.map(lambda p: p + 0.1 * rng.normal(size=p.shape).astype(p.dtype), params)
     return network, params, tokens, given
@@ -90,11 +108,11 @@ def test_probabilities_are_of_a_places_own_level(name):
 def test_a_token_changes_nothing_before_itself(name):
     network, params, tokens, given = made(name)
     run = quick(lambda t: network.apply({"params": params}, t, given))
-    level_at, order = network.order.level_at, network.order
+    level_at, order, as_is = network.order.level_at, network.order, run(tokens)
     for place in range(order.length):
         first, size = order.firsts[level_at[place]], network.levels[level_at[place]].codebook_size
         other = tokens.at[:, place].set(first + (tokens[:, place] - first + 1) % size)
-        changed = np.abs(run(other) - logits_of(name)).max(axis=(0, 2)) > 0
+        changed = np.abs(run(other) - as_is).max(axis=(0, 2)) > 0
         assert not changed[: place + 1].any()
         assert changed[place + 1 :].all()
 
@@ -260,12 +278,27 @@ def test_a_label_that_is_no_class_does_not_pass_for_one():
     condition = ClassLabel(3)
     labels = jnp.asarray([-1, 0, 2, 3, 4])
     variables = condition.init(jax.random.key(0), labels, 4)
-    out = np.asarray(condition.apply(variables, labels, 4))[:, 0]
+    out = np.asarray(condition.apply(variables, labels, 4)[0])[:, 0]
     assert np.isfinite(out[:3]).all() and np.isnan(out[3:]).all()
     assert len({tuple(row) for row in out[:3]}) == 3
     condition.check(np.asarray(labels[:3]))
     with pytest.raises(UsageError, match="label 3: wanted 0 to 2"):
         condition.check(np.asarray(labels))
+
+
+@pytest.mark.parametrize("name", ["gpt_told_a_text", "gpt_looking_at_a_text"])
+def test_padding_of_a_text_is_not_looked_at(name):
+    network, params, tokens, given = made(name)
+    longer = network.clone(condition=network.condition.clone(tokens=5))
+    padded = jnp.pad(given, ((0, 0), (0, 2)))
+    logits = quick(lambda p: longer.apply({"params": p}, tokens, padded))(params)
+    np.testing.assert_allclose(logits, logits_of(name), atol=1e-5)
+    changed = quick(lambda p, g: network.apply({"params": p}, tokens, g))(
+        params, jnp.where(given > 0, given % 8 + 1, 0)
+    )
+    told = np.asarray(given != 0).any(axis=1)
+    differs = np.abs(np.asarray(changed) - np.asarray(logits_of(name))).max(axis=(1, 2)) > 1e-4
+    np.testing.assert_array_equal(differs, told)
 
 
 @pytest.mark.parametrize(
@@ -278,6 +311,9 @@ def test_a_label_that_is_no_class_does_not_pass_for_one():
         (lambda: GPT(16, 1, 4, positions="grids"), "did you mean 'grid'"),
         (lambda: MaskGIT(16, 1, 4, label_smoothing=1.0), "label_smoothing"),
         (lambda: ClassLabel(0), "classes=0"),
+        (lambda: Text(9, 3, 8, heads=3), "wanted a multiple of 2 heads=6"),
+        (lambda: Text(9, 3, 8, heads=2, by="crosses"), "did you mean 'cross'"),
+        (lambda: Text(0, 3, 8, heads=2), "vocabulary=0"),
     ],
 )
 def test_what_cannot_be_is_refused(make, words):

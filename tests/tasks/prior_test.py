@@ -13,16 +13,17 @@ import vqjax
 from tests import tiny
 from vqjax.cli.main import main
 from vqjax.config import FrozenRun
-from vqjax.data import Digits, TokenSet
+from vqjax.data import BPE, Captions, CaptionsByLabel, Digits, TokenSet
 from vqjax.evaluation import tokenize
 from vqjax.evaluation.kinds import make_evaluator
-from vqjax.priors import GPT, ClassLabel, MaskGIT
+from vqjax.priors import GPT, ClassLabel, MaskGIT, Text
 from vqjax.quantizers import FSQ, Residual
 from vqjax.sampling import Choice, Guidance, Parallel
 from vqjax.tasks import PriorTask
 from vqjax.training.experiment import Experiment
 from vqjax.training.loop import train
 from vqjax.training.optim import AdamW
+from vqjax.training.record import read_record
 from vqjax.types import DataError, UsageError
 
 PRIORS = {
@@ -105,11 +106,13 @@ def test_samples_from_python(paths, name):
         np.testing.assert_array_equal(cold[0], run.sample(1, 9, choice=Choice(0.0))[0])
         guided = run.sample(4, classes=[3], guidance=Guidance(2.0))
         assert guided.shape == (4, 8, 8, 1)
-        with pytest.raises(UsageError, match="class 10: wanted 0 to 9"):
+        with pytest.raises(UsageError, match="label 10: wanted 0 to 9"):
             run.sample(1, classes=[10])
     else:
         with pytest.raises(UsageError, match="is told no class"):
             run.sample(1, classes=[3])
+        with pytest.raises(UsageError, match="is told no text"):
+            run.sample(1, prompts=["3"])
         with pytest.raises(UsageError, match="nothing to guide by"):
             run.sample(1, guidance=Guidance(2.0))
 
@@ -138,6 +141,43 @@ def test_every_verb(paths, tokenizer, tmp_path, capsys):
         assert main(words) == 2
         (said,) = [s for s in capsys.readouterr().err.splitlines() if s.startswith("vqjax: error")]
         assert line in said
+
+
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def test_it_is_told_a_text(tokenizer, tmp_path, capsys):
+    named = CaptionsByLabel(Digits(), tuple(f"a {number}" for number in NUMBERS))
+    prior = GPT(16, 1, 2, condition=Text(280, 6, 16, 1, 2))
+    plan = experiment(prior, tokenizer, data=Captions(named, BPE(280), 6), total_steps=2)
+    path, devices = tmp_path / "run", jax.devices()[:1]
+    train(plan, path, make_evaluator=make_evaluator, devices=devices)
+    data = read_record(path).experiment.data
+    assert 0 < len(data.vocabulary.merges) <= 280 - 257
+    # The same plan goes on, with the vocabulary of the first start whatever its data hold now.
+    train(plan, path, devices=devices)
+    other = dataclasses.replace(plan.data, source=CaptionsByLabel(Digits(), NUMBERS))
+    later = dataclasses.replace(plan, data=other, total_steps=3)
+    train(later, path, allow_change=True, devices=devices)
+    assert read_record(path).experiment.data.vocabulary == data.vocabulary
+
+    run, words = vqjax.load(path), ["a seven", "a two"]
+    drawn = run.sample(3, prompts=words)
+    np.testing.assert_array_equal(drawn[1:2], run.sample(2, prompts=["a one", "a two"])[1:])
+    assert (
+        main(["sample", str(path), "-n", "2", "--prompt", words[0], "--given", "text=a two"]) == 0
+    )
+    for options, line in (
+        (["--prompt", "a seven and much more than that"], "reads at most 6"),
+        (["--classes", "3"], "is told no class"),
+        (["--given", "txt=a"], 'give text="..."'),
+    ):
+        capsys.readouterr()
+        assert main(["sample", str(path), *options]) == 2
+        assert line in capsys.readouterr().err
+    short = dataclasses.replace(plan, data=Captions(named, BPE(280), 5))
+    with pytest.raises(UsageError, match="wanted those of Captions"):
+        train(short, tmp_path / "short")
 
 
 @pytest.mark.slow  # five trainings

@@ -15,6 +15,7 @@ differ as much as real ones do).
 
   vqjax sample runs/mnist_gpt --classes 3,7 -n 16 --out out
   vqjax sample runs/mnist_gpt --guidance 2 --top-p 0.95
+  vqjax sample runs/shapes --prompt "a red circle" --prompt "two blue squares" -n 16
   vqjax sample runs/mnist_vae -n 100 --seed 1 --out out
   vqjax sample runs/mnist_vae --interpolate 8
 
@@ -22,7 +23,7 @@ With --out the samples are also written one by one. With --interpolate N it writ
 interpolation_<step>.png instead: N rows, each from one held-out example to another along the
 straight line between their latents. That needs no prior, only latents that are not discrete.
 """
-OF_PRIORS = ("classes", "temperature", "top_k", "top_p", "guidance")  # options
+OF_PRIORS = ("classes", "prompt", "given", "temperature", "top_k", "top_p", "guidance")  # options
 SAMPLES = 64
 STEPS = 10  # pictures per row of an interpolation
 MAX_SAMPLES = 10_000  # in one picture
@@ -47,13 +48,22 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="A,B,...",
         help="taken in turn; --classes=-1: none (default: all in turn)",
     )
+    parser.add_argument(
+        "--prompt", metavar="TEXT", action="append", help="taken in turn (repeatable)"
+    )
+    parser.add_argument(
+        "--given",
+        metavar="NAME=VALUE",
+        action="append",
+        help='what the prior is told: text="..." is --prompt "..." (repeatable)',
+    )
     parser.add_argument("--temperature", metavar="T", type=float, help="(default: 1)")
     parser.add_argument("--top-k", metavar="K", type=int, help="only the K likeliest tokens")
     parser.add_argument(
         "--top-p", metavar="P", type=float, help="only the likeliest tokens that make up P"
     )
     parser.add_argument(
-        "--guidance", metavar="S", type=float, help="away from what needs no class (default: 1)"
+        "--guidance", metavar="S", type=float, help="away from what needs no condition (default: 1)"
     )
     parser.add_argument(
         "--out", metavar="DIR", help="folder for the picture (default: RUN/samples)"
@@ -115,6 +125,14 @@ def _wishes(args: argparse.Namespace) -> dict[str, Any]:
             wishes["classes"] = [int(word) for word in args.classes.split(",")]
         except ValueError as error:
             raise UsageError(f"--classes {args.classes}: give numbers, as 3,7") from error
+    prompts = list(args.prompt or ())
+    for item in args.given or ():
+        name, equals, value = item.partition("=")
+        if not equals or name != "text":
+            raise UsageError(f'--given {item}: give text="..."')
+        prompts.append(value)
+    if prompts:
+        wishes["prompts"] = prompts
     return wishes
 
 

@@ -2,6 +2,7 @@
 
 from vqjax.data.arrays import Arrays
 from vqjax.data.augment import Binarize, CenterCrop, RandomCrop, RandomFlip, Resize
+from vqjax.data.captions import BPE, Captions, CaptionsByLabel
 from vqjax.data.digits import Digits
 from vqjax.data.folder import Folder
 from vqjax.data.source import Source
@@ -10,7 +11,10 @@ from vqjax.data.token_set import TokenSet
 
 __all__ = [
     "Arrays",
+    "BPE",
     "Binarize",
+    "Captions",
+    "CaptionsByLabel",
     "CenterCrop",
     "Digits",
     "Folder",

@@ -19,7 +19,7 @@ COLUMNS = 8
 class PriorEvaluator:
     """`nats_per_token`: mean of -log p over all tokens of the eval split, or of a bound on it
     (`Prior.is_bound`); `bits_per_dim`: the same per value of an example. The picture holds `DRAWN`
-    samples, of the classes in turn where the prior is told one.
+    samples; where the prior is told something, that of the first examples of the split.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree) -> None:
@@ -40,17 +40,22 @@ class PriorEvaluator:
         unit = self._mesh.size
         size = -(-size // unit) * unit
         rows = local_rows(size, self._mesh)
+        condition = self._task.prior.condition
         total, count, levels = np.zeros((), np.float64), 0, ()
+        given: list[np.ndarray] = []
         for number, batch in enumerate(self._experiment.data.eval(size, rows)):
             levels = self._task.levels_of({k: a.shape[1:] for k, a in batch.items()})
             put = put_batch({**batch, "place": np.int32(number * size + rows)}, self._mesh)
             with jax.set_mesh(self._mesh):
                 part, seen = self._sum(params, self._frozen, put)
             total, count = total + float(part), count + int(seen)
+            if condition is not None and sum(map(len, given)) < DRAWN:
+                given.append(np.asarray(jax.device_get(put[condition.given])))
         if not count:
             raise DataError(f"the eval split of {type(self._experiment.data).__name__} is empty")
         with jax.set_mesh(self._mesh):
-            drawn = np.asarray(self._sample(params, self._frozen, levels=levels))
+            told = np.resize(np.concatenate(given), (DRAWN, *given[0].shape[1:])) if given else None
+            drawn = np.asarray(self._sample(params, self._frozen, told, levels=levels))
         nats = float(total) / count
         numbers = {
             "nats_per_token": nats / self._task.network(levels).order.length,
@@ -67,10 +72,10 @@ class PriorEvaluator:
         mask = batch["mask"]
         return jnp.sum(jnp.where(mask, nats.sum(axis=1), 0.0)), jnp.sum(mask)
 
-    def _draw(self, params: Tree, frozen: Tree, *, levels: tuple[Level, ...]) -> jax.Array:
-        condition = self._task.prior.condition
+    def _draw(
+        self, params: Tree, frozen: Tree, given: jax.Array | None, *, levels: tuple[Level, ...]
+    ) -> jax.Array:
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(jnp.arange(DRAWN))
-        given = None if condition is None else jnp.arange(DRAWN) % condition.classes
         plain = {"choice": Choice(), "guidance": Guidance()}
         indices = self._task.sample_tokens(params, keys, given, levels, **plain)
         return self._task.decode(frozen, indices)

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from vqjax import config
 from vqjax.evaluation.run import as_trained, held_out, in_parts
+from vqjax.priors import ClassLabel, Text
 from vqjax.sampling import Choice, Guidance
 from vqjax.tasks.prior import FROZEN
 from vqjax.training.experiment import Experiment
@@ -75,6 +76,7 @@ class PriorRun:
         seed: int = 0,
         *,
         classes: Sequence[int] | None = None,
+        prompts: Sequence[str] | None = None,
         choice: Choice = PLAIN,
         guidance: Guidance = UNGUIDED,
     ) -> np.ndarray:
@@ -82,9 +84,10 @@ class PriorRun:
 
         Args:
             n: how many, at least 0.
-            seed: example i is a pure function of (seed, i) and its class.
+            seed: example i is a pure function of (seed, i) and what the prior is told.
             classes: of a prior that is told a class: taken in turn; -1: told nothing; None: all
                 classes in turn.
+            prompts: of a prior that is told a text: taken in turn; "" or None: told nothing.
             choice: how one token is chosen.
             guidance: away from what needs no condition.
 
@@ -92,11 +95,12 @@ class PriorRun:
             [n, *S, C] of the run's `dtype`.
 
         Raises:
-            UsageError: the prior takes no classes or has no such one, or cannot be guided.
+            UsageError: the prior takes no classes or has no such one, takes no prompts or not such
+                long ones, or cannot be guided.
         """
         if n < 0 or not 0 <= seed < 2**32:
             raise UsageError(f"n={n}, seed={seed}: wanted n >= 0 and 0 <= seed < 2**32")
-        given = self._given(n, classes)
+        given = self._given(n, classes, prompts)
         numbers, key = np.arange(n, dtype=np.int32), jax.random.key(seed)
 
         def draw(numbers: np.ndarray, *given: np.ndarray) -> jax.Array:
@@ -107,21 +111,25 @@ class PriorRun:
         with jax.set_mesh(self._mesh):
             return in_parts(draw, (numbers, *given), BATCH)
 
-    def _given(self, n: int, classes: Sequence[int] | None) -> tuple[np.ndarray, ...]:
+    def _given(
+        self, n: int, classes: Sequence[int] | None, prompts: Sequence[str] | None = None
+    ) -> tuple[np.ndarray, ...]:
+        """What the prior is told of n examples: one array, or nothing."""
         condition = self._task.prior.condition
+        kind = type(condition)
+        for name, value, wanted in (("class", classes, ClassLabel), ("text", prompts, Text)):
+            if value is not None and kind is not wanted:
+                raise UsageError(f"this prior is told no {name}")
+            if value is not None and not len(value):
+                raise UsageError(f"name at least one {name}")
         if condition is None:
-            if classes is not None:
-                raise UsageError("this prior is told no class")
             return ()
-        wanted = list(range(condition.classes)) if classes is None else list(classes)
-        for label in wanted:
-            if not -1 <= label < condition.classes:
-                raise UsageError(
-                    f"class {label}: wanted 0 to {condition.classes - 1}, or -1 for none"
-                )
-        if not wanted:
-            raise UsageError("classes: name at least one")
-        return (np.resize(np.asarray(wanted, np.int32), n),)
+        if kind is Text:
+            rows = self.experiment.data.encode(prompts or [""])
+            return (np.resize(rows, (n, *rows.shape[1:])),)
+        labels = np.asarray(range(condition.classes) if classes is None else classes, np.int32)
+        condition.check(labels)
+        return (np.resize(labels, n),)
 
     def _sample_batch(
         self,

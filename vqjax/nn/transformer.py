@@ -26,6 +26,18 @@ class Cache(NamedTuple):
     values: jax.Array
 
 
+class Context(NamedTuple):
+    """What cross-attention looks at.
+
+    Attributes:
+        vectors: [B, M, C]; or `Cache`, the keys and values that a block has made of them.
+        seen: bool [B, M], those that count, at least one per example; None: all.
+    """
+
+    vectors: Any
+    seen: jax.Array | None = None
+
+
 def hidden_size(width: int) -> int:
     """Channels inside SwiGLU: 8/3 of the width, rounded up to a multiple of 256, or of 8 in a
     network narrower than 256.
@@ -141,6 +153,41 @@ def attend(
     return jnp.einsum("bkgts,bskd->btkgd", weights, values).reshape(query.shape)
 
 
+class CrossAttention(nn.Module):
+    """Attention from every place to a context, which has no positions (arXiv 1706.03762).
+
+    Attributes:
+        width: channels.
+        heads: they divide the channels.
+        dtype: to compute in; None: that of input and parameters.
+    """
+
+    width: int
+    heads: int
+    dtype: str | None = None
+
+    def setup(self) -> None:
+        def dense() -> nn.Dense:
+            return nn.Dense(self.width, use_bias=False, kernel_init=INIT, dtype=self.dtype)
+
+        self.query, self.key, self.value, self.out = dense(), dense(), dense(), dense()
+
+    def _heads(self, dense: nn.Dense, x: jax.Array) -> jax.Array:
+        return dense(rows_of(x)).reshape(*x.shape[:2], self.heads, self.width // self.heads)
+
+    def keys_values(self, vectors: jax.Array) -> Cache:
+        """[B, M, C] -> what every place looks at."""
+        return Cache(self._heads(self.key, vectors), self._heads(self.value, vectors))
+
+    def __call__(self, x: jax.Array, context: Context) -> jax.Array:
+        """x [B, T, width], context -> [B, T, width]."""
+        cache = context.vectors
+        cache = cache if isinstance(cache, Cache) else self.keys_values(cache)
+        seen = None if context.seen is None else context.seen[:, None]  # [B, 1, M]
+        mixed = attend(self._heads(self.query, x), *cache, seen)
+        return self.out(mixed.reshape(-1, self.width)).reshape(x.shape)
+
+
 class SwiGLU(nn.Module):
     """down(silu(gate(x)) * up(x)) (arXiv 2002.05202, eq. 6).
 
@@ -166,7 +213,8 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then SwiGLU, each on its normalised input and added to it.
+    """Attention, attention to a context where there is one, SwiGLU: each on its normalised input
+    and added to it.
 
     There is dropout where there is an rng stream "dropout". Attributes: see `Transformer`.
     """
@@ -186,8 +234,9 @@ class Block(nn.Module):
         cache: Cache | None = None,
         place: jax.Array | int = 0,
         mask: jax.Array | None = None,
+        context: Context | None = None,
     ) -> tuple[jax.Array, Cache]:
-        """x [B, T, C] -> [B, T, C] and the cache; see `Attention`."""
+        """x [B, T, C] -> [B, T, C] and the cache; see `Attention` and `CrossAttention`."""
         dropout = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))
         attention = Attention(
             self.heads, self.kv_heads, self.causal, self.qk_norm, self.dtype, name="attention"
@@ -195,6 +244,9 @@ class Block(nn.Module):
         y = RMSNorm(dtype=self.dtype, name="attention_norm")(x)
         y, cache = attention(y, angles, cache, place, mask)
         x = x + dropout(y)
+        if context is not None:
+            cross = CrossAttention(x.shape[-1], self.heads, self.dtype, name="cross")
+            x = x + dropout(cross(RMSNorm(dtype=self.dtype, name="cross_norm")(x), context))
         y = SwiGLU(dtype=self.dtype, name="mlp")(RMSNorm(dtype=self.dtype, name="mlp_norm")(x))
         return x + dropout(y), cache
 
@@ -211,7 +263,11 @@ class _Layer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, angles: jax.Array, mask: jax.Array | None
+        self,
+        x: jax.Array,
+        angles: jax.Array,
+        mask: jax.Array | None,
+        context: Context | None,
     ) -> tuple[jax.Array, None]:
         block = Block(
             self.heads,
@@ -222,7 +278,7 @@ class _Layer(nn.Module):
             self.dtype,
             name="block",
         )
-        return block(x, angles, mask=mask)[0], None
+        return block(x, angles, mask=mask, context=context)[0], None
 
 
 class Transformer(nn.Module):
@@ -263,15 +319,24 @@ class Transformer(nn.Module):
             layer,
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, nn.broadcast),
+            in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),
             length=self.layers,
         )
         self.blocks = scanned(**self._settings)
         self.norm = RMSNorm(dtype=self.dtype)
 
-    def __call__(self, x: jax.Array, angles: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """x [B, T, C], angles [T, head_dim / 2], mask bool [B, T] -> [B, T, C]."""
-        x, _ = self.blocks(x, angles, mask)
+    def __call__(
+        self,
+        x: jax.Array,
+        angles: jax.Array,
+        mask: jax.Array | None = None,
+        context: Context | None = None,
+    ) -> jax.Array:
+        """x [B, T, C], angles [T, head_dim / 2], mask bool [B, T] -> [B, T, C].
+
+        Whether there is a context is settled when parameters are made.
+        """
+        x, _ = self.blocks(x, angles, mask, context)
         return self.norm(x)
 
     def caches(self, batch: int, length: int, width: int, dtype: str) -> tuple[Cache, ...]:
@@ -280,6 +345,19 @@ class Transformer(nn.Module):
         return tuple(
             Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(self.layers)
         )
+
+    def remembered(
+        self, blocks: tuple[Tree, ...], context: Context | None
+    ) -> tuple[Context | None, ...]:
+        """The context as each block sees it: its keys and values, made once. Unbound."""
+        if context is None:
+            return (None,) * self.layers
+        cross = CrossAttention(context.vectors.shape[-1], self.heads, self.dtype, parent=None)
+        caches = (
+            cross.apply({"params": params["cross"]}, context.vectors, method="keys_values")
+            for params in blocks
+        )
+        return tuple(Context(cache, context.seen) for cache in caches)
 
     def step(
         self,
@@ -290,6 +368,7 @@ class Transformer(nn.Module):
         caches: tuple[Cache, ...],
         place: jax.Array | int,
         mask: jax.Array | None = None,
+        contexts: tuple[Context | None, ...] | None = None,
     ) -> tuple[jax.Array, tuple[Cache, ...]]:
         """`__call__` for the places from `place` on, given the caches of those before. Unbound.
 
@@ -301,10 +380,12 @@ class Transformer(nn.Module):
             caches: one per block.
             place: of x's first.
             mask: bool [B, S], places that may be seen; None: all.
+            contexts: one per block, from `remembered`; None: there is none.
         """
         block, after = Block(**self._settings, parent=None), []
-        for params, cache in zip(blocks, caches, strict=True):
-            x, cache = block.apply({"params": params}, x, angles, cache, place, mask)
+        contexts = contexts or (None,) * self.layers
+        for params, cache, context in zip(blocks, caches, contexts, strict=True):
+            x, cache = block.apply({"params": params}, x, angles, cache, place, mask, context)
             after.append(cache)
         return RMSNorm(dtype=self.dtype, parent=None).apply({"params": norm}, x), tuple(after)
 

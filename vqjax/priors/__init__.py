@@ -1,7 +1,8 @@
 """Models of tokens: what comes before pictures can be drawn."""
 
 from vqjax.priors.conditions import ClassLabel as ClassLabel
+from vqjax.priors.conditions import Text as Text
 from vqjax.priors.gpt import GPT as GPT
 from vqjax.priors.maskgit import MaskGIT as MaskGIT
 
-__all__ = ["GPT", "ClassLabel", "MaskGIT"]
+__all__ = ["GPT", "ClassLabel", "MaskGIT", "Text"]

@@ -1,6 +1,7 @@
 """What all priors share: the order of tokens, what comes before them, guidance."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +9,27 @@ import numpy as np
 from flax import linen as nn
 
 from vqjax.nn.rotary import rotary_angles
-from vqjax.nn.transformer import INIT
+from vqjax.nn.transformer import INIT, Context
 from vqjax.ops.numerics import at_least_float32
 from vqjax.priors.order import TokenOrder
 from vqjax.sampling import Guidance
 from vqjax.types import UsageError, did_you_mean
 
 POSITIONS = ("grid", "sequence")
+
+
+class Told(NamedTuple):
+    """What a network has before its tokens.
+
+    Attributes:
+        before: vectors at the places before the tokens, [B, lead, width].
+        seen: bool [B, lead + T], places that count; None: all.
+        context: what every block looks at; None: nothing.
+    """
+
+    before: jax.Array
+    seen: jax.Array | None = None
+    context: Context | None = None
 
 
 class Prior(nn.Module):
@@ -48,7 +63,12 @@ class Prior(nn.Module):
     @property
     def lead(self) -> int:
         """Places before the first token."""
-        return 1 if self.condition is None else self.condition.length
+        return self.condition.length if self.has_prefix else 1
+
+    @property
+    def has_prefix(self) -> bool:
+        """Whether its condition stands before the tokens."""
+        return self.condition is not None and self.condition.by == "prefix"
 
     def angles(self) -> np.ndarray:
         """float32 [lead + T, head_dim / 2]; what comes before the tokens does not turn."""
@@ -60,17 +80,23 @@ class Prior(nn.Module):
         return rotary_angles(places, self.width // self.heads)
 
     def declare_start(self) -> None:
-        """Makes the vector that stands before the tokens of a prior without a condition; called
-        in `setup`.
+        """Makes the vector that stands before the tokens where no condition does; called in
+        `setup`.
         """
-        if self.condition is None:
+        if not self.has_prefix:
             self.start = self.param("start", INIT, (1, 1, self.width))
 
-    def before(self, given: jax.Array | None, batch: int) -> jax.Array:
-        """What the sequence begins with: [B, lead, width]."""
-        if self.condition is None:
-            return jnp.broadcast_to(self.start, (batch, 1, self.width))
-        return self.condition(given, self.width)
+    def told(self, given: jax.Array | None, batch: int) -> Told:
+        """What comes with a condition of `given`, of `batch` examples."""
+        vectors = seen = None
+        if self.condition is not None:
+            vectors, seen = self.condition(given, self.width)
+        if not self.has_prefix:
+            start = jnp.broadcast_to(self.start, (batch, 1, self.width))
+            return Told(start, None, None if vectors is None else Context(vectors, seen))
+        if seen is not None:
+            seen = jnp.pad(seen, ((0, 0), (0, self.order.length)), constant_values=True)
+        return Told(vectors, seen)
 
     def possible(self, logits: jax.Array, places: jax.Array | np.ndarray) -> jax.Array:
         """Logits [B, t, V] at `places` int[t], float32 at least, lowest for ids of other levels."""

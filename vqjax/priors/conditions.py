@@ -1,12 +1,21 @@
-"""What a prior is told beside the tokens: a class."""
+"""What a prior is told beside the tokens: a class, or a text.
+
+A condition reads one array of the batch, `given`, and makes vectors of it: `by` "prefix" they stand
+before the tokens, by "cross" every block looks at them. Where there is an rng stream "dropout" it
+is withheld from some examples, so that the prior learns to do without and classifier-free guidance
+has something to compare with (arXiv 2207.12598).
+"""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vqjax.types import UsageError
+from vqjax.nn.rotary import rotary_angles
+from vqjax.nn.transformer import INIT, Transformer
+from vqjax.types import ArraySpec, UsageError, did_you_mean
 
+WAYS = ("prefix", "cross")
 NULL = -1  # the label of an example that has none, and of guidance's unconditional half
 
 
@@ -15,14 +24,15 @@ class ClassLabel(nn.Module):
 
     Attributes:
         classes: how many; labels are 0 to classes - 1, or -1 for none.
-        dropout: chance that a label is withheld in training, so that the prior learns to do
-            without and classifier-free guidance has something to compare with (arXiv 2207.12598).
+        dropout: chance that a label is withheld in training.
     """
 
     classes: int
     dropout: float = 0.1
 
     given = "label"  # the batch's array
+    by = "prefix"
+    length = 1  # vectors
 
     def __post_init__(self) -> None:
         if self.classes < 1 or not 0.0 <= self.dropout <= 1.0:
@@ -32,10 +42,10 @@ class ClassLabel(nn.Module):
             )
         super().__post_init__()
 
-    @property
-    def length(self) -> int:
-        """Places that it takes."""
-        return 1
+    def check_spec(self, spec: ArraySpec) -> None:
+        """Refuses arrays of another kind than `given` must have, with UsageError."""
+        if spec.shape:
+            raise UsageError(f"labels are numbers, not {spec.dtype}{list(spec.shape)}")
 
     def check(self, labels: np.ndarray) -> None:
         """Refuses labels that are no classes, with UsageError."""
@@ -47,8 +57,8 @@ class ClassLabel(nn.Module):
                 )
 
     @nn.compact
-    def __call__(self, labels: jax.Array, features: int) -> jax.Array:
-        """int32[B] -> [B, 1, features]; withholds where there is an rng stream "dropout".
+    def __call__(self, labels: jax.Array, features: int) -> tuple[jax.Array, None]:
+        """int32[B] -> [B, 1, features], and which of these count: all.
 
         What is no class gives NaN: it must not pass for another one.
         """
@@ -59,8 +69,100 @@ class ClassLabel(nn.Module):
         table = self.param("table", init, (self.classes + 1, features))
         rows = jnp.where(labels == NULL, self.classes, labels)
         rows = jnp.where(labels >= self.classes, self.classes + 1, rows)
-        return jnp.take(table, rows, axis=0, mode="fill", fill_value=jnp.nan)[:, None]
+        return jnp.take(table, rows, axis=0, mode="fill", fill_value=jnp.nan)[:, None], None
 
     def null(self, count: int) -> jax.Array:
         """What stands for no condition: int32[count]."""
         return jnp.full((count,), NULL, jnp.int32)
+
+
+class Text(nn.Module):
+    """A caption, read by a transformer that is trained along.
+
+    The caption's vectors come behind one that stands for its beginning: alone, that is no caption.
+
+    Attributes:
+        vocabulary: V, size of the captions' vocabulary (`BPE.size`).
+        tokens: T, ids per caption (`Captions.length`); 0 is padding, which nothing looks at.
+        width: channels of the transformer.
+        layers: blocks of the transformer.
+        heads: of its attention.
+        by: "prefix": the vectors stand before the tokens; "cross": every block of the prior
+            attends to them (arXiv 1706.03762), which costs parameters but no places.
+        dropout: chance that a caption is withheld in training.
+        dtype: to compute in; None: the experiment's `compute_dtype`.
+    """
+
+    vocabulary: int
+    tokens: int
+    width: int
+    layers: int = 2
+    heads: int = 4
+    by: str = "prefix"
+    dropout: float = 0.1
+    dtype: str | None = None
+
+    given = "caption"  # the batch's array
+
+    def __post_init__(self) -> None:
+        if self.by not in WAYS:
+            raise UsageError(f"condition.by={self.by!r}: {did_you_mean(self.by, WAYS)}")
+        if min(self.vocabulary, self.tokens, self.layers) < 1 or not 0.0 <= self.dropout <= 1.0:
+            raise UsageError(
+                f"condition: vocabulary={self.vocabulary}, tokens={self.tokens}, "
+                f"layers={self.layers}, dropout={self.dropout}: wanted at least 1 of each and a "
+                "chance from 0 to 1"
+            )
+        if self.heads < 1 or self.width % (2 * self.heads):
+            raise UsageError(
+                f"condition.width={self.width}: wanted a multiple of 2 heads={2 * self.heads}"
+            )
+        super().__post_init__()
+
+    @property
+    def length(self) -> int:
+        """Vectors that it makes."""
+        return 1 + self.tokens
+
+    def check_spec(self, spec: ArraySpec) -> None:
+        """Refuses arrays of another kind than `given` must have, with UsageError."""
+        if spec.shape != (self.tokens,) or spec.dtype != "int32":
+            raise UsageError(
+                f"prior.condition.tokens={self.tokens}: the captions are "
+                f"{spec.dtype}{list(spec.shape)}; wanted those of Captions(length={self.tokens})"
+            )
+
+    def check(self, ids: np.ndarray) -> None:
+        """Refuses ids outside the vocabulary, with UsageError."""
+        if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary:
+            raise UsageError(
+                f"captions hold ids {ids.min()} to {ids.max()}: "
+                f"prior.condition.vocabulary={self.vocabulary}"
+            )
+
+    @nn.compact
+    def __call__(self, ids: jax.Array, features: int) -> tuple[jax.Array, jax.Array]:
+        """int32[B, T] -> [B, 1 + T, features], and which of these count: bool [B, 1 + T]."""
+        if self.has_rng("dropout") and self.dropout > 0.0:
+            key = self.make_rng("dropout")
+            withheld = jax.random.bernoulli(key, self.dropout, (len(ids), 1))
+            ids = jnp.where(withheld, 0, ids)
+        start = self.param("start", INIT, (1, 1, self.width))
+        embed = nn.Embed(
+            self.vocabulary, self.width, embedding_init=INIT, dtype=self.dtype, name="embed"
+        )
+        x = embed(ids)
+        start = jnp.broadcast_to(start, (len(ids), 1, self.width)).astype(x.dtype)
+        seen = jnp.concatenate([jnp.ones((len(ids), 1), bool), ids != 0], axis=1)
+        places = np.arange(1.0 + self.tokens)[:, None]
+        angles = jnp.asarray(rotary_angles(places, self.width // self.heads))
+        encoder = Transformer(
+            self.layers, self.heads, causal=False, dtype=self.dtype, name="encoder"
+        )
+        h = encoder(jnp.concatenate([start, x], axis=1), angles, seen)
+        out = nn.Dense(features, use_bias=False, kernel_init=INIT, dtype=self.dtype, name="out")
+        return out(h.reshape(-1, self.width)).reshape(*h.shape[:2], features), seen
+
+    def null(self, count: int) -> jax.Array:
+        """What stands for no condition: int32[count, T]."""
+        return jnp.zeros((count, self.tokens), jnp.int32)

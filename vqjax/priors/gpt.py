@@ -69,10 +69,11 @@ class GPT(Prior):
         Returns:
             [B, T, V].
         """
-        before = self.before(given, len(tokens))
+        before, seen, context = self.told(given, len(tokens))
         x = jnp.concatenate([before, self.tokens(tokens[:, :-1]).astype(before.dtype)], axis=1)
         x = self.drop(x, deterministic=not self.has_rng("dropout"))
-        h = self.transformer(x, jnp.asarray(self.angles()[: x.shape[1]]))
+        seen = None if seen is None else seen[:, : x.shape[1]]
+        h = self.transformer(x, jnp.asarray(self.angles()[: x.shape[1]]), seen, context)
         return self.possible(self.head(h[:, before.shape[1] - 1 :]), np.arange(tokens.shape[1]))
 
     def objective(
@@ -120,14 +121,16 @@ class GPT(Prior):
 
         def run(x: jax.Array, caches: tuple[Cache, ...], at: Any, place: Any):
             turn = jax.lax.dynamic_slice_in_dim(angles, at, x.shape[1])
-            h, caches = transformer.step(blocks, norm, x, turn, caches, at)
+            h, caches = transformer.step(blocks, norm, x, turn, caches, at, seen, contexts)
             place = jnp.minimum(place, self.order.length - 1)[None]
             logits = self.apply(variables, h[:, -1:], method=lambda m, h: m.head(h))
             return caches, self.possible(logits, place)[:, 0]
 
-        x = self.apply(variables, given, batch, method="before")
+        x, seen, context = self.apply(variables, given, batch, method="told")
+        contexts = transformer.remembered(blocks, context)
         lead = x.shape[1]
         total = lead + self.order.length - 1
+        seen = None if seen is None else seen[:, :total]
         caches = transformer.caches(batch, total, self.width, self.dtype or x.dtype)
         caches, logits = run(x, caches, 0, jnp.int32(0))
 

@@ -85,10 +85,10 @@ class MaskGIT(Prior):
         Returns:
             [B, T, V].
         """
-        before = self.before(given, len(tokens))
+        before, seen, context = self.told(given, len(tokens))
         x = jnp.concatenate([before, self.tokens(tokens).astype(before.dtype)], axis=1)
         x = self.drop(x, deterministic=not self.has_rng("dropout"))
-        h = self.transformer(x, jnp.asarray(self.angles()))
+        h = self.transformer(x, jnp.asarray(self.angles()), seen, context)
         return self.possible(self.head(h[:, before.shape[1] :]), np.arange(tokens.shape[1]))
 
     def objective(

@@ -74,6 +74,8 @@ class PriorTask:
         if condition is not None and condition.given not in inputs:
             given = condition.given
             raise UsageError(f"prior.condition reads {given!r}: the data has {', '.join(inputs)}")
+        if condition is not None:
+            condition.check_spec(inputs[condition.given])
         if not levels:
             raise UsageError(f"task.tokenizer: {self.tokenizer.path} has no tokens, only latents")
         self.network(levels).angles()

@@ -18,7 +18,7 @@ from vqjax.training.experiment import Experiment
 from vqjax.training.feed import Feed
 from vqjax.training.frozen import adopt, load_frozen, pin
 from vqjax.training.logbook import Logbook
-from vqjax.training.record import Record, check_writable, claim, write_record
+from vqjax.training.record import Record, check_writable, claim, learned, write_record
 from vqjax.training.restore import initial_state, state_target, usable
 from vqjax.training.sharding import (
     batch_sharding,
@@ -153,6 +153,7 @@ def _plan(
     inputs = experiment.data.example_spec()
     experiment.task.check(inputs)
     target = state_target(experiment, inputs, mesh)
+    experiment = learned(experiment, path, trust)
 
     record, old = claim(path, Record(experiment, inputs, name, tuple(command)), allow_change, trust)
     experiment = pin(record.experiment)

@@ -89,6 +89,20 @@ def _read(run: pathlib.Path) -> dict[str, Any]:
     return content
 
 
+def learned(experiment: Experiment, run: pathlib.Path, trust: Sequence[str] = ()) -> Experiment:
+    """The experiment whose data has what it learns before the first step, such as a vocabulary:
+    from the record in `run` where an earlier start learned it.
+
+    Raises:
+        DataError: the record or the data cannot be read.
+    """
+    if not hasattr(experiment.data, "learned"):
+        return experiment
+    there = (run / RECORD).exists()
+    before = read_record(run, trust).experiment.data if there else None
+    return dataclasses.replace(experiment, data=experiment.data.learned(before))
+
+
 def check_writable(run: pathlib.Path) -> None:
     """Refuses, with UsageError, a run directory that cannot be made; makes nothing."""
     place = next(p for p in (run, *run.parents) if p.exists())

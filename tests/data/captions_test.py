@@ -1,0 +1,101 @@
+"""Texts as bytes, as ids, and back."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from vqjax import config
+from vqjax.data import BPE, Arrays, Captions, CaptionsByLabel
+from vqjax.data.captions import to_bytes, to_texts
+from vqjax.types import DataError, UsageError
+
+TEXTS = ["a red circle", "a blue circle left of a red square", "一个红色的圆", ""]
+NAMES = ("a zero", "a one", "a two")
+
+
+def source(texts=TEXTS, length=40):
+    arrays = {
+        "image": np.zeros((len(texts), 4, 4, 1), np.uint8),
+        "caption": to_bytes(texts, length),
+    }
+    return Arrays(arrays, arrays)
+
+
+def test_bytes_and_back():
+    rows = to_bytes(TEXTS, 40)
+    assert rows.shape == (4, 40) and rows.dtype == np.uint8
+    assert to_texts(rows) == TEXTS
+    assert to_texts(to_bytes(["红色"], 5)) == ["红"]  # cut between characters
+
+
+def test_any_text_comes_back_from_its_ids():
+    vocabulary = BPE(300).learned(TEXTS)
+    assert 0 < len(vocabulary.merges) <= 300 - 257
+    assert vocabulary == BPE(300).learned(TEXTS)
+    for text in (*TEXTS, "never seen: ünïcode 🙂, two  spaces\n"):
+        (ids,) = vocabulary.encode([text])
+        assert all(0 < i < 300 for i in ids)
+        assert vocabulary.decode([*ids, 0, 0]) == text
+    assert len(vocabulary.encode(["a red circle"])[0]) < len(BPE(257).encode(["a red circle"])[0])
+
+
+def test_the_vocabulary_is_in_the_json():
+    captions = Captions(CaptionsByLabel(source(), NAMES), BPE(300).learned(TEXTS), 6)
+    captions = dataclasses.replace(captions, source=CaptionsByLabel(None, NAMES))
+    assert config.decode(config.from_json(config.to_json(config.encode(captions)))) == captions
+
+
+def test_captions_are_ids_padded_with_zeros():
+    captions = Captions(source(), BPE(300), 6).learned()
+    assert captions.example_spec()["caption"].shape == (6,)
+    captions.check()
+    (batch,) = captions.eval(4, np.arange(4))
+    ids = batch["caption"]
+    assert ids.shape == (4, 6) and ids.dtype == np.int32
+    assert (ids[3] == 0).all() and (ids[1] > 0).all()  # empty; longer than six
+    assert captions.vocabulary.decode(ids[0]) == TEXTS[0]
+    np.testing.assert_array_equal(captions.encode([TEXTS[0]])[0], ids[0])
+    train = next(captions.train(4, 0, 0, np.arange(4)))
+    np.testing.assert_array_equal(ids[train["example_id"]], train["caption"])
+
+
+def test_an_earlier_starts_vocabulary_stays():
+    first = Captions(source(), BPE(300), 6).learned()
+    later = Captions(source(["other words now"] * 4), BPE(300), 6)
+    assert later.learned(first).vocabulary == first.vocabulary
+    assert later.learned().vocabulary != first.vocabulary
+    larger = dataclasses.replace(later, vocabulary=BPE(301)).learned(first)
+    assert larger.vocabulary.size == 301
+
+
+def test_captions_by_label():
+    labels = np.array([2, 0, 1], np.int64)
+    arrays = {"image": np.zeros((3, 4, 4, 1), np.uint8), "label": labels}
+    named = CaptionsByLabel(Arrays(arrays, arrays), NAMES)
+    (batch,) = named.eval(3, np.arange(3))
+    assert to_texts(batch["caption"]) == ["a two", "a zero", "a one"]
+    assert named.example_spec()["caption"].shape == batch["caption"].shape[1:]
+    with pytest.raises(DataError, match="labels 0 to 2: CaptionsByLabel has 2"):
+        next(dataclasses.replace(named, captions=NAMES[:2]).eval(3, np.arange(3)))
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda: BPE(200), "size=200"),
+        (lambda: Captions(source(), BPE(300), 0), "length=0"),
+        (lambda: BPE(300).learned(["", ""]), "all are empty"),
+        (lambda: next(Captions(source(), BPE(300), 6).eval(4, np.arange(4))), "not been learned"),
+        (lambda: Captions(source(), BPE(257), 6).encode(["a red circle"]), "12 tokens|13 tokens"),
+        (lambda: BPE(300, ("xx yy",)).encode(["a"]), "do not fit together"),
+        (
+            lambda: Captions(Arrays({"image": np.zeros((1, 1))}, {"image": np.zeros((1, 1))}),
+                             BPE(300), 6).check(),
+            "has no texts",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(act, words):
+    with pytest.raises((UsageError, DataError), match=words):
+        act()
