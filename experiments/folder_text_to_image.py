@@ -1,0 +1,70 @@
+"""Text to image from your own pictures: a folder with captions, over `folder_vqgan.py`.
+
+    vqjax train experiments/folder_vqgan.py --arg folder=DIR
+    vqjax train experiments/folder_text_to_image.py --arg folder=DIR
+    vqjax sample runs/folder_text_to_image --prompt "a red car" --guidance 3 --out out
+
+The caption of a picture is the text in `name.txt` beside it, or its line in DIR/captions.csv or
+captions.jsonl (`file`, `caption`), in any language. What is said of captions and pictures applies
+to a few thousand of them; a prior of this size learns those by heart rather than the world. Time
+and quality: not measured.
+"""
+
+import os
+
+from vqjax.config import FrozenRun
+from vqjax.data import BPE, Captions, Folder
+from vqjax.ops.schedules import Cosine
+from vqjax.priors import GPT, Text
+from vqjax.tasks import PriorTask
+from vqjax.training.experiment import Experiment
+from vqjax.training.optim import AdamW
+
+TINY = ("total_steps=2", "batch_size=8", "task.prior.width=16", "task.prior.layers=1")
+
+
+def experiment(
+    folder: str,
+    image_size: int = 64,
+    tokenizer: str = "runs/folder_vqgan",
+    vocabulary: int = 1_024,
+    length: int = 24,
+    width: int = 128,
+    layers: int = 6,
+    batch_size: int = 16,
+    total_steps: int = 1_500,
+) -> Experiment:
+    import folder_vqgan  # the file beside this one
+
+    return Experiment(
+        task=PriorTask(
+            prior=GPT(
+                width=width,
+                layers=layers,
+                heads=4,
+                dropout=0.1,
+                condition=Text(vocabulary, length, width),
+            ),
+            tokenizer=FrozenRun(
+                tokenizer,
+                experiment=folder_vqgan.experiment(folder, image_size),
+                command=f"vqjax train experiments/folder_vqgan.py --arg folder={folder}",
+            ),
+        ),
+        # Absolute: the run can be evaluated and resumed from any directory.
+        data=Captions(
+            Folder(os.path.abspath(os.path.expanduser(folder)), image_size, caption_bytes=256),
+            BPE(vocabulary),
+            length,
+        ),
+        optimizers={
+            "prior": AdamW(
+                Cosine(1e-3, steps=total_steps, warmup=100), b2=0.95, weight_decay=0.05, clip=1.0
+            )
+        },
+        batch_size=batch_size,
+        eval_batch_size=50,
+        eval_every=total_steps // 3,
+        ema_decay=0.99,
+        total_steps=total_steps,
+    )
