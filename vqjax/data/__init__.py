@@ -4,6 +4,7 @@ from vqjax.data.arrays import Arrays
 from vqjax.data.augment import Binarize, CenterCrop, RandomCrop, RandomFlip, Resize
 from vqjax.data.digits import Digits
 from vqjax.data.folder import Folder
+from vqjax.data.shapes.source import Shapes
 from vqjax.data.source import Source
 from vqjax.data.tfds import TFDS
 from vqjax.data.token_set import TokenSet
@@ -17,6 +18,7 @@ __all__ = [
     "RandomCrop",
     "RandomFlip",
     "Resize",
+    "Shapes",
     "Source",
     "TFDS",
     "TokenSet",

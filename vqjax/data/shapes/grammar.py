@@ -1,8 +1,8 @@
 """Captions: what is said of a scene, written in English or Chinese and read back exactly.
 
-    a small red circle at the top left                   左上角有一个小的红色圆形
-    three green triangles                                三个绿色三角形
-    a red circle left of a large yellow cross            一个红色圆形在一个大的黄色十字的左边
+a small red circle at the top left                   左上角有一个小的红色圆形
+three green triangles                                三个绿色三角形
+a red circle left of a large yellow cross            一个红色圆形在一个大的黄色十字的左边
 """
 
 import dataclasses

@@ -5,7 +5,6 @@ in one of the sizes and colours, or the picture satisfies nothing. Blur, noise a
 pixel, as a tokenizer's reconstruction has them, are borne.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +21,10 @@ _SPECK = 0.006  # share of the picture's area up to which a part is nothing
 _REACH = 0.07  # how far a part's soft edge goes, in sides
 _COLOUR_ERROR = 70.0  # largest distance of a part's colour from one of COLOURS, in levels
 _SHAPE_ERROR = 0.12  # largest share of a shape's energy by which a part may differ from it
-_BLURS = (0.02, 0.04)  # of a shape that a part, blurred by the first, is compared with: sigma in sides
+_BLURS = (
+    0.02,
+    0.04,
+)  # of a shape that a part, blurred by the first, is compared with: sigma in sides
 _FULL = 0.6  # how much at least the most covered pixels are covered
 
 
@@ -41,9 +43,7 @@ def things(image: np.ndarray) -> tuple[Thing | None, ...]:
     labels, count = ndimage.label(difference > _CONTRAST, np.ones((3, 3)))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:] / labels.size
     parts = [part + 1 for part in range(count) if sizes[part] > _SPECK]
-    distance, nearest = ndimage.distance_transform_edt(
-        ~np.isin(labels, parts), return_indices=True
-    )
+    distance, nearest = ndimage.distance_transform_edt(~np.isin(labels, parts), return_indices=True)
     owner = np.where(distance <= _REACH * len(image), labels[tuple(nearest)], 0)
     return tuple(_thing(pixels, background, difference, owner == part) for part in parts)
 
@@ -66,7 +66,9 @@ def _thing(
     part = ndimage.gaussian_filter(alpha, _BLURS[0] * side)[rows, columns]
     kinds = list(itertools.product(SHAPES, SIZES))
     ideals = _ideals(side, middles[columns] - x, middles[rows] - y)
-    errors = np.square(ideals - part).sum((-2, -1)) / np.square(ideals).sum((-2, -1))  # [blur, kind]
+    errors = np.square(ideals - part).sum((-2, -1)) / np.square(ideals).sum(
+        (-2, -1)
+    )  # [blur, kind]
     best = int(errors.min(axis=0).argmin())
     if errors[:, best].min() > _SHAPE_ERROR:
         return None

@@ -118,7 +118,9 @@ def _places(meaning: Meaning, draws: "_Draws") -> tuple[tuple[int, int], ...]:
         return draws.one_of(_related(meaning.relation))
     if meaning.kind == "count":
         return draws.one_of(_apart(meaning.count))
-    return (draws.one_of(tuple(PLACES.values())) if meaning.place is None else PLACES[meaning.place],)
+    return (
+        draws.one_of(tuple(PLACES.values())) if meaning.place is None else PLACES[meaning.place],
+    )
 
 
 @functools.cache
@@ -127,7 +129,9 @@ def _apart(count: int) -> tuple[tuple[tuple[int, int], ...], ...]:
     return tuple(
         some
         for some in itertools.combinations(PLACES.values(), count)
-        if all(max(abs(a - c), abs(b - d)) == 2 for (a, b), (c, d) in itertools.combinations(some, 2))
+        if all(
+            max(abs(a - c), abs(b - d)) == 2 for (a, b), (c, d) in itertools.combinations(some, 2)
+        )
     )
 
 
