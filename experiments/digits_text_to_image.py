@@ -43,7 +43,9 @@ def experiment(
             ),
         ),
         data=Captions(
-            CaptionsByLabel(Digits(augment=(Resize(16, method="nearest"),)), tuple(f"a {n}" for n in NUMBERS)),
+            CaptionsByLabel(
+                Digits(augment=(Resize(16, method="nearest"),)), tuple(f"a {n}" for n in NUMBERS)
+            ),
             BPE(288),
             length=4,
         ),

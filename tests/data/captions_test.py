@@ -7,7 +7,7 @@ import pytest
 
 from vqjax import config
 from vqjax.data import BPE, Arrays, Captions, CaptionsByLabel
-from vqjax.data.captions import to_bytes, to_texts
+from vqjax.data.texts import to_bytes, to_text
 from vqjax.types import DataError, UsageError
 
 TEXTS = ["a red circle", "a blue circle left of a red square", "一个红色的圆", ""]
@@ -17,16 +17,20 @@ NAMES = ("a zero", "a one", "a two")
 def source(texts=TEXTS, length=40):
     arrays = {
         "image": np.zeros((len(texts), 4, 4, 1), np.uint8),
-        "caption": to_bytes(texts, length),
+        "caption": as_rows(texts, length),
     }
     return Arrays(arrays, arrays)
 
 
+def as_rows(texts, length=40):
+    return np.stack([to_bytes(text, length) for text in texts])
+
+
 def test_bytes_and_back():
-    rows = to_bytes(TEXTS, 40)
+    rows = as_rows(TEXTS)
     assert rows.shape == (4, 40) and rows.dtype == np.uint8
-    assert to_texts(rows) == TEXTS
-    assert to_texts(to_bytes(["红色"], 5)) == ["红"]  # cut between characters
+    assert [to_text(row) for row in rows] == TEXTS
+    assert to_text(to_bytes("红色", 5)) == "红"  # cut between characters
 
 
 def test_any_text_comes_back_from_its_ids():
@@ -74,7 +78,7 @@ def test_captions_by_label():
     arrays = {"image": np.zeros((3, 4, 4, 1), np.uint8), "label": labels}
     named = CaptionsByLabel(Arrays(arrays, arrays), NAMES)
     (batch,) = named.eval(3, np.arange(3))
-    assert to_texts(batch["caption"]) == ["a two", "a zero", "a one"]
+    assert [to_text(row) for row in batch["caption"]] == ["a two", "a zero", "a one"]
     assert named.example_spec()["caption"].shape == batch["caption"].shape[1:]
     with pytest.raises(DataError, match="labels 0 to 2: CaptionsByLabel has 2"):
         next(dataclasses.replace(named, captions=NAMES[:2]).eval(3, np.arange(3)))

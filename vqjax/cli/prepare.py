@@ -18,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
         "prepare",
         help="download and prepare a data set",
         description="Downloads the TFDS data set NAME and prepares it: TFDS(NAME) reads it then. "
-        "Does nothing where that is done. 'digits' comes with vqjax and needs no network.",
+        "Does nothing where that is done. 'digits' and 'shapes' come with vqjax.",
     )
     parser.add_argument(
         "name", metavar="NAME", help=f"name[/config][:version], e.g. mnist; see {CATALOGUE}"
@@ -34,30 +34,32 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepares `args.name` in `args.data_dir` and says where it is."""
+    from vqjax.data.embedded import EMBEDDED, split_name, with_config
     from vqjax.data.tfds import data_home, find_prepared
 
-    directory = find_prepared(args.name, args.data_dir)
+    embedded = split_name(args.name)[0] in EMBEDDED
+    name = with_config(args.name) if embedded else args.name
+    directory = find_prepared(name, args.data_dir)
     if directory is not None:
-        print(f"{args.name} is prepared in {directory}")
+        print(f"{name} is prepared in {directory}")
         return 0
-    if args.name.split(":")[0] == "digits":
-        directory = _prepare_digits(args.name, args.data_dir)
+    if embedded:
+        directory = _prepare_embedded(name, args.data_dir)
     else:
-        home = data_home(args.data_dir)
-        directory = _prepare(args.name, home)
-    print(f"prepared {args.name} in {directory}")
+        directory = _prepare(name, data_home(args.data_dir))
+    print(f"prepared {name} in {directory}")
     return 0
 
 
-def _prepare_digits(name: str, data_dir: str | None) -> str:
-    from vqjax.data.digits import prepare_digits
+def _prepare_embedded(name: str, data_dir: str | None) -> str:
+    from vqjax.data.embedded import prepare_embedded, split_name
     from vqjax.data.tfds import find_prepared
     from vqjax.types import UsageError
 
-    home, _ = prepare_digits(data_dir)
+    home, _ = prepare_embedded(name, data_dir)
     directory = find_prepared(name, home)
     if directory is None:
-        raise UsageError(f"{name!r}: the digits have no such version, only 1.0.0")
+        raise UsageError(f"{name!r}: the {split_name(name)[0]} have no such version, only 1.0.0")
     return directory
 
 
@@ -101,8 +103,10 @@ def _prepare(name: str, home: str) -> str:
 
 
 def _unknown(name: str, tfds: Any) -> str:
+    from vqjax.data.embedded import EMBEDDED, split_name
+
     names = tfds.list_builders(with_community_datasets=False)
-    near = difflib.get_close_matches(name.split("/")[0].split(":")[0], [*names, "digits"], n=1)
+    near = difflib.get_close_matches(split_name(name)[0], [*names, *EMBEDDED], n=1)
     hint = f": did you mean {near[0]!r}?" if near else ""
     return f"TFDS knows no data set {name!r}{hint} ({CATALOGUE})"
 

@@ -5,6 +5,7 @@ from vqjax.data.augment import Binarize, CenterCrop, RandomCrop, RandomFlip, Res
 from vqjax.data.captions import BPE, Captions, CaptionsByLabel
 from vqjax.data.digits import Digits
 from vqjax.data.folder import Folder
+from vqjax.data.shapes.source import Shapes
 from vqjax.data.source import Source
 from vqjax.data.tfds import TFDS
 from vqjax.data.token_set import TokenSet
@@ -21,6 +22,7 @@ __all__ = [
     "RandomCrop",
     "RandomFlip",
     "Resize",
+    "Shapes",
     "Source",
     "TFDS",
     "TokenSet",

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vqjax.data.texts import to_bytes, to_text
 from vqjax.types import ArraySpec, DataError, UsageError
 
 __all__ = ["BPE", "Captions", "CaptionsByLabel"]
@@ -20,20 +21,6 @@ CAPTION = "caption"
 PADDING = 0  # the id of no token
 BYTES = 256
 LEARNED_FROM = 200_000  # texts at most
-
-
-def to_bytes(texts: Sequence[str], length: int) -> np.ndarray:
-    """Texts as uint8[n, length], padded with zeros; what is longer is cut between characters."""
-    rows = np.zeros((len(texts), length), np.uint8)
-    for row, text in zip(rows, texts, strict=True):
-        whole = text.encode("utf-8")[:length].decode("utf-8", "ignore").encode("utf-8")
-        row[: len(whole)] = np.frombuffer(whole, np.uint8)
-    return rows
-
-
-def to_texts(rows: np.ndarray) -> list[str]:
-    """`to_bytes` backwards."""
-    return [row.tobytes().rstrip(b"\0").decode("utf-8", "replace") for row in rows]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +186,7 @@ class Captions(Wrapper):
     def _texts(self) -> Iterator[str]:
         size, left = 1_000, min(LEARNED_FROM, self.num_train())
         for batch in self.source.in_order("train", size):
-            yield from to_texts(batch[CAPTION][batch["mask"]][:left])
+            yield from map(to_text, batch[CAPTION][batch["mask"]][:left])
             left -= size
             if left <= 0:
                 return
@@ -220,7 +207,7 @@ class Captions(Wrapper):
         return {**spec, CAPTION: ArraySpec((self.length,), "int32")}
 
     def _change(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        ids, _ = self._padded(to_texts(batch[CAPTION]))
+        ids, _ = self._padded([to_text(row) for row in batch[CAPTION]])
         return {**batch, CAPTION: ids}
 
     def _padded(self, texts: Sequence[str]) -> tuple[np.ndarray, list[int]]:
@@ -260,8 +247,9 @@ class CaptionsByLabel(Wrapper):
 
     @functools.cached_property
     def _rows(self) -> np.ndarray:
-        return to_bytes(
-            self.captions, max((len(c.encode("utf-8")) for c in self.captions), default=0)
+        length = max((len(caption.encode("utf-8")) for caption in self.captions), default=0)
+        return np.array([to_bytes(caption, length) for caption in self.captions]).reshape(
+            -1, length
         )
 
     def check(self) -> None:

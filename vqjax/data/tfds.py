@@ -15,6 +15,7 @@ from vqjax.data import augment as augmentation
 from vqjax.data.arrays import ArraySplit
 from vqjax.data.records import RecordIndex, Shard, index_records
 from vqjax.data.source import Split, SplitSource
+from vqjax.data.texts import to_bytes
 from vqjax.data.tf_data import StreamSplit, decode_once, first_line, quiet, tensorflow
 from vqjax.types import ArraySpec, DataError, UsageError, did_you_mean
 
@@ -137,7 +138,8 @@ def _feature_classes(tree: Any) -> Iterator[Any]:
 
 @dataclasses.dataclass(frozen=True)
 class TFDS(SplitSource):
-    """A prepared TFDS data set; its pictures as "image", its classes as "label".
+    """A prepared TFDS data set; its pictures as "image", its classes as "label", and on demand its
+    texts as "caption".
 
     A split whose decoded size is at most `cache_bytes` is decoded once and kept in memory; of a
     larger one each host reads its own records at every visit.
@@ -148,6 +150,9 @@ class TFDS(SplitSource):
         eval_split: likewise, for evaluation.
         image_key: feature of the pictures, uint8 [H, W, C].
         label_key: feature of the classes, a whole number; None: "label" where there is such a one.
+        caption_key: feature of the captions, a text.
+        caption_bytes: length of "caption", uint8 [caption_bytes]: UTF-8 with zeros behind it, cut
+            after the last whole character that fits; 0: no captions.
         data_dir: where it is prepared; None: TFDS_DATA_DIR, else ~/tensorflow_datasets.
         augment: transforms of "image".
         cache_bytes: largest decoded split that is kept in memory.
@@ -158,6 +163,8 @@ class TFDS(SplitSource):
     eval_split: str = "test"
     image_key: str = "image"
     label_key: str | None = None
+    caption_key: str = "caption"
+    caption_bytes: int = 0
     data_dir: str | None = None
     augment: tuple[augmentation.Transform, ...] = ()
     cache_bytes: int = 1 << 30
@@ -200,6 +207,13 @@ class TFDS(SplitSource):
                 f"data set {self.name!r} has no whole number in {label!r}: "
                 + did_you_mean(label, (k for k in features if _is_whole_number(features[k])))
             )
+        if self.caption_bytes:
+            keys["caption"] = self.caption_key
+            if self.caption_key not in features or not _is_text(features[self.caption_key]):
+                raise DataError(
+                    f"data set {self.name!r} has no text in {self.caption_key!r}: "
+                    + did_you_mean(self.caption_key, (k for k in features if _is_text(features[k])))
+                )
         return keys
 
     def _shards(self, split: str) -> list[Shard]:
@@ -231,9 +245,12 @@ class TFDS(SplitSource):
         raw = {"image": ArraySpec(tuple(features[self.image_key].shape), "uint8")}
         if "label" in keys:
             raw["label"] = ArraySpec((), "int32")
+        if "caption" in keys:
+            raw["caption"] = ArraySpec((self.caption_bytes,), "uint8")
         fixed, each_visit = augmentation.divide(self.augment)
         shape = augmentation.shape_after(fixed, raw["image"].shape)
-        records = _Records(features, keys, fixed, f"split {split!r} of {self.name!r}")
+        what = f"split {split!r} of {self.name!r}"
+        records = _Records(features, keys, fixed, self.caption_bytes, what)
         if None in shape or num * np.prod(shape, dtype=np.int64) > self.cache_bytes:
             index = _LazyIndex(shards)
             return StreamSplit(num, raw, index.read, records.decode, self.augment, records.what)
@@ -250,6 +267,10 @@ def _is_whole_number(feature: Any) -> bool:
     # Text and nested features have no np_dtype that numpy knows as a number.
     dtype = getattr(feature, "np_dtype", None)
     return getattr(feature, "shape", None) == () and np.issubdtype(dtype, np.integer)
+
+
+def _is_text(feature: Any) -> bool:
+    return getattr(feature, "shape", None) == () and feature.np_dtype == np.object_
 
 
 class _LazyIndex:
@@ -274,22 +295,31 @@ class _Records:
         features: of the builder.
         keys: {name in the batch: feature}.
         fixed: transforms done once per example.
+        caption_bytes: length of "caption".
         what: is read, for messages.
     """
 
     features: Any
     keys: dict[str, str]
     fixed: tuple[augmentation.Transform, ...]
+    caption_bytes: int
     what: str
 
     def decode(self, record: Any, index: Any, calls: Any) -> dict[str, Any]:
         """Decodes a record tensor to {name: tensor}, untransformed."""
-        del index, calls
+        del index
         import tensorflow_datasets as tfds
 
         wanted = tfds.decode.PartialDecoding(dict.fromkeys(self.keys.values(), True))
         features = wanted.extract_features(self.features).deserialize_example(record)
-        return {name: features[key] for name, key in self.keys.items()}
+        arrays = {name: features[key] for name, key in self.keys.items()}
+        if "caption" in arrays:
+            (arrays["caption"],) = calls.tensors(
+                lambda text: [to_bytes(text, self.caption_bytes)],
+                [arrays["caption"]],
+                [("uint8", (self.caption_bytes,))],
+            )
+        return arrays
 
     def load(
         self, shards: list[Shard], num: int, specs: Mapping[str, ArraySpec]

@@ -1,0 +1,170 @@
+"""Does a picture satisfy a caption? Judged from the pixels alone, by rules that can be read here.
+
+What differs from the background falls into connected parts; each must look like one of the shapes,
+in one of the sizes and colours, or the picture satisfies nothing. Blur, noise and shifts of a
+pixel, as a tokenizer's reconstruction has them, are borne.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import chex
+import numpy as np
+from scipy import ndimage
+
+from vqjax.data.shapes.drawing import GRAVITY, coverage
+from vqjax.data.shapes.grammar import KINDS, Meaning, Phrase, parse
+from vqjax.data.shapes.scene import COLOURS, SHAPES, SIZES, Thing, place_of, relation_of
+
+_CONTRAST = 85  # levels from the background, in one channel, from which a pixel is foreground
+_SPECK = 0.006  # share of the picture's area up to which a part is nothing
+_REACH = 0.07  # how far a part's soft edge goes, in sides
+_COLOUR_ERROR = 70.0  # largest distance of a part's colour from one of COLOURS, in levels
+_SHAPE_ERROR = 0.12  # largest share of a shape's energy by which a part may differ from it
+_BLURS = (
+    0.02,
+    0.04,
+)  # of a shape that a part, blurred by the first, is compared with: sigma in sides
+_FULL = 0.6  # how much at least the most covered pixels are covered
+
+
+def things(image: np.ndarray) -> tuple[Thing | None, ...]:
+    """Returns what is in a picture; None for a part that is nothing known.
+
+    Args:
+        image: uint8[H, H, 3], of 32 pixels or more.
+    """
+    chex.assert_rank(image, 3)
+    chex.assert_type(image, np.uint8)
+    pixels = image.astype(np.float64)
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    background = np.median(edge, axis=0)
+    difference = np.abs(pixels - background).max(axis=-1)
+    labels, count = ndimage.label(difference > _CONTRAST, np.ones((3, 3)))
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:] / labels.size
+    parts = [part + 1 for part in range(count) if sizes[part] > _SPECK]
+    distance, nearest = ndimage.distance_transform_edt(~np.isin(labels, parts), return_indices=True)
+    owner = np.where(distance <= _REACH * len(image), labels[tuple(nearest)], 0)
+    return tuple(_thing(pixels, background, difference, owner == part) for part in parts)
+
+
+def _thing(
+    pixels: np.ndarray, background: np.ndarray, difference: np.ndarray, ours: np.ndarray
+) -> Thing | None:
+    """Returns what the part of the picture in the mask `ours` is."""
+    strongest = ours & (difference >= 0.9 * np.quantile(difference[ours], 0.9))
+    colour = _colour(pixels[strongest].mean(axis=0), background)
+    if colour is None:
+        return None
+    direction = np.array(COLOURS[colour]) - background
+    alpha = ((pixels - background) @ direction) / (direction @ direction)
+    alpha = np.where(ours, np.clip(alpha, 0.0, 1.0), 0.0)  # [H, W], how much is covered
+    side = len(pixels)
+    middles = (np.arange(side) + 0.5) / side
+    x, y = (float(alpha.sum(axis=axis) @ middles / alpha.sum()) for axis in (0, 1))
+    rows, columns = (_around(v, side) for v in (y, x))
+    part = ndimage.gaussian_filter(alpha, _BLURS[0] * side)[rows, columns]
+    kinds = list(itertools.product(SHAPES, SIZES))
+    ideals = _ideals(side, middles[columns] - x, middles[rows] - y)
+    errors = np.square(ideals - part).sum((-2, -1)) / np.square(ideals).sum(
+        (-2, -1)
+    )  # [blur, kind]
+    best = int(errors.min(axis=0).argmin())
+    if errors[:, best].min() > _SHAPE_ERROR:
+        return None
+    shape, size = kinds[best]
+    return Thing(colour, shape, size, (x, y - GRAVITY[shape] * SIZES[size]))
+
+
+def _around(centre: float, side: int) -> slice:
+    """Returns the rows or columns of a window that holds anything around `centre`, in sides."""
+    reach = max(SIZES.values()) + _REACH + 2 * _BLURS[-1]
+    return slice(max(0, int((centre - reach) * side)), int((centre + reach) * side) + 1)
+
+
+def _ideals(side: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Returns what every shape of every size looks like through every blur.
+
+    Args:
+        side: of the picture, in pixels.
+        x: float[w], columns seen from a part's centre of gravity, in sides.
+        y: float[h], rows likewise.
+
+    Returns:
+        float[blurs, kinds, h, w].
+    """
+    sharp = np.stack(
+        [
+            coverage(
+                shape,
+                SIZES[size] * side,
+                x[None] * side,
+                (y[:, None] + GRAVITY[shape] * SIZES[size]) * side,
+            )
+            for shape, size in itertools.product(SHAPES, SIZES)
+        ]
+    )
+    blurs = [ndimage.gaussian_filter(sharp, (0, blur * side, blur * side)) for blur in _BLURS]
+    return np.stack(blurs)
+
+
+def _colour(colour: np.ndarray, background: np.ndarray) -> str | None:
+    """Returns the name of a colour that may be thinned by the background; None: it has none."""
+    errors = {}
+    for name, full in COLOURS.items():
+        direction = np.array(full) - background
+        share = np.clip((colour - background) @ direction / (direction @ direction), _FULL, 1.0)
+        errors[name] = np.linalg.norm(background + share * direction - colour)
+    name = min(errors, key=errors.get)
+    return name if errors[name] <= _COLOUR_ERROR else None
+
+
+def satisfies(image: np.ndarray, caption: str) -> bool:
+    """Whether a picture shows what a caption says, and nothing else.
+
+    Args:
+        image: uint8[H, H, 3], of 32 pixels or more.
+        caption: in any of the grammar's languages. What it leaves out is not checked.
+
+    Raises:
+        UsageError: if `caption` is no caption of the grammar.
+    """
+    return _true_of(parse(caption), things(image))
+
+
+def satisfied(images: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+    """Returns `satisfies` for each of images uint8[B, H, H, 3] and its caption: bool[B]."""
+    pairs = zip(images, captions, strict=True)
+    return np.array([satisfies(image, caption) for image, caption in pairs], bool)
+
+
+def score(images: np.ndarray, captions: Sequence[str]) -> Mapping[str, float]:
+    """Returns the share of pictures that satisfy their captions: of each kind there is, and "all".
+
+    Args:
+        images: uint8[B, H, H, 3].
+        captions: B of them.
+    """
+    good = satisfied(images, captions)
+    kinds = np.array([parse(caption).kind for caption in captions])
+    shares = {kind: float(good[kinds == kind].mean()) for kind in KINDS if (kinds == kind).any()}
+    return {**shares, "all": float(good.mean())} if len(good) else {}
+
+
+def _true_of(meaning: Meaning, seen: tuple[Thing | None, ...]) -> bool:
+    if len(seen) != len(meaning.phrases) or None in seen:
+        return False
+    if meaning.kind == "relation":
+        return any(
+            _fits(meaning.phrase, a)
+            and _fits(meaning.other, b)
+            and relation_of(a.centre, b.centre) == meaning.relation
+            for a, b in itertools.permutations(seen)
+        )
+    placed = meaning.place is None or place_of(seen[0].centre) == meaning.place
+    return placed and all(_fits(meaning.phrase, thing) for thing in seen)
+
+
+def _fits(phrase: Phrase, thing: Thing) -> bool:
+    sized = phrase.size is None or phrase.size == thing.size
+    return sized and phrase.pair == (thing.colour, thing.shape)
