@@ -2,11 +2,15 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
+
+import numpy as np
 
 from vqjax.data import augment as augmentation
 from vqjax.data.arrays import finished_spec
 from vqjax.data.embedded import prepare_embedded
-from vqjax.data.shapes.grammar import CAPTION_BYTES, LANGUAGES
+from vqjax.data.shapes.grammar import CAPTION_BYTES, LANGUAGES, kind
+from vqjax.data.shapes.scorer import satisfied
 from vqjax.data.shapes.splits import NUM_EXAMPLES
 from vqjax.data.source import Split, SplitSource
 from vqjax.data.tfds import TFDS
@@ -93,3 +97,19 @@ class Shapes(SplitSource):
     def num_eval(self) -> int:
         """See `Source.num_eval`."""
         return NUM_EXAMPLES[_EVAL[self.eval_pairs]]
+
+    def caption_tests(self) -> dict[str, "Shapes"]:
+        """Returns the sources whose eval captions a prior should be held to, by what they test."""
+        tests = {"unseen captions": "seen", "held-out pairs": "held_out"}
+        return {
+            name: dataclasses.replace(self, eval_pairs=pairs, augment=())
+            for name, pairs in tests.items()
+        }
+
+    def kinds(self, captions: Sequence[str]) -> list[str]:
+        """Returns the kind of each caption."""
+        return [kind(caption) for caption in captions]
+
+    def satisfied(self, images: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+        """Returns whether each of images uint8[B, H, H, 3] satisfies its caption: bool[B]."""
+        return satisfied(images, captions)
