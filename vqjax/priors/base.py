@@ -18,7 +18,7 @@ POSITIONS = ("grid", "sequence")
 
 
 class Prior(nn.Module):
-    """Base. Subclasses have the fields of `GPT`, if they like with others among them.
+    """Base. Subclasses have the fields `condition`, `levels` and `dtype`, and others of their own.
 
     A prior offers `objective(tokens, given, places)`, which its task minimises; `sample(params,
     keys, given, ...)`, called unbound; and `is_bound`, whether its likelihood is only bounded.
@@ -26,51 +26,12 @@ class Prior(nn.Module):
 
     is_bound = False
 
-    def __post_init__(self) -> None:
-        if self.positions not in POSITIONS:
-            hint = did_you_mean(self.positions, POSITIONS)
-            raise UsageError(f"prior.positions={self.positions!r}: {hint}")
-        if self.heads < 1 or self.width % self.heads:
-            raise UsageError(f"prior.heads={self.heads} does not divide width={self.width}")
-        if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
-            raise UsageError(f"prior.kv_heads={self.kv_heads} does not divide heads={self.heads}")
-        if self.layers < 1 or not 0.0 <= self.dropout < 1.0:
-            raise UsageError(
-                f"prior: layers={self.layers}, dropout={self.dropout}: wanted at least one layer "
-                "and a chance below 1"
-            )
-        super().__post_init__()
-
     @property
     def order(self) -> TokenOrder:
         return TokenOrder(self.levels)
 
-    @property
-    def lead(self) -> int:
-        """Places before the first token."""
-        return 1 if self.condition is None else self.condition.length
-
-    def angles(self) -> np.ndarray:
-        """float32 [lead + T, head_dim / 2]; what comes before the tokens does not turn."""
-        order = self.order
-        places = order.places
-        if self.positions == "sequence":
-            places = 1.0 + np.arange(order.length)[:, None]
-        places = np.concatenate([np.zeros((self.lead, places.shape[1])), places])
-        return rotary_angles(places, self.width // self.heads)
-
-    def declare_start(self) -> None:
-        """Makes the vector that stands before the tokens of a prior without a condition; called
-        in `setup`.
-        """
-        if self.condition is None:
-            self.start = self.param("start", INIT, (1, 1, self.width))
-
-    def before(self, given: jax.Array | None, batch: int) -> jax.Array:
-        """What the sequence begins with: [B, lead, width]."""
-        if self.condition is None:
-            return jnp.broadcast_to(self.start, (batch, 1, self.width))
-        return self.condition(given, self.width)
+    def check_levels(self) -> None:
+        """Refuses levels that it cannot be over, with UsageError."""
 
     def possible(self, logits: jax.Array, places: jax.Array | np.ndarray) -> jax.Array:
         """Logits [B, t, V] at `places` int[t], float32 at least, lowest for ids of other levels."""
@@ -104,6 +65,55 @@ class Prior(nn.Module):
         null = self.condition.null(count)
         given = null if given is None else given
         return (jnp.concatenate([given, null]), guidance) if guided else (given, _plain)
+
+
+class TransformerPrior(Prior):
+    """Base of those that have the fields of `GPT`, if they like with others among them."""
+
+    def __post_init__(self) -> None:
+        if self.positions not in POSITIONS:
+            hint = did_you_mean(self.positions, POSITIONS)
+            raise UsageError(f"prior.positions={self.positions!r}: {hint}")
+        if self.heads < 1 or self.width % self.heads:
+            raise UsageError(f"prior.heads={self.heads} does not divide width={self.width}")
+        if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
+            raise UsageError(f"prior.kv_heads={self.kv_heads} does not divide heads={self.heads}")
+        if self.layers < 1 or not 0.0 <= self.dropout < 1.0:
+            raise UsageError(
+                f"prior: layers={self.layers}, dropout={self.dropout}: wanted at least one layer "
+                "and a chance below 1"
+            )
+        super().__post_init__()
+
+    def check_levels(self) -> None:
+        self.angles()
+
+    @property
+    def lead(self) -> int:
+        """Places before the first token."""
+        return 1 if self.condition is None else self.condition.length
+
+    def angles(self) -> np.ndarray:
+        """float32 [lead + T, head_dim / 2]; what comes before the tokens does not turn."""
+        order = self.order
+        places = order.places
+        if self.positions == "sequence":
+            places = 1.0 + np.arange(order.length)[:, None]
+        places = np.concatenate([np.zeros((self.lead, places.shape[1])), places])
+        return rotary_angles(places, self.width // self.heads)
+
+    def declare_start(self) -> None:
+        """Makes the vector that stands before the tokens of a prior without a condition; called
+        in `setup`.
+        """
+        if self.condition is None:
+            self.start = self.param("start", INIT, (1, 1, self.width))
+
+    def before(self, given: jax.Array | None, batch: int) -> jax.Array:
+        """What the sequence begins with: [B, lead, width]."""
+        if self.condition is None:
+            return jnp.broadcast_to(self.start, (batch, 1, self.width))
+        return self.condition(given, self.width)
 
 
 def _plain(logits: jax.Array, done: jax.Array) -> jax.Array:

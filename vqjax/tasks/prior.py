@@ -76,7 +76,7 @@ class PriorTask:
             raise UsageError(f"prior.condition reads {given!r}: the data has {', '.join(inputs)}")
         if not levels:
             raise UsageError(f"task.tokenizer: {self.tokenizer.path} has no tokens, only latents")
-        self.network(levels).angles()
+        self.network(levels).check_levels()
 
     def token_layout(self, shape: tuple[int, ...]) -> tuple[Level, ...]:
         """Levels of tokens of one example of `shape` (*S, C)."""
