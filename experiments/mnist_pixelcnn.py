@@ -20,7 +20,7 @@ TINY = ("total_steps=2", "batch_size=8", "task.prior.width=16", "task.prior.laye
 
 
 def experiment(
-    tokenizer: str = "runs/mnist_vqvae", width: int = 64, layers: int = 10, total_steps: int = 4_500
+    tokenizer: str = "runs/mnist_vqvae", width: int = 64, layers: int = 10, total_steps: int = 3_000
 ) -> Experiment:
     import mnist_vqvae  # the file beside this one
 

@@ -38,7 +38,10 @@ PRIORS = {
     "maskgit": (lambda: MaskGIT(16, 2, 2, condition=ClassLabel(3), decoding=Parallel(3)), ONE),
     "maskgit_of_scales": (lambda: MaskGIT(16, 1, 2, decoding=Parallel(40, "linear")), SCALES),
 }
-rows = pytest.mark.parametrize("name", PRIORS)
+SLOW = ("pixelcnn_of_a_stack",)  # its own laws, those of an order, run by default
+rows = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in PRIORS]
+)
 in_order = pytest.mark.parametrize("name", [name for name in PRIORS if "maskgit" not in name])
 RNGS = ("mask", "dropout")
 quick = functools.partial(jax.jit, compiler_options=COMPILE_QUICKLY)
