@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
 
 from vqjax import config
-from vqjax.priors import GPT, ClassLabel, MaskGIT, Text
+from vqjax.priors import GPT, ClassLabel, MaskGIT, PixelCNN, Text
 from vqjax.sampling import Choice, Guidance, Parallel
 from vqjax.training.platform import COMPILE_QUICKLY
 from vqjax.training.sharding import make_mesh
@@ -36,11 +37,19 @@ PRIORS = {
         lambda: MaskGIT(16, 1, 2, condition=Text(9, 3, 8, 1, 2), decoding=Parallel(2)),
         ONE,
     ),
+    "pixelcnn": (
+        lambda: PixelCNN(8, 2, condition=ClassLabel(3), first_kernel=5),
+        ONE,
+    ),
+    "pixelcnn_of_a_stack": (lambda: PixelCNN(8, 3, first_kernel=3), STACK),
     "maskgit": (lambda: MaskGIT(16, 2, 2, condition=ClassLabel(3), decoding=Parallel(3)), ONE),
     "maskgit_of_scales": (lambda: MaskGIT(16, 1, 2, decoding=Parallel(40, "linear")), SCALES),
 }
-rows = pytest.mark.parametrize("name", PRIORS)
-in_order = pytest.mark.parametrize("name", [name for name in PRIORS if name.startswith("gpt")])
+SLOW = ("pixelcnn_of_a_stack",)  # its own laws, those of an order, run by default
+rows = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in PRIORS]
+)
+in_order = pytest.mark.parametrize("name", [name for name in PRIORS if "maskgit" not in name])
 RNGS = ("mask", "dropout")
 quick = functools.partial(jax.jit, compiler_options=COMPILE_QUICKLY)
 B = 8
@@ -117,6 +126,51 @@ def test_a_token_changes_nothing_before_itself(name):
         assert changed[place + 1 :].all()
 
 
+def influence(network, params, tokens, given):
+    """[T, T]: the gradient of every place's logits with respect to every token's vector, its norm.
+
+    Summed over vocabulary with weights that no symmetry makes vanish.
+    """
+    weights = jnp.asarray(np.random.default_rng(2).normal(size=network.order.vocabulary))
+    shape = (*tokens.shape, network.width)
+
+    def logits(change):
+        def perturbed(call, args, kwargs, context):
+            vectors = call(*args, **kwargs)
+            if (context.module.name, context.method_name) != ("tokens", "__call__"):
+                return vectors
+            return vectors + change[:, : vectors.shape[1]]
+
+        with nn.intercept_methods(perturbed):
+            out = network.apply({"params": params}, tokens, given)
+        return jnp.where(out > -1e30, out, 0.0)[0] @ weights.astype(out.dtype)
+
+    return jnp.sqrt(jnp.sum(quick(jax.jacrev(logits))(jnp.zeros(shape)) ** 2, axis=(1, 3)))
+
+
+@in_order
+def test_no_gradient_comes_from_a_token_or_those_after_it(name):
+    network, params, tokens, given = made(name)
+    given = None if given is None else given[:1]
+    found = np.asarray(influence(network, params, tokens[:1], given))
+    before = np.tri(network.order.length, k=-1, dtype=bool)
+    assert (found[~before] == 0.0).all() and (found[before] > 0.0).all()
+
+
+def test_a_pixelcnn_sees_all_that_its_kernels_reach_and_nothing_else():
+    """No blind spot: two rows and one above, two columns to both sides; three places before."""
+    grid, rng = (5, 6), np.random.default_rng(3)
+    network = PixelCNN(8, 2, first_kernel=3, levels=(Level("tokens", grid, 5),))
+    tokens = jnp.zeros((1, 30), jnp.int32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), tokens)["params"]
+    params = jax.tree.map(lambda p: jnp.asarray(rng.normal(0, 0.4, p.shape), p.dtype), shapes)
+    found = np.asarray(influence(network, params, tokens, None)).reshape(*grid, *grid)
+    for i, j, row, column in np.ndindex(*grid, *grid):
+        above = 1 <= i - row <= 3 and abs(j - column) <= 2
+        left = row == i and 1 <= j - column <= 3
+        assert (found[i, j, row, column] > 0.0) == (above or left), (i, j, row, column)
+
+
 @in_order
 def test_step_by_step_is_all_at_once(name):
     network, params, tokens, given = made(name)
@@ -140,8 +194,9 @@ def test_step_by_step_is_all_at_once(name):
     np.testing.assert_allclose(likelihood(stepped), likelihood(logits_of(name)), rtol=1e-5)
 
 
-def test_step_by_step_is_the_same_network_in_bfloat16():
-    network, params, tokens, given = made("gpt")
+@pytest.mark.parametrize("name", ["gpt", "pixelcnn"])
+def test_step_by_step_is_the_same_network_in_bfloat16(name):
+    network, params, tokens, given = made(name)
     low = network.clone(dtype="bfloat16")
 
     @quick
@@ -217,7 +272,7 @@ def test_the_objective_is_finite_and_reaches_every_parameter(name):
         assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
 
 
-@pytest.mark.parametrize("name", ["gpt", "maskgit"])
+@pytest.mark.parametrize("name", ["gpt", "pixelcnn", "maskgit"])
 def test_dropout_is_where_its_stream_is(name):
     network, params, tokens, given = made(name)
     run = quick(lambda key: network.apply({"params": params}, tokens, given, rngs={"dropout": key}))
@@ -226,7 +281,7 @@ def test_dropout_is_where_its_stream_is(name):
     assert (one != other).any() and (one != logits_of(name)).any()
 
 
-@pytest.mark.parametrize("name", ["gpt", "maskgit"])
+@pytest.mark.parametrize("name", ["gpt", "pixelcnn", "maskgit"])
 def test_bfloat16_networks_have_float32_logits(name):
     network, params, tokens, given = made(name)
     low = network.clone(dtype="bfloat16")
@@ -310,6 +365,9 @@ def test_padding_of_a_text_is_not_looked_at(name):
         (lambda: GPT(16, 0, 4), "layers=0"),
         (lambda: GPT(16, 1, 4, positions="grids"), "did you mean 'grid'"),
         (lambda: MaskGIT(16, 1, 4, label_smoothing=1.0), "label_smoothing"),
+        (lambda: PixelCNN(8, 0), "layers=0"),
+        (lambda: PixelCNN(8, 1, kernel=2), "kernel=2: wanted an odd"),
+        (lambda: PixelCNN(8, 1, levels=SCALES).check_levels(), "one grid of one or two axes"),
         (lambda: ClassLabel(0), "classes=0"),
         (lambda: Text(9, 3, 8, heads=3), "wanted a multiple of 2 heads=6"),
         (lambda: Text(9, 3, 8, heads=2, by="crosses"), "did you mean 'cross'"),

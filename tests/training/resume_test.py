@@ -15,21 +15,22 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from vqjax import config
 from vqjax.training import checkpoint
 from vqjax.training.logbook import read_metrics
 from vqjax.training.loop import train
+from vqjax.training.record import read_record
 from vqjax.training.restore import state_target
 from vqjax.training.sharding import make_mesh
 
-FILE = pathlib.Path(__file__).parent / "files" / "small_vqgan.py"
+FILES = pathlib.Path(__file__).parent / "files"
+VQGAN = (str(FILES / "small_vqgan.py"),)
 STOPPED = 75
 PATIENCE = 120.0  # seconds until a run must have shown life
 
 
-def start(run, *options):
-    """`vqjax train` as a process of its own, on one device."""
-    command = [sys.executable, "-m", "vqjax", "train", str(FILE), "--workdir", str(run), *options]
+def start(run, *words):
+    """`vqjax train` as a process of its own, on one device; `words` are a file and its options."""
+    command = [sys.executable, "-m", "vqjax", "train", *(words or VQGAN), "--workdir", str(run)]
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
 
@@ -54,9 +55,8 @@ def deterministic_lines(run):
 
 def checksum(run):
     """sha256 over all arrays of the last checkpoint, the random key included."""
-    experiment = config.load_file(str(FILE), {}, ())
-    mesh = make_mesh(jax.devices()[:1])
-    target = state_target(experiment, experiment.data.example_spec(), mesh)
+    record, mesh = read_record(run), make_mesh(jax.devices()[:1])
+    target = state_target(record.experiment, record.inputs, mesh)
     state = checkpoint.restore(run / "checkpoints", target).state
     state = state.replace(rng=jax.random.key_data(state.rng))
     digest = hashlib.sha256()
@@ -100,6 +100,35 @@ def test_kill_9_at_three_moments_and_one_sigterm_change_nothing(whole, tmp_path)
             assert f"vqjax: error: SIGTERM: step {stopped} is saved; run the same command" in said
             assert max(line["step"] for line in read_metrics(run)) == stopped
     code, said = finish(start(run))
+    assert code == 0 and "resuming at step" in said
+    assert deterministic_lines(run) == deterministic_lines(whole)
+    assert checksum(run) == checksum(whole)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    """A run of two steps, in the tokens of which priors are trained."""
+    run = tmp_path_factory.mktemp("tokenizer") / "run"
+    train(tiny.vqvae(total_steps=2), run, devices=jax.devices()[:1])
+    return run
+
+
+@pytest.mark.slow  # four processes each
+@pytest.mark.parametrize("prior", ["gpt", "maskgit", "pixelcnn"])
+def test_kill_9_changes_nothing_for_a_prior(prior, tokenizer, tmp_path):
+    whole, run, draw = tmp_path / "whole", tmp_path / "run", random.Random(5)
+    file = str(FILES / "small_prior.py")
+    words = (file, "--arg", f"tokenizer={tokenizer}", "--arg", f"prior={prior}")
+    code, said = finish(start(whole, *words))
+    assert code == 0, said
+    for n in (1, 5):
+        process = start(run, *words)
+        wait_for(process, (run / "checkpoints" / str(5 * n)).exists)
+        time.sleep(draw.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        code, said = finish(process)
+        assert code == -signal.SIGKILL, said
+    code, said = finish(start(run, *words))
     assert code == 0 and "resuming at step" in said
     assert deterministic_lines(run) == deterministic_lines(whole)
     assert checksum(run) == checksum(whole)

@@ -1,6 +1,7 @@
 """The laws of the one training step."""
 
 import dataclasses
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import optax
 import pytest
 
 from tests import tiny
+from vqjax import config
 from vqjax.losses import NonSaturating
 from vqjax.training.optim import SGD, Adam
 from vqjax.training.restore import initial_state
@@ -178,6 +180,38 @@ def test_eight_devices_are_one():
         assert eight[0][name] == pytest.approx(one[0][name], rel=1e-6), name
         assert eight[-1][name] == pytest.approx(one[-1][name], rel=1e-4), name
     assert eight[-1]["codebook_revived"] == one[-1]["codebook_revived"]
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        "pixelcnn",
+        pytest.param("gpt", marks=pytest.mark.slow),
+        pytest.param("maskgit", marks=pytest.mark.slow),
+    ],
+)
+def test_eight_devices_are_one_for_a_prior(prior):
+    """Over the tokens of a tokenizer that nobody trained, made inside the step."""
+    file = pathlib.Path(__file__).parent / "files" / "small_prior.py"
+    stand_in = tiny.vqvae()
+    plan = config.load_file(str(file), {"tokenizer": "nowhere", "prior": prior}, ())
+    tokenizer = dataclasses.replace(plan.task.tokenizer, experiment=stand_in)
+    plan = dataclasses.replace(plan, task=dataclasses.replace(plan.task, tokenizer=tokenizer))
+    one, eight = [], []
+    for history, devices in ((one, jax.devices()[:1]), (eight, jax.devices())):
+        mesh = make_mesh(devices)
+        below = fresh(stand_in, mesh)
+        frozen = {"task.tokenizer": {"params": below.params, "collections": below.collections}}
+        state, train_step = fresh(plan, mesh), make_train_step(plan)
+        with jax.set_mesh(mesh):
+            for n in range(20):
+                batch = batch_of(plan, mesh, n)
+                state, metrics = train_step(state, frozen, batch, active=("nll", "prior"))
+                history.append((float(metrics["nll"]), jax.device_get(state.params)))
+    assert eight[0][0] == pytest.approx(one[0][0], rel=1e-6)
+    assert relative_error(eight[0][1], one[0][1]) < 1e-6
+    assert relative_error(eight[-1][1], one[-1][1]) < 1e-4
+    assert one[-1][0] < one[0][0]
 
 
 def test_microbatches_add_up(one_device):

@@ -4,5 +4,6 @@ from vqjax.priors.conditions import ClassLabel as ClassLabel
 from vqjax.priors.conditions import Text as Text
 from vqjax.priors.gpt import GPT as GPT
 from vqjax.priors.maskgit import MaskGIT as MaskGIT
+from vqjax.priors.pixelcnn import PixelCNN as PixelCNN
 
-__all__ = ["GPT", "ClassLabel", "MaskGIT", "Text"]
+__all__ = ["GPT", "ClassLabel", "MaskGIT", "PixelCNN", "Text"]

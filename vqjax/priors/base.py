@@ -33,13 +33,57 @@ class Told(NamedTuple):
 
 
 class Prior(nn.Module):
-    """Base. Subclasses have the fields of `GPT`, if they like with others among them.
+    """Base. Subclasses have the fields `condition`, `levels` and `dtype`, and others of their own.
 
     A prior offers `objective(tokens, given, places)`, which its task minimises; `sample(params,
     keys, given, ...)`, called unbound; and `is_bound`, whether its likelihood is only bounded.
     """
 
     is_bound = False
+
+    @property
+    def order(self) -> TokenOrder:
+        return TokenOrder(self.levels)
+
+    def check_levels(self) -> None:
+        """Refuses levels that it cannot be over, with UsageError."""
+
+    def possible(self, logits: jax.Array, places: jax.Array | np.ndarray) -> jax.Array:
+        """Logits [B, t, V] at `places` int[t], float32 at least, lowest for ids of other levels."""
+        logits, order = at_least_float32(logits), self.order
+        if len(order.levels) == 1:
+            return logits
+        own = jnp.asarray(order.level_at)[places][:, None] == jnp.asarray(order.level_of)[None]
+        return jnp.where(own[None], logits, jnp.finfo(logits.dtype).min)
+
+    def conditioned(
+        self, given: jax.Array | None, count: int, guidance: Guidance
+    ) -> tuple[jax.Array | None, Callable[[jax.Array, jax.Array], jax.Array]]:
+        """What the network is given to draw `count` examples, and what makes one of its logits.
+
+        With guidance everything is worked out twice: with the condition, and without.
+
+        Raises:
+            UsageError: guidance, or something given, without a condition; or guidance of a prior
+                that never did without it.
+        """
+        guided = guidance != Guidance()
+        if self.condition is None:
+            if guided or given is not None:
+                raise UsageError("this prior takes no condition: nothing to guide by")
+            return None, _plain
+        if guided and self.condition.dropout == 0.0:
+            raise UsageError(
+                "no guidance: with prior.condition.dropout=0 the prior never learned to do without "
+                "its condition"
+            )
+        null = self.condition.null(count)
+        given = null if given is None else given
+        return (jnp.concatenate([given, null]), guidance) if guided else (given, _plain)
+
+
+class TransformerPrior(Prior):
+    """Base of those that have the fields of `GPT`, if they like with others among them."""
 
     def __post_init__(self) -> None:
         if self.positions not in POSITIONS:
@@ -56,9 +100,8 @@ class Prior(nn.Module):
             )
         super().__post_init__()
 
-    @property
-    def order(self) -> TokenOrder:
-        return TokenOrder(self.levels)
+    def check_levels(self) -> None:
+        self.angles()
 
     @property
     def lead(self) -> int:
@@ -97,39 +140,6 @@ class Prior(nn.Module):
         if seen is not None:
             seen = jnp.pad(seen, ((0, 0), (0, self.order.length)), constant_values=True)
         return Told(vectors, seen)
-
-    def possible(self, logits: jax.Array, places: jax.Array | np.ndarray) -> jax.Array:
-        """Logits [B, t, V] at `places` int[t], float32 at least, lowest for ids of other levels."""
-        logits, order = at_least_float32(logits), self.order
-        if len(order.levels) == 1:
-            return logits
-        own = jnp.asarray(order.level_at)[places][:, None] == jnp.asarray(order.level_of)[None]
-        return jnp.where(own[None], logits, jnp.finfo(logits.dtype).min)
-
-    def conditioned(
-        self, given: jax.Array | None, count: int, guidance: Guidance
-    ) -> tuple[jax.Array | None, Callable[[jax.Array, jax.Array], jax.Array]]:
-        """What the network is given to draw `count` examples, and what makes one of its logits.
-
-        With guidance everything is worked out twice: with the condition, and without.
-
-        Raises:
-            UsageError: guidance, or something given, without a condition; or guidance of a prior
-                that never did without it.
-        """
-        guided = guidance != Guidance()
-        if self.condition is None:
-            if guided or given is not None:
-                raise UsageError("this prior takes no condition: nothing to guide by")
-            return None, _plain
-        if guided and self.condition.dropout == 0.0:
-            raise UsageError(
-                "no guidance: with prior.condition.dropout=0 the prior never learned to do without "
-                "its condition"
-            )
-        null = self.condition.null(count)
-        given = null if given is None else given
-        return (jnp.concatenate([given, null]), guidance) if guided else (given, _plain)
 
 
 def _plain(logits: jax.Array, done: jax.Array) -> jax.Array:

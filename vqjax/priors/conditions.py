@@ -79,7 +79,7 @@ class ClassLabel(nn.Module):
 class Text(nn.Module):
     """A caption, read by a transformer that is trained along.
 
-    The caption's vectors come behind one that stands for its beginning: alone, that is no caption.
+    Behind the caption's vectors comes one of the whole; with an empty caption it stands alone.
 
     Attributes:
         vocabulary: V, size of the captions' vocabulary (`BPE.size`).
@@ -122,7 +122,7 @@ class Text(nn.Module):
     @property
     def length(self) -> int:
         """Vectors that it makes."""
-        return 1 + self.tokens
+        return self.tokens + 1
 
     def check_spec(self, spec: ArraySpec) -> None:
         """Refuses arrays of another kind than `given` must have, with UsageError."""
@@ -142,24 +142,24 @@ class Text(nn.Module):
 
     @nn.compact
     def __call__(self, ids: jax.Array, features: int) -> tuple[jax.Array, jax.Array]:
-        """int32[B, T] -> [B, 1 + T, features], and which of these count: bool [B, 1 + T]."""
+        """int32[B, T] -> [B, T + 1, features], and which of these count: bool [B, T + 1]."""
         if self.has_rng("dropout") and self.dropout > 0.0:
             key = self.make_rng("dropout")
             withheld = jax.random.bernoulli(key, self.dropout, (len(ids), 1))
             ids = jnp.where(withheld, 0, ids)
-        start = self.param("start", INIT, (1, 1, self.width))
+        whole = self.param("whole", INIT, (1, 1, self.width))
         embed = nn.Embed(
             self.vocabulary, self.width, embedding_init=INIT, dtype=self.dtype, name="embed"
         )
         x = embed(ids)
-        start = jnp.broadcast_to(start, (len(ids), 1, self.width)).astype(x.dtype)
-        seen = jnp.concatenate([jnp.ones((len(ids), 1), bool), ids != 0], axis=1)
-        places = np.arange(1.0 + self.tokens)[:, None]
+        whole = jnp.broadcast_to(whole, (len(ids), 1, self.width)).astype(x.dtype)
+        seen = jnp.concatenate([ids != 0, jnp.ones((len(ids), 1), bool)], axis=1)
+        places = np.append(1.0 + np.arange(self.tokens), 0.0)[:, None]
         angles = jnp.asarray(rotary_angles(places, self.width // self.heads))
         encoder = Transformer(
             self.layers, self.heads, causal=False, dtype=self.dtype, name="encoder"
         )
-        h = encoder(jnp.concatenate([start, x], axis=1), angles, seen)
+        h = encoder(jnp.concatenate([x, whole], axis=1), angles, seen)
         out = nn.Dense(features, use_bias=False, kernel_init=INIT, dtype=self.dtype, name="out")
         return out(h.reshape(-1, self.width)).reshape(*h.shape[:2], features), seen
 

@@ -6,13 +6,13 @@ import numpy as np
 from flax import linen as nn
 
 from vqjax.nn.transformer import INIT, Transformer
-from vqjax.priors.base import Prior
+from vqjax.priors.base import TransformerPrior
 from vqjax.sampling import Choice, Guidance, Parallel, sample_in_parallel
 from vqjax.sampling.parallel import masked_share
 from vqjax.types import Level, Tree, UsageError
 
 
-class MaskGIT(Prior):
+class MaskGIT(TransformerPrior):
     """Learns masked tokens from the others, in both directions (arXiv 2202.04200, eq. 1).
 
     Training masks ceil(gamma(r) T) of T tokens, r uniform in [0, 1], gamma of `decoding`'s
@@ -138,7 +138,7 @@ class MaskGIT(Prior):
         guidance: Guidance,
         known: tuple[jax.Array, jax.Array] | None = None,
     ) -> jax.Array:
-        """Draws tokens, ids int32[B, T]; see `GPT.sample`. Called unbound."""
+        """Draws tokens, ids int32[B, T]; see `OrderedPrior.sample`. Called unbound."""
         given, combine = self.conditioned(given, len(keys), guidance)
         copies = 1 if given is None else len(given) // len(keys)
 

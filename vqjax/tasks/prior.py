@@ -78,7 +78,7 @@ class PriorTask:
             condition.check_spec(inputs[condition.given])
         if not levels:
             raise UsageError(f"task.tokenizer: {self.tokenizer.path} has no tokens, only latents")
-        self.network(levels).angles()
+        self.network(levels).check_levels()
 
     def token_layout(self, shape: tuple[int, ...]) -> tuple[Level, ...]:
         """Levels of tokens of one example of `shape` (*S, C)."""
