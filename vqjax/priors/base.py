@@ -1,6 +1,7 @@
 """What all priors share: the order of tokens, what comes before them, guidance."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,16 +16,19 @@ from vqjax.sampling import Guidance
 from vqjax.types import UsageError, did_you_mean
 
 POSITIONS = ("grid", "sequence")
+EDITS = ("inpaint", "outpaint", "outpaint below", "upscale", "variations")
 
 
 class Prior(nn.Module):
     """Base. Subclasses have the fields of `GPT`, if they like with others among them.
 
     A prior offers `objective(tokens, given, places)`, which its task minimises; `sample(params,
-    keys, given, ...)`, called unbound; and `is_bound`, whether its likelihood is only bounded.
+    keys, given, ...)`, called unbound; `is_bound`, whether its likelihood is only bounded; and
+    `edits`, those of `EDITS` for which `sample` sees all tokens that stay.
     """
 
     is_bound = False
+    edits: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         if self.positions not in POSITIONS:

@@ -42,6 +42,8 @@ class GPT(Prior):
     levels: tuple[Level, ...] = ()
     dtype: str | None = None
 
+    edits = frozenset({"outpaint below"})  # it sees no token that comes after
+
     def setup(self) -> None:
         order = self.order
         self.tokens = nn.Embed(order.vocabulary, self.width, embedding_init=INIT, dtype=self.dtype)
