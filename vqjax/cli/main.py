@@ -16,8 +16,8 @@ from typing import NoReturn
 from vqjax._version import __version__
 
 VERBS = (
-    "prepare", "train", "reconstruct", "tokenize", "sample", "evaluate", "inspect", "report",
-    "compare",
+    "prepare", "train", "reconstruct", "tokenize", "sample", "edit", "evaluate", "inspect",
+    "report", "compare",
 )  # fmt: skip
 INTERRUPTED = 130
 MESSAGE_LENGTH = 300  # of an unexpected error's text

@@ -207,7 +207,7 @@ def _reconstruct_files(trained: Any, files: list, sheet: _Sheet, max_pixels: int
     held = bad = 0
     for path, name in tqdm.tqdm(files, unit="picture", disable=not sys.stderr.isatty()):
         try:
-            picture = _read(path, trained.shape[-1], max_pixels)
+            picture = read_picture(path, trained.shape[-1], max_pixels)
         except Exception as error:  # decoders raise what they like
             bad += 1
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -259,7 +259,7 @@ def _reconstruct_split(trained: Any, sheet: _Sheet) -> None:
         )
 
 
-def _read(path: pathlib.Path, channels: int, max_pixels: int) -> Any:
+def read_picture(path: pathlib.Path, channels: int, max_pixels: int) -> Any:
     """A picture file as uint8 [H, W, channels]: upright, transparency on white as in training."""
     import warnings
 

@@ -3,9 +3,19 @@
 import argparse
 import pathlib
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from vqjax.cli.arguments import add_run_arguments, load_run
+from vqjax.cli.drawing import (
+    CHOOSING,
+    TELLING,
+    add_choosing_arguments,
+    add_telling_arguments,
+    choosing,
+    named,
+    telling,
+)
 
 DESCRIPTION = """\
 Draws examples from a prior over tokens, or from that over a VAE's latents, and writes one picture,
@@ -23,9 +33,9 @@ With --out the samples are also written one by one. With --interpolate N it writ
 interpolation_<step>.png instead: N rows, each from one held-out example to another along the
 straight line between their latents. That needs no prior, only latents that are not discrete.
 """
-OF_PRIORS = ("classes", "prompt", "given", "temperature", "top_k", "top_p", "guidance")  # options
 SAMPLES = 64
 STEPS = 10  # pictures per row of an interpolation
+WIDEST = 20  # columns, where each is of a kind
 MAX_SAMPLES = 10_000  # in one picture
 
 
@@ -43,28 +53,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--interpolate", metavar="N", type=int, help="N rows between held-out examples instead"
     )
-    parser.add_argument(
-        "--classes",
-        metavar="A,B,...",
-        help="taken in turn; --classes=-1: none (default: all in turn)",
-    )
-    parser.add_argument(
-        "--prompt", metavar="TEXT", action="append", help="taken in turn (repeatable)"
-    )
-    parser.add_argument(
-        "--given",
-        metavar="NAME=VALUE",
-        action="append",
-        help='what the prior is told: text="..." is --prompt "..." (repeatable)',
-    )
-    parser.add_argument("--temperature", metavar="T", type=float, help="(default: 1)")
-    parser.add_argument("--top-k", metavar="K", type=int, help="only the K likeliest tokens")
-    parser.add_argument(
-        "--top-p", metavar="P", type=float, help="only the likeliest tokens that make up P"
-    )
-    parser.add_argument(
-        "--guidance", metavar="S", type=float, help="away from what needs no condition (default: 1)"
-    )
+    add_telling_arguments(parser, "default: all in turn")
+    add_choosing_arguments(parser)
     parser.add_argument(
         "--out", metavar="DIR", help="folder for the picture (default: RUN/samples)"
     )
@@ -75,11 +65,9 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.types import UsageError
 
     ways = args.interpolate is not None
-    of_priors = {f"--{name.replace('_', '-')}": getattr(args, name) for name in OF_PRIORS}
-    given = {k: v for k, v in of_priors.items() if v is not None}
-    for option, value in (("-n", args.n), ("--seed", args.seed), *given.items()):
-        if ways and value is not None:
-            raise UsageError(f"{option} is for samples: --interpolate draws none")
+    given = named(args, *TELLING, *CHOOSING)
+    if ways and (options := [*named(args, "n", "seed"), *given]):
+        raise UsageError(f"{options[0]} is for samples: --interpolate draws none")
     samples = SAMPLES if args.n is None else args.n
     option, count = ("--interpolate", args.interpolate) if ways else ("-n", samples)
     if not 1 <= count <= MAX_SAMPLES:
@@ -95,45 +83,19 @@ def run(args: argparse.Namespace) -> None:
         print(_write(rows, out / f"interpolation_{trained.step:08d}.png"))
         return
     if is_prior(trained.experiment):
-        samples = trained.sample(count, args.seed or 0, **_wishes(args))
+        told = telling(args)
+        samples = trained.sample(count, args.seed or 0, **told, **choosing(args))
+        kinds = next(iter(told.values()), ())
     elif given:
-        raise UsageError(f"{next(iter(given))} is for priors over tokens: {trained.path} is none")
+        raise UsageError(f"{given[0]} is for priors over tokens: {trained.path} is none")
     else:
-        samples = trained.sample(count, args.seed or 0)
-    print(_write(_in_square(samples), out / f"prior_{trained.step:08d}.png"))
+        samples, kinds = trained.sample(count, args.seed or 0), ()
+    sheet, caption = _sheet(samples, kinds), ", ".join(map(str, kinds))
+    print(_write(sheet, out / f"prior_{trained.step:08d}.png", caption))
     for number, example in enumerate(samples if args.out else ()):
         _write_one(example, out / f"{number:04d}.png")
     if not is_prior(trained.experiment):
         _print_diversity(trained, samples)
-
-
-def _wishes(args: argparse.Namespace) -> dict[str, Any]:
-    """What the options say of a prior's samples.
-
-    Raises:
-        UsageError: numbers that cannot be.
-    """
-    from vqjax.sampling import Choice, Guidance
-    from vqjax.types import UsageError
-
-    named = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
-    wishes: dict[str, Any] = {"choice": Choice(**{k: v for k, v in named.items() if v is not None})}
-    if args.guidance is not None:
-        wishes["guidance"] = Guidance(args.guidance)
-    if args.classes is not None:
-        try:
-            wishes["classes"] = [int(word) for word in args.classes.split(",")]
-        except ValueError as error:
-            raise UsageError(f"--classes {args.classes}: give numbers, as 3,7") from error
-    prompts = list(args.prompt or ())
-    for item in args.given or ():
-        name, equals, value = item.partition("=")
-        if not equals or name != "text":
-            raise UsageError(f'--given {item}: give text="..."')
-        prompts.append(value)
-    if prompts:
-        wishes["prompts"] = prompts
-    return wishes
 
 
 def _interpolated(trained: Any, rows: int) -> list:
@@ -146,21 +108,24 @@ def _interpolated(trained: Any, rows: int) -> list:
     return list(trained.interpolate(x[::2], x[1::2], STEPS))
 
 
-def _in_square(samples: Any) -> list:
+def _sheet(samples: Any, kinds: Sequence) -> list:
+    """Rows of a square; where they are of several kinds in turn, a column of each."""
     columns = max(1, round(len(samples) ** 0.5))
+    columns = len(kinds) if 1 < len(kinds) <= WIDEST else columns
     return [samples[first : first + columns] for first in range(0, len(samples), columns)]
 
 
-def _write(rows: list, path: pathlib.Path) -> pathlib.Path:
+def _write(rows: list, path: pathlib.Path, caption: str = "") -> pathlib.Path:
+    """A picture of rows of examples; `caption` goes into the file, for the run's report."""
     from vqjax.evaluation.pictures import picture_of, tile
 
     sheet = tile([[picture_of(example) for example in row] for row in rows])
-    return _write_one(sheet, path)
+    return _write_one(sheet, path, caption)
 
 
-def _write_one(example: Any, path: pathlib.Path) -> pathlib.Path:
+def _write_one(example: Any, path: pathlib.Path, caption: str = "") -> pathlib.Path:
     """An example as it is, without enlargement."""
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
     from vqjax.evaluation.pictures import picture_of, to_uint8
     from vqjax.types import UsageError
@@ -170,7 +135,10 @@ def _write_one(example: Any, path: pathlib.Path) -> pathlib.Path:
     picture = picture[..., 0] if picture.shape[-1] == 1 else picture
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path)
+        info = PngImagePlugin.PngInfo()
+        if caption:
+            info.add_itxt("Description", caption)
+        Image.fromarray(picture).save(path, pnginfo=info)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
     return path

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vqjax import config
+from vqjax.evaluation.editing import Editing
 from vqjax.evaluation.run import as_trained, held_out, in_parts
 from vqjax.priors import ClassLabel, Text
 from vqjax.sampling import Choice, Guidance
@@ -25,8 +26,8 @@ PLAIN, UNGUIDED = Choice(), Guidance()
 BATCH = 64  # examples per call of the program
 
 
-class PriorRun:
-    """A prior and the tokenizer under it; made by `vqjax.load`.
+class PriorRun(Editing):
+    """A prior and the tokenizer under it; made by `vqjax.load`. It edits, too: see `Editing`.
 
     Attributes:
         path: the run directory.

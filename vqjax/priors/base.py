@@ -1,7 +1,7 @@
 """What all priors share: the order of tokens, what comes before them, guidance."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from vqjax.sampling import Guidance
 from vqjax.types import UsageError, did_you_mean
 
 POSITIONS = ("grid", "sequence")
+EDITS = ("inpaint", "outpaint", "outpaint below", "upscale", "variations")
 
 
 class Told(NamedTuple):
@@ -36,10 +37,12 @@ class Prior(nn.Module):
     """Base. Subclasses have the fields `condition`, `levels` and `dtype`, and others of their own.
 
     A prior offers `objective(tokens, given, places)`, which its task minimises; `sample(params,
-    keys, given, ...)`, called unbound; and `is_bound`, whether its likelihood is only bounded.
+    keys, given, ...)`, called unbound; `is_bound`, whether its likelihood is only bounded; and
+    `edits`, those of `EDITS` for which `sample` sees all tokens that stay.
     """
 
     is_bound = False
+    edits: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def order(self) -> TokenOrder:

@@ -6,7 +6,7 @@ import numpy as np
 from flax import linen as nn
 
 from vqjax.nn.transformer import INIT, Transformer
-from vqjax.priors.base import TransformerPrior
+from vqjax.priors.base import EDITS, TransformerPrior
 from vqjax.sampling import Choice, Guidance, Parallel, sample_in_parallel
 from vqjax.sampling.parallel import masked_share
 from vqjax.types import Level, Tree, UsageError
@@ -46,6 +46,7 @@ class MaskGIT(TransformerPrior):
     dtype: str | None = None
 
     is_bound = True
+    edits = frozenset(EDITS)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.label_smoothing < 1.0:

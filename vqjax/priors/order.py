@@ -76,15 +76,18 @@ class TokenOrder:
             return np.concatenate(parts)
         return np.stack(parts, axis=1).reshape(self.length, *parts[0].shape[1:])
 
-    def flatten(self, indices: Mapping[str, jax.Array]) -> jax.Array:
-        """{level name: int32[B, *grid]} -> ids int32[B, T]."""
-        parts = [
-            indices[level.name].reshape(len(indices[level.name]), -1) + first
-            for level, first in zip(self.levels, self.firsts, strict=True)
-        ]
+    def arrange(self, arrays: Mapping[str, jax.Array]) -> jax.Array:
+        """{level name: [B, *grid]} of anything that tokens have -> [B, T], as the sequence goes."""
+        parts = [arrays[level.name] for level in self.levels]
+        parts = [part.reshape(len(part), -1) for part in parts]
         if not self.interleaved:
             return jnp.concatenate(parts, axis=1)
         return jnp.stack(parts, axis=2).reshape(len(parts[0]), self.length)
+
+    def flatten(self, indices: Mapping[str, jax.Array]) -> jax.Array:
+        """{level name: int32[B, *grid]} -> ids int32[B, T]."""
+        firsts = zip(self.levels, self.firsts, strict=True)
+        return self.arrange({level.name: indices[level.name] + first for level, first in firsts})
 
     def unflatten(self, ids: jax.Array) -> dict[str, jax.Array]:
         """`flatten` backwards."""

@@ -14,6 +14,8 @@ from vqjax.types import Tree
 class OrderedPrior(Prior):
     """Base. Subclasses have `__call__(tokens, given) -> logits [B, T, V]` and `decoder`."""
 
+    edits = frozenset({"outpaint below"})  # it sees no token that comes after
+
     def decoder(
         self, params: Tree, given: jax.Array | None, batch: int
     ) -> tuple[Any, jax.Array, Callable]:

@@ -1,0 +1,234 @@
+"""`vqjax edit RUN IMAGE`: parts of a picture drawn anew by a trained prior."""
+
+import argparse
+import os
+import pathlib
+import sys
+from typing import Any
+
+from vqjax.cli.arguments import add_run_arguments, load_run
+from vqjax.cli.drawing import (
+    TELLING,
+    add_choosing_arguments,
+    add_telling_arguments,
+    choosing,
+    named,
+    telling,
+)
+
+DESCRIPTION = """\
+Turns a picture into tokens, keeps some of them and has a prior draw the others. Writes one PNG:
+the original, the mask where there is one, and the results.
+
+  vqjax edit runs/mnist_maskgit digit.png --mask mask.png --classes 3 -n 8
+  vqjax edit runs/mnist_maskgit digit.png --outpaint 0,8,0,8
+  vqjax edit runs/mnist_maskgit small.png --upscale 2
+  vqjax edit runs/mnist_maskgit digit.png --variations 8 --strength 0.3 --out out
+
+--mask: white is drawn anew, with every token of whose cell a pixel is white; all other pixels
+  stay exactly as they are.
+--outpaint: pixels are added, by windows that slide outward from the picture half their size at a
+  time; the picture itself stays exactly as it is.
+--upscale: the picture is made twice as large (bicubic), then the share --strength of its tokens
+  that the prior finds unlikeliest is drawn anew. Details are invented, not recovered, and they are
+  right where things then have the size that the prior has learned: a picture of half that size is
+  best; larger ones are gone through in windows.
+--variations: the share --strength of the tokens, at random places, is drawn anew.
+
+What a prior can do is what it can see of the tokens that stay. The priors of vqjax:
+
+{table}
+"""
+RESULTS = 4  # alternatives
+MAX_RESULTS = 1_000  # in one picture
+COLUMNS = 10  # of that picture
+OF_STRENGTH = ("--variations", "--upscale")
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Puts the table in when help is shown: parsing must not import the priors."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "{table}" in text:
+            from vqjax.evaluation.editing import edits_table
+
+            text = text.replace("{table}", edits_table().replace("\n", "\n  ").join(("  ", "")))
+        return super()._fill_text(text, width, indent)
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "edit",
+        help="draw parts of a picture anew",
+        description=DESCRIPTION,
+        formatter_class=_HelpFormatter,
+    )
+    add_run_arguments(parser)
+    parser.add_argument("image", metavar="IMAGE", help="a picture file")
+    edits = parser.add_mutually_exclusive_group(required=True)
+    edits.add_argument("--mask", metavar="MASK", help="a picture file of IMAGE's size")
+    edits.add_argument("--outpaint", metavar="LEFT,TOP,RIGHT,BOTTOM", help="pixels to add")
+    edits.add_argument("--upscale", type=int, choices=(2,), help="twice the size")
+    edits.add_argument("--variations", metavar="N", type=int, help="N pictures like it")
+    parser.add_argument(
+        "--strength", metavar="S", type=float, help="share of tokens, 0 to 1 (default: 0.5)"
+    )
+    parser.add_argument(
+        "--fit", action="store_true", help="resize and crop IMAGE to what the prior has learned"
+    )
+    parser.add_argument("-n", metavar="N", type=int, help=f"alternatives (default: {RESULTS})")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="(default: 0)")
+    parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
+    add_telling_arguments(parser, "default: none")
+    add_choosing_arguments(parser)
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="folder, also for the results one by one (default: RUN/samples, for the one picture)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    from vqjax.cli.sample import _write, _write_one
+    from vqjax.evaluation.kinds import is_prior
+    from vqjax.types import UsageError
+
+    edit, count = _checked(args)
+    wishes = telling(args) | choosing(args)
+    trained = load_run(args)
+    if not is_prior(trained.experiment):
+        raise UsageError(f"edit takes the run of a prior over tokens: {trained.path} is none")
+    if not named(args, *TELLING) and trained.experiment.task.prior.condition is not None:
+        print("no --classes and no --prompt: the prior is told nothing", file=sys.stderr)
+    out = pathlib.Path(args.out) if args.out else pathlib.Path(trained.path) / "samples"
+    sheet = out / f"{edit}_{trained.step:08d}.png"
+    singles = [out / f"{number:04d}.png" for number in range(count if args.out else 0)]
+    _check_overwriting([sheet, *singles], args)
+    shown, results = _edited(trained, args, edit, count, wishes)
+    pictures = [*shown, *results]
+    rows = [pictures[first : first + COLUMNS] for first in range(0, len(pictures), COLUMNS)]
+    print(_write(rows, sheet))
+    for path, example in zip(singles, results, strict=False):
+        _write_one(example, path)
+
+
+def _checked(args: argparse.Namespace) -> tuple[str, int]:
+    """The edit and how many results are wanted; UsageError for options that do not go together."""
+    from vqjax.types import UsageError
+
+    edit = next(name for name in ("outpaint", "upscale", "variations", "mask") if _has(args, name))
+    if args.strength is not None and f"--{edit}" not in OF_STRENGTH:
+        raise UsageError(f"--strength is for {' and '.join(OF_STRENGTH)}")
+    if args.fit and edit == "upscale":
+        raise UsageError("--fit makes a picture as large as the prior's: nothing to --upscale")
+    if args.n is not None and edit == "variations":
+        raise UsageError("-n: --variations N says how many")
+    if args.guidance is not None and not named(args, *TELLING):
+        raise UsageError("--guidance needs --classes or --prompt: it leads away from doing without")
+    option, count = ("--variations", args.variations) if edit == "variations" else ("-n", args.n)
+    count = RESULTS if count is None else count
+    if not 1 <= count <= MAX_RESULTS:
+        raise UsageError(f"{option} {count}: wanted 1 to {MAX_RESULTS:,}")
+    for path in (args.image, args.mask):
+        if path is not None and not os.path.isfile(path):
+            raise UsageError(f"{path}: no such file")
+    return "inpaint" if edit == "mask" else edit, count
+
+
+def _has(args: argparse.Namespace, name: str) -> bool:
+    return getattr(args, name) is not None
+
+
+def _check_overwriting(targets: list[pathlib.Path], args: argparse.Namespace) -> None:
+    from vqjax.types import UsageError
+
+    for path in filter(None, (args.image, args.mask)):
+        for target in targets:
+            if target.exists() and target.samefile(path):
+                raise UsageError(f"{target} would be written over {path}: name another --out")
+
+
+def _edited(
+    trained: Any, args: argparse.Namespace, edit: str, count: int, wishes: dict[str, Any]
+) -> tuple[list, Any]:
+    """(what is shown before the results, the results [N, H, W, C])."""
+    import numpy as np
+
+    from vqjax.cli.reconstruct import MODES
+    from vqjax.evaluation.editing import doubled
+    from vqjax.types import UsageError
+
+    if len(trained.shape) != 3 or trained.shape[-1] not in MODES:
+        raise UsageError(f"{args.run_dir} was trained on {list(trained.shape)}, not on pictures")
+    original = _read(args.image, trained.shape[-1])
+    size = original.shape[:2]
+    if edit != "upscale":
+        original = _fitted(original, trained.shape, args.image, args.fit)
+    images = np.repeat(original[None], count, axis=0)
+    if trained.dtype != "uint8":
+        images = images.astype(np.float32) / 127.5 - 1.0
+    if args.strength is not None:
+        wishes = {**wishes, "strength": args.strength}
+    if edit == "inpaint":
+        mask = _read(args.mask, 1)
+        if mask.shape[:2] != size:
+            raise UsageError(f"{args.mask}: {_size(mask)} pixels, {args.image} has {_size(size)}")
+        mask = _fitted(mask, (*trained.shape[:2], 1), args.mask, args.fit) > 127
+        masks = np.repeat(mask[None, ..., 0], count, axis=0)
+        return [original, mask * np.uint8(255)], trained.inpaint(images, masks, args.seed, **wishes)
+    if edit == "outpaint":
+        left, top, right, bottom = sides = _sides(args.outpaint)
+        results = trained.outpaint(images, sides, args.seed, **wishes)
+        around = [(top, bottom), (left, right), (0, 0)]
+        mask = np.pad(np.zeros((*original.shape[:2], 1), np.uint8), around, constant_values=255)
+        return [np.pad(original, around, constant_values=128), mask], results
+    if edit == "upscale":
+        return [doubled(original)], trained.upscale(images, args.seed, **wishes)
+    return [original], trained.variations(images, args.seed, **wishes)
+
+
+def _read(path: str, channels: int) -> Any:
+    from vqjax.cli.reconstruct import MAX_PIXELS, read_picture
+    from vqjax.types import DataError
+
+    try:
+        return read_picture(pathlib.Path(path), channels, MAX_PIXELS)
+    except Exception as error:  # decoders raise what they like
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: {reason}") from error
+
+
+def _fitted(picture: Any, shape: tuple[int, ...], path: str, fit: bool) -> Any:
+    """A picture of `shape`: resized to cover it and cropped in the middle, where that is wanted."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    from vqjax.types import UsageError
+
+    if picture.shape == shape:
+        return picture
+    if not fit:
+        raise UsageError(
+            f"{path}: {_size(picture)} pixels, the prior was trained on {_size(shape)} "
+            "(--fit resizes and crops)"
+        )
+    image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+    fitted = ImageOps.fit(image, (shape[1], shape[0]), Image.Resampling.LANCZOS)
+    return np.asarray(fitted).reshape(shape)
+
+
+def _size(picture: Any) -> str:
+    height, width = getattr(picture, "shape", picture)[:2]
+    return f"{width} x {height}"
+
+
+def _sides(text: str) -> tuple[int, int, int, int]:
+    from vqjax.types import UsageError
+
+    words = text.split(",")
+    try:
+        left, top, right, bottom = map(int, words)
+    except ValueError as error:
+        raise UsageError(f"--outpaint {text}: give LEFT,TOP,RIGHT,BOTTOM, as 0,8,0,8") from error
+    return left, top, right, bottom

@@ -1,0 +1,202 @@
+"""A prior and its tokenizer as programs that keep some tokens of examples and draw others anew."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from vqjax.evaluation.run import as_trained, in_parts
+from vqjax.sampling import Choice, Guidance
+from vqjax.tasks.prior import PRIOR
+from vqjax.types import Level, Tree
+
+BATCH = 64  # examples per call of a program
+SURVEYS = 8  # random maskings by which unlikely tokens are found
+Tokens = dict[str, np.ndarray]  # {level name: [B, *grid]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Wishes:
+    """How the tokens of B examples are drawn.
+
+    Attributes:
+        seed: example i is a pure function of (seed, i) and of what is its own.
+        given: what the prior's condition takes, [B, ...]; None: it has none.
+        choice: how one token is chosen.
+        guidance: away from what needs no condition.
+    """
+
+    seed: int
+    given: np.ndarray | None
+    choice: Choice
+    guidance: Guidance
+
+    def key(self, number: int) -> jax.Array:
+        """That of the `number`-th time that tokens are drawn."""
+        return jax.random.fold_in(jax.random.key(self.seed), number)
+
+
+def corners_of(start: Sequence[int], grid: Sequence[int], whole: Sequence[int]) -> list[tuple]:
+    """First cells of windows of `grid` that cover `whole`, those nearest to `start` first.
+
+    Neighbours are half a window apart, or less at the edges.
+    """
+    axes = []
+    for first, size, total in zip(start, grid, whole, strict=True):
+        last, step = total - size, max(1, size // 2)
+        places = {min(max(first + step * k, 0), last) for k in range(-total, total + 1)}
+        axes.append(sorted(places, key=lambda place, first=first: (abs(place - first), place)))
+    far = functools.partial(zip, start, strict=True)
+    return sorted(itertools.product(*axes), key=lambda at: sum(abs(a - b) for a, b in far(at)))
+
+
+class Redrawer:
+    """Encodes, draws and decodes; numpy in, numpy out, each program compiled for one batch size.
+
+    Args:
+        task: of the prior.
+        mesh: where the variables lie.
+        variables: the prior's parameters by player, and what is frozen under it.
+        levels: of the prior: what it sees at once.
+        dtype: of examples, "uint8" or "float32".
+    """
+
+    def __init__(
+        self,
+        task: Any,
+        mesh: Mesh,
+        variables: tuple[Tree, Tree],
+        levels: tuple[Level, ...],
+        dtype: str,
+    ) -> None:
+        self._task, self._mesh, self._variables = task, mesh, variables
+        self._levels, self._dtype = levels, dtype
+        self._encode = jax.jit(lambda _, frozen, x: task.tokens(frozen, {task.inputs: x}))
+        self._decode = jax.jit(lambda _, frozen, t: as_trained(task.decode(frozen, t), dtype))
+        self._draw = jax.jit(self._draw_batch, static_argnames=("choice", "guidance"))
+        self._surprise = jax.jit(self._surprise_batch)
+
+    def encode(self, images: np.ndarray) -> Tokens:
+        """[B, *S, C] -> tokens; any size that the tokenizer takes."""
+        return self._run(self._encode, (images,))
+
+    def decode(self, tokens: Tokens) -> np.ndarray:
+        """Tokens, of any grid -> [B, *S, C]."""
+        return self._run(self._decode, (tokens,))
+
+    def draw(self, tokens: Tokens, redraw: Tokens, wishes: Wishes, number: int = 0) -> Tokens:
+        """The tokens of the prior's grid, drawn anew where bool `redraw` says so.
+
+        Each `number` draws others.
+        """
+        draw = functools.partial(self._draw, choice=wishes.choice, guidance=wishes.guidance)
+        arrays = (_places(tokens), tokens, redraw, wishes.given)
+        return self._run(draw, arrays, wishes.key(number))
+
+    def slide(
+        self, tokens: Tokens, redraw: Tokens, wishes: Wishes, corners: Sequence[tuple[int, ...]]
+    ) -> Tokens:
+        """`draw` in one window after the other: what one has drawn stays in the next.
+
+        Args:
+            tokens: {level name: int32[B, *grid]}, all of one grid, at least the prior's.
+            redraw: likewise bool.
+            wishes: how to draw.
+            corners: from `corners_of`.
+        """
+        tokens, redraw = ({k: a.copy() for k, a in tree.items()} for tree in (tokens, redraw))
+        for number, at in self._windows(corners):
+            here = {name: array[at] for name, array in redraw.items()}
+            if not any(array.any() for array in here.values()):
+                continue
+            part = {name: array[at] for name, array in tokens.items()}
+            for name, drawn in self.draw(part, here, wishes, number).items():
+                tokens[name][at], redraw[name][at] = drawn, False
+        return tokens
+
+    def surprise(
+        self, tokens: Tokens, wishes: Wishes, corners: Sequence[tuple[int, ...]]
+    ) -> np.ndarray:
+        """How unlikely each place is, nats [B, *grid]: -log p of its tokens where they are masked.
+
+        The mean over `SURVEYS` random maskings, over levels, and over the windows that hold it.
+        """
+        shape = next(iter(tokens.values())).shape
+        total, seen = np.zeros(shape), np.zeros(shape[1:])
+        for number, at in self._windows(corners):
+            part = {name: array[at] for name, array in tokens.items()}
+            arrays = (_places(tokens), part, wishes.given)
+            total[at] += self._run(self._surprise, arrays, wishes.key(number))
+            seen[at[1:]] += 1
+        return total / seen
+
+    def _windows(self, corners: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, tuple]]:
+        for number, corner in enumerate(corners):
+            sizes = zip(corner, self._levels[0].grid, strict=True)
+            yield number, (slice(None), *(slice(first, first + n) for first, n in sizes))
+
+    def _run(self, program: Any, arrays: tuple, *before: Any) -> Any:
+        """`program` of the variables, of `before`, and of trees of arrays [B, ...]."""
+        leaves, structure = jax.tree.flatten(arrays)
+
+        def part(*leaves: np.ndarray) -> Any:
+            return program(*self._variables, *before, *jax.tree.unflatten(structure, leaves))
+
+        with jax.set_mesh(self._mesh):
+            return in_parts(part, tuple(leaves), BATCH)
+
+    def _draw_batch(
+        self,
+        params: Tree,
+        frozen: Tree,
+        key: jax.Array,
+        places: jax.Array,
+        tokens: Tree,
+        redraw: Tree,
+        given: jax.Array | None,
+        *,
+        choice: Choice,
+        guidance: Guidance,
+    ) -> Tree:
+        order = self._task.network(self._levels).order
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(places)
+        known = (order.flatten(tokens), ~order.arrange(redraw))
+        return self._task.sample_tokens(
+            params, keys, given, self._levels, known=known, choice=choice, guidance=guidance
+        )
+
+    def _surprise_batch(
+        self,
+        params: Tree,
+        frozen: Tree,
+        key: jax.Array,
+        places: jax.Array,
+        tokens: Tree,
+        given: jax.Array | None,
+    ) -> jax.Array:
+        network = self._task.network(self._levels)
+        ids, variables = network.order.flatten(tokens), {"params": params[PRIOR]}
+
+        def look(survey: jax.Array) -> tuple[jax.Array, jax.Array]:
+            rngs = {"mask": jax.random.fold_in(key, survey)}
+            nats, counts = network.apply(
+                variables, ids, given, places, rngs=rngs, method="objective"
+            )
+            # The objective's sum stands for all tokens: where few are masked, each counts for more.
+            return nats * jnp.mean(counts, axis=1, keepdims=True), counts
+
+        nats, counts = jax.lax.map(look, jnp.arange(SURVEYS))
+        mean = jnp.sum(nats, axis=0) / jnp.maximum(jnp.sum(counts, axis=0), 1.0)
+        grid = self._levels[0].grid
+        return jnp.mean(mean.reshape(len(ids), *grid, len(self._levels)), axis=-1)
+
+
+def _places(tokens: Tokens) -> np.ndarray:
+    """int[B]."""
+    return np.arange(len(next(iter(tokens.values()))), dtype=np.int32)
