@@ -95,7 +95,8 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.types import UsageError
 
     edit, count = _checked(args)
-    wishes = telling(args) | choosing(args)
+    told = telling(args)
+    wishes = told | choosing(args)
     trained = load_run(args)
     if not is_prior(trained.experiment):
         raise UsageError(f"edit takes the run of a prior over tokens: {trained.path} is none")
@@ -108,7 +109,9 @@ def run(args: argparse.Namespace) -> None:
     shown, results = _edited(trained, args, edit, count, wishes)
     pictures = [*shown, *results]
     rows = [pictures[first : first + COLUMNS] for first in range(0, len(pictures), COLUMNS)]
-    print(_write(rows, sheet))
+    said = ["the original", *(["the mask"] if len(shown) > 1 else []), "results"]
+    said += map(str, next(iter(told.values()), ()))
+    print(_write(rows, sheet, ", ".join(said)))
     for path, example in zip(singles, results, strict=False):
         _write_one(example, path)
 

@@ -14,12 +14,21 @@ from vqjax.evaluation.comparison import notes_on_data
 from vqjax.evaluation.comparison_table import REPORTED, Row, html_table, names_of
 from vqjax.evaluation.pictures import bands
 from vqjax.evaluation.report_chart import Mark, Series, line_chart, number
-from vqjax.evaluation.report_page import escape, png, read_picture, whole_page, write_page
+from vqjax.evaluation.report_page import (
+    description,
+    escape,
+    png,
+    read_picture,
+    whole_page,
+    write_page,
+)
 from vqjax.evaluation.report_records import REACHED, Record, read_record
 from vqjax.evaluation.report_tables import facts, numbers_table, run_table, span
 
 OVER_TIME = 5  # steps shown in the picture over training time
 ADVERSARIAL = ("generator", "discriminator")
+MADE_BY = {"prior": "Samples", "inpaint": "Inpainting", "upscale": "Upscaling"}
+MADE_BY |= {name: name.capitalize() for name in ("outpaint", "variations", "interpolation")}
 SMALL_SHEET = 800  # pixels; narrower sheets stand side by side
 
 
@@ -60,6 +69,22 @@ def _pictures(record: Record) -> str:
         f'<div class="{size}"><figure class="sheet"><figcaption>{caption}</figcaption>'
         f"{png(newest, f'pictures at step {step}')}</figure>{_strips(chosen, record)}</div>"
     )
+
+
+def _made_later(record: Record) -> str:
+    """Pictures that `sample` and `edit` left beside those of the training."""
+    paths = (path for path in (record.path / "samples").glob("*.png") if not path.stem.isdigit())
+    sheets = []
+    for path in sorted(paths):
+        picture, name = read_picture(path), path.stem.split("_")[0]
+        if picture is not None:
+            said = description(path)
+            title = MADE_BY.get(name, name) + (f" <small>{escape(said)}</small>" if said else "")
+            caption = f"<figcaption>{title}</figcaption>"
+            sheets.append(f'<figure class="sheet">{caption}{png(picture, name)}</figure>')
+    if not sheets:
+        return ""
+    return f'<h2>Drawn to order</h2><div class="sheets">{"".join(sheets)}</div>'
 
 
 def _quality_chart(record: Record) -> str:
@@ -161,7 +186,8 @@ def _behind(record: Record) -> str:
 def _section(record: Record, heading: str, anchor: str) -> str:
     return (
         f'<section id="{anchor}">{heading}{facts(record)}'
-        f"<h2>Reconstructions</h2>{_pictures(record)}"
+        f"<h2>{'Reconstructions' if record.reconstructs else 'Samples'}</h2>{_pictures(record)}"
+        f"{_made_later(record)}"
         f"<h2>Training</h2>{_charts(record)}"
         f'<h2>Numbers</h2><div class="pair">{numbers_table(record)}{run_table(record)}</div>'
         f"<h2>How it was made</h2>{_behind(record)}</section>"

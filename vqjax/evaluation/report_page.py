@@ -48,6 +48,15 @@ def read_picture(path: pathlib.Path) -> np.ndarray | None:
         return None
 
 
+def description(path: pathlib.Path) -> str:
+    """What a PNG says of itself; "" where it says nothing."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG",)) as image:
+            return str(image.info.get("Description", ""))
+    except Exception:  # as above
+        return ""
+
+
 def whole_page(title: str, body: str, kind: str, broad: bool = False) -> str:
     """The document.
 
