@@ -20,12 +20,11 @@ _CONTRAST = 85  # levels from the background, in one channel, from which a pixel
 _SPECK = 0.006  # share of the picture's area up to which a part is nothing
 _REACH = 0.07  # how far a part's soft edge goes, in sides
 _COLOUR_ERROR = 70.0  # largest distance of a part's colour from one of COLOURS, in levels
-_SHAPE_ERROR = 0.12  # largest share of a shape's energy by which a part may differ from it
-_BLURS = (
-    0.02,
-    0.04,
-)  # of a shape that a part, blurred by the first, is compared with: sigma in sides
+_ERROR = 0.1  # largest share of a shape's energy by which a part may differ from it
+# Sigmas, in sides: a part is blurred by the first, and compared with shapes blurred by each.
+_BLURS = (0.02, 0.04)
 _FULL = 0.6  # how much at least the most covered pixels are covered
+_LOOKS = tuple(itertools.product(SHAPES, SIZES))
 
 
 def things(image: np.ndarray) -> tuple[Thing | None, ...]:
@@ -53,26 +52,26 @@ def _thing(
 ) -> Thing | None:
     """Returns what the part of the picture in the mask `ours` is."""
     strongest = ours & (difference >= 0.9 * np.quantile(difference[ours], 0.9))
-    colour = _colour(pixels[strongest].mean(axis=0), background)
+    colour = _colour(np.median(pixels[strongest], axis=0), background)
     if colour is None:
         return None
-    direction = np.array(COLOURS[colour]) - background
-    alpha = ((pixels - background) @ direction) / (direction @ direction)
-    alpha = np.where(ours, np.clip(alpha, 0.0, 1.0), 0.0)  # [H, W], how much is covered
     side = len(pixels)
+    deviation = np.where(ours[..., None], pixels - background, 0.0)
+    sigma = _BLURS[0] * side
+    deviation = ndimage.gaussian_filter(deviation, (sigma, sigma, 0)) / 255
+    direction = (np.array(COLOURS[colour]) - background) / 255
+    alpha = deviation @ direction / (direction @ direction)  # [H, W], how much is covered
     middles = (np.arange(side) + 0.5) / side
     x, y = (float(alpha.sum(axis=axis) @ middles / alpha.sum()) for axis in (0, 1))
     rows, columns = (_around(v, side) for v in (y, x))
-    part = ndimage.gaussian_filter(alpha, _BLURS[0] * side)[rows, columns]
-    kinds = list(itertools.product(SHAPES, SIZES))
     ideals = _ideals(side, middles[columns] - x, middles[rows] - y)
-    errors = np.square(ideals - part).sum((-2, -1)) / np.square(ideals).sum(
-        (-2, -1)
-    )  # [blur, kind]
+    wrong = np.square(alpha[rows, columns] - ideals).sum((-2, -1))  # [blurs, kinds]
+    wrong += np.square(deviation).sum() / (direction @ direction) - np.square(alpha).sum()
+    errors = wrong / np.square(ideals).sum((-2, -1))
     best = int(errors.min(axis=0).argmin())
-    if errors[:, best].min() > _SHAPE_ERROR:
+    if errors[:, best].min() > _ERROR:
         return None
-    shape, size = kinds[best]
+    shape, size = _LOOKS[best]
     return Thing(colour, shape, size, (x, y - GRAVITY[shape] * SIZES[size]))
 
 
@@ -101,7 +100,7 @@ def _ideals(side: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
                 x[None] * side,
                 (y[:, None] + GRAVITY[shape] * SIZES[size]) * side,
             )
-            for shape, size in itertools.product(SHAPES, SIZES)
+            for shape, size in _LOOKS
         ]
     )
     blurs = [ndimage.gaussian_filter(sharp, (0, blur * side, blur * side)) for blur in _BLURS]
