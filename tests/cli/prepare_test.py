@@ -34,6 +34,18 @@ def test_digits_are_prepared_once_without_a_network(tmp_path, capsys):
     assert capsys.readouterr().out == f"digits is prepared in {directory}\n"
 
 
+def test_shapes_are_prepared_in_their_configs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "vqjax.data.shapes.splits.NUM_EXAMPLES",
+        {"train": 4, "train_held_out": 4, "test": 4, "held_out": 4},
+    )
+    for name, config in (("shapes", "32px"), ("shapes/64px", "64px")):
+        directory = tmp_path / "home" / "shapes" / config / "1.0.0"
+        for said in ("prepared shapes/{} in {}\n", "shapes/{} is prepared in {}\n"):
+            assert main(["prepare", name]) == 0
+            assert capsys.readouterr().out == said.format(config, directory)
+
+
 def test_data_dir_comes_first(tmp_path, capsys):
     assert main(["prepare", "digits", "--data-dir", str(tmp_path / "mine")]) == 0
     assert (tmp_path / "mine" / "digits" / "1.0.0").is_dir()
@@ -60,6 +72,8 @@ assert "tensorflow" not in sys.modules
         ("mnits", 2, "did you mean 'mnist'?"),
         ("digit", 2, "did you mean 'digits'?"),
         ("digits:2.0.0", 2, "no such version"),
+        ("shapes/23px", 2, "did you mean '32px'?"),
+        ("digits/8px", 2, "no config '8px'"),
         ("mnist:9.9.9", 2, "only: 3.0.1"),
         ("mnist/nothing", 2, "BuilderConfig nothing not found"),
         ("../../etc", 2, "is no data set's name"),

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from tests.data.makers import pictures, write_folder, write_tfds
-from vqjax.data import TFDS, Arrays, Digits, Folder, RandomCrop, RandomFlip, Resize
+from vqjax.data import TFDS, Arrays, Digits, Folder, RandomCrop, RandomFlip, Resize, Shapes
+from vqjax.data.shapes import splits
 
 BATCH = 8
 AUGMENT = (RandomCrop(6), RandomFlip())
-SOURCES = ("arrays", "digits", "tfds-kept", "tfds-indexed", "folder-kept", "folder-streamed")
+SOURCES = (
+    "arrays", "digits", "shapes", "tfds-kept", "tfds-indexed", "folder-kept", "folder-streamed",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +27,15 @@ def sources(tmp_path_factory):
     write_folder(home / "folder", pictures(30, seed=2))
     tfds = {"name": "tiny", "data_dir": str(home), "augment": AUGMENT}
     folder = {"path": str(home / "folder"), "image_size": 6, "resize": 8, "eval_fraction": 0.3}
+    folder["caption_bytes"] = 9
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+        for split, num in (("train", 21), ("train_held_out", 1), ("test", 11), ("held_out", 1)):
+            patch.setitem(splits.NUM_EXAMPLES, split, num)
         yield {
             "arrays": Arrays(train, held_out, augment=AUGMENT),
             "digits": Digits(augment=AUGMENT, data_dir=str(home)),
+            "shapes": Shapes(augment=(Resize(8), *AUGMENT), data_dir=str(home)),
             "tfds-kept": TFDS(**tfds),
             "tfds-indexed": TFDS(**tfds, cache_bytes=0),
             "folder-kept": Folder(**folder, augment=AUGMENT),

@@ -12,7 +12,8 @@ import pytest
 
 from tests.data.makers import pictures, write_tfds
 from vqjax.data import TFDS, Digits, RandomCrop, RandomFlip, Resize
-from vqjax.data.digits import _prepare_in, prepare_digits
+from vqjax.data.embedded import _prepare_in, prepare_embedded
+from vqjax.data.texts import to_text
 from vqjax.data.tfds import data_home, find_prepared
 from vqjax.types import ArraySpec, DataError, UsageError
 
@@ -63,6 +64,17 @@ def test_parts_of_splits(tiny, split, rows, cache_bytes):
     np.testing.assert_array_equal(decoded(source), pictures(20)[rows])
 
 
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 30])
+def test_captions_as_bytes(tiny, cache_bytes):
+    source = TFDS("tiny", data_dir=str(tiny), cache_bytes=cache_bytes, caption_bytes=9)
+    assert source.example_spec()["caption"] == ArraySpec((9,), "uint8")
+    (batch,) = source.eval(8, ROWS)
+    assert [to_text(c) for c in batch["caption"][:6]] == [f"number {i}" for i in range(6)]
+    assert batch["caption"].shape == (8, 9) and batch["caption"].dtype == np.uint8
+    short = TFDS("tiny", data_dir=str(tiny), cache_bytes=cache_bytes, caption_bytes=4)
+    assert to_text(next(short.train(8, 0, 0, ROWS))["caption"][0]) == "numb"
+
+
 def test_pictures_of_different_sizes(tmp_path):
     """Sizes that only the pictures know: always read at each visit, resized or cut first."""
     big = np.empty(3, object)
@@ -91,6 +103,8 @@ def test_pictures_of_different_sizes(tmp_path):
         ({"image_key": "imgae"}, DataError, "did you mean 'image'"),
         ({"image_key": "label"}, DataError, "not uint8"),
         ({"label_key": "caption"}, DataError, "no whole number in 'caption'"),
+        ({"caption_bytes": 9, "caption_key": "capt"}, DataError, "did you mean 'caption'"),
+        ({"caption_bytes": 9, "caption_key": "label"}, DataError, "no text in 'label'"),
         ({"augment": (RandomCrop(9),)}, DataError, "8x8"),
     ],
 )
@@ -262,7 +276,7 @@ def test_digits_are_scikit_learns():
     from vqjax.data.builders.digits import split_indices
 
     source = Digits()
-    home, fresh = prepare_digits(None)
+    home, fresh = prepare_embedded("digits", None)
     assert not fresh or source.check() is None
     digits = load_digits()
     train, test = split_indices()
@@ -277,12 +291,14 @@ def test_digits_are_scikit_learns():
 
 
 def test_the_second_of_two_that_prepare_the_digits_gives_way(tmp_path):
-    home, fresh = prepare_digits(str(tmp_path / "home"))
+    home, fresh = prepare_embedded("digits", str(tmp_path / "home"))
     written = (tmp_path / "home" / "digits" / "1.0.0" / "dataset_info.json").stat()
     (tmp_path / "work").mkdir()
-    _prepare_in(tmp_path / "work", tmp_path / "home")  # found nothing before, now it is there
+    _prepare_in(
+        "digits", tmp_path / "work", tmp_path / "home"
+    )  # found nothing before, now it is there
     assert (tmp_path / "home" / "digits" / "1.0.0" / "dataset_info.json").stat() == written
-    assert fresh and prepare_digits(home) == (home, False)
+    assert fresh and prepare_embedded("digits", home) == (home, False)
 
 
 @pytest.mark.slow
@@ -303,12 +319,12 @@ print(source.num_eval())
 def test_digits_go_to_the_cache_where_the_usual_place_is_read_only(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")  # nobody, not even root, can make a directory in it
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "file"))
-    home, fresh = prepare_digits(None)
+    home, fresh = prepare_embedded("digits", None)
     assert fresh and home == str(tmp_path / "cache" / "vqjax" / "tfds")
-    assert prepare_digits(None) == (home, False)
+    assert prepare_embedded("digits", None) == (home, False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(DataError, match="cannot be written anywhere"):
-        prepare_digits(None)
+        prepare_embedded("digits", None)
 
 
 @pytest.mark.skipif(not os.path.isdir(SHARED), reason="TFDS_DATA_DIR names no directory")

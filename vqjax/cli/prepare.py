@@ -18,7 +18,8 @@ def add_parser(subparsers: Any) -> None:
         "prepare",
         help="download and prepare a data set",
         description="Downloads the TFDS data set NAME and prepares it: TFDS(NAME) reads it then. "
-        "Does nothing where that is done. 'digits' and 'shapes' come with vqjax.",
+        "Does nothing where that is done. 'digits' and 'shapes' come with vqjax and need no "
+        "network.",
     )
     parser.add_argument(
         "name", metavar="NAME", help=f"name[/config][:version], e.g. mnist; see {CATALOGUE}"

@@ -15,6 +15,7 @@ from vqjax.data.keep import keep, recall
 from vqjax.data.listing import chosen_for_eval, labels_of, picture_names, printable, stamps
 from vqjax.data.pictures import BadPicture, read_picture
 from vqjax.data.source import Split, SplitSource
+from vqjax.data.texts import read_captions
 from vqjax.data.tf_data import StreamSplit, decode_once, tensorflow
 from vqjax.types import ArraySpec, DataError, UsageError
 
@@ -30,6 +31,7 @@ class _Scan:
 
     names: tuple[str, ...]
     labels: np.ndarray  # int32[n]
+    captions: np.ndarray | None  # uint8[n, caption_bytes] where they are asked for
     chosen: np.ndarray  # bool[n], for evaluation; all of these without the bad files
     images: np.ndarray | None  # uint8[files, H, W, C] where they are kept
     rows: np.ndarray  # int64[n], each name's row of `images`
@@ -61,6 +63,10 @@ class Folder(SplitSource):
         channels: 3 (RGB) or 1 (grey).
         max_pixels: a file with more pixels is bad; it is not decoded.
         cache_bytes: largest decoded size that is kept in memory.
+        caption_bytes: length of "caption", uint8 [caption_bytes]: UTF-8 with zeros behind it, cut
+            after the last whole character that fits; 0: no captions. The caption of a/b.png is in
+            a/b.txt, or in captions.csv (columns `file` and `caption`) or captions.jsonl (such keys)
+            at the top; without one it is empty.
     """
 
     path: str
@@ -72,6 +78,7 @@ class Folder(SplitSource):
     channels: int = 3
     max_pixels: int = 64 << 20
     cache_bytes: int = 1 << 30
+    caption_bytes: int = 0
 
     def __post_init__(self) -> None:
         if self.on_bad not in ("skip", "fail"):
@@ -85,6 +92,8 @@ class Folder(SplitSource):
                 "Folder: resize must be at least image_size, and that at least 1; got "
                 f"resize={self.resize!r}, image_size={self.image_size!r}"
             )
+        if self.caption_bytes < 0:
+            raise UsageError(f"Folder: caption_bytes is 0 or more, got {self.caption_bytes!r}")
 
     @property
     def _root(self) -> pathlib.Path:
@@ -95,6 +104,13 @@ class Folder(SplitSource):
         """Of one file as it is decoded."""
         side = self.image_size if self.resize is None else self.resize
         return ArraySpec((side, side, self.channels), "uint8")
+
+    def _specs(self) -> dict[str, ArraySpec]:
+        """Of one example before any transform."""
+        specs = {"image": self._stored, "label": ArraySpec((), "int32")}
+        if self.caption_bytes:
+            specs["caption"] = ArraySpec((self.caption_bytes,), "uint8")
+        return specs
 
     def _transforms(self) -> tuple[augmentation.Transform, ...]:
         height, width, _ = augmentation.shape_after(self.augment, self._stored.shape)
@@ -124,10 +140,16 @@ class Folder(SplitSource):
         rows = np.array([i for i, reason in enumerate(reasons) if not reason], np.int64)
         bad = [f"{printable(n)} ({r})" for n, r in zip(names, reasons, strict=True) if r]
         notes = self._judge(names, bad, unreadable)
+        good = tuple(names[i] for i in rows)
+        captions = None
+        if self.caption_bytes:
+            captions, more = read_captions(self._root, good, set(names), self.caption_bytes)
+            notes = (*notes, *more)
         return _Scan(
-            names=tuple(names[i] for i in rows),
+            names=good,
             labels=labels_of(names)[rows],
-            chosen=chosen_for_eval([names[i] for i in rows], self.eval_fraction),
+            captions=captions,
+            chosen=chosen_for_eval(good, self.eval_fraction),
             images=table.get("image"),
             rows=rows,
             notes=notes,
@@ -187,20 +209,24 @@ class Folder(SplitSource):
     def _open(self, part: str) -> Split:
         scan = self._scan
         ours = np.flatnonzero(scan.chosen == (part == "eval"))
-        specs = {"image": self._stored, "label": ArraySpec((), "int32")}
+        specs = self._specs()
         transforms = self._transforms()
         if scan.images is None:
             return self._stream(scan, ours, specs, transforms)
         fixed, each_visit = augmentation.divide(transforms)
         specs["image"] = ArraySpec(scan.images.shape[1:], "uint8")
-        arrays = {"image": scan.images, "label": labels_by_row(scan)}
+        arrays = {"image": scan.images, "label": _by_row(scan, scan.labels)}
+        if scan.captions is not None:
+            arrays["caption"] = _by_row(scan, scan.captions)
         return ArraySplit(len(ours), specs, lambda: arrays, each_visit, rows=scan.rows[ours])
 
     def _stream(
         self, scan: _Scan, ours: np.ndarray, specs: dict[str, ArraySpec], transforms: Any
     ) -> Split:
         """Returns the split of files `ours` that is decoded at each visit."""
-        labels = scan.labels[ours]
+        known = {"label": scan.labels[ours]}
+        if scan.captions is not None:
+            known["caption"] = scan.captions[ours]
 
         def fetch(indices: np.ndarray) -> list[bytes]:
             return [os.fsencode(self._root / scan.names[ours[i]]) for i in indices]
@@ -215,22 +241,22 @@ class Folder(SplitSource):
 
         def decode(path: Any, index: Any, calls: Any) -> dict[str, Any]:
             (image,) = calls.tensors(read, [path], [("uint8", self._stored.shape)])
-            return {"image": image, "label": tensorflow().gather(labels, index)}
+            gather = tensorflow().gather
+            return {"image": image, **{name: gather(a, index) for name, a in known.items()}}
 
         return StreamSplit(len(ours), specs, fetch, decode, transforms, f"folder {self._root}")
 
     def example_spec(self) -> dict[str, ArraySpec]:
         """See `Source.example_spec`; known without the files."""
-        specs = {"image": self._stored, "label": ArraySpec((), "int32")}
-        return finished_spec(specs, self._transforms())
+        return finished_spec(self._specs(), self._transforms())
 
     def notes(self) -> list[str]:
-        """See `Source.notes`: which files were skipped, by name and reason."""
+        """See `Source.notes`: which files were skipped and why; what is odd about captions."""
         return list(self._scan.notes)
 
 
-def labels_by_row(scan: _Scan) -> np.ndarray:
-    """Returns the labels in the order of `scan.images`, whose bad rows nobody asks for."""
-    labels = np.zeros(len(scan.images), np.int32)
-    labels[scan.rows] = scan.labels
-    return labels
+def _by_row(scan: _Scan, values: np.ndarray) -> np.ndarray:
+    """Returns `values` [n, ...] in the order of `scan.images`, whose bad rows nobody asks for."""
+    result = np.zeros((len(scan.images), *values.shape[1:]), values.dtype)
+    result[scan.rows] = values
+    return result

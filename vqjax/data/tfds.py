@@ -15,7 +15,7 @@ from vqjax.data import augment as augmentation
 from vqjax.data.arrays import ArraySplit
 from vqjax.data.records import RecordIndex, Shard, index_records
 from vqjax.data.source import Split, SplitSource
-from vqjax.data.texts import to_bytes
+from vqjax.data.texts import tensor_to_bytes
 from vqjax.data.tf_data import StreamSplit, decode_once, first_line, quiet, tensorflow
 from vqjax.types import ArraySpec, DataError, UsageError, did_you_mean
 
@@ -307,18 +307,14 @@ class _Records:
 
     def decode(self, record: Any, index: Any, calls: Any) -> dict[str, Any]:
         """Decodes a record tensor to {name: tensor}, untransformed."""
-        del index
+        del index, calls
         import tensorflow_datasets as tfds
 
         wanted = tfds.decode.PartialDecoding(dict.fromkeys(self.keys.values(), True))
         features = wanted.extract_features(self.features).deserialize_example(record)
         arrays = {name: features[key] for name, key in self.keys.items()}
         if "caption" in arrays:
-            (arrays["caption"],) = calls.tensors(
-                lambda text: [to_bytes(text, self.caption_bytes)],
-                [arrays["caption"]],
-                [("uint8", (self.caption_bytes,))],
-            )
+            arrays["caption"] = tensor_to_bytes(arrays["caption"], self.caption_bytes)
         return arrays
 
     def load(

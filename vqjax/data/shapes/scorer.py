@@ -17,19 +17,21 @@ from vqjax.data.shapes.grammar import KINDS, Meaning, Phrase, parse
 from vqjax.data.shapes.scene import COLOURS, SHAPES, SIZES, Thing, place_of, relation_of
 
 _CONTRAST = 85  # levels from the background, in one channel, from which a pixel is foreground
+_LIGHT = 190  # levels that a background has at least in each channel
 _SPECK = 0.006  # share of the picture's area up to which a part is nothing
 _REACH = 0.07  # how far a part's soft edge goes, in sides
-_COLOUR_ERROR = 70.0  # largest distance of a part's colour from one of COLOURS, in levels
-_SHAPE_ERROR = 0.12  # largest share of a shape's energy by which a part may differ from it
-_BLURS = (
-    0.02,
-    0.04,
-)  # of a shape that a part, blurred by the first, is compared with: sigma in sides
+# Largest shares of a shape's energy by which a part may differ from it: in all, and by colours that
+# are no mixture of its own and the background.
+_ERROR = 0.06
+_OFF_COLOUR = 0.03
+# Sigmas, in sides: a part is blurred by the first, and compared with shapes blurred by each.
+_BLURS = (0.03, 0.045)
 _FULL = 0.6  # how much at least the most covered pixels are covered
+_LOOKS = tuple(itertools.product(SHAPES, SIZES))
 
 
 def things(image: np.ndarray) -> tuple[Thing | None, ...]:
-    """Returns what is in a picture; None for a part that is nothing known.
+    """Returns what is in a picture; None for a part, or a background, that is nothing known.
 
     Args:
         image: uint8[H, H, 3], of 32 pixels or more.
@@ -39,6 +41,8 @@ def things(image: np.ndarray) -> tuple[Thing | None, ...]:
     pixels = image.astype(np.float64)
     edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     background = np.median(edge, axis=0)
+    if background.min() < _LIGHT:
+        return (None,)
     difference = np.abs(pixels - background).max(axis=-1)
     labels, count = ndimage.label(difference > _CONTRAST, np.ones((3, 3)))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:] / labels.size
@@ -53,26 +57,27 @@ def _thing(
 ) -> Thing | None:
     """Returns what the part of the picture in the mask `ours` is."""
     strongest = ours & (difference >= 0.9 * np.quantile(difference[ours], 0.9))
-    colour = _colour(pixels[strongest].mean(axis=0), background)
-    if colour is None:
-        return None
-    direction = np.array(COLOURS[colour]) - background
-    alpha = ((pixels - background) @ direction) / (direction @ direction)
-    alpha = np.where(ours, np.clip(alpha, 0.0, 1.0), 0.0)  # [H, W], how much is covered
+    colour = _colour(np.median(pixels[strongest], axis=0), background)
     side = len(pixels)
-    middles = (np.arange(side) + 0.5) / side
-    x, y = (float(alpha.sum(axis=axis) @ middles / alpha.sum()) for axis in (0, 1))
-    rows, columns = (_around(v, side) for v in (y, x))
-    part = ndimage.gaussian_filter(alpha, _BLURS[0] * side)[rows, columns]
-    kinds = list(itertools.product(SHAPES, SIZES))
-    ideals = _ideals(side, middles[columns] - x, middles[rows] - y)
-    errors = np.square(ideals - part).sum((-2, -1)) / np.square(ideals).sum(
-        (-2, -1)
-    )  # [blur, kind]
-    best = int(errors.min(axis=0).argmin())
-    if errors[:, best].min() > _SHAPE_ERROR:
+    deviation = np.where(ours[..., None], pixels - background, 0.0)
+    sigma = _BLURS[0] * side
+    deviation = ndimage.gaussian_filter(deviation, (sigma, sigma, 0)) / 255
+    direction = (np.array(COLOURS[colour]) - background) / 255
+    alpha = deviation @ direction / (direction @ direction)  # [H, W], how much is covered
+    weights = np.maximum(alpha, 0.0)
+    if not weights.any():
         return None
-    shape, size = kinds[best]
+    middles = (np.arange(side) + 0.5) / side
+    x, y = (float(weights.sum(axis=axis) @ middles / weights.sum()) for axis in (0, 1))
+    rows, columns = (_around(v, side) for v in (y, x))
+    ideals = _ideals(side, middles[columns] - x, middles[rows] - y)
+    energies = np.square(ideals).sum((-2, -1))  # [blurs, looks]
+    off_colour = np.square(deviation).sum() / (direction @ direction) - np.square(alpha).sum()
+    errors = (np.square(alpha[rows, columns] - ideals).sum((-2, -1)) + off_colour) / energies
+    blur, look = np.unravel_index(errors.argmin(), errors.shape)
+    if errors[blur, look] > _ERROR or off_colour > _OFF_COLOUR * energies[blur, look]:
+        return None
+    shape, size = _LOOKS[look]
     return Thing(colour, shape, size, (x, y - GRAVITY[shape] * SIZES[size]))
 
 
@@ -101,22 +106,22 @@ def _ideals(side: int, x: np.ndarray, y: np.ndarray) -> np.ndarray:
                 x[None] * side,
                 (y[:, None] + GRAVITY[shape] * SIZES[size]) * side,
             )
-            for shape, size in itertools.product(SHAPES, SIZES)
+            for shape, size in _LOOKS
         ]
     )
     blurs = [ndimage.gaussian_filter(sharp, (0, blur * side, blur * side)) for blur in _BLURS]
     return np.stack(blurs)
 
 
-def _colour(colour: np.ndarray, background: np.ndarray) -> str | None:
-    """Returns the name of a colour that may be thinned by the background; None: it has none."""
-    errors = {}
-    for name, full in COLOURS.items():
-        direction = np.array(full) - background
+def _colour(colour: np.ndarray, background: np.ndarray) -> str:
+    """Returns the name of the nearest colour, which the background may have thinned."""
+
+    def error(name: str) -> float:
+        direction = np.array(COLOURS[name]) - background
         share = np.clip((colour - background) @ direction / (direction @ direction), _FULL, 1.0)
-        errors[name] = np.linalg.norm(background + share * direction - colour)
-    name = min(errors, key=errors.get)
-    return name if errors[name] <= _COLOUR_ERROR else None
+        return float(np.linalg.norm(background + share * direction - colour))
+
+    return min(COLOURS, key=error)
 
 
 def satisfies(image: np.ndarray, caption: str) -> bool:

@@ -1,0 +1,131 @@
+"""Captions: whole characters as bytes; and those of a folder, beside the pictures or in a table."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.data.makers import pictures, write_folder
+from vqjax.data import Folder
+from vqjax.data.texts import tensor_to_bytes, to_bytes, to_text
+from vqjax.types import ArraySpec, DataError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Six pictures: c0/000.png, c1/001.png, c0/002.png, ..."""
+    write_folder(tmp_path / "pictures", pictures(6), classes=2)
+    return tmp_path / "pictures"
+
+
+@pytest.mark.parametrize("text", ["", "red", "é€😀x", "三个绿色三角形"])
+def test_cut_at_whole_characters(text):
+    for length in range(1, 26):
+        data = to_bytes(text, length)
+        assert data.shape == (length,) and data.dtype == np.uint8
+        kept = to_text(data)
+        assert text.startswith(kept)
+        assert len(text.encode()) <= length or len(text[: len(kept) + 1].encode()) > length
+        np.testing.assert_array_equal(tensor_to_bytes(text, length).numpy(), data)
+
+
+def test_what_is_no_text():
+    assert to_text(to_bytes(b"a\xffb", 9)) == "a\ufffdb"
+    assert to_text(to_bytes("a\0b", 9)) == "ab"
+
+
+def shown(root, **settings):
+    """{row of the picture: caption} and notes of a folder."""
+    source = Folder(str(root), image_size=8, caption_bytes=12, eval_fraction=1.0, **settings)
+    (batch,) = source.eval(6, np.arange(6))
+    rows = [
+        int(np.flatnonzero((pictures(6) == image).all((1, 2, 3)))[0]) for image in batch["image"]
+    ]
+    captions = [to_text(caption) for caption in batch["caption"]]
+    return dict(zip(rows, captions, strict=True)), source.notes()
+
+
+def write_csv(root, rows, header="file,caption"):
+    (root / "captions.csv").write_text("\n".join([header, *rows]), encoding="utf-8")
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 30])
+def test_texts_beside_pictures_come_first(root, cache_bytes):
+    write_csv(root, ["c0/000.png,table", "c1/001.png,from table"])
+    (root / "c0" / "000.txt").write_text("\ufeff a  red\ncross \n", encoding="utf-8")
+    (root / "c0" / "002.txt").write_text("绿色三角形", encoding="utf-8")
+    (root / "c0" / "bad.png").write_bytes(b"")
+    found, notes = shown(root, cache_bytes=cache_bytes)
+    assert found == {0: "a red cross", 1: "from table", 2: "绿色三角", 3: "", 4: "", 5: ""}
+    assert notes[1:] == [
+        "3 of 6 pictures have no caption",
+        "1 captions are longer than caption_bytes=12 and were cut",
+    ]
+
+
+@pytest.mark.parametrize("keys", [("file", "caption"), ("file_name", "text"), ("image", "caption")])
+@pytest.mark.parametrize("table", ["csv", "jsonl"])
+def test_tables(root, keys, table):
+    rows = [("./c0/000.png", 'a "b", c'), ("c1/001.png", "1"), ("c0/002.png", "2"), ("x.png", "3")]
+    rows += [("c1/003.png", "3"), ("c0/004.png", "4"), ("c1/005.png", "5"), ("c1/005.png", "later")]
+    if table == "csv":
+        quoted = [f'{name},7,"{text.replace(chr(34), chr(34) * 2)}"' for name, text in rows]
+        write_csv(root, quoted, f"{keys[0]},other,{keys[1]}")
+    else:
+        lines = [json.dumps({keys[0]: name, keys[1]: text}) for name, text in rows]
+        (root / "captions.jsonl").write_text("\n".join(lines) + "\n\n")
+    found, notes = shown(root)
+    assert found == {0: 'a "b", c', 1: "1", 2: "2", 3: "3", 4: "4", 5: "5"}
+    assert notes == [f"{root / 'captions'}.{table} names 1 files that are no pictures: x.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("captions.csv", b"", "line 1: needs file or file_name or image, and caption or text"),
+        ("captions.csv", b"file,title\na,b\n", "line 1: needs .*the columns are file, title"),
+        ("captions.csv", b"file,caption\na,b\na\n", "line 3: not 2 columns"),
+        ("captions.csv", b"file,caption\na,b,c\n", "line 2: not 2 columns"),
+        ("captions.csv", b'file,caption\na,"b\n', "line 2: unexpected end of data"),
+        ("captions.csv", b"file,caption\n" + 9_000 * b"a,b\n" + b"\xff", "line 9002: not UTF-8"),
+        ("captions.jsonl", b'{"file": "a", "caption": "b"}\n{', "line 2: not JSON"),
+        ("captions.jsonl", b'\n{"file": "a"}\n', "line 2: needs file"),
+        ("captions.jsonl", b'["a", "b"]\n', "line 1: needs file"),
+        ("captions.jsonl", b'{"file": "a", "caption": 3}\n', "line 1: needs .*both text"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_one_line(root, name, content, message):
+    (root / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"{name}, {message}") as raised:
+        shown(root)
+    assert "\n" not in str(raised.value)
+
+
+def test_two_tables_and_a_text_that_is_none(root):
+    (root / "c0" / "000.txt").write_bytes(b"\xff\xfe")
+    _, notes = shown(root)
+    assert notes == [
+        "1 caption files cannot be read, those of c0/000.png",
+        "6 of 6 pictures have no caption",
+    ]
+    write_csv(root, [])
+    (root / "captions.jsonl").write_text("")
+    with pytest.raises(DataError, match="only one of them"):
+        shown(root)
+
+
+def test_captions_move_no_picture_to_the_other_side(root):
+    plain = Folder(str(root), image_size=8, eval_fraction=0.5)
+    (root / "c0" / "000.txt").write_text("a")
+    captioned = Folder(str(root), image_size=8, eval_fraction=0.5, caption_bytes=4)
+    assert captioned.example_spec()["caption"] == ArraySpec((4,), "uint8")
+    assert "caption" not in plain.example_spec()
+    images = [next(s.eval(6, np.arange(6)))["image"] for s in (plain, captioned)]
+    np.testing.assert_array_equal(*images)
+    with pytest.raises(UsageError, match="caption_bytes"):
+        Folder(str(root), image_size=8, caption_bytes=-1)
