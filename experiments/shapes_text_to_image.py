@@ -27,7 +27,7 @@ def experiment(
     length: int = 16,
     width: int = 128,
     layers: int = 6,
-    total_steps: int = 5_000,
+    total_steps: int = 5_500,
 ) -> Experiment:
     import shapes_vqvae  # the file beside this one
 
@@ -37,8 +37,8 @@ def experiment(
                 width=width,
                 layers=layers,
                 heads=4,
-                dropout=0.0,
-                condition=Text(vocabulary, length, width),
+                dropout=0.1,
+                condition=Text(vocabulary, length, width, by="cross"),
             ),
             tokenizer=FrozenRun(
                 tokenizer,
