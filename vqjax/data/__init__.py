@@ -1,7 +1,7 @@
 """Data sources: where batches come from, one law for all of them (`vqjax.data.source`)."""
 
 from vqjax.data.arrays import Arrays
-from vqjax.data.augment import Binarize, CenterCrop, RandomCrop, RandomFlip, Resize
+from vqjax.data.augment import Binarize, CenterCrop, RandomCrop, RandomFlip, RandomShift, Resize
 from vqjax.data.captions import BPE, Captions, CaptionsByLabel
 from vqjax.data.digits import Digits
 from vqjax.data.folder import Folder
@@ -21,6 +21,7 @@ __all__ = [
     "Folder",
     "RandomCrop",
     "RandomFlip",
+    "RandomShift",
     "Resize",
     "Shapes",
     "Source",

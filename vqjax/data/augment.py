@@ -15,7 +15,7 @@ import numpy as np
 from vqjax.data.source import hash64
 from vqjax.types import DataError, UsageError, did_you_mean
 
-__all__ = ["Binarize", "CenterCrop", "RandomCrop", "RandomFlip", "Resize"]
+__all__ = ["Binarize", "CenterCrop", "RandomCrop", "RandomFlip", "RandomShift", "Resize"]
 
 _DRAWS = 4  # per transform and example, enough for a crop along any axes there are
 _METHODS = ("nearest", "bilinear", "bicubic", "lanczos")
@@ -160,6 +160,38 @@ class RandomFlip:
             return images
         flip = (draws[:, 0] >> np.uint64(63)).astype(bool)
         return np.where(flip.reshape(-1, *(1,) * (images.ndim - 1)), images[..., ::-1, :], images)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomShift:
+    """Moves each example by up to `most` positions either way along every spatial axis.
+
+    What comes in from outside repeats the border. In evaluation nothing moves.
+
+    Attributes:
+        most: positions, at least 1.
+    """
+
+    most: int
+    random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise UsageError(f"RandomShift needs at least 1 position, got {self.most}")
+
+    def shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def __call__(self, images: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
+        if draws is None:
+            return images
+        axes = images.ndim - 2
+        shifts = (draws[:, :axes] % np.uint64(2 * self.most + 1)).astype(np.int64) - self.most
+        for axis, size in enumerate(images.shape[1:-1], start=1):
+            places = np.clip(np.arange(size) - shifts[:, axis - 1, None], 0, size - 1)  # [b, size]
+            around = (len(images), *(size if a == axis else 1 for a in range(1, images.ndim)))
+            images = np.take_along_axis(images, places.reshape(around), axis)
+        return images
 
 
 def _content(flat: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from vqjax.training.experiment import Experiment
 from vqjax.types import Tree, UsageError
 
 PRIOR = "prior"  # the player of tasks that learn tokens
+CLASSIFIER = "classifier"  # of tasks that learn labels
 
 
 def is_prior(experiment: Experiment) -> bool:
@@ -15,16 +16,44 @@ def is_prior(experiment: Experiment) -> bool:
     return PRIOR in experiment.task.players
 
 
+def is_classifier(experiment: Experiment) -> bool:
+    """Whether it learns the labels of examples."""
+    return CLASSIFIER in experiment.task.players
+
+
+def kind_of(experiment: Experiment) -> str:
+    """What to call its run: "a prior", "a classifier" or "a tokenizer"."""
+    if is_prior(experiment):
+        return "a prior"
+    return "a classifier" if is_classifier(experiment) else "a tokenizer"
+
+
 def check_tokenizer(trained: Any, what: str) -> None:
-    """Refuses, with UsageError, a prior where a tokenizer or an autoencoder is needed."""
-    if is_prior(trained.experiment):
-        raise UsageError(f"{trained.path} is a prior: {what} takes the run of a tokenizer")
+    """Refuses, with UsageError, another run where a tokenizer or an autoencoder is needed."""
+    _check(trained, what, "a tokenizer")
+
+
+def check_prior(trained: Any, what: str) -> None:
+    """Refuses, with UsageError, another run where a prior over tokens is needed."""
+    _check(trained, what, "a prior")
+
+
+def check_classifier(trained: Any, what: str) -> None:
+    """Refuses, with UsageError, another run where a classifier is needed."""
+    _check(trained, what, "a classifier")
+
+
+def _check(trained: Any, what: str, wanted: str) -> None:
+    kind = kind_of(trained.experiment)
+    if kind != wanted:
+        raise UsageError(f"{trained.path} is {kind}: {what} takes the run of {wanted}")
 
 
 def make_evaluator(experiment: Experiment, mesh: Mesh, frozen: Tree) -> Any:
     """What judges this experiment's parameters: (params, collections) -> numbers and pictures."""
+    from vqjax.evaluation.classification import ClassifierEvaluator
     from vqjax.evaluation.generation import PriorEvaluator
     from vqjax.evaluation.reconstruction import ReconstructionEvaluator
 
-    kind = PriorEvaluator if is_prior(experiment) else ReconstructionEvaluator
-    return kind(experiment, mesh, frozen)
+    kinds = {"a prior": PriorEvaluator, "a classifier": ClassifierEvaluator}
+    return kinds.get(kind_of(experiment), ReconstructionEvaluator)(experiment, mesh, frozen)

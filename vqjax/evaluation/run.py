@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vqjax.evaluation.kinds import is_prior
+from vqjax.evaluation.kinds import is_classifier, is_prior
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import load_frozen
 from vqjax.training.restore import OpenedRun, open_run
@@ -27,6 +27,7 @@ from vqjax.training.sharding import make_mesh
 from vqjax.types import DataError, Level, UsageError
 
 if TYPE_CHECKING:
+    from vqjax.evaluation.classification import ClassifierRun
     from vqjax.evaluation.prior_run import PriorRun
 
 BATCH = 32  # examples per call of a program
@@ -41,8 +42,9 @@ def load(
     step: int | None = None,
     trust: Sequence[str] = (),
     frozen: Sequence[str] = (),
-) -> "Run | PriorRun":
-    """Opens a run directory for use: a tokenizer's as a `Run`, a prior's as a `PriorRun`.
+) -> "Run | PriorRun | ClassifierRun":
+    """Opens a run directory for use: a tokenizer's as a `Run`, a prior's as a `PriorRun`,
+    a classifier's as a `ClassifierRun`.
 
     Args:
         run: RUN, as `vqjax train` wrote it.
@@ -68,6 +70,10 @@ def load(
         from vqjax.evaluation.prior_run import PriorRun
 
         return PriorRun(opened, one, load_frozen(opened.experiment, one, tuple(trust)), trust)
+    if is_classifier(opened.experiment):
+        from vqjax.evaluation.classification import ClassifierRun
+
+        return ClassifierRun(opened, one)
     return Run(opened, one)
 
 

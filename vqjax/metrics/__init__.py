@@ -4,6 +4,7 @@ Every metric is a `State`: `of(...)` works on the device on one batch, `merge` a
 host in float64, `compute` gives the numbers by name. See `vqjax.metrics.state`.
 """
 
+from vqjax.metrics.classification import Classification
 from vqjax.metrics.codebook import CodebookCounts
 from vqjax.metrics.likelihood import NegativeBound
 from vqjax.metrics.pixels import AbsoluteError, SquaredError
@@ -13,6 +14,7 @@ from vqjax.metrics.state import State, total
 
 __all__ = [
     "AbsoluteError",
+    "Classification",
     "CodebookCounts",
     "HighFrequency",
     "NegativeBound",

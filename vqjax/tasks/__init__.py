@@ -1,7 +1,8 @@
 """What one batch means: which networks see it, which losses it gives, what is learnt from it."""
 
 from vqjax.tasks.adaptive import AdaptiveWeight
+from vqjax.tasks.classifier import ClassifierTask
 from vqjax.tasks.prior import PriorTask
 from vqjax.tasks.tokenizer import TokenizerTask
 
-__all__ = ["AdaptiveWeight", "PriorTask", "TokenizerTask"]
+__all__ = ["AdaptiveWeight", "ClassifierTask", "PriorTask", "TokenizerTask"]

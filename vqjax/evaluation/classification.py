@@ -1,0 +1,130 @@
+"""A trained classifier: how well it does on the eval split, and how it is used from Python.
+
+run = vqjax.load("runs/mnist_classifier")
+labels, probabilities = run.classify(images)
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from vqjax.evaluation.reconstruction import Evaluation
+from vqjax.evaluation.run import held_out, in_parts
+from vqjax.metrics import Classification
+from vqjax.tasks.classifier import LABEL
+from vqjax.training.experiment import Experiment
+from vqjax.training.restore import OpenedRun
+from vqjax.training.sharding import local_rows, put_batch, replicated
+from vqjax.types import Batch, DataError, Tree, UsageError
+
+BATCH = 100  # examples per call of the program
+
+
+class ClassifierEvaluator:
+    """`accuracy` and `cross_entropy` over the eval split; every example counts once, padding never.
+
+    The cross-entropy is that of the labels themselves, whatever smoothing training had.
+    """
+
+    def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree | None = None) -> None:
+        """Touches neither data nor devices. A classifier builds on nothing `frozen`."""
+        del frozen
+        self._experiment, self._mesh = experiment, mesh
+        self._task = experiment.network_task()
+        self._program = jax.jit(self._batch_state, out_shardings=replicated(mesh))
+
+    def __call__(self, params: Tree, collections: Tree) -> Evaluation:
+        """Evaluates once over the split.
+
+        Raises:
+            DataError: the eval split is empty.
+            UsageError: a label is no class.
+        """
+        size = self._experiment.eval_batch_size or self._experiment.batch_size
+        size = -(-size // self._mesh.size) * self._mesh.size
+        state = Classification.empty()
+        for batch in self._experiment.data.eval(size, local_rows(size, self._mesh)):
+            self._task.check_labels(batch[LABEL])
+            wanted = {name: batch[name] for name in (self._task.inputs, LABEL, "mask")}
+            put = put_batch(wanted, self._mesh)
+            with jax.set_mesh(self._mesh):
+                state = state.merge(self._program(params, put))
+        if not state.count:
+            raise DataError(f"the eval split of {type(self._experiment.data).__name__} is empty")
+        return Evaluation(state.compute(), None)
+
+    def _batch_state(self, params: Tree, batch: Batch) -> Classification:
+        _, logits = self._task.classify(params, batch[self._task.inputs])
+        return Classification.of(logits, batch[LABEL], batch["mask"])
+
+
+class ClassifierRun:
+    """A trained classifier; made by `vqjax.load`.
+
+    Attributes:
+        path: the run directory.
+        experiment: what was trained.
+        step: finished updates of the parameters in use.
+        params_kind: "ema" or "raw".
+        shape: of one example, (*S, C).
+        classes: how many.
+        feature_dim: of the features.
+        lines: what opening the run had to say.
+    """
+
+    def __init__(self, opened: OpenedRun, mesh: Mesh) -> None:
+        task = opened.experiment.network_task()
+        self.path: str = str(opened.path)
+        self.experiment: Experiment = opened.experiment
+        self.step: int = opened.step
+        self.params_kind: str = opened.params_kind
+        self.lines: list[str] = list(opened.lines)
+        self.shape: tuple[int, ...] = tuple(opened.inputs[task.inputs].shape)
+        self.classes: int = task.classes
+        self.feature_dim: int = task.encoder.latent_dim
+        self._params, self._mesh = opened.params, mesh
+        self._program = jax.jit(task.classify)
+
+    def held_out(self, count: int) -> np.ndarray:
+        """The first `count` examples that training never saw, or all there are: [n, *S, C].
+
+        Raises:
+            DataError: the data is not at hand.
+        """
+        return held_out(self.experiment, count)
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """What the last layer sees of `images`: float32 [B, feature_dim].
+
+        Args:
+            images: [B, *S, C] of the training shape, uint8 or float in [-1, 1]; any B, also 0.
+
+        Raises:
+            UsageError: another shape or dtype.
+        """
+        return self._apply(images)[0]
+
+    def classify(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Labels int32 [B], the likeliest, and probabilities float32 [B, classes]; see `features`.
+
+        Raises:
+            UsageError: another shape or dtype.
+        """
+        logits = self._apply(images)[1]
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+        return logits.argmax(axis=1).astype(np.int32), probabilities
+
+    def _apply(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        images = np.asarray(images)
+        if images.shape[1:] != self.shape:
+            raise UsageError(
+                f"an array of shape {list(images.shape)}: the classifier takes "
+                f"[B, {', '.join(map(str, self.shape))}]"
+            )
+        if images.dtype != np.uint8 and images.dtype.kind != "f":
+            raise UsageError(f"{images.dtype} values: wanted uint8, or float in [-1, 1]")
+        images = images if images.dtype == np.uint8 else images.astype(jnp.float32)
+        with jax.set_mesh(self._mesh):
+            return in_parts(lambda x: self._program(self._params, x), (images,), BATCH)

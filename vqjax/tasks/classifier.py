@@ -1,0 +1,157 @@
+"""`ClassifierTask`: learn the classes of examples, so that samples can be judged by them."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from vqjax.ops.numerics import at_least_float32
+from vqjax.ops.schedules import Schedule
+from vqjax.tasks.tokenizer import normalize
+from vqjax.types import Alarm, Batch, TaskOutput, Tree, UsageError, check_offers
+
+CLASSIFIER = "classifier"
+LABEL = "label"  # the batch's array of classes
+LOOKED_AT = 8  # batches, for labels that are no classes
+
+
+class Classifier(nn.Module):
+    """x [B, *S, C] -> features, the mean of an encoder's latents, -> logits by one dense layer.
+
+    Attributes:
+        encoder: x -> latents [B, *s, latent_dim].
+        classes: how many.
+    """
+
+    encoder: nn.Module
+    classes: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Features float32[B, latent_dim] and logits float32[B, classes]."""
+        latents = at_least_float32(self.encoder(x))
+        features = latents.mean(axis=tuple(range(1, latents.ndim - 1)))
+        return features, nn.Dense(self.classes, name="head")(features)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierTask:
+    """Maximum likelihood of labels.
+
+    Player: "classifier". Loss term: "cross_entropy", in nats per example, against
+    (1 - label_smoothing) of the label and label_smoothing / classes of every class
+    (arXiv 1512.00567, section 7).
+
+    Attributes:
+        encoder: the network under the dense layer; `vqjax.tokenizers` has some. `latent_dim`, the
+            channels of its result, is the dimension of the features.
+        classes: how many; labels are 0 to classes - 1.
+        label_smoothing: share of the target that is spread over all classes.
+        loss_weights: of "cross_entropy".
+        inputs: the batch's array to classify: uint8 (normalised to [-1, 1]) or float in [-1, 1].
+    """
+
+    encoder: nn.Module
+    classes: int
+    label_smoothing: float = 0.0
+    loss_weights: Mapping[str, float | Schedule] = dataclasses.field(
+        default_factory=lambda: {"cross_entropy": 1.0}
+    )
+    inputs: str = "image"
+
+    players = (CLASSIFIER,)
+    averaged = (CLASSIFIER,)
+    terms = {"cross_entropy": CLASSIFIER}
+
+    def __post_init__(self) -> None:
+        check_offers("encoder", self.encoder, ("latent_dim", "grid"))
+        if self.classes < 2 or not 0.0 <= self.label_smoothing < 1.0:
+            raise UsageError(
+                f"classes={self.classes}, label_smoothing={self.label_smoothing}: wanted at least "
+                "two classes and a share of 0 or more, below 1"
+            )
+
+    @property
+    def weights(self) -> Mapping[str, float | Schedule]:
+        return self.loss_weights
+
+    @property
+    def network(self) -> Classifier:
+        """The encoder with its dense layer."""
+        return Classifier(self.encoder, self.classes)
+
+    def check(self, inputs: Mapping[str, Any]) -> None:
+        """Refuses settings that cannot work on examples of these `ArraySpec`s, with UsageError."""
+        for name in (self.inputs, LABEL):
+            if name not in inputs:
+                raise UsageError(f"a classifier needs {name!r}: the data has {', '.join(inputs)}")
+        if inputs[LABEL].shape:
+            raise UsageError(f"{LABEL!r} has shape {tuple(inputs[LABEL].shape)}: wanted one number")
+        self.encoder.grid(tuple(inputs[self.inputs].shape[:-1]))
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Tree, Tree]:
+        """Parameters and collections by player, for a batch of any size."""
+        variables = self.network.init(rng, normalize(batch[self.inputs]))
+        return {CLASSIFIER: variables["params"]}, {CLASSIFIER: {}}
+
+    def start(self, params: Tree, collections: Tree, batches: Iterator[Batch], rng: jax.Array):
+        """Looks whether the labels of the first batches are classes, before step 0.
+
+        Raises:
+            UsageError: one is not.
+        """
+        for batch in itertools.islice(batches, LOOKED_AT):
+            self.check_labels(np.asarray(batch[LABEL]))
+        return params, collections
+
+    def check_labels(self, labels: np.ndarray) -> None:
+        """Refuses labels that are no classes, with UsageError."""
+        for label in np.unique(labels):
+            if not 0 <= label < self.classes:
+                raise UsageError(
+                    f"label {label}: wanted 0 to {self.classes - 1} (task.classes={self.classes})"
+                )
+
+    def classify(self, params: Tree, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """x [B, *S, C] -> features float32[B, latent_dim] and logits float32[B, classes]."""
+        return self.network.apply({"params": params[CLASSIFIER]}, normalize(x))
+
+    def __call__(
+        self,
+        params: Tree,
+        collections: Tree,
+        frozen: Tree,
+        batch: Batch,
+        *,
+        rng: jax.Array,
+        step: jax.Array,
+        active: tuple[str, ...],
+        train: bool,
+        statistics: Tree,
+    ) -> TaskOutput:
+        """The loss of one (micro)batch; see `TaskOutput` and `TokenizerTask`."""
+        _, logits = self.classify(params, batch[self.inputs])
+        labels = batch[LABEL]
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, self.classes), self.label_smoothing)
+        nats = optax.softmax_cross_entropy(logits, targets)
+        hits = jnp.argmax(logits, axis=-1) == labels
+        return TaskOutput(
+            losses={"cross_entropy": nats.mean()} if "cross_entropy" in active else {},
+            multipliers={},
+            statistics=statistics,
+            collections=collections,
+            outputs={},
+            metrics={"accuracy": hits.mean(dtype=jnp.float32)},
+        )
+
+    def update(self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any):
+        return params, collections
+
+    def alarm(self, numbers: Mapping[str, float]) -> Alarm | None:
+        return None
