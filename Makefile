@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 # Torch is never where vqjax is: it has an environment of its own.
 PARITY := .venv-parity
 DEMO := runs/demo
+NUMBERS := zero one two three four five six seven eight nine
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 
 .PHONY: demo test test-all lint parity clean
@@ -21,8 +22,13 @@ $(VENV)/.done: setup.cfg pyproject.toml
 demo: $(VENV)/.done
 	@echo "== training a VQGAN on scanned digits (about two minutes) =="
 	$(BIN)/vqjax train experiments/digits_vqgan.py --workdir $(DEMO)/tokenizer
+	@echo "== training a prior over its tokens, told what to draw (about two minutes) =="
+	$(BIN)/vqjax train experiments/digits_text_to_image.py --arg tokenizer=$(DEMO)/tokenizer --workdir $(DEMO)/prior
+	@echo "== drawing to order =="
+	$(BIN)/vqjax sample $(DEMO)/prior -n 60 --guidance 2 $(foreach number,$(NUMBERS),--prompt "a $(number)")
+	$(BIN)/vqjax edit $(DEMO)/prior --mask bottom -n 8
 	@echo "== writing the report =="
-	$(BIN)/vqjax report $(DEMO)/tokenizer --out $(DEMO)/index.html
+	$(BIN)/vqjax report $(DEMO)/tokenizer $(DEMO)/prior --out $(DEMO)/index.html
 	@echo "open $(CURDIR)/$(DEMO)/index.html"
 
 lint: $(VENV)/.done

@@ -21,12 +21,14 @@ Turns a picture into tokens, keeps some of them and has a prior draw the others.
 the original, the mask where there is one, and the results.
 
   vqjax edit runs/mnist_maskgit digit.png --mask mask.png --classes 3 -n 8
+  vqjax edit runs/mnist_maskgit --mask bottom
   vqjax edit runs/mnist_maskgit digit.png --outpaint 0,8,0,8
   vqjax edit runs/mnist_maskgit small.png --upscale 2
   vqjax edit runs/mnist_maskgit digit.png --variations 8 --strength 0.3 --out out
 
+IMAGE: without one, the first held-out example of the run's data is taken.
 --mask: white is drawn anew, with every token of whose cell a pixel is white; all other pixels
-  stay exactly as they are.
+  stay exactly as they are. top, bottom, left and right mean that half.
 --outpaint: pixels are added, by windows that slide outward from the picture half their size at a
   time; the picture itself stays exactly as it is.
 --upscale: the picture is made twice as large (bicubic), then the share --strength of its tokens
@@ -42,6 +44,7 @@ What a prior can do is what it can see of the tokens that stay. The priors of vq
 RESULTS = 4  # alternatives
 MAX_RESULTS = 1_000  # in one picture
 COLUMNS = 10  # of that picture
+HALVES = ("top", "bottom", "left", "right")
 OF_STRENGTH = ("--variations", "--upscale")
 
 
@@ -64,9 +67,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=_HelpFormatter,
     )
     add_run_arguments(parser)
-    parser.add_argument("image", metavar="IMAGE", help="a picture file")
+    parser.add_argument("image", metavar="IMAGE", nargs="?", help="a picture file")
     edits = parser.add_mutually_exclusive_group(required=True)
-    edits.add_argument("--mask", metavar="MASK", help="a picture file of IMAGE's size")
+    edits.add_argument("--mask", metavar="MASK", help="a picture file of IMAGE's size, or a half")
     edits.add_argument("--outpaint", metavar="LEFT,TOP,RIGHT,BOTTOM", help="pixels to add")
     edits.add_argument("--upscale", type=int, choices=(2,), help="twice the size")
     edits.add_argument("--variations", metavar="N", type=int, help="N pictures like it")
@@ -133,10 +136,16 @@ def _checked(args: argparse.Namespace) -> tuple[str, int]:
     count = RESULTS if count is None else count
     if not 1 <= count <= MAX_RESULTS:
         raise UsageError(f"{option} {count}: wanted 1 to {MAX_RESULTS:,}")
-    for path in (args.image, args.mask):
-        if path is not None and not os.path.isfile(path):
+    for path in _files(args):
+        if not os.path.isfile(path):
             raise UsageError(f"{path}: no such file")
     return "inpaint" if edit == "mask" else edit, count
+
+
+def _files(args: argparse.Namespace) -> list[str]:
+    """The picture files that are read."""
+    mask = None if args.mask in HALVES else args.mask
+    return [path for path in (args.image, mask) if path is not None]
 
 
 def _has(args: argparse.Namespace, name: str) -> bool:
@@ -146,7 +155,7 @@ def _has(args: argparse.Namespace, name: str) -> bool:
 def _check_overwriting(targets: list[pathlib.Path], args: argparse.Namespace) -> None:
     from vqjax.types import UsageError
 
-    for path in filter(None, (args.image, args.mask)):
+    for path in _files(args):
         for target in targets:
             if target.exists() and target.samefile(path):
                 raise UsageError(f"{target} would be written over {path}: name another --out")
@@ -160,11 +169,15 @@ def _edited(
 
     from vqjax.cli.reconstruct import MODES
     from vqjax.evaluation.editing import doubled
+    from vqjax.evaluation.pictures import to_uint8
     from vqjax.types import UsageError
 
     if len(trained.shape) != 3 or trained.shape[-1] not in MODES:
         raise UsageError(f"{args.run_dir} was trained on {list(trained.shape)}, not on pictures")
-    original = _read(args.image, trained.shape[-1])
+    if args.image is None:
+        (original,) = to_uint8(trained.held_out(1))
+    else:
+        original = _read(args.image, trained.shape[-1])
     size = original.shape[:2]
     if edit != "upscale":
         original = _fitted(original, trained.shape, args.image, args.fit)
@@ -174,9 +187,11 @@ def _edited(
     if args.strength is not None:
         wishes = {**wishes, "strength": args.strength}
     if edit == "inpaint":
-        mask = _read(args.mask, 1)
+        mask = _half(args.mask, size) if args.mask in HALVES else _read(args.mask, 1)
         if mask.shape[:2] != size:
-            raise UsageError(f"{args.mask}: {_size(mask)} pixels, {args.image} has {_size(size)}")
+            raise UsageError(
+                f"{args.mask}: {_size(mask)} pixels, {args.image or 'the example'} has {_size(size)}"
+            )
         mask = _fitted(mask, (*trained.shape[:2], 1), args.mask, args.fit) > 127
         masks = np.repeat(mask[None, ..., 0], count, axis=0)
         return [original, mask * np.uint8(255)], trained.inpaint(images, masks, args.seed, **wishes)
@@ -189,6 +204,17 @@ def _edited(
     if edit == "upscale":
         return [doubled(original)], trained.upscale(images, args.seed, **wishes)
     return [original], trained.variations(images, args.seed, **wishes)
+
+
+def _half(name: str, size: tuple[int, int]) -> Any:
+    """A mask uint8[H, W, 1] whose half of that name is white."""
+    import numpy as np
+
+    mask = np.zeros((*size, 1), np.uint8)
+    height, width = size[0] // 2, size[1] // 2
+    sides = {"top": mask[:height], "bottom": mask[height:], "left": mask[:, :width]}
+    sides.get(name, mask[:, width:])[:] = 255
+    return mask
 
 
 def _read(path: str, channels: int) -> Any:
