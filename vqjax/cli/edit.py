@@ -189,9 +189,8 @@ def _edited(
     if edit == "inpaint":
         mask = _half(args.mask, size) if args.mask in HALVES else _read(args.mask, 1)
         if mask.shape[:2] != size:
-            raise UsageError(
-                f"{args.mask}: {_size(mask)} pixels, {args.image or 'the example'} has {_size(size)}"
-            )
+            whole = args.image or "the example"
+            raise UsageError(f"{args.mask}: {_size(mask)} pixels, {whole} has {_size(size)}")
         mask = _fitted(mask, (*trained.shape[:2], 1), args.mask, args.fit) > 127
         masks = np.repeat(mask[None, ..., 0], count, axis=0)
         return [original, mask * np.uint8(255)], trained.inpaint(images, masks, args.seed, **wishes)
