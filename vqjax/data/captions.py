@@ -108,7 +108,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _table(root: pathlib.Path) -> tuple[pathlib.Path | None, dict[str, str]]:
-    """Returns the path of the folder's table and what it says: {file: caption}; the first counts."""
+    """Returns the path of the table, and what it says first of each file: {file: caption}."""
     paths = [path for path in (root / name for name in _TABLES) if path.exists()]
     if len(paths) > 1:
         raise DataError(f"{root} holds {' and '.join(_TABLES)}: only one of them can count")
