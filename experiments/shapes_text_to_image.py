@@ -27,7 +27,7 @@ def experiment(
     length: int = 16,
     width: int = 128,
     layers: int = 6,
-    total_steps: int = 5_500,
+    total_steps: int = 4_400,
 ) -> Experiment:
     import shapes_vqvae  # the file beside this one
 
