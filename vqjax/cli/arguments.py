@@ -1,10 +1,11 @@
-"""Arguments that several verbs share: FILE with its overrides, RUN with its trust."""
+"""Arguments that several verbs share: FILE with its overrides, RUN with its trust, samples."""
 
 import argparse
 import re
 import sys
 from typing import Any
 
+SAMPLING = ("temperature", "top_k", "top_p", "guidance")  # options of priors
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 
@@ -66,6 +67,34 @@ def add_trust_argument(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="run this code where the experiment names its classes (repeatable)",
     )
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `SAMPLING`: how a prior draws (`read_sampling`)."""
+    parser.add_argument("--temperature", metavar="T", type=float, help="(default: 1)")
+    parser.add_argument("--top-k", metavar="K", type=int, help="only the K likeliest tokens")
+    parser.add_argument(
+        "--top-p", metavar="P", type=float, help="only the likeliest tokens that make up P"
+    )
+    parser.add_argument(
+        "--guidance", metavar="S", type=float, help="away from what needs no class (default: 1)"
+    )
+
+
+def read_sampling(args: argparse.Namespace) -> dict[str, Any]:
+    """`choice` and, where it is asked for, `guidance` of a prior's `sample`.
+
+    Raises:
+        UsageError: numbers that cannot be.
+    """
+    from vqjax.sampling import Choice, Guidance
+
+    named = {name: getattr(args, name) for name in SAMPLING if name != "guidance"}
+    given = {name: value for name, value in named.items() if value is not None}
+    wishes: dict[str, Any] = {"choice": Choice(**given)}
+    if args.guidance is not None:
+        wishes["guidance"] = Guidance(args.guidance)
+    return wishes
 
 
 def load_run(args: argparse.Namespace) -> Any:

@@ -5,7 +5,13 @@ import pathlib
 import sys
 from typing import Any
 
-from vqjax.cli.arguments import add_run_arguments, load_run
+from vqjax.cli.arguments import (
+    SAMPLING,
+    add_run_arguments,
+    add_sampling_arguments,
+    load_run,
+    read_sampling,
+)
 
 DESCRIPTION = """\
 Draws examples from a prior over tokens, or from that over a VAE's latents, and writes one picture,
@@ -22,7 +28,7 @@ With --out the samples are also written one by one. With --interpolate N it writ
 interpolation_<step>.png instead: N rows, each from one held-out example to another along the
 straight line between their latents. That needs no prior, only latents that are not discrete.
 """
-OF_PRIORS = ("classes", "temperature", "top_k", "top_p", "guidance")  # options
+OF_PRIORS = ("classes", *SAMPLING)  # options
 SAMPLES = 64
 STEPS = 10  # pictures per row of an interpolation
 MAX_SAMPLES = 10_000  # in one picture
@@ -47,14 +53,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="A,B,...",
         help="taken in turn; --classes=-1: none (default: all in turn)",
     )
-    parser.add_argument("--temperature", metavar="T", type=float, help="(default: 1)")
-    parser.add_argument("--top-k", metavar="K", type=int, help="only the K likeliest tokens")
-    parser.add_argument(
-        "--top-p", metavar="P", type=float, help="only the likeliest tokens that make up P"
-    )
-    parser.add_argument(
-        "--guidance", metavar="S", type=float, help="away from what needs no class (default: 1)"
-    )
+    add_sampling_arguments(parser)
     parser.add_argument(
         "--out", metavar="DIR", help="folder for the picture (default: RUN/samples)"
     )
@@ -75,9 +74,10 @@ def run(args: argparse.Namespace) -> None:
     if not 1 <= count <= MAX_SAMPLES:
         raise UsageError(f"{option} {count}: wanted 1 to {MAX_SAMPLES:,}")
 
-    from vqjax.evaluation.kinds import check_tokenizer, is_prior
+    from vqjax.evaluation.kinds import check_not_classifier, check_tokenizer, is_prior
 
     trained = load_run(args)
+    check_not_classifier(trained, "sample")
     out = pathlib.Path(args.out) if args.out else pathlib.Path(trained.path) / "samples"
     if ways:
         check_tokenizer(trained, "--interpolate")
@@ -103,13 +103,9 @@ def _wishes(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UsageError: numbers that cannot be.
     """
-    from vqjax.sampling import Choice, Guidance
     from vqjax.types import UsageError
 
-    named = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
-    wishes: dict[str, Any] = {"choice": Choice(**{k: v for k, v in named.items() if v is not None})}
-    if args.guidance is not None:
-        wishes["guidance"] = Guidance(args.guidance)
+    wishes = read_sampling(args)
     if args.classes is not None:
         try:
             wishes["classes"] = [int(word) for word in args.classes.split(",")]

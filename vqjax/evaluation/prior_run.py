@@ -105,7 +105,7 @@ class PriorRun:
             )
 
         with jax.set_mesh(self._mesh):
-            return in_parts(draw, (numbers, *given), BATCH)
+            return in_parts(draw, (numbers, *given), BATCH, "samples")
 
     def _given(self, n: int, classes: Sequence[int] | None) -> tuple[np.ndarray, ...]:
         condition = self._task.prior.condition

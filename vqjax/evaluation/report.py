@@ -90,6 +90,11 @@ def _quality_chart(record: Record) -> str:
     )
 
 
+def _accuracy_chart(record: Record) -> str:
+    series = [Series("accuracy", _scaled(record.curve("eval", "accuracy"), 100.0))]
+    return line_chart("Accuracy, on the eval split", series, "step", "%")
+
+
 def _loss_charts(record: Record) -> list[str]:
     """Terms that stay above zero on a logarithmic axis, the two players' terms on a plain one.
 
@@ -138,7 +143,8 @@ def _detail_chart(record: Record) -> str:
 
 
 def _charts(record: Record) -> str:
-    charts = [_quality_chart(record), *_loss_charts(record)]
+    quality = _quality_chart(record) if record.draws else _accuracy_chart(record)
+    charts = [quality, *_loss_charts(record)]
     charts += [_codebook_chart(record), _detail_chart(record)]
     drawn = "".join(chart for chart in charts if chart)
     if not drawn:
@@ -161,7 +167,7 @@ def _behind(record: Record) -> str:
 def _section(record: Record, heading: str, anchor: str) -> str:
     return (
         f'<section id="{anchor}">{heading}{facts(record)}'
-        f"<h2>Reconstructions</h2>{_pictures(record)}"
+        f"{f'<h2>Reconstructions</h2>{_pictures(record)}' if record.draws else ''}"
         f"<h2>Training</h2>{_charts(record)}"
         f'<h2>Numbers</h2><div class="pair">{numbers_table(record)}{run_table(record)}</div>'
         f"<h2>How it was made</h2>{_behind(record)}</section>"
