@@ -28,6 +28,7 @@ SPECS = {
     "cifar10": {"image": ArraySpec((32, 32, 3), "uint8"), "label": ArraySpec((), "int32")},
 }
 PRIORS = [p for p in FILES if "PriorTask" in p.read_text()]
+CLASSIFIERS = [p for p in FILES if "ClassifierTask" in p.read_text()]
 # One per task: run by default. The other files' runs are marked slow.
 FIRST = "digits_vqgan.py"
 
@@ -66,7 +67,7 @@ def inputs_of(experiment):
 def tiny_overrides(path):
     """TINY, two levels of one width, and both players move in both steps."""
     more = []
-    if "ConvEncoder" in path.read_text():
+    if "ConvDecoder" in path.read_text():
         more += [f"task.tokenizer.{part}.multipliers=(1,1)" for part in ("encoder", "decoder")]
     if "PatchGAN" in path.read_text():
         more += ["task.loss_weights.generator.start=0", "optimizers.discriminator.start=0"]
@@ -133,7 +134,7 @@ def test_a_quantizer_that_is_not_there_gets_the_nearest_name():
     [
         p if p.name == FIRST else pytest.param(p, marks=pytest.mark.slow)
         for p in FILES
-        if p not in PRIORS
+        if p not in PRIORS + CLASSIFIERS
     ],
     ids=lambda p: p.stem,
 )
@@ -202,6 +203,24 @@ def test_two_tiny_steps_of_a_prior_then_every_verb(path, tmp_path, capsys):
         assert main([verb, str(run)]) == 0
     assert main(["sample", str(run), "-n", "4", "--out", str(tmp_path / "drawn")]) == 0
     assert (tmp_path / "drawn" / "prior_00000002.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CLASSIFIERS, ids=lambda p: p.stem)
+def test_two_tiny_steps_of_a_classifier_then_every_verb(path, tmp_path, capsys):
+    experiment = config.load_file(str(path), {}, tiny_overrides(path))
+    with _or_skip_unprepared(experiment):
+        experiment.data.check()
+    run = tmp_path / "run"
+    assert main(["train", str(path), "--workdir", str(run), *tiny_overrides(path)]) == 0
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    logged = next(x for x in reversed(lines) if x["kind"] == "eval")
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["cross_entropy"] == pytest.approx(logged["cross_entropy"], rel=1e-3)
+    for verb in ("inspect", "report", "compare"):
+        assert main([verb, str(run)]) == 0
 
 
 def _check_tokens(opened, tokens):

@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from vqjax.data import Arrays, Binarize
+from vqjax.data import Arrays, Binarize, Digits
 from vqjax.discriminators import PatchGAN
 from vqjax.losses import L1, L2, BernoulliLikelihood
 from vqjax.ops.schedules import Ramp
 from vqjax.quantizers import EMAVectorQuantizer, Gaussian, Identity
-from vqjax.tasks import TokenizerTask
+from vqjax.tasks import ClassifierTask, TokenizerTask
 from vqjax.tokenizers import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, Tokenizer
 from vqjax.training.experiment import Experiment
 from vqjax.training.optim import Adam
@@ -84,3 +84,16 @@ def vae(binarised=True, **settings) -> Experiment:
     task = TokenizerTask(networks, losses=(BernoulliLikelihood(),), loss_weights={"nll": 1.0})
     data = dataclasses.replace(arrays(), augment=(Binarize(),) if binarised else ())
     return vqvae(**{"task": task, "data": data, **settings})
+
+
+def classifier(**settings) -> Experiment:
+    defaults = {
+        "task": ClassifierTask(MLPEncoder(shape=(8, 8), widths=(16,)), classes=10),
+        "data": Digits(),
+        "optimizers": {"classifier": Adam(1e-2)},
+        "batch_size": 32,
+        "total_steps": 60,
+        "save_every": 60,
+        "eval_batch_size": 99,
+    }
+    return Experiment(**{**defaults, **settings})

@@ -5,6 +5,7 @@ and `empty` is its neutral element; values worked out by hand.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import jax
@@ -40,6 +41,16 @@ def _plain(cls: type) -> Callable:
 
 def _counts(arrays: tuple, mask: np.ndarray | None = None) -> metrics.CodebookCounts:
     return metrics.CodebookCounts.of(arrays[0], 7, mask)
+
+
+def _logits(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, 4)).astype(np.float32), rng.integers(0, 4, n).astype(np.int32)
+
+
+def _features(n: int, seed: int = 0) -> tuple[np.ndarray]:
+    """Quarters: their sums are exact."""
+    return (np.random.default_rng(seed).integers(-8, 9, (n, 3)) / 4,)
 
 
 def _constant(*values: float) -> tuple[np.ndarray, ...]:
@@ -105,6 +116,27 @@ TABLE = {
             ((np.array([-90.0, -100.0, 4.0], np.float32),), {"nll_bound": 62.0}),
             ((np.array([-3.0], np.float32),), {"nll_bound": 3.0}),
         ),
+        np.nan,
+    ),
+    "classification": Row(
+        _plain(metrics.Classification),
+        metrics.Classification.empty,
+        _logits,
+        # Probabilities (3/4, 1/4): the first label hits, the second, of 1/4, does not.
+        (
+            (
+                (np.log(np.array([[3.0, 1.0]] * 2, np.float32)), np.array([0, 1], np.int32)),
+                {"accuracy": 0.5, "cross_entropy": (math.log(4 / 3) + math.log(4)) / 2},
+            ),
+        ),
+        99,
+    ),
+    "feature moments": Row(
+        _plain(metrics.FeatureMoments),
+        lambda: metrics.FeatureMoments.empty(3),
+        _features,
+        # Mean (1, 2), variances 2 and 8 over n - 1 = 1.
+        (((np.array([[0.0, 0.0], [2.0, 4.0]]),), {"mean_square": 5.0, "variance": 10.0}),),
         np.nan,
     ),
     "codebook counts": Row(

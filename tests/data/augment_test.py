@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vqjax.data import Arrays, Binarize, CenterCrop, RandomCrop, RandomFlip, Resize
+from vqjax.data import Arrays, Binarize, CenterCrop, RandomCrop, RandomFlip, RandomShift, Resize
 from vqjax.data.augment import apply, divide, shape_after
 from vqjax.types import DataError, UsageError
 
@@ -50,6 +50,23 @@ def test_evaluation_crops_the_middle_and_never_flips():
     (image,) = apply((RandomCrop(2), RandomFlip()), ramp(), None, np.arange(1))
     assert image[..., 0].tolist() == [[17, 18], [33, 34]]
     assert (apply((CenterCrop(2),), ramp(), 0, np.arange(1))[0] == image).all()
+
+
+def test_shifts_reach_every_place_equally_and_repeat_the_border():
+    shift = RandomShift(1)
+    moved = apply((shift,), ramp(4_500, 5, 5), 0, np.arange(4_500))
+    corners, counts = np.unique(moved[:, 2, 2, 0], return_counts=True)
+    assert corners.tolist() == [17, 18, 19, 33, 34, 35, 49, 50, 51]
+    assert ((counts - 500) ** 2 / 500).sum() < 26.1  # 8 degrees of freedom, p = 0.001
+    draws = np.array([[0, 2, 0, 0]], np.uint64)  # one up, one to the right
+    assert shift(ramp(1, 3, 3), draws)[0, ..., 0].tolist() == [
+        [16, 16, 17],
+        [32, 32, 33],
+        [32, 32, 33],
+    ]
+    assert (apply((shift,), ramp(), None, np.arange(1)) == ramp()).all()
+    with pytest.raises(UsageError, match="at least 1 position"):
+        RandomShift(0)
 
 
 @pytest.mark.parametrize("shape", [(16, 2), (6, 6, 6, 1)])

@@ -4,8 +4,10 @@ import argparse
 import json
 import math
 import sys
+from typing import Any
 
-from vqjax.cli.arguments import add_run_arguments
+from vqjax.cli.arguments import add_run_arguments, load_run
+from vqjax.cli.drawing import CHOOSING, add_choosing_arguments, choosing, named
 
 DESCRIPTION = """\
 Reconstructs the whole eval split and prints PSNR (dB), SSIM, L1, MSE (both of values in [0, 1]),
@@ -14,12 +16,26 @@ latents have a prior also nll_bound, an upper bound on -log p(x) in nats per exa
 ELBO); --importance-samples K adds nll_bound_K, the tighter bound that K samples per example give.
 
 Of a prior over tokens it prints nats_per_token, the mean of -log p over all tokens of the eval
-split (of MaskGIT an upper bound, one draw per example), and bits_per_dim, the same per value.
+split (of MaskGIT an upper bound, one draw per example), and bits_per_dim, the same per value. With
+--judge JUDGE, the run of a classifier of the same data, also what its samples are worth:
+class_accuracy, the share that the judge takes for the class that was wanted; frechet_distance
+between its features of samples and of the eval split, and frechet_real, the same of as many real
+training examples: the floor; precision and recall, the shares of plausible samples and of real
+examples covered. The last line says how to get the numbers again.
+
+With --captions N, of a prior that is told captions of data that can tell whether a picture is what
+its caption says, the share of captions that come true, by kind: of pictures drawn from them, of
+pictures drawn without any, of real pictures and of their reconstructions.
+
+Of a classifier it prints accuracy and cross_entropy, in nats.
 
   vqjax evaluate runs/mnist_vqvae
   vqjax evaluate runs/mnist_vqvae --params raw --json
   vqjax evaluate runs/mnist_vae --importance-samples 100
+  vqjax evaluate runs/mnist_gpt --judge runs/mnist_classifier -n 1000 --guidance 2
+  vqjax evaluate runs/shapes_text_to_image --captions 1000 --guidance 2
 """
+SAMPLES = 1_000  # to be judged
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -37,6 +53,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         type=int,
         help="also the importance-weighted bound, for runs whose latents have a prior",
     )
+    parser.add_argument("--judge", metavar="JUDGE", help="a classifier's run, to judge samples by")
+    parser.add_argument("-n", metavar="N", type=int, help=f"samples to judge (default: {SAMPLES})")
+    parser.add_argument(
+        "--captions",
+        metavar="N",
+        type=int,
+        help="how many of N captions come true, for data that can tell, such as Shapes",
+    )
+    parser.add_argument("--seed", metavar="N", type=int, help="of the samples (default: 0)")
+    add_choosing_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     parser.set_defaults(run=run)
 
@@ -47,6 +73,9 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()
+    _check_options(args)
+    judgement = None if args.judge is None else _judge(args)  # first: it may refuse
+    check = None if args.captions is None else _check_captions(args)
     opened, evaluation = evaluate_run(
         args.run_dir,
         params=args.params,
@@ -57,15 +86,55 @@ def run(args: argparse.Namespace) -> None:
         say=lambda line: print(line, file=sys.stderr),
     )
     numbers = evaluation.numbers
+    lines = protocol(opened.experiment) if "nll_bound" in numbers else []
+    if judgement is not None:
+        numbers, lines = numbers | judgement.numbers, [*lines, judgement.protocol]
     header = {"run": str(args.run_dir), "step": opened.step, "params": opened.params_kind}
     if args.json:
         # JSON has no NaN; null says that the number is not defined.
         clean = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
-        print(json.dumps(header | clean))
+        said = {} if judgement is None else {"protocol": judgement.protocol}
+        told = (
+            {} if check is None else {"captions": check.tests, "captions_protocol": check.protocol}
+        )
+        print(json.dumps(header | clean | said | told))
         return
     print(f"{args.run_dir}, step {opened.step}, {opened.params_kind} parameters")
     width = max(map(len, numbers))
     for name, value in numbers.items():
         print(f"  {name:<{width}}  {value:>12.4f}")
-    for line in protocol(opened.experiment) if "nll_bound" in numbers else ():
+    for line in [*lines, *([] if check is None else check.lines())]:
         print(f"  {line}")
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuses options of samples where none are judged, with UsageError."""
+    from vqjax.types import UsageError
+
+    drawing = args.judge is not None or args.captions is not None
+    if args.n is not None and args.judge is None:
+        raise UsageError("-n is for samples to be judged: add --judge JUDGE")
+    if (options := named(args, "seed", *CHOOSING)) and not drawing:
+        raise UsageError(f"{options[0]} is for samples: add --judge JUDGE or --captions N")
+    if args.captions is not None and args.captions < 1:
+        raise UsageError(f"--captions {args.captions}: wanted at least 1")
+
+
+def _judge(args: argparse.Namespace) -> Any:
+    """The `Judgement` of RUN's samples."""
+    from vqjax.evaluation.judging import judge_samples
+    from vqjax.evaluation.run import load
+
+    wishes = choosing(args)  # refuses numbers that cannot be before anything is opened
+    judge = load(args.judge, trust=args.trust)
+    count = SAMPLES if args.n is None else args.n
+    return judge_samples(load_run(args), judge, count, args.seed or 0, **wishes)
+
+
+def _check_captions(args: argparse.Namespace) -> Any:
+    """The `CaptionCheck` of RUN."""
+    from vqjax.evaluation.caption_check import check_captions
+
+    wishes = choosing(args)
+    run = load_run(args)
+    return check_captions(run, args.captions, args.seed or 0, trust=args.trust, **wishes)

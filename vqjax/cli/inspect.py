@@ -95,6 +95,7 @@ def _with_shape(experiment: Any, inputs: dict | None, text: str) -> dict:
 
 def _print_sizes(experiment: Any, inputs: dict) -> None:
     from vqjax.evaluation.footprint import footprint_of
+    from vqjax.evaluation.kinds import is_classifier
 
     sizes = footprint_of(experiment, inputs)
     print("\nparameters")
@@ -108,7 +109,7 @@ def _print_sizes(experiment: Any, inputs: dict) -> None:
     example = f"of one example, {_times(sizes.shape)}" + (f" {spec.dtype}" if spec else "")
     if not sizes.levels:
         count = math.prod(sizes.latents)
-        print(f"\nlatents {example}")
+        print(f"\n{'features' if is_classifier(experiment) else 'latents'} {example}")
         print(f"  {_times(sizes.latents)}, {count:,} real numbers: nothing is discrete")
         return
     print(f"\ntokens {example}")

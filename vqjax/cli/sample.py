@@ -73,9 +73,10 @@ def run(args: argparse.Namespace) -> None:
     if not 1 <= count <= MAX_SAMPLES:
         raise UsageError(f"{option} {count}: wanted 1 to {MAX_SAMPLES:,}")
 
-    from vqjax.evaluation.kinds import check_tokenizer, is_prior
+    from vqjax.evaluation.kinds import check_not_classifier, check_tokenizer, is_prior
 
     trained = load_run(args)
+    check_not_classifier(trained, "sample")
     out = pathlib.Path(args.out) if args.out else pathlib.Path(trained.path) / "samples"
     if ways:
         check_tokenizer(trained, "--interpolate")

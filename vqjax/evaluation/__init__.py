@@ -6,15 +6,18 @@ Attributes load on first use: no verb pays for what it does not use.
 import importlib
 
 _HOMES = {
+    "ClassifierRun": "classification",
     "Comparison": "comparison",
     "Evaluation": "reconstruction",
     "Footprint": "footprint",
     "ImportanceEvaluator": "likelihood",
+    "Judgement": "judging",
     "ReconstructionEvaluator": "reconstruction",
     "Run": "run",
     "compare_runs": "comparison",
     "draw": "pictures",
     "footprint_of": "footprint",
+    "judge_samples": "judging",
     "load": "run",
     "sample_diversity": "diversity",
     "write_comparison": "comparison_page",

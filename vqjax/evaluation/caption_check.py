@@ -8,7 +8,7 @@ import numpy as np
 
 from vqjax import config
 from vqjax.data.texts import to_text
-from vqjax.evaluation.prior_run import PriorRun
+from vqjax.evaluation.prior_run import PLAIN, UNGUIDED, PriorRun
 from vqjax.evaluation.run import Run, load
 from vqjax.sampling import Choice, Guidance
 from vqjax.tasks.prior import FROZEN
@@ -48,8 +48,8 @@ def check_captions(
     run: PriorRun,
     n: int,
     seed: int = 0,
-    choice: Choice = Choice(),  # noqa: B008  frozen
-    guidance: Guidance = Guidance(),  # noqa: B008  frozen
+    choice: Choice = PLAIN,
+    guidance: Guidance = UNGUIDED,
     trust: Sequence[str] = (),
 ) -> CaptionCheck:
     """Draws a picture for each of the first n captions of every test of the run's data.
@@ -78,9 +78,8 @@ def check_captions(
         for name, test in source.caption_tests().items()
     }
     protocol = (
-        f"first {n} captions of each test, seed {seed}, temperature {choice.temperature:g}, top_k "
-        f"{choice.top_k}, top_p {choice.top_p:g}, guidance {guidance.scale:g} "
-        f"({guidance.schedule}); step {run.step}, {run.params_kind} parameters"
+        f"the first {n:,} captions of each test, seed {seed}, {choice}, {guidance}, of {run.path} "
+        f"(step {run.step}, {run.params_kind})"
     )
     return CaptionCheck(tests, protocol)
 

@@ -103,7 +103,7 @@ class ClassifierRun:
         Raises:
             UsageError: another shape or dtype.
         """
-        return self._apply(images)[0]
+        return self.outputs(images)[0]
 
     def classify(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Labels int32 [B], the likeliest, and probabilities float32 [B, classes]; see `features`.
@@ -111,12 +111,17 @@ class ClassifierRun:
         Raises:
             UsageError: another shape or dtype.
         """
-        logits = self._apply(images)[1]
+        logits = self.outputs(images)[1]
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = shifted / shifted.sum(axis=1, keepdims=True)
         return logits.argmax(axis=1).astype(np.int32), probabilities
 
-    def _apply(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features float32 [B, feature_dim] and logits float32 [B, classes]; see `features`.
+
+        Raises:
+            UsageError: another shape or dtype.
+        """
         images = np.asarray(images)
         if images.shape[1:] != self.shape:
             raise UsageError(

@@ -10,6 +10,7 @@ from vqjax import config
 from vqjax.config.tree import shorten
 from vqjax.data.augment import RandomFlip
 from vqjax.evaluation.comparison_table import PICTURE_RANK, Row, names_of
+from vqjax.evaluation.kinds import is_tokenizer
 from vqjax.evaluation.report_records import is_number, read_record
 from vqjax.training.checkpoint import sealed_steps
 from vqjax.types import DataError, VqjaxError
@@ -95,7 +96,8 @@ def _suffices(row: Row, params: str) -> bool:
 
 def _needed(row: Row) -> list[str]:
     """The numbers that an evaluation of this run cannot lack."""
-    if row.sizes is None:
+    experiment = row.record.experiment
+    if row.sizes is None or (experiment is not None and not is_tokenizer(experiment)):
         return []
     names = ["psnr", *(["ssim"] if len(row.sizes.shape) == PICTURE_RANK else [])]
     levels = row.sizes.levels

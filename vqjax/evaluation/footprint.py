@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import jax
 
+from vqjax.evaluation.kinds import is_classifier
 from vqjax.training.experiment import Experiment
 from vqjax.training.state import example_batch
 from vqjax.types import ArraySpec, Level, Tree
@@ -20,11 +21,13 @@ class Footprint:
 
     Attributes:
         parameters: trained values per part: "encoder", "quantizer", "decoder", "projections"
-            (between them), and the other players by name; of a prior its own parts.
+            (between them), and the other players by name; of a prior and of a classifier their
+            own parts.
         kept: values that are kept but not trained by gradient, such as averaged codebooks.
         shape: of one example, (*S, C).
         levels: of tokens; empty where nothing is discrete.
-        latents: shape of one example's vectors, (*s, D), from which it is decoded.
+        latents: shape of one example's vectors, (*s, D), from which it is decoded; of a
+            classifier that of its features.
     """
 
     parameters: dict[str, int]
@@ -75,13 +78,14 @@ def footprint_of(experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Foo
         shape = task.example_shape(levels)
     else:
         shape = tuple(inputs[task.inputs].shape)
-        levels = task.token_layout(shape)
+        levels = task.token_layout(shape) if hasattr(task, "token_layout") else ()
     params, collections = jax.eval_shape(
         lambda: task.init(jax.random.key(0), example_batch(dict(inputs)))
     )
     if "tokenizer" not in params:
         parts = {name: _size(part) for tree in params.values() for name, part in tree.items()}
-        return Footprint(parts, _size(collections), shape, levels)
+        latents = (task.encoder.latent_dim,) if is_classifier(experiment) else ()
+        return Footprint(parts, _size(collections), shape, levels, latents)
     tokenizer = params["tokenizer"]
     parameters = {part: _size(tokenizer.get(part, {})) for part in PARTS}
     parameters["projections"] = _size({k: v for k, v in tokenizer.items() if k not in PARTS})

@@ -21,6 +21,11 @@ def is_classifier(experiment: Experiment) -> bool:
     return CLASSIFIER in experiment.task.players
 
 
+def is_tokenizer(experiment: Experiment) -> bool:
+    """Whether it learns to reconstruct examples."""
+    return kind_of(experiment) == "a tokenizer"
+
+
 def kind_of(experiment: Experiment) -> str:
     """What to call its run: "a prior", "a classifier" or "a tokenizer"."""
     if is_prior(experiment):
@@ -31,6 +36,12 @@ def kind_of(experiment: Experiment) -> str:
 def check_tokenizer(trained: Any, what: str) -> None:
     """Refuses, with UsageError, another run where a tokenizer or an autoencoder is needed."""
     _check(trained, what, "a tokenizer")
+
+
+def check_not_classifier(trained: Any, what: str) -> None:
+    """Refuses, with UsageError, a classifier where examples are drawn."""
+    if is_classifier(trained.experiment):
+        raise UsageError(f"{trained.path} is a classifier: {what} takes a prior or a VAE")
 
 
 def check_prior(trained: Any, what: str) -> None:

@@ -110,7 +110,7 @@ class PriorRun(Editing):
             )
 
         with jax.set_mesh(self._mesh):
-            return in_parts(draw, (numbers, *given), BATCH)
+            return in_parts(draw, (numbers, *given), BATCH, "samples")
 
     def _given(
         self, n: int, classes: Sequence[int] | None, prompts: Sequence[str] | None = None

@@ -115,6 +115,11 @@ def _quality_chart(record: Record) -> str:
     )
 
 
+def _accuracy_chart(record: Record) -> str:
+    series = [Series("accuracy", _scaled(record.curve("eval", "accuracy"), 100.0))]
+    return line_chart("Accuracy, on the eval split", series, "step", "%")
+
+
 def _loss_charts(record: Record) -> list[str]:
     """Terms that stay above zero on a logarithmic axis, the two players' terms on a plain one.
 
@@ -163,7 +168,8 @@ def _detail_chart(record: Record) -> str:
 
 
 def _charts(record: Record) -> str:
-    charts = [_quality_chart(record), *_loss_charts(record)]
+    quality = _quality_chart(record) if record.draws else _accuracy_chart(record)
+    charts = [quality, *_loss_charts(record)]
     charts += [_codebook_chart(record), _detail_chart(record)]
     drawn = "".join(chart for chart in charts if chart)
     if not drawn:
@@ -183,11 +189,18 @@ def _behind(record: Record) -> str:
     )
 
 
+def _samples(record: Record) -> str:
+    """What the run makes, under a heading; "" for one that makes no pictures."""
+    if not record.draws:
+        return ""
+    heading = "Reconstructions" if record.reconstructs else "Samples"
+    return f"<h2>{heading}</h2>{_pictures(record)}{_made_later(record)}"
+
+
 def _section(record: Record, heading: str, anchor: str) -> str:
     return (
         f'<section id="{anchor}">{heading}{facts(record)}'
-        f"<h2>{'Reconstructions' if record.reconstructs else 'Samples'}</h2>{_pictures(record)}"
-        f"{_made_later(record)}"
+        f"{_samples(record)}"
         f"<h2>Training</h2>{_charts(record)}"
         f'<h2>Numbers</h2><div class="pair">{numbers_table(record)}{run_table(record)}</div>'
         f"<h2>How it was made</h2>{_behind(record)}</section>"

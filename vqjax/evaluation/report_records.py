@@ -16,7 +16,7 @@ from typing import Any
 
 from vqjax.config import decode, read_json
 from vqjax.evaluation.footprint import Footprint, footprint_of
-from vqjax.evaluation.kinds import is_prior
+from vqjax.evaluation.kinds import is_classifier, is_prior
 from vqjax.training.experiment import Experiment
 from vqjax.training.logbook import read_metrics
 from vqjax.training.record import RECORD
@@ -73,6 +73,11 @@ class Record:
     def reconstructs(self) -> bool:
         """Whether its pictures are originals with their reconstructions; a prior's are samples."""
         return self.experiment is None or not is_prior(self.experiment)
+
+    @property
+    def draws(self) -> bool:
+        """Whether there are pictures of it: a classifier makes none."""
+        return self.experiment is None or not is_classifier(self.experiment)
 
     @property
     def total_steps(self) -> int | None:

@@ -17,8 +17,10 @@ LABELS = {
     "codebook_usage": "Codes in use, %",
     "perplexity": "Perplexity",
     "sample_diversity": "Sample diversity",
+    "accuracy": "Accuracy, %",
+    "cross_entropy": "Cross-entropy, nats",
 }
-LOWER_IS_BETTER = ("nll_bound", "l1", "mse")
+LOWER_IS_BETTER = ("nll_bound", "l1", "mse", "cross_entropy")
 ONE_IS_BEST = ("high_frequency_ratio", "sample_diversity")
 
 
@@ -34,6 +36,8 @@ def shown_value(name: str, value: float) -> str:
     kind = name.partition("/")[0]
     if kind in ("psnr", "nll_bound"):
         return f"{value:.2f}"
+    if kind == "accuracy":
+        return f"{100 * value:.2f}"
     if kind == "codebook_usage":
         return f"{100 * value:.1f}"
     if kind == "perplexity":
@@ -89,10 +93,12 @@ def facts(record: Record) -> str:
     early = "" if seconds is None else f"{REACHED:.0%} after {span(seconds)}"
     psnr = is_number(final, "psnr")
     entries = [
-        _fact("PSNR", f"{final['psnr']:.2f}", "dB", early) if psnr else _fact("PSNR", NONE),
+        _fact("PSNR", f"{final['psnr']:.2f}" if psnr else NONE, "dB" if psnr else "", early),
         _fact("SSIM", f"{final['ssim']:.3f}") if is_number(final, "ssim") else "",
         _perplexity(record) if sizes is None or sizes.levels else "",
     ]
+    if is_number(final, "accuracy"):
+        entries[0] = _fact("Accuracy", f"{100 * final['accuracy']:.2f}", "%")
     if is_number(final, "nll_bound"):
         value = f"{final['nll_bound']:.2f}"
         entries.insert(0, _fact("Bound on -log p(x)", value, "nats", "per example"))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tqdm
 from jax.sharding import Mesh
 
 from vqjax.evaluation.kinds import is_classifier, is_prior
@@ -339,11 +340,17 @@ def _checked_level(a: np.ndarray, level: Level) -> np.ndarray:
     return a.astype(np.int32)
 
 
-def in_parts(program: Any, arrays: tuple[np.ndarray, ...], size: int) -> Any:
-    """Runs `program` over parts of `size` examples, the last one padded with zeros."""
+def in_parts(
+    program: Any, arrays: tuple[np.ndarray, ...], size: int, named: str | None = None
+) -> Any:
+    """Runs `program` over parts of `size` examples, the last one padded with zeros.
+
+    With `named` there is a progress bar, on a terminal only and only where this takes a while.
+    """
     count = len(arrays[0])
     results = []
-    for first in range(0, max(count, 1), size):
+    bar = {"desc": named, "unit": "batch", "delay": 2.0, "disable": None if named else True}
+    for first in tqdm.tqdm(range(0, max(count, 1), size), leave=False, **bar):
         part = []
         for a in arrays:
             piece = a[first : first + size]
