@@ -31,13 +31,14 @@ IMAGE: without one, the first held-out example of the run's data is taken.
   stay exactly as they are. top, bottom, left and right mean that half.
 --outpaint: pixels are added, by windows that slide outward from the picture half their size at a
   time; the picture itself stays exactly as it is.
---upscale: the picture is made twice as large (bicubic), then the share --strength of its tokens
-  that the prior finds unlikeliest is drawn anew. Details are invented, not recovered, and they are
-  right where things then have the size that the prior has learned: a picture of half that size is
-  best; larger ones are gone through in windows.
+--upscale: the picture is made twice as large (bicubic), then the share --strength of its tokens,
+  at random places, is drawn anew. Details are invented, not recovered: more strength gives sharper
+  pictures, further from the truth. They are right where things then have the size that the prior
+  has learned: a picture of half that size is best; larger ones are gone through in windows.
 --variations: the share --strength of the tokens, at random places, is drawn anew.
 
-What a prior can do is what it can see of the tokens that stay. The priors of vqjax:
+A prior can do that for which it sees all tokens that stay; one that draws row by row sees those
+before alone, so it adds below and nowhere else. The priors of vqjax:
 
 {table}
 """
@@ -74,7 +75,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     edits.add_argument("--upscale", type=int, choices=(2,), help="twice the size")
     edits.add_argument("--variations", metavar="N", type=int, help="N pictures like it")
     parser.add_argument(
-        "--strength", metavar="S", type=float, help="share of tokens, 0 to 1 (default: 0.5)"
+        "--strength",
+        metavar="S",
+        type=float,
+        help="share of tokens, 0 to 1 (default: 0.5; --upscale: 0.25)",
     )
     parser.add_argument(
         "--fit", action="store_true", help="resize and crop IMAGE to what the prior has learned"

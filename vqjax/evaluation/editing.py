@@ -128,12 +128,10 @@ class Editing:
         """
         self._check_can("variations")
         images, rngs = self._checked(images), _generators(seed, len(images))
-        levels, count = self.token_layout(), len(images)
-        noise = {
-            grid: np.reshape([rng.random(grid) for rng in rngs], (count, *grid))
-            for grid in dict.fromkeys(level.grid for level in levels)
-        }
-        redraw = {level.name: _largest(noise[level.grid], strength) for level in levels}
+        levels, noise = self.token_layout(), {}
+        for grid in dict.fromkeys(level.grid for level in levels):
+            noise[grid] = _at_random(rngs, grid, strength)
+        redraw = {level.name: noise[level.grid] for level in levels}
         wishes = self._wishes(len(images), seed, classes, prompts, choice, guidance)
         return self._redrawn(images, redraw, wishes)
 
@@ -186,21 +184,22 @@ class Editing:
         images: np.ndarray,
         seed: int = 0,
         *,
-        strength: float = 0.5,
+        strength: float = 0.25,
         classes: Sequence[int] | None = None,
         prompts: Sequence[str] | None = None,
         choice: Choice = PLAIN,
         guidance: Guidance = UNGUIDED,
     ) -> np.ndarray:
-        """Doubles pictures (bicubic), then draws the tokens that the prior finds unlikeliest anew.
+        """Doubles pictures (bicubic), then draws a share of their tokens, at random places, anew.
 
-        How unlikely a token is, is -log p of it where it is masked, the mean over random
-        maskings (and over its levels). What is drawn follows from the tokens that stay: details
-        are invented, not recovered.
+        Details are invented, not recovered: the larger the share, the sharper the picture and the
+        further from the true one. With `strength` 0 the tokenizer alone decides.
 
         Args:
             images: uint8 or float32 [B, H, W, C]; the tokenizer must take 2 H x 2 W, and this
-                be at least the size the prior learned. It is at home where they are equal.
+                be at least the size the prior learned, over which windows of it slide, half a
+                window at a time. Things should have the size that the prior has learned: it is at
+                home where the two sizes are equal.
             strength: share of the tokens that is drawn anew, 0 to 1.
 
         Returns:
@@ -214,14 +213,15 @@ class Editing:
                 f"{whole[1]} x {whole[0]} pixels when doubled: the prior needs at least "
                 f"{self.shape[1]} x {self.shape[0]}"
             )
-        corners = corners_of((0, 0), level.grid, self._grid_of(whole))
+        grid = self._grid_of(whole)
+        corners = corners_of((0, 0), level.grid, grid)
         wishes = self._wishes(len(images), seed, classes, prompts, choice, guidance)
         large = np.empty((len(images), *whole, self.shape[2]), self.dtype)
         for place, image in enumerate(images):
             large[place] = doubled(image)
         tokens = self._redrawer.encode(large)
-        unlikely = _largest(self._redrawer.surprise(tokens, wishes, corners), strength)
-        redraw = {v.name: unlikely for v in self.token_layout()}
+        chosen = _at_random(_generators(seed, len(images)), grid, strength)
+        redraw = {level.name: chosen for level in self.token_layout()}
         return self._redrawer.decode(self._redrawer.slide(tokens, redraw, wishes, corners))
 
     @functools.cached_property
@@ -293,13 +293,16 @@ def _generators(seed: int, count: int) -> list[np.random.Generator]:
     return [np.random.default_rng((seed, i)) for i in range(count)]
 
 
-def _largest(values: np.ndarray, strength: float) -> np.ndarray:
-    """bool[B, *grid], True at the share `strength` of each example's places with most."""
+def _at_random(
+    rngs: Sequence[np.random.Generator], grid: tuple[int, ...], strength: float
+) -> np.ndarray:
+    """bool[B, *grid], True at the share `strength` of each example's places."""
     if not 0.0 <= strength <= 1.0:
         raise UsageError(f"strength={strength}: wanted a share from 0 to 1")
-    flat = values.reshape(len(values), -1)
-    rank = np.argsort(np.argsort(-flat, axis=1, kind="stable"), axis=1)
-    return (rank < round(strength * flat.shape[1])).reshape(values.shape)
+    chosen = np.zeros((len(rngs), int(np.prod(grid))), bool)
+    for row, rng in zip(chosen, rngs, strict=True):
+        row[rng.permutation(row.size)[: round(strength * row.size)]] = True
+    return chosen.reshape(len(rngs), *grid)
 
 
 def _check_sides(sides: Sequence[int], cells: tuple[int, int]) -> None:

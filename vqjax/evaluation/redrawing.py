@@ -7,17 +7,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
 from vqjax.evaluation.run import as_trained, in_parts
 from vqjax.sampling import Choice, Guidance
-from vqjax.tasks.prior import PRIOR
 from vqjax.types import Level, Tree
 
 BATCH = 64  # examples per call of a program
-SURVEYS = 8  # random maskings by which unlikely tokens are found
 Tokens = dict[str, np.ndarray]  # {level name: [B, *grid]}
 
 
@@ -80,7 +77,6 @@ class Redrawer:
         self._encode = jax.jit(lambda _, frozen, x: task.tokens(frozen, {task.inputs: x}))
         self._decode = jax.jit(lambda _, frozen, t: as_trained(task.decode(frozen, t), dtype))
         self._draw = jax.jit(self._draw_batch, static_argnames=("choice", "guidance"))
-        self._surprise = jax.jit(self._surprise_batch)
 
     def encode(self, images: np.ndarray) -> Tokens:
         """[B, *S, C] -> tokens; any size that the tokenizer takes."""
@@ -120,22 +116,6 @@ class Redrawer:
                 tokens[name][at], redraw[name][at] = drawn, False
         return tokens
 
-    def surprise(
-        self, tokens: Tokens, wishes: Wishes, corners: Sequence[tuple[int, ...]]
-    ) -> np.ndarray:
-        """How unlikely each place is, nats [B, *grid]: -log p of its tokens where they are masked.
-
-        The mean over `SURVEYS` random maskings, over levels, and over the windows that hold it.
-        """
-        shape = next(iter(tokens.values())).shape
-        total, seen = np.zeros(shape), np.zeros(shape[1:])
-        for number, at in self._windows(corners):
-            part = {name: array[at] for name, array in tokens.items()}
-            arrays = (_places(tokens), part, wishes.given)
-            total[at] += self._run(self._surprise, arrays, wishes.key(number))
-            seen[at[1:]] += 1
-        return total / seen
-
     def _windows(self, corners: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, tuple]]:
         for number, corner in enumerate(corners):
             sizes = zip(corner, self._levels[0].grid, strict=True)
@@ -170,31 +150,6 @@ class Redrawer:
         return self._task.sample_tokens(
             params, keys, given, self._levels, known=known, choice=choice, guidance=guidance
         )
-
-    def _surprise_batch(
-        self,
-        params: Tree,
-        frozen: Tree,
-        key: jax.Array,
-        places: jax.Array,
-        tokens: Tree,
-        given: jax.Array | None,
-    ) -> jax.Array:
-        network = self._task.network(self._levels)
-        ids, variables = network.order.flatten(tokens), {"params": params[PRIOR]}
-
-        def look(survey: jax.Array) -> tuple[jax.Array, jax.Array]:
-            rngs = {"mask": jax.random.fold_in(key, survey)}
-            nats, counts = network.apply(
-                variables, ids, given, places, rngs=rngs, method="objective"
-            )
-            # The objective's sum stands for all tokens: where few are masked, each counts for more.
-            return nats * jnp.mean(counts, axis=1, keepdims=True), counts
-
-        nats, counts = jax.lax.map(look, jnp.arange(SURVEYS))
-        mean = jnp.sum(nats, axis=0) / jnp.maximum(jnp.sum(counts, axis=0), 1.0)
-        grid = self._levels[0].grid
-        return jnp.mean(mean.reshape(len(ids), *grid, len(self._levels)), axis=-1)
 
 
 def _places(tokens: Tokens) -> np.ndarray:

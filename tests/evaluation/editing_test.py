@@ -1,0 +1,307 @@
+"""Editing by tokens: what stays, what is drawn anew, and who cannot; with untrained priors."""
+
+import dataclasses
+import types
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import vqjax.priors
+from tests import tiny
+from vqjax.cli import edit as verb
+from vqjax.cli.main import main
+from vqjax.config import FrozenRun
+from vqjax.data import Digits
+from vqjax.evaluation import editing
+from vqjax.evaluation.redrawing import corners_of
+from vqjax.priors import GPT, ClassLabel, MaskGIT
+from vqjax.priors.base import EDITS
+from vqjax.quantizers import FSQ, MultiScaleQuantizer, Residual
+from vqjax.sampling import Parallel
+from vqjax.tasks import PriorTask
+from vqjax.training.experiment import Experiment
+from vqjax.training.loop import train
+from vqjax.training.optim import AdamW
+from vqjax.types import UsageError
+
+CODES = FSQ((3, 3), bound="clip")
+QUANTIZERS = {
+    "stack": Residual(CODES, stages=2),
+    "scales": MultiScaleQuantizer(CODES, scales=(1, 2, 4)),
+}
+PRIORS = {
+    "maskgit": ("stack", MaskGIT(16, 1, 2, condition=ClassLabel(10), decoding=Parallel(2))),
+    "gpt": ("stack", GPT(16, 1, 2)),
+    "scales": ("scales", MaskGIT(16, 1, 2, decoding=Parallel(2))),
+}
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    """{name: a prior's run of one step}, over 4 x 4 tokens of 8 x 8 digits."""
+    root, one, made = tmp_path_factory.mktemp("editing"), jax.devices()[:1], {}
+    for name, quantizer in QUANTIZERS.items():
+        task = dataclasses.replace(
+            tiny.vqvae().task, tokenizer=tiny.tokenizer(quantizer), loss_weights={"l2": 1.0}
+        )
+        train(tiny.vqvae(task=task, data=Digits(), total_steps=1), root / name, devices=one)
+    for name, (below, prior) in PRIORS.items():
+        made[name] = root / f"{name}_prior"
+        plan = Experiment(
+            task=PriorTask(prior=prior, tokenizer=FrozenRun(str(root / below), command="none")),
+            data=Digits(),
+            optimizers={"prior": AdamW(1e-2)},
+            batch_size=16,
+            total_steps=1,
+        )
+        train(plan, made[name], devices=one)
+    return made
+
+
+@pytest.fixture(scope="module")
+def runs(paths):
+    return {name: vqjax.load(path) for name, path in paths.items()}
+
+
+@pytest.fixture(scope="module")
+def images(runs):
+    return runs["maskgit"].held_out(6)
+
+
+@pytest.fixture
+def redrawn(monkeypatch):
+    """What every call of the prior was told to draw anew: a list of {level: bool[B, *grid]}."""
+    seen = []
+    draw = editing.Redrawer.draw
+
+    def spy(self, tokens, redraw, *rest):
+        made = draw(self, tokens, redraw, *rest)
+        for name, mask in redraw.items():
+            np.testing.assert_array_equal(made[name][~mask], tokens[name][~mask])
+        seen.append({name: mask.copy() for name, mask in redraw.items()})
+        return made
+
+    monkeypatch.setattr(editing.Redrawer, "draw", spy)
+    return seen
+
+
+def test_a_cell_is_masked_where_any_of_its_positions_is():
+    masks = np.zeros((2, 6, 6), bool)
+    masks[0, 0, 5] = masks[1, 2, 2] = True
+    np.testing.assert_array_equal(np.argwhere(editing.cells_under(masks, (3, 2))), CELLS)
+    # Of 6 positions in 4 cells the second cell has half of position 1, position 2 alone.
+    many = editing.cells_under(np.eye(6, dtype=bool)[None, 1:2].repeat(6, 1), (1, 4))
+    np.testing.assert_array_equal(many[0, 0], [True, True, False, False])
+    assert editing.cells_under(masks, (1, 1)).all()
+
+
+CELLS = [[0, 0, 1], [1, 1, 0]]
+
+
+def test_windows_go_outward_and_cover_everything():
+    corners = corners_of((2, 0), (4, 4), (9, 4))
+    assert corners == [(2, 0), (0, 0), (4, 0), (5, 0)]
+    covered = np.zeros((9, 11), bool)
+    for y, x in corners_of((3, 5), (4, 5), (9, 11)):
+        assert 0 <= y <= 5 and 0 <= x <= 6
+        covered[y : y + 4, x : x + 5] = True
+    assert covered.all()
+
+
+@pytest.mark.parametrize("name", ["maskgit", "scales"])
+def test_inpainting_changes_the_mask_alone(runs, images, redrawn, name):
+    masks = np.zeros(images.shape[:3], bool)
+    masks[:, 3:, 5:] = True
+    run = runs[name]
+    made = run.inpaint(images, masks, seed=1)
+    assert made.dtype == np.uint8 and (made != images)[masks].any()
+    np.testing.assert_array_equal(made[~masks], images[~masks])
+    assert [redrawn[0][level.name][0].mean() for level in run.token_layout()] == (
+        [6 / 16] * 2 if name == "maskgit" else [1.0, 2 / 4, 6 / 16]
+    )
+    np.testing.assert_array_equal(run.inpaint(images[:2], masks[:2], seed=1), made[:2])
+    assert (run.inpaint(images, masks, seed=2) != made).any()
+    np.testing.assert_array_equal(run.inpaint(images, np.zeros_like(masks)), images)
+    assert run.inpaint(images[:0], masks[:0]).shape == (0, 8, 8, 1)
+
+
+def test_variations_draw_a_share_of_the_places(runs, images, redrawn):
+    run = runs["maskgit"]
+    made = run.variations(images, seed=3, strength=0.25, classes=[3])
+    assert made.shape == images.shape and made.dtype == np.uint8
+    first, second = redrawn[0].values()
+    np.testing.assert_array_equal(first, second)  # levels of one grid
+    assert (first.sum((1, 2)) == 4).all() and (first != first[:1]).any()
+    np.testing.assert_array_equal(
+        run.variations(images[:2], 3, strength=0.25, classes=[3]), made[:2]
+    )
+    same = run.variations(images, strength=0.0)
+    tokens = run._redrawer.encode(images)
+    np.testing.assert_array_equal(same, run._redrawer.decode(tokens))
+
+
+def test_outpainting_adds_on_all_sides(runs, images, redrawn):
+    run = runs["maskgit"]
+    made = run.outpaint(images, (2, 0, 8, 4), seed=1)
+    assert made.shape == (6, 12, 18, 1)
+    np.testing.assert_array_equal(made[:, :8, 2:10], images)
+    assert all(next(iter(seen.values()))[0].any() for seen in redrawn)
+    # Every new token is drawn once: 6 x 9 of them less 4 x 4.
+    assert sum(next(iter(seen.values()))[0].sum() for seen in redrawn) == 6 * 9 - 16
+    np.testing.assert_array_equal(
+        run.outpaint(images[4:5], (2, 0, 8, 4), seed=1).shape[1:3], (12, 18)
+    )
+    np.testing.assert_array_equal(run.outpaint(images[:1], (2, 0, 8, 4), seed=1), made[:1])
+
+
+def test_row_by_row_adds_below(runs, images, redrawn):
+    made = runs["gpt"].outpaint(images, (0, 0, 0, 6))
+    assert made.shape == (6, 14, 8, 1)
+    np.testing.assert_array_equal(made[:, :8], images)
+    for seen in redrawn:  # never a known token after an unknown one
+        for mask in seen.values():
+            flat = mask[0].reshape(-1)
+            assert flat.any() and (np.diff(flat.astype(int)) >= 0).all()
+
+
+def test_upscaling_doubles(runs, images, redrawn):
+    run = runs["maskgit"]
+    made = run.upscale(images, seed=1, strength=0.5)
+    assert made.shape == (6, 16, 16, 1)
+    assert sum(next(iter(seen.values()))[0].sum() for seen in redrawn) == 32  # of 8 x 8
+    np.testing.assert_array_equal(run.upscale(images[:2], seed=1, strength=0.5), made[:2])
+    small = images[:, ::2, ::2]
+    assert run.upscale(small).shape == images.shape
+    flat = np.full((3, 2, 1), 77, np.uint8)
+    np.testing.assert_array_equal(editing.doubled(flat), np.full((6, 4, 1), 77))
+
+
+def test_the_table_is_what_the_priors_declare(capsys, monkeypatch):
+    kinds = [getattr(vqjax.priors, name) for name in vqjax.priors.__all__]
+    kinds = [kind for kind in kinds if hasattr(kind, "edits")]
+    assert all(kind.edits <= set(EDITS) for kind in kinds)
+    assert main(["edit", "--help"]) == 0
+    shown = capsys.readouterr().out
+    for line in ("GPT: outpaint below", "MaskGIT: inpaint, outpaint, upscale, variations"):
+        assert f"\n  {line}\n" in shown
+    monkeypatch.setattr(GPT, "edits", frozenset({"variations"}))
+    assert "GPT: variations" in editing.edits_table()
+
+
+NOT = np.zeros((1, 8, 8, 1), np.uint8)
+MASK = np.ones((1, 8, 8), bool)
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "words"),
+    [
+        ("gpt", lambda r: r.inpaint(NOT, MASK), r"cannot \(GPT: outpaint below\)"),
+        ("gpt", lambda r: r.variations(NOT), "variations: this prior cannot"),
+        ("gpt", lambda r: r.upscale(NOT), "upscale: this prior cannot"),
+        ("gpt", lambda r: r.outpaint(NOT, (2, 0, 0, 0)), "outpaint: this prior cannot"),
+        ("gpt", lambda r: r.outpaint(NOT, (0, 0, 0, 2), classes=[1]), "told no class"),
+        ("scales", lambda r: r.outpaint(NOT, (2, 0, 0, 0)), "are on 1x1, 2x2, 4x4"),
+        ("scales", lambda r: r.upscale(NOT), "tokens have one grid"),
+        ("maskgit", lambda r: r.inpaint(NOT, MASK[:, 1:]), r"wanted bool \[1, 8, 8\]"),
+        ("maskgit", lambda r: r.inpaint(NOT, MASK * 1), "masks: int64"),
+        ("maskgit", lambda r: r.inpaint(NOT[0], MASK), r"wanted \[B, 8, 8, 1\]"),
+        ("maskgit", lambda r: r.inpaint(NOT * 1.0, MASK), "float64, wanted uint8"),
+        ("maskgit", lambda r: r.inpaint(NOT, MASK, classes=[10]), "class 10"),
+        ("maskgit", lambda r: r.inpaint(NOT, MASK, -1), "seed=-1"),
+        ("maskgit", lambda r: r.variations(NOT, strength=1.5), "strength=1.5"),
+        ("maskgit", lambda r: r.outpaint(NOT, (0, 5, 0, 0)), "top=5.*nearest are 4 and 6"),
+        ("maskgit", lambda r: r.outpaint(NOT, (0, 0, -2, 0)), "right=-2.*nearest are 0 and 2"),
+        ("maskgit", lambda r: r.outpaint(NOT, (0, 0, 0, 0)), "nothing to add"),
+        ("maskgit", lambda r: r.upscale(NOT[:, :3]), "16 x 6 pixels when doubled: .* 8 x 8"),
+    ],
+)
+def test_what_cannot_be_is_refused(runs, name, call, words):
+    with pytest.raises(UsageError, match=words):
+        call(runs[name])
+
+
+def test_without_a_class_only_where_it_learned_to_do_without(runs, monkeypatch):
+    task = types.SimpleNamespace(prior=MaskGIT(16, 1, 2, condition=ClassLabel(10, dropout=0.0)))
+    monkeypatch.setattr(runs["maskgit"], "_task", task)
+    with pytest.raises(UsageError, match="name classes: .*dropout=0"):
+        runs["maskgit"].variations(NOT)
+
+
+@pytest.fixture
+def files(images, tmp_path, monkeypatch):
+    """Pictures in the folder of the test, where commands are typed."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(images[0, ..., 0]).save("digit.png")
+    Image.fromarray(images[0, ..., 0]).convert("RGB").resize((24, 16)).save("wide.png")
+    mask = np.zeros((8, 8), np.uint8)
+    mask[4:] = 255
+    Image.fromarray(mask).save("mask.png")
+    (tmp_path / "text.png").write_text("no picture")
+
+
+def test_the_verb_writes_a_sheet_and_the_results(paths, images, files, runs, tmp_path, capsys):
+    run, out = str(paths["maskgit"]), tmp_path / "out"
+    words = ["edit", run, "digit.png", "--mask", "mask.png", "-n", "3", "--out", str(out)]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "no --classes: the prior is told none" in said.err
+    assert said.out.strip() == str(out / "inpaint_00000001.png")
+    assert Image.open(out / "inpaint_00000001.png").size == (5 * 66 + 2, 68)
+    masks = np.zeros((3, 8, 8), bool)
+    masks[:, 4:] = True
+    made = runs["maskgit"].inpaint(images[:1].repeat(3, 0), masks)
+    for number in range(3):
+        np.testing.assert_array_equal(Image.open(out / f"000{number}.png"), made[number, ..., 0])
+    for edit, name, size in (
+        (["--outpaint", "0,2,4,0"], "outpaint", (12, 10)),
+        (["--upscale", "2", "--strength", "0.3"], "upscale", (16, 16)),
+        (["--variations", "2", "--classes", "3,7", "--guidance", "2"], "variations", (8, 8)),
+        (["--mask", "wide.png", "--fit"], "inpaint", (8, 8)),
+    ):
+        image = "wide.png" if "--fit" in edit else "digit.png"
+        assert main(["edit", run, image, *edit, "--out", str(tmp_path / name)]) == 0
+        assert Image.open(tmp_path / name / "0001.png").size == size
+        assert (tmp_path / name / f"{name}_00000001.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        ("digit.png", 2, "one of the arguments --mask --outpaint --upscale --variations"),
+        ("digit.png --mask mask.png --upscale 2", 2, "not allowed with"),
+        ("digit.png --upscale 3", 2, "choose from"),
+        ("no.png --upscale 2", 2, "no.png: no such file"),
+        ("digit.png --mask no.png", 2, "no.png: no such file"),
+        ("text.png --upscale 2", 3, "text.png: cannot identify"),
+        ("wide.png --variations 2", 2, "wide.png: 24 x 16 pixels, the prior was trained on 8 x 8"),
+        ("digit.png --mask wide.png", 2, "wide.png: 24 x 16 pixels, digit.png has 8 x 8"),
+        ("digit.png --outpaint 1,2", 2, "give LEFT,TOP,RIGHT,BOTTOM"),
+        ("digit.png --outpaint 0,0,3,0", 2, "right=3: wanted whole cells of 2 pixels"),
+        ("digit.png --mask mask.png --strength 0.5", 2, "--strength is for --variations"),
+        ("digit.png --upscale 2 --fit", 2, "nothing to --upscale"),
+        ("digit.png --variations 2 -n 2", 2, "-n: --variations N says how many"),
+        ("digit.png --variations 0", 2, "--variations 0: wanted 1 to 1,000"),
+        ("digit.png --upscale 2 --guidance 2", 2, "--guidance needs --classes"),
+        ("digit.png --upscale 2 --top-p 2", 2, "top_p=2.0"),
+    ],
+)
+def test_mistakes_are_one_line(runs, files, monkeypatch, capsys, words, code, line):
+    monkeypatch.setattr(verb, "load_run", lambda args: runs["maskgit"])
+    assert main(["edit", "RUN", *words.split()]) == code
+    said = capsys.readouterr()
+    *before, last = said.err.splitlines()
+    assert said.out == "" and last.startswith("vqjax: error: ") and line in last
+    assert before in ([], ["no --classes: the prior is told none"])
+
+
+def test_it_takes_priors_and_never_writes_over_what_it_reads(runs, files, monkeypatch, capsys):
+    tokenizer = types.SimpleNamespace(experiment=tiny.vqvae(), path="RUN")
+    monkeypatch.setattr(verb, "load_run", lambda args: tokenizer)
+    assert main(["edit", "RUN", "digit.png", "--upscale", "2"]) == 2
+    assert "the run of a prior over tokens: RUN is none" in capsys.readouterr().err
+    monkeypatch.setattr(verb, "load_run", lambda args: runs["maskgit"])
+    Image.open("digit.png").save("0001.png")
+    assert main(["edit", "RUN", "0001.png", "--upscale", "2", "--out", "."]) == 2
+    assert "0001.png would be written over 0001.png" in capsys.readouterr().err
