@@ -20,7 +20,13 @@ from vqjax.tasks import PriorTask
 from vqjax.training.experiment import Experiment
 from vqjax.training.optim import AdamW
 
-TINY = ("total_steps=2", "batch_size=8", "task.prior.width=16", "task.prior.layers=1")
+TINY = (
+    "total_steps=2",
+    "batch_size=8",
+    "data.source.image_size=16",
+    "task.prior.width=16",
+    "task.prior.layers=1",
+)
 
 
 def experiment(

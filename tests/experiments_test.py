@@ -21,7 +21,10 @@ from vqjax.types import ArraySpec, DataError, UsageError
 
 FOLDER = pathlib.Path(__file__).parent.parent / "experiments"
 FILES = sorted(FOLDER.glob("*.py"))
-NEEDS_FOLDER = ("folder_vqgan.py",)  # experiment() has an argument `folder` without a default
+NEEDS_FOLDER = (
+    "folder_vqgan.py",
+    "folder_text_to_image.py",
+)  # experiment() has an argument `folder` without a default
 # What the data is like where it is not prepared.
 SPECS = {
     "mnist": {"image": ArraySpec((28, 28, 1), "uint8"), "label": ArraySpec((), "int32")},
@@ -35,13 +38,14 @@ FIRST = "digits_vqgan.py"
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """A folder of 40 pictures in two classes."""
+    """A folder of 40 pictures in two classes, with captions."""
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
     for i in range(40):
         path = folder / "ab"[i % 2] / f"{i:02d}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (20, 24, 3)).astype(np.uint8)).save(path)
+        path.with_suffix(".txt").write_text(f"picture {i} of class {'ab'[i % 2]}")
     return folder
 
 
@@ -183,15 +187,16 @@ def test_two_tiny_steps_then_every_verb(path, arguments, tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PRIORS, ids=lambda p: p.stem)
-def test_two_tiny_steps_of_a_prior_then_every_verb(path, tmp_path, capsys):
-    experiment = config.load_file(str(path), {}, tiny_overrides(path))
+def test_two_tiny_steps_of_a_prior_then_every_verb(path, arguments, tmp_path, capsys):
+    experiment = config.load_file(str(path), arguments(path), tiny_overrides(path))
+    given = [word for k, v in arguments(path).items() for word in ("--arg", f"{k}={v}")]
     with _or_skip_unprepared(experiment):
         experiment.data.check()
-    below = experiment.task.tokenizer.command.split()[-1]
-    first, run = tmp_path / "tokenizer", tmp_path / "run"
-    words = tiny_overrides(FOLDER.parent / below)
-    assert main(["train", str(FOLDER.parent / below), "--workdir", str(first), *words]) == 0
-    command = ["train", str(path), "--workdir", str(run), "--arg", f"tokenizer={first}"]
+    _, _, name, *_ = experiment.task.tokenizer.command.split()
+    below, first, run = FOLDER.parent / name, tmp_path / "tokenizer", tmp_path / "run"
+    words = [*given, *tiny_overrides(below)]
+    assert main(["train", str(below), "--workdir", str(first), *words]) == 0
+    command = ["train", str(path), "--workdir", str(run), "--arg", f"tokenizer={first}", *given]
     assert main([*command, "log_every=1", *tiny_overrides(path)]) == 0
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     logged = next(x for x in reversed(lines) if x["kind"] == "eval")
