@@ -198,8 +198,9 @@ def test_the_table_is_what_the_priors_declare(capsys, monkeypatch):
     assert all(kind.edits <= set(EDITS) for kind in kinds)
     assert main(["edit", "--help"]) == 0
     shown = capsys.readouterr().out
-    for line in ("GPT: outpaint below", "MaskGIT: inpaint, outpaint, upscale, variations"):
-        assert f"\n  {line}\n" in shown
+    listed = shown.partition("The priors of vqjax:\n\n")[2].partition("\n\n")[0]
+    assert [line.strip() for line in listed.splitlines()] == editing.edits_table().splitlines()
+    assert "GPT: outpaint below\n" in editing.edits_table()
     monkeypatch.setattr(GPT, "edits", frozenset({"variations"}))
     assert "GPT: variations" in editing.edits_table()
 

@@ -30,23 +30,13 @@ the original, the mask where there is one, and the results.
 A prior can do that for which it sees all tokens that stay; one that draws row by row sees those
 before alone, so it adds below and nowhere else. The priors of vqjax:
 
-{table}
-"""
+  GPT: outpaint below
+  MaskGIT: inpaint, outpaint, upscale, variations
+"""  # the table is `edits_table()`, which a test compares: help must not wait for JAX
 RESULTS = 4  # alternatives
 MAX_RESULTS = 1_000  # in one picture
 COLUMNS = 10  # of that picture
 OF_STRENGTH = ("--variations", "--upscale")
-
-
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Puts the table in when help is shown: parsing must not import the priors."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if "{table}" in text:
-            from vqjax.evaluation.editing import edits_table
-
-            text = text.replace("{table}", edits_table().replace("\n", "\n  ").join(("  ", "")))
-        return super()._fill_text(text, width, indent)
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -54,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "edit",
         help="draw parts of a picture anew",
         description=DESCRIPTION,
-        formatter_class=_HelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_run_arguments(parser)
     parser.add_argument("image", metavar="IMAGE", help="a picture file")
