@@ -1,6 +1,7 @@
 """Editing by tokens: what stays, what is drawn anew, and who cannot; with untrained priors."""
 
 import dataclasses
+import pathlib
 import types
 
 import jax
@@ -15,21 +16,26 @@ from vqjax.cli.main import main
 from vqjax.config import FrozenRun
 from vqjax.data import Digits
 from vqjax.evaluation import editing
+from vqjax.evaluation.prior_run import PriorRun
 from vqjax.evaluation.redrawing import corners_of
 from vqjax.priors import GPT, ClassLabel, MaskGIT
 from vqjax.priors.base import EDITS
-from vqjax.quantizers import FSQ, MultiScale, Residual
+from vqjax.quantizers import FSQ, MultiScaleResidual, Residual
 from vqjax.sampling import Parallel
 from vqjax.tasks import PriorTask
+from vqjax.tasks.prior import FROZEN
 from vqjax.training.experiment import Experiment
-from vqjax.training.loop import train
 from vqjax.training.optim import AdamW
+from vqjax.training.platform import COMPILE_QUICKLY
+from vqjax.training.restore import OpenedRun
+from vqjax.training.sharding import make_mesh
+from vqjax.training.state import example_batch
 from vqjax.types import UsageError
 
 CODES = FSQ((3, 3), bound="clip")
 QUANTIZERS = {
     "stack": Residual(CODES, stages=2),
-    "scales": MultiScale(CODES, scales=(1, 2, 4)),
+    "scales": MultiScaleResidual(CODES, (1, 4), convolutions=0),
 }
 PRIORS = {
     "maskgit": ("stack", MaskGIT(16, 1, 2, condition=ClassLabel(10), decoding=Parallel(2))),
@@ -38,36 +44,44 @@ PRIORS = {
 }
 
 
+def opened(experiment):
+    """An experiment as if it had been trained and opened."""
+    inputs, task = experiment.data.example_spec(), experiment.network_task()
+    make = jax.jit(task.init, compiler_options=COMPILE_QUICKLY)
+    params, collections = make(jax.random.key(0), example_batch(inputs))
+    record = types.SimpleNamespace(experiment=experiment, inputs=inputs)
+    return OpenedRun(pathlib.Path("RUN"), record, 1, params, collections, "raw", ())
+
+
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory):
-    """{name: a prior's run of one step}, over 4 x 4 tokens of 8 x 8 digits."""
-    root, one, made = tmp_path_factory.mktemp("editing"), jax.devices()[:1], {}
+def runs():
+    """{name: a prior's run that learned nothing}, over 4 x 4 tokens of 8 x 8 digits."""
+    mesh, made = make_mesh(jax.devices()[:1]), {}
+    tokenizers = {}
     for name, quantizer in QUANTIZERS.items():
-        task = dataclasses.replace(
-            tiny.vqvae().task, tokenizer=tiny.tokenizer(quantizer), loss_weights={"l2": 1.0}
-        )
-        train(tiny.vqvae(task=task, data=Digits(), total_steps=1), root / name, devices=one)
+        weights = {"l2": 1.0, **quantizer.loss_weights}
+        networks = tiny.tokenizer(quantizer)
+        task = dataclasses.replace(tiny.vqvae().task, tokenizer=networks, loss_weights=weights)
+        tokenizers[name] = opened(tiny.vqvae(task=task, data=Digits()))
     for name, (below, prior) in PRIORS.items():
-        made[name] = root / f"{name}_prior"
+        under = tokenizers[below]
         plan = Experiment(
-            task=PriorTask(prior=prior, tokenizer=FrozenRun(str(root / below), command="none")),
+            task=PriorTask(
+                prior=prior, tokenizer=FrozenRun("TOKENIZER", experiment=under.experiment)
+            ),
             data=Digits(),
             optimizers={"prior": AdamW(1e-2)},
             batch_size=16,
             total_steps=1,
         )
-        train(plan, made[name], devices=one)
+        frozen = {FROZEN: {"params": under.params, "collections": under.collections}}
+        made[name] = PriorRun(opened(plan), mesh, frozen)
     return made
 
 
 @pytest.fixture(scope="module")
-def runs(paths):
-    return {name: vqjax.load(path) for name, path in paths.items()}
-
-
-@pytest.fixture(scope="module")
-def images(runs):
-    return runs["maskgit"].held_out(6)
+def images():
+    return tiny.arrays().eval_arrays["image"][:6]
 
 
 @pytest.fixture
@@ -119,7 +133,7 @@ def test_inpainting_changes_the_mask_alone(runs, images, redrawn, name):
     assert made.dtype == np.uint8 and (made != images)[masks].any()
     np.testing.assert_array_equal(made[~masks], images[~masks])
     assert [redrawn[0][level.name][0].mean() for level in run.token_layout()] == (
-        [6 / 16] * 2 if name == "maskgit" else [1.0, 2 / 4, 6 / 16]
+        [6 / 16] * 2 if name == "maskgit" else [1.0, 6 / 16]
     )
     np.testing.assert_array_equal(run.inpaint(images[:2], masks[:2], seed=1), made[:2])
     assert (run.inpaint(images, masks, seed=2) != made).any()
@@ -184,8 +198,9 @@ def test_the_table_is_what_the_priors_declare(capsys, monkeypatch):
     assert all(kind.edits <= set(EDITS) for kind in kinds)
     assert main(["edit", "--help"]) == 0
     shown = capsys.readouterr().out
-    for line in editing.edits_table().splitlines():
-        assert f"\n  {line}\n" in shown
+    listed = shown.partition("The priors of vqjax:\n\n")[2].partition("\n\n")[0]
+    assert [line.strip() for line in listed.splitlines()] == editing.edits_table().splitlines()
+    assert "GPT: outpaint below\n" in editing.edits_table()
     monkeypatch.setattr(GPT, "edits", frozenset({"variations"}))
     assert "GPT: variations" in editing.edits_table()
 
@@ -202,13 +217,13 @@ MASK = np.ones((1, 8, 8), bool)
         ("gpt", lambda r: r.upscale(NOT), "upscale: this prior cannot"),
         ("gpt", lambda r: r.outpaint(NOT, (2, 0, 0, 0)), "outpaint: this prior cannot"),
         ("gpt", lambda r: r.outpaint(NOT, (0, 0, 0, 2), classes=[1]), "told no class"),
-        ("scales", lambda r: r.outpaint(NOT, (2, 0, 0, 0)), "are on 1x1, 2x2, 4x4"),
+        ("scales", lambda r: r.outpaint(NOT, (2, 0, 0, 0)), "are on 1x1, 4x4"),
         ("scales", lambda r: r.upscale(NOT), "tokens have one grid"),
         ("maskgit", lambda r: r.inpaint(NOT, MASK[:, 1:]), r"wanted bool \[1, 8, 8\]"),
         ("maskgit", lambda r: r.inpaint(NOT, MASK * 1), "masks: int64"),
         ("maskgit", lambda r: r.inpaint(NOT[0], MASK), r"wanted \[B, 8, 8, 1\]"),
         ("maskgit", lambda r: r.inpaint(NOT * 1.0, MASK), "float64, wanted uint8"),
-        ("maskgit", lambda r: r.inpaint(NOT, MASK, classes=[10]), "class 10"),
+        ("maskgit", lambda r: r.inpaint(NOT, MASK, classes=[10]), "label 10"),
         ("maskgit", lambda r: r.inpaint(NOT, MASK, -1), "seed=-1"),
         ("maskgit", lambda r: r.variations(NOT, strength=1.5), "strength=1.5"),
         ("maskgit", lambda r: r.outpaint(NOT, (0, 5, 0, 0)), "top=5.*nearest are 4 and 6"),
@@ -225,7 +240,7 @@ def test_what_cannot_be_is_refused(runs, name, call, words):
 def test_without_a_class_only_where_it_learned_to_do_without(runs, monkeypatch):
     task = types.SimpleNamespace(prior=MaskGIT(16, 1, 2, condition=ClassLabel(10, dropout=0.0)))
     monkeypatch.setattr(runs["maskgit"], "_task", task)
-    with pytest.raises(UsageError, match="name classes: .*dropout=0"):
+    with pytest.raises(UsageError, match="dropout=0 the prior never learned"):
         runs["maskgit"].variations(NOT)
 
 
@@ -241,12 +256,15 @@ def files(images, tmp_path, monkeypatch):
     (tmp_path / "text.png").write_text("no picture")
 
 
-def test_the_verb_writes_a_sheet_and_the_results(paths, images, files, runs, tmp_path, capsys):
-    run, out = str(paths["maskgit"]), tmp_path / "out"
+def test_the_verb_writes_a_sheet_and_the_results(
+    images, files, runs, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(verb, "load_run", lambda args: runs["maskgit"])
+    run, out = "RUN", tmp_path / "out"
     words = ["edit", run, "digit.png", "--mask", "mask.png", "-n", "3", "--out", str(out)]
     assert main(words) == 0
     said = capsys.readouterr()
-    assert "no --classes: the prior is told none" in said.err
+    assert "no --classes and no --prompt: the prior is told nothing" in said.err
     assert said.out.strip() == str(out / "inpaint_00000001.png")
     assert Image.open(out / "inpaint_00000001.png").size == (5 * 66 + 2, 68)
     masks = np.zeros((3, 8, 8), bool)
@@ -254,10 +272,16 @@ def test_the_verb_writes_a_sheet_and_the_results(paths, images, files, runs, tmp
     made = runs["maskgit"].inpaint(images[:1].repeat(3, 0), masks)
     for number in range(3):
         np.testing.assert_array_equal(Image.open(out / f"000{number}.png"), made[number, ..., 0])
+    # A half by its name, of a held-out example.
+    monkeypatch.setattr(runs["maskgit"], "held_out", lambda count: images[:count])
+    assert main(["edit", run, "--mask", "bottom", "-n", "3", "--out", str(tmp_path / "half")]) == 0
+    for number in range(3):
+        path = tmp_path / "half" / f"000{number}.png"
+        np.testing.assert_array_equal(Image.open(path), made[number, ..., 0])
     for edit, name, size in (
-        (["--outpaint", "0,2,4,0"], "outpaint", (12, 10)),
+        (["--outpaint", "2,0,8,4"], "outpaint", (18, 12)),
         (["--upscale", "2", "--strength", "0.3"], "upscale", (16, 16)),
-        (["--variations", "2", "--classes", "3,7", "--guidance", "2"], "variations", (8, 8)),
+        (["--variations", "2", "--classes", "3,7"], "variations", (8, 8)),
         (["--mask", "wide.png", "--fit"], "inpaint", (8, 8)),
     ):
         image = "wide.png" if "--fit" in edit else "digit.png"
@@ -293,7 +317,7 @@ def test_mistakes_are_one_line(runs, files, monkeypatch, capsys, words, code, li
     said = capsys.readouterr()
     *before, last = said.err.splitlines()
     assert said.out == "" and last.startswith("vqjax: error: ") and line in last
-    assert before in ([], ["no --classes: the prior is told none"])
+    assert before in ([], ["no --classes and no --prompt: the prior is told nothing"])
 
 
 def test_it_takes_priors_and_never_writes_over_what_it_reads(runs, files, monkeypatch, capsys):

@@ -43,7 +43,7 @@ before alone, so it adds below and nowhere else. The priors of vqjax:
   GPT: outpaint below
   MaskGIT: inpaint, outpaint, upscale, variations
   PixelCNN: outpaint below
-"""
+"""  # the table is `edits_table()`, which a test compares: help must not wait for JAX
 RESULTS = 4  # alternatives
 MAX_RESULTS = 1_000  # in one picture
 COLUMNS = 10  # of that picture
