@@ -4,7 +4,8 @@
     vqjax train experiments/mnist_classifier.py
     vqjax evaluate runs/mnist_gpt --judge runs/mnist_classifier
 
-Time and accuracy: not measured.
+10,000 test pictures: accuracy 99.48 %, cross-entropy 0.108 nats (commit 0da1c8f).
+Time on two CPU cores of its own: not measured; 7 min 4 s beside another training.
 """
 
 from vqjax.data import TFDS, RandomShift
