@@ -45,11 +45,17 @@ PRIORS = {
     "maskgit": (lambda: MaskGIT(16, 2, 2, condition=ClassLabel(3), decoding=Parallel(3)), ONE),
     "maskgit_of_scales": (lambda: MaskGIT(16, 1, 2, decoding=Parallel(40, "linear")), SCALES),
 }
-SLOW = ("pixelcnn_of_a_stack",)  # its own laws, those of an order, run by default
-rows = pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in PRIORS]
-)
-in_order = pytest.mark.parametrize("name", [name for name in PRIORS if "maskgit" not in name])
+
+
+def those(*names, slow=()):
+    """One test per name; the slow ones in the full suite only."""
+    marked = [pytest.param(n, marks=pytest.mark.slow) if n in slow else n for n in names]
+    return pytest.mark.parametrize("name", marked)
+
+
+ORDERED = [name for name in PRIORS if "maskgit" not in name]
+rows = those(*PRIORS, slow=["pixelcnn_of_a_stack"])
+in_order = those(*ORDERED, slow=["pixelcnn"])
 RNGS = ("mask", "dropout")
 quick = functools.partial(jax.jit, compiler_options=COMPILE_QUICKLY)
 B = 8
@@ -148,7 +154,7 @@ def influence(network, params, tokens, given):
     return jnp.sqrt(jnp.sum(quick(jax.jacrev(logits))(jnp.zeros(shape)) ** 2, axis=(1, 3)))
 
 
-@in_order
+@those(*ORDERED, slow=["gpt_of_a_stack", "gpt_of_scales", "pixelcnn"])
 def test_no_gradient_comes_from_a_token_or_those_after_it(name):
     network, params, tokens, given = made(name)
     given = None if given is None else given[:1]
@@ -194,7 +200,7 @@ def test_step_by_step_is_all_at_once(name):
     np.testing.assert_allclose(likelihood(stepped), likelihood(logits_of(name)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["gpt", "pixelcnn"])
+@those("gpt", "pixelcnn", slow=["pixelcnn"])
 def test_step_by_step_is_the_same_network_in_bfloat16(name):
     network, params, tokens, given = made(name)
     low = network.clone(dtype="bfloat16")
@@ -272,7 +278,7 @@ def test_the_objective_is_finite_and_reaches_every_parameter(name):
         assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
 
 
-@pytest.mark.parametrize("name", ["gpt", "pixelcnn", "maskgit"])
+@those("gpt", "maskgit", "pixelcnn", slow=["pixelcnn"])
 def test_dropout_is_where_its_stream_is(name):
     network, params, tokens, given = made(name)
     run = quick(lambda key: network.apply({"params": params}, tokens, given, rngs={"dropout": key}))
@@ -281,7 +287,7 @@ def test_dropout_is_where_its_stream_is(name):
     assert (one != other).any() and (one != logits_of(name)).any()
 
 
-@pytest.mark.parametrize("name", ["gpt", "pixelcnn", "maskgit"])
+@those("gpt", "maskgit", "pixelcnn", slow=["pixelcnn"])
 def test_bfloat16_networks_have_float32_logits(name):
     network, params, tokens, given = made(name)
     low = network.clone(dtype="bfloat16")

@@ -187,7 +187,7 @@ def test_eight_devices_are_one():
     ("prior", "options", "first"),
     [
         # Compiled quickly, sums are rounded more.
-        pytest.param("pixelcnn", COMPILE_QUICKLY, 1e-5, id="quickly"),
+        pytest.param("gpt", COMPILE_QUICKLY, 1e-5, id="quickly"),
         *(
             pytest.param(name, None, 1e-6, id=name, marks=pytest.mark.slow)
             for name in ("gpt", "maskgit", "pixelcnn")
