@@ -20,7 +20,11 @@ INIT = nn.initializers.normal(0.02)
 
 
 class Cache(NamedTuple):
-    """Keys and values of all places so far, [B, T, kv_heads, head_dim]; zero where none are yet."""
+    """Keys and values of all places so far, [B, kv_heads, T, head_dim]; zero where none are yet.
+
+    In this order a head's places lie together, as the products with them want it: in another, all
+    of the cache is put in order anew for every token.
+    """
 
     keys: jax.Array
     values: jax.Array
@@ -112,8 +116,9 @@ class Attention(nn.Module):
             query = RMSNorm(dtype=self.dtype, name="query_norm")(query)
             keys = RMSNorm(dtype=self.dtype, name="key_norm")(keys)
         query, keys = rotate_pairs(query, angles), rotate_pairs(keys, angles)
+        keys, values = keys.swapaxes(1, 2), values.swapaxes(1, 2)  # [B, kv_heads, T, head_dim]
         if cache is not None:
-            start = (0, place, 0, 0)
+            start = (0, 0, place, 0)
             keys = jax.lax.dynamic_update_slice(cache.keys, keys.astype(cache.keys.dtype), start)
             values = jax.lax.dynamic_update_slice(
                 cache.values, values.astype(cache.values.dtype), start
@@ -121,7 +126,7 @@ class Attention(nn.Module):
         seen = None if mask is None else mask[:, None]  # [B, 1, S]
         if self.causal:
             now = place + jnp.arange(x.shape[1])[:, None]
-            before = (jnp.arange(keys.shape[1])[None] <= now)[None]  # [1, T, S]
+            before = (jnp.arange(keys.shape[2])[None] <= now)[None]  # [1, T, S]
             seen = before if seen is None else seen & before
         mixed = attend(query, keys, values, seen).reshape(-1, channels)
         out = nn.Dense(channels, use_bias=False, kernel_init=INIT, dtype=self.dtype, name="out")
@@ -135,22 +140,22 @@ def attend(
 
     Args:
         query: [B, T, heads, D].
-        keys: [B, S, kv_heads, D].
-        values: [B, S, kv_heads, D].
+        keys: [B, kv_heads, S, D].
+        values: [B, kv_heads, S, D].
         seen: bool, broadcasts against [B, T, S]; None: all.
 
     Returns:
         [B, T, heads, D].
     """
     batch, length, heads, dim = query.shape
-    kv_heads = keys.shape[2]
+    kv_heads = keys.shape[1]
     grouped = query.reshape(batch, length, kv_heads, heads // kv_heads, dim)
-    logits = jnp.einsum("btkgd,bskd->bkgts", grouped, keys) / math.sqrt(dim)
+    logits = jnp.einsum("btkgd,bksd->bkgts", grouped, keys) / math.sqrt(dim)
     exact = at_least_float32(logits)
     if seen is not None:
         exact = jnp.where(seen[:, None, None], exact, jnp.finfo(exact.dtype).min)
     weights = jax.nn.softmax(exact, axis=-1).astype(values.dtype)
-    return jnp.einsum("bkgts,bskd->btkgd", weights, values).reshape(query.shape)
+    return jnp.einsum("bkgts,bksd->btkgd", weights, values).reshape(query.shape)
 
 
 class CrossAttention(nn.Module):
@@ -341,7 +346,7 @@ class Transformer(nn.Module):
 
     def caches(self, batch: int, length: int, width: int, dtype: str) -> tuple[Cache, ...]:
         """Empty caches of all blocks for `length` places of `width` channels. Unbound."""
-        shape = (batch, length, self.kv_heads or self.heads, width // self.heads)
+        shape = (batch, self.kv_heads or self.heads, length, width // self.heads)
         return tuple(
             Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(self.layers)
         )
