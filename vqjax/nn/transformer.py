@@ -182,7 +182,8 @@ class CrossAttention(nn.Module):
 
     def keys_values(self, vectors: jax.Array) -> Cache:
         """[B, M, C] -> what every place looks at."""
-        return Cache(self._heads(self.key, vectors), self._heads(self.value, vectors))
+        keys, values = self._heads(self.key, vectors), self._heads(self.value, vectors)
+        return Cache(keys.swapaxes(1, 2), values.swapaxes(1, 2))
 
     def __call__(self, x: jax.Array, context: Context) -> jax.Array:
         """x [B, T, width], context -> [B, T, width]."""
