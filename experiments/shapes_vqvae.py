@@ -3,9 +3,9 @@
     vqjax train experiments/shapes_vqvae.py
 
 The tokenizer under `shapes_text_to_image.py`. It sees all pairs of colour and shape; the prior does
-not. 2 CPU cores,
-15 min 51 s beside other work (9.1 minutes of two cores); 1,500 test pictures: PSNR 33.3 dB, perplexity 710; 99.9 %
-of the reconstructions satisfy their captions (commit 2960b02; docs/priors.md).
+not. 2 CPU cores, 15 min 51 s beside other work (9.1 minutes of two cores); 1,500 test pictures:
+PSNR 33.3 dB, perplexity 710; 99.9 % of the reconstructions satisfy their captions (commit 2960b02;
+docs/priors.md).
 """
 
 from vqjax.data import Shapes

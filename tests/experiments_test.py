@@ -208,6 +208,11 @@ def test_two_tiny_steps_of_a_prior_then_every_verb(path, arguments, tmp_path, ca
         assert main([verb, str(run)]) == 0
     assert main(["sample", str(run), "-n", "4", "--out", str(tmp_path / "drawn")]) == 0
     assert (tmp_path / "drawn" / "prior_00000002.png").exists()
+    if hasattr(getattr(experiment.data, "source", None), "caption_tests"):
+        capsys.readouterr()
+        assert main(["evaluate", str(run), "--captions", "6", "--json"]) == 0
+        tests = json.loads(capsys.readouterr().out)["captions"]
+        assert all(pictures["real"]["all"] == 1.0 for pictures in tests.values())
 
 
 @pytest.mark.slow

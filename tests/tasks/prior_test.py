@@ -142,6 +142,7 @@ def test_every_verb(paths, tokenizer, tmp_path, capsys):
         (["sample", run, "--interpolate", "2"], "a prior"),
         (["reconstruct", run, "--out", str(out)], "a prior"),
         (["evaluate", run, "--importance-samples", "2"], "no bound"),
+        (["evaluate", run, "--captions", "3"], "its data cannot tell"),
     ):
         assert main(words) == 2
         (said,) = [s for s in capsys.readouterr().err.splitlines() if s.startswith("vqjax: error")]
