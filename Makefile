@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Torch is never where vqjax is: it has an environment of its own.
 PARITY := .venv-parity
 DEMO := runs/demo
-NUMBERS := zero one two three four five six seven eight nine
+PROMPTS := $(foreach number,zero one two three four five six seven,--prompt "a $(number)") --prompt "an eight" --prompt "a nine"
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 
 .PHONY: demo test test-all lint parity clean
@@ -25,7 +25,7 @@ demo: $(VENV)/.done
 	@echo "== training a prior over its tokens, told what to draw (about two minutes) =="
 	$(BIN)/vqjax train experiments/digits_text_to_image.py --arg tokenizer=$(DEMO)/tokenizer --workdir $(DEMO)/prior
 	@echo "== drawing to order =="
-	$(BIN)/vqjax sample $(DEMO)/prior -n 60 --guidance 2 $(foreach number,$(NUMBERS),--prompt "a $(number)")
+	$(BIN)/vqjax sample $(DEMO)/prior -n 60 --guidance 2 $(PROMPTS)
 	$(BIN)/vqjax edit $(DEMO)/prior --mask bottom -n 8
 	@echo "== writing the report =="
 	$(BIN)/vqjax report $(DEMO)/tokenizer $(DEMO)/prior --out $(DEMO)/index.html

@@ -16,7 +16,18 @@ from vqjax.training.experiment import Experiment
 from vqjax.training.optim import AdamW
 
 TINY = ("total_steps=2", "batch_size=8", "task.prior.width=16", "task.prior.layers=1")
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+CAPTIONS = (
+    "a zero",
+    "a one",
+    "a two",
+    "a three",
+    "a four",
+    "a five",
+    "a six",
+    "a seven",
+    "an eight",
+    "a nine",
+)
 
 
 def experiment(
@@ -34,7 +45,7 @@ def experiment(
                 layers=layers,
                 heads=4,
                 dropout=0.1,
-                condition=Text(vocabulary=288, tokens=4, width=64, layers=1),
+                condition=Text(vocabulary=320, tokens=8, width=64, layers=1),
             ),
             tokenizer=FrozenRun(
                 tokenizer,
@@ -43,11 +54,9 @@ def experiment(
             ),
         ),
         data=Captions(
-            CaptionsByLabel(
-                Digits(augment=(Resize(16, method="nearest"),)), tuple(f"a {n}" for n in NUMBERS)
-            ),
-            BPE(288),
-            length=4,
+            CaptionsByLabel(Digits(augment=(Resize(16, method="nearest"),)), CAPTIONS),
+            BPE(320),
+            length=8,
         ),
         optimizers={
             "prior": AdamW(

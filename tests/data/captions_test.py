@@ -60,6 +60,7 @@ def test_captions_are_ids_padded_with_zeros():
     assert (ids[3] == 0).all() and (ids[1] > 0).all()  # empty; longer than six
     assert captions.vocabulary.decode(ids[0]) == TEXTS[0]
     np.testing.assert_array_equal(captions.encode([TEXTS[0]])[0], ids[0])
+    assert captions.notes() == ["1 of the first 4 captions are cut to length=6 ids"]
     train = next(captions.train(4, 0, 0, np.arange(4)))
     np.testing.assert_array_equal(ids[train["example_id"]], train["caption"])
 

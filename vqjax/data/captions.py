@@ -6,6 +6,7 @@ makes int32[b, T] of them, on the host.
 
 import dataclasses
 import functools
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ CAPTION = "caption"
 PADDING = 0  # the id of no token
 BYTES = 256
 LEARNED_FROM = 200_000  # texts at most
+LOOKED_AT = 1_000  # captions, for some that are too long
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +192,15 @@ class Captions(Wrapper):
             left -= size
             if left <= 0:
                 return
+
+    def notes(self) -> list[str]:
+        """See `Source.notes`; also how many of the first captions are cut."""
+        if not self.vocabulary.merges:
+            return self.source.notes()
+        _, counts = self._padded(list(itertools.islice(self._texts(), LOOKED_AT)))
+        cut = sum(count > self.length for count in counts)
+        said = f"{cut:,} of the first {len(counts):,} captions are cut to length={self.length} ids"
+        return [*self.source.notes(), *([said] if cut else [])]
 
     def check(self) -> None:
         """See `Source.check`."""
