@@ -28,7 +28,7 @@ demo: $(VENV)/.done
 	$(BIN)/vqjax sample $(DEMO)/prior -n 60 --guidance 2 $(PROMPTS)
 	$(BIN)/vqjax edit $(DEMO)/prior --mask bottom -n 8
 	@echo "== writing the report =="
-	$(BIN)/vqjax report $(DEMO)/tokenizer $(DEMO)/prior --out $(DEMO)/index.html
+	$(BIN)/vqjax report $(DEMO)/prior $(DEMO)/tokenizer --out $(DEMO)/index.html
 	@echo "open $(CURDIR)/$(DEMO)/index.html"
 
 lint: $(VENV)/.done

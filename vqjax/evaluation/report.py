@@ -194,7 +194,7 @@ def _samples(record: Record) -> str:
     if not record.draws:
         return ""
     heading = "Reconstructions" if record.reconstructs else "Samples"
-    return f"<h2>{heading}</h2>{_pictures(record)}{_made_later(record)}"
+    return f"{_made_later(record)}<h2>{heading}</h2>{_pictures(record)}"
 
 
 def _section(record: Record, heading: str, anchor: str) -> str:
@@ -230,7 +230,9 @@ def page(records: Sequence[Record]) -> str:
             _section(r.record, f'<h2 class="run">{escape(r.name)}</h2>{_lead(r.record)}', anchor)
             for r, anchor in zip(rows, anchors, strict=True)
         ]
-        body = f"<header>{head}</header><h2>Side by side</h2>{table}{noted}{''.join(sections)}"
+        alike = len({record.reconstructs for record in records}) == 1  # else nothing compares
+        compared = f"<h2>Side by side</h2>{table}{noted}" if alike else ""
+        body = f"<header>{head}</header>{compared}{''.join(sections)}"
     return whole_page(title, body, kind)
 
 

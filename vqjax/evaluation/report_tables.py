@@ -99,6 +99,8 @@ def facts(record: Record) -> str:
     ]
     if is_number(final, "accuracy"):
         entries[0] = _fact("Accuracy", f"{100 * final['accuracy']:.2f}", "%")
+    if is_number(final, "nats_per_token"):
+        entries = [_fact("-log p", f"{final['nats_per_token']:.3f}", "nats", "per token")]
     if is_number(final, "nll_bound"):
         value = f"{final['nll_bound']:.2f}"
         entries.insert(0, _fact("Bound on -log p(x)", value, "nats", "per example"))
