@@ -3,7 +3,7 @@
     vqjax train experiments/shapes_vqvae.py
     vqjax train experiments/shapes_text_to_image.py
     vqjax sample runs/shapes_text_to_image --prompt "a red circle left of a blue square" --out out
-    vqjax evaluate runs/shapes_text_to_image --captions
+    vqjax evaluate runs/shapes_text_to_image --captions 1000
 
 Captions in Chinese: `--arg language=zh`. The prior never sees a fifth of the pairs of colour and
 shape. 2 CPU cores, 30 min 3 s beside other work (18.6 minutes of two cores); of 1,000 unseen

@@ -155,6 +155,7 @@ def test_a_changed_experiment_is_refused_with_the_difference(capsys, run):
     assert train(capsys, *again, "total_steps=8") == (0, [f"{run} is done: 8 of 8 steps"])
 
 
+@pytest.mark.slow
 def test_an_edited_file_with_classes_of_its_own_is_a_change_like_others(capsys, here):
     text = OWN_LOSS.replace("{file!r}", repr(FILE))
     (here / "own.py").write_text(text)

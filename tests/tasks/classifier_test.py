@@ -131,7 +131,7 @@ def test_every_verb(path, tmp_path, capsys):
         (["tokenize", str(path), "--out", out], "is a classifier: tokenize takes"),
         (["evaluate", str(path), "--importance-samples", "2"], "no bound"),
         (["evaluate", str(path), "--judge", str(path)], "is a classifier: --judge"),
-        (["evaluate", str(path), "--top-k", "2"], "--top-k is for samples to be judged"),
+        (["evaluate", str(path), "--top-k", "2"], "--top-k is for samples: add --judge"),
         (["evaluate", str(path), "--judge", str(path), "--top-p", "2"], "top_p=2.0"),
     ):
         assert main(words) == 2

@@ -141,6 +141,7 @@ def test_a_finished_run_stays_as_it_is(whole):
     assert files_of(whole) == before
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_other_devices_and_back(tmp_path, capsys):
     """1 -> 8 -> 1 devices: every stretch starts from the very state that the one before left."""
     alone, moving = tmp_path / "alone", tmp_path / "moving"

@@ -107,6 +107,7 @@ def test_one_backward_is_both_gradients_in_float64(x64, one_device, adversarial)
         assert relative_error(step, expected[player]) < 1e-9, player
 
 
+@pytest.mark.slow
 def test_one_backward_is_both_gradients_in_float32(one_device):
     experiment = plain_sgd(tiny.vqgan(0.125, data=float_arrays()))
     mesh = make_mesh(one_device)
