@@ -53,6 +53,7 @@ def read_description(folder: pathlib.Path) -> dict[str, Any]:
             str(k): ArraySpec(tuple(map(int, v["shape"])), str(np.dtype(v["dtype"])))
             for k, v in found["arrays"].items()
         }
+        levels = [str(level["name"]) for level in found["levels"]]
         run, seal = str(found["tokenizer"]["run"]), str(found["tokenizer"]["seal"])
         shard = int(found["shard"])
     except FileNotFoundError as error:
@@ -61,7 +62,14 @@ def read_description(folder: pathlib.Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
-    return {"examples": parts, "arrays": specs, "run": run, "seal": seal, "shard": shard}
+    return {
+        "examples": parts,
+        "arrays": specs,
+        "levels": levels,
+        "run": run,
+        "seal": seal,
+        "shard": shard,
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +106,7 @@ class TokenSet(SplitSource):
                         "goes on with it"
                     )
         specs = {
-            name: dataclasses.replace(spec, dtype="int32")
-            if np.issubdtype(np.dtype(spec.dtype), np.integer) and name != "example_id"
-            else spec
+            name: dataclasses.replace(spec, dtype="int32") if name in found["levels"] else spec
             for name, spec in found["arrays"].items()
         }
 
