@@ -320,6 +320,7 @@ def drawn(run, path, source):
     return path
 
 
+@pytest.mark.slow
 def test_pictures_of_other_originals_are_made_anew(make_run, run_dir, trust, tmp_path):
     """A run on pictures of another size takes the first run's; one of three channels cannot."""
     sources = [SmallSource(), SmallSource(shape=(12, 8, 1)), SmallSource(shape=(8, 8, 3))]

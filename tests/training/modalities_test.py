@@ -46,7 +46,7 @@ def tokenizer(name, data, steps):
     ("name", "data", "grid"),
     [
         pytest.param("signal", signals(), (8,), marks=pytest.mark.slow),
-        ("clip", clips(), (2, 4, 4)),
+        pytest.param("clip", clips(), (2, 4, 4), marks=pytest.mark.slow),
     ],
 )
 def test_trains_resumes_and_is_used(tmp_path, one_device, name, data, grid):

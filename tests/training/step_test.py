@@ -269,6 +269,7 @@ def float_arrays():
     return Arrays(train_arrays={"image": x}, eval_arrays={"image": x})
 
 
+@pytest.mark.slow
 def test_averages_follow_the_parameters(one_device):
     experiment = tiny.vqgan(ema_decay=0.9)
     mesh = make_mesh(one_device)
@@ -337,6 +338,7 @@ def test_weighted_sum_by_hand_and_strict_about_names():
             weighted_sum(losses, weights, {}, expected, jnp.int32(0))
 
 
+@pytest.mark.slow
 def test_bfloat16_networks_keep_float32_losses_and_parameters(one_device):
     experiment = tiny.vqgan(compute_dtype="bfloat16")
     mesh = make_mesh(one_device)
