@@ -324,7 +324,7 @@ def test_it_takes_priors_and_never_writes_over_what_it_reads(runs, files, monkey
     tokenizer = types.SimpleNamespace(experiment=tiny.vqvae(), path="RUN")
     monkeypatch.setattr(verb, "load_run", lambda args: tokenizer)
     assert main(["edit", "RUN", "digit.png", "--upscale", "2"]) == 2
-    assert "the run of a prior over tokens: RUN is none" in capsys.readouterr().err
+    assert "RUN is a tokenizer: edit takes the run of a prior" in capsys.readouterr().err
     monkeypatch.setattr(verb, "load_run", lambda args: runs["maskgit"])
     Image.open("digit.png").save("0001.png")
     assert main(["edit", "RUN", "0001.png", "--upscale", "2", "--out", "."]) == 2

@@ -1,4 +1,4 @@
-"""Arguments that several verbs share: FILE with its overrides, RUN with its trust, samples."""
+"""Arguments that several verbs share: FILE with its overrides, RUN with its trust."""
 
 import argparse
 import re

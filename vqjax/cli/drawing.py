@@ -1,6 +1,7 @@
-"""Options that every verb has which draws from a prior over tokens."""
+"""What verbs that draw share: options of priors over tokens, and how pictures are written."""
 
 import argparse
+import pathlib
 from typing import Any
 
 TELLING = ("classes", "prompt", "given")  # options that say what a prior is told
@@ -67,3 +68,32 @@ def telling(args: argparse.Namespace) -> dict[str, list]:
             raise UsageError(f'--given {item}: give text="..."')
         prompts.append(value)
     return {**wishes, "prompts": prompts} if prompts else wishes
+
+
+def write_sheet(rows: list, path: pathlib.Path, caption: str = "") -> pathlib.Path:
+    """A picture of rows of examples; `caption` goes into the file, for the run's report."""
+    from vqjax.evaluation.pictures import picture_of, tile
+
+    sheet = tile([[picture_of(example) for example in row] for row in rows])
+    return write_example(sheet, path, caption)
+
+
+def write_example(example: Any, path: pathlib.Path, caption: str = "") -> pathlib.Path:
+    """An example as it is, without enlargement."""
+    from PIL import Image, PngImagePlugin
+
+    from vqjax.evaluation.pictures import picture_of, to_uint8
+    from vqjax.types import UsageError
+
+    plain = example.ndim == 3 and example.shape[-1] in (1, 3, 4)
+    picture = to_uint8(example) if plain else picture_of(example)  # clips and signals: drawn
+    picture = picture[..., 0] if picture.shape[-1] == 1 else picture
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        info = PngImagePlugin.PngInfo()
+        if caption:
+            info.add_itxt("Description", caption)
+        Image.fromarray(picture).save(path, pnginfo=info)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    return path

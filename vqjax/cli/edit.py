@@ -14,6 +14,8 @@ from vqjax.cli.drawing import (
     choosing,
     named,
     telling,
+    write_example,
+    write_sheet,
 )
 
 DESCRIPTION = """\
@@ -88,16 +90,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vqjax.cli.sample import _write, _write_one
-    from vqjax.evaluation.kinds import is_prior
-    from vqjax.types import UsageError
+    from vqjax.evaluation.kinds import check_prior
 
     edit, count = _checked(args)
     told = telling(args)
     wishes = told | choosing(args)
     trained = load_run(args)
-    if not is_prior(trained.experiment):
-        raise UsageError(f"edit takes the run of a prior over tokens: {trained.path} is none")
+    check_prior(trained, "edit")
     if not named(args, *TELLING) and trained.experiment.task.prior.condition is not None:
         print("no --classes and no --prompt: the prior is told nothing", file=sys.stderr)
     out = pathlib.Path(args.out) if args.out else pathlib.Path(trained.path) / "samples"
@@ -109,9 +108,9 @@ def run(args: argparse.Namespace) -> None:
     rows = [pictures[first : first + COLUMNS] for first in range(0, len(pictures), COLUMNS)]
     said = ["the original", *(["the mask"] if len(shown) > 1 else []), "results"]
     said += map(str, next(iter(told.values()), ()))
-    print(_write(rows, sheet, ", ".join(said)))
+    print(write_sheet(rows, sheet, ", ".join(said)))
     for path, example in zip(singles, results, strict=False):
-        _write_one(example, path)
+        write_example(example, path)
 
 
 def _checked(args: argparse.Namespace) -> tuple[str, int]:

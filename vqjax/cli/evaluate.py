@@ -74,8 +74,7 @@ def run(args: argparse.Namespace) -> None:
 
     enable_compilation_cache()
     _check_options(args)
-    judgement = None if args.judge is None else _judge(args)  # first: it may refuse
-    check = None if args.captions is None else _check_captions(args)
+    judgement, check = _drawn(args)  # first: it may refuse
     opened, evaluation = evaluate_run(
         args.run_dir,
         params=args.params,
@@ -83,7 +82,8 @@ def run(args: argparse.Namespace) -> None:
         trust=args.trust,
         frozen=args.frozen,
         importance_samples=args.importance_samples,
-        say=lambda line: print(line, file=sys.stderr),
+        # What drew from the run has said already what opening it has to say.
+        say=lambda line: None if judgement or check else print(line, file=sys.stderr),
     )
     numbers = evaluation.numbers
     lines = protocol(opened.experiment) if "nll_bound" in numbers else []
@@ -120,21 +120,19 @@ def _check_options(args: argparse.Namespace) -> None:
         raise UsageError(f"--captions {args.captions}: wanted at least 1")
 
 
-def _judge(args: argparse.Namespace) -> Any:
-    """The `Judgement` of RUN's samples."""
+def _drawn(args: argparse.Namespace) -> tuple[Any, Any]:
+    """What is found out by drawing: a `Judgement` and a `CaptionCheck`, None where not wanted."""
+    from vqjax.evaluation.caption_check import check_captions
     from vqjax.evaluation.judging import judge_samples
     from vqjax.evaluation.run import load
 
-    wishes = choosing(args)  # refuses numbers that cannot be before anything is opened
-    judge = load(args.judge, trust=args.trust)
-    count = SAMPLES if args.n is None else args.n
-    return judge_samples(load_run(args), judge, count, args.seed or 0, **wishes)
-
-
-def _check_captions(args: argparse.Namespace) -> Any:
-    """The `CaptionCheck` of RUN."""
-    from vqjax.evaluation.caption_check import check_captions
-
-    wishes = choosing(args)
-    run = load_run(args)
-    return check_captions(run, args.captions, args.seed or 0, trust=args.trust, **wishes)
+    if args.judge is None and args.captions is None:
+        return None, None
+    wishes = {"seed": args.seed or 0, **choosing(args)}  # refuses before anything is opened
+    judge = None if args.judge is None else load(args.judge, trust=args.trust)
+    run, judgement, check = load_run(args), None, None
+    if judge is not None:
+        judgement = judge_samples(run, judge, SAMPLES if args.n is None else args.n, **wishes)
+    if args.captions is not None:
+        check = check_captions(run, args.captions, trust=args.trust, **wishes)
+    return judgement, check

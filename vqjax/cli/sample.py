@@ -15,6 +15,8 @@ from vqjax.cli.drawing import (
     choosing,
     named,
     telling,
+    write_example,
+    write_sheet,
 )
 
 DESCRIPTION = """\
@@ -81,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     if ways:
         check_tokenizer(trained, "--interpolate")
         rows = _interpolated(trained, args.interpolate)
-        print(_write(rows, out / f"interpolation_{trained.step:08d}.png"))
+        print(write_sheet(rows, out / f"interpolation_{trained.step:08d}.png"))
         return
     if is_prior(trained.experiment):
         told = telling(args)
@@ -92,9 +94,9 @@ def run(args: argparse.Namespace) -> None:
     else:
         samples, kinds = trained.sample(count, args.seed or 0), ()
     sheet, caption = _sheet(samples, kinds), ", ".join(map(str, kinds))
-    print(_write(sheet, out / f"prior_{trained.step:08d}.png", caption))
+    print(write_sheet(sheet, out / f"prior_{trained.step:08d}.png", caption))
     for number, example in enumerate(samples if args.out else ()):
-        _write_one(example, out / f"{number:04d}.png")
+        write_example(example, out / f"{number:04d}.png")
     if not is_prior(trained.experiment):
         _print_diversity(trained, samples)
 
@@ -114,35 +116,6 @@ def _sheet(samples: Any, kinds: Sequence) -> list:
     columns = max(1, round(len(samples) ** 0.5))
     columns = len(kinds) if 1 < len(kinds) <= WIDEST else columns
     return [samples[first : first + columns] for first in range(0, len(samples), columns)]
-
-
-def _write(rows: list, path: pathlib.Path, caption: str = "") -> pathlib.Path:
-    """A picture of rows of examples; `caption` goes into the file, for the run's report."""
-    from vqjax.evaluation.pictures import picture_of, tile
-
-    sheet = tile([[picture_of(example) for example in row] for row in rows])
-    return _write_one(sheet, path, caption)
-
-
-def _write_one(example: Any, path: pathlib.Path, caption: str = "") -> pathlib.Path:
-    """An example as it is, without enlargement."""
-    from PIL import Image, PngImagePlugin
-
-    from vqjax.evaluation.pictures import picture_of, to_uint8
-    from vqjax.types import UsageError
-
-    plain = example.ndim == 3 and example.shape[-1] in (1, 3, 4)
-    picture = to_uint8(example) if plain else picture_of(example)  # clips and signals: drawn
-    picture = picture[..., 0] if picture.shape[-1] == 1 else picture
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        info = PngImagePlugin.PngInfo()
-        if caption:
-            info.add_itxt("Description", caption)
-        Image.fromarray(picture).save(path, pnginfo=info)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
 
 
 def _print_diversity(trained: Any, samples: Any) -> None:

@@ -4,6 +4,7 @@ A source that knows texts has them in "caption", uint8[b, L]: UTF-8, padded with
 makes int32[b, T] of them, on the host.
 """
 
+import abc
 import dataclasses
 import functools
 import itertools
@@ -114,7 +115,7 @@ def _library() -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class Wrapper:
+class Wrapper(abc.ABC):
     """A source made of another one; what it does not change is that of the other."""
 
     source: Any
@@ -122,8 +123,9 @@ class Wrapper:
     def _changed(self, batches: Iterator[Mapping[str, np.ndarray]]) -> Iterator[dict]:
         return (self._change(batch) for batch in batches)
 
+    @abc.abstractmethod
     def _change(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        raise NotImplementedError(type(self).__name__)
+        """Returns the batch as it leaves."""
 
     def train(
         self, batch_size: int, seed: int, start_step: int, rows: np.ndarray

@@ -126,6 +126,8 @@ class PriorRun(Editing):
         if condition is None:
             return ()
         if kind is Text:
+            if not hasattr(self.experiment.data, "encode"):
+                raise UsageError(f"{type(self.experiment.data).__name__} cannot read prompts")
             rows = self.experiment.data.encode(prompts or [""])
             return (np.resize(rows, (n, *rows.shape[1:])),)
         labels = np.asarray(range(condition.classes) if classes is None else classes, np.int32)
