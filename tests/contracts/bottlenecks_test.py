@@ -10,7 +10,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from vqjax import config
 from vqjax.quantizers import Gaussian, Identity
-from vqjax.training.sharding import batch_sharding, make_mesh
+from vqjax.training.mesh import make_mesh
+from vqjax.training.sharding import batch_sharding
 from vqjax.types import UsageError
 
 D = 4

@@ -13,8 +13,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from vqjax import config
 from vqjax.priors import GPT, ClassLabel, MaskGIT, PixelCNN, Text
 from vqjax.sampling import Choice, Guidance, Parallel
+from vqjax.training.mesh import make_mesh
 from vqjax.training.platform import COMPILE_QUICKLY
-from vqjax.training.sharding import make_mesh
 from vqjax.types import BATCH_AXES, Level, UsageError
 
 ONE = (Level("tokens", (3, 2), 7),)

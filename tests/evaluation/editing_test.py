@@ -25,10 +25,10 @@ from vqjax.sampling import Parallel
 from vqjax.tasks import PriorTask
 from vqjax.tasks.prior import FROZEN
 from vqjax.training.experiment import Experiment
+from vqjax.training.mesh import make_mesh
 from vqjax.training.optim import AdamW
 from vqjax.training.platform import COMPILE_QUICKLY
 from vqjax.training.restore import OpenedRun
-from vqjax.training.sharding import make_mesh
 from vqjax.training.state import example_batch
 from vqjax.types import UsageError
 

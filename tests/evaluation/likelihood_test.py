@@ -17,7 +17,7 @@ from vqjax.quantizers import Gaussian
 from vqjax.tasks import TokenizerTask
 from vqjax.tasks.likelihood import check_bound, elbo, has_bound, log_weights
 from vqjax.tokenizers import Tokenizer
-from vqjax.training.sharding import make_mesh
+from vqjax.training.mesh import make_mesh
 from vqjax.training.state import create_state
 from vqjax.types import UsageError
 

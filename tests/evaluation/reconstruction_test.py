@@ -9,7 +9,7 @@ import pytest
 from tests.evaluation.small_source import SmallSource, small_experiment, started
 from vqjax.evaluation.reconstruction import ReconstructionEvaluator
 from vqjax.tasks.tokenizer import normalize
-from vqjax.training.sharding import make_mesh
+from vqjax.training.mesh import make_mesh
 from vqjax.types import DataError
 
 

@@ -11,8 +11,9 @@ from vqjax.quantizers import VectorQuantizer
 from vqjax.tasks import TokenizerTask
 from vqjax.tokenizers import ConvDecoder, ConvEncoder, Tokenizer
 from vqjax.training.experiment import Experiment
+from vqjax.training.mesh import make_mesh
 from vqjax.training.optim import Adam
-from vqjax.training.sharding import make_mesh, replicated
+from vqjax.training.sharding import replicated
 from vqjax.training.state import TrainState, create_state
 from vqjax.types import ArraySpec
 

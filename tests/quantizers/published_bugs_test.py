@@ -12,7 +12,7 @@ from tests import tiny
 from vqjax.ops import bits
 from vqjax.quantizers import BSQ, FSQ, LFQ, EMAVectorQuantizer, Residual, VectorQuantizer
 from vqjax.tasks import TokenizerTask
-from vqjax.training.sharding import make_mesh
+from vqjax.training.mesh import make_mesh
 from vqjax.training.step import weighted_sum
 from vqjax.types import BATCH_AXES
 

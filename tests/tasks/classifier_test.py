@@ -17,7 +17,7 @@ from vqjax.evaluation.kinds import make_evaluator
 from vqjax.tasks import ClassifierTask
 from vqjax.tokenizers import MLPEncoder
 from vqjax.training.loop import train
-from vqjax.training.sharding import make_mesh
+from vqjax.training.mesh import make_mesh
 from vqjax.types import ArraySpec, UsageError
 
 MLP = ClassifierTask(MLPEncoder((8, 8), (16,)), classes=10)

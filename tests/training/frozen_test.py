@@ -16,9 +16,9 @@ from vqjax.training.checkpoint import Checkpoints, seal_of
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import frozen_shapes, load_frozen, pin
 from vqjax.training.loop import train
+from vqjax.training.mesh import make_mesh
 from vqjax.training.optim import SGD
 from vqjax.training.record import Record, read_record, write_record
-from vqjax.training.sharding import make_mesh
 from vqjax.training.state import create_state
 from vqjax.types import DataError, TaskOutput, UsageError
 

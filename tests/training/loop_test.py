@@ -7,7 +7,7 @@ import pytest
 
 from vqjax import config
 from vqjax.training import loop
-from vqjax.training.sharding import make_mesh
+from vqjax.training.mesh import make_mesh
 
 FILE = pathlib.Path(__file__).parent / "files" / "small_vqvae.py"
 

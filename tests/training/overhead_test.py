@@ -13,8 +13,9 @@ from vqjax import config
 from vqjax.data import Arrays
 from vqjax.training.logbook import read_metrics
 from vqjax.training.loop import train
+from vqjax.training.mesh import make_mesh
 from vqjax.training.restore import initial_state
-from vqjax.training.sharding import make_mesh, put_batch
+from vqjax.training.sharding import put_batch
 from vqjax.training.step import active_at, make_train_step
 
 FILE = pathlib.Path(__file__).parents[2] / "experiments" / "mnist_vqgan.py"

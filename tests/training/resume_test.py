@@ -18,9 +18,9 @@ from tests import tiny
 from vqjax.training import checkpoint
 from vqjax.training.logbook import read_metrics
 from vqjax.training.loop import train
+from vqjax.training.mesh import make_mesh
 from vqjax.training.record import read_record
 from vqjax.training.restore import state_target
-from vqjax.training.sharding import make_mesh
 
 FILES = pathlib.Path(__file__).parent / "files"
 VQGAN = (str(FILES / "small_vqgan.py"),)

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, Mesh
 
+from vqjax.training.mesh import make_mesh
 from vqjax.training.sharding import (
     batch_sharding,
     check_batch_size,
     local_rows,
-    make_mesh,
     put_batch,
     replicate,
 )

@@ -12,10 +12,11 @@ import pytest
 from tests import tiny
 from vqjax import config
 from vqjax.losses import NonSaturating
+from vqjax.training.mesh import make_mesh
 from vqjax.training.optim import SGD, Adam
 from vqjax.training.platform import COMPILE_QUICKLY
 from vqjax.training.restore import initial_state
-from vqjax.training.sharding import batch_sharding, local_rows, make_mesh, put_batch, replicated
+from vqjax.training.sharding import batch_sharding, local_rows, put_batch, replicated
 from vqjax.training.step import active_at, make_train_step, patterns, weighted_sum
 
 BOTH = ("commitment", "discriminator", "generator", "l1", "tokenizer")

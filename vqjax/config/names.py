@@ -31,6 +31,7 @@ PACKAGES = (
     "vqjax.tasks",
     "vqjax.data",
     "vqjax.training.optim",
+    "vqjax.training.mesh",
     "vqjax.training.experiment",
     "vqjax.config",
 )

@@ -30,8 +30,9 @@ from vqjax.tasks.likelihood import has_bound
 from vqjax.tasks.tokenizer import normalize
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import load_frozen
+from vqjax.training.mesh import make_mesh
 from vqjax.training.restore import OpenedRun, open_run
-from vqjax.training.sharding import local_rows, make_mesh, put_batch, replicated
+from vqjax.training.sharding import local_rows, put_batch, replicated
 from vqjax.types import BATCH_AXES, Batch, DataError, Level, Tree
 
 SHOWN = 16  # examples in the picture: the first of the eval split

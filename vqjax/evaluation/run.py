@@ -23,8 +23,8 @@ from jax.sharding import Mesh
 from vqjax.evaluation.kinds import is_classifier, is_prior
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import load_frozen
+from vqjax.training.mesh import make_mesh
 from vqjax.training.restore import OpenedRun, open_run
-from vqjax.training.sharding import make_mesh
 from vqjax.types import DataError, Level, UsageError
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from vqjax.data.token_set import DESCRIPTION, read_description, shard_path, writ
 from vqjax.evaluation.kinds import check_tokenizer
 from vqjax.training import checkpoint
 from vqjax.training.experiment import Experiment
+from vqjax.training.mesh import make_mesh
 from vqjax.training.restore import OpenedRun, open_run
-from vqjax.training.sharding import make_mesh, put_batch, replicated
+from vqjax.training.sharding import put_batch, replicated
 from vqjax.training.state import HOST_ONLY
 from vqjax.types import ArraySpec, Batch, Level, Tree, UsageError
 

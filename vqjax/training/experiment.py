@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from vqjax.config import FrozenRun
 from vqjax.ops.schedules import Schedule, as_schedule
+from vqjax.training.mesh import MeshShape
 from vqjax.training.optim import Optimizer
 from vqjax.types import (
     Alarm,
@@ -116,6 +117,7 @@ class Experiment:
         save_every: steps between checkpoints; None: max(50, total_steps // 10).
         keep: checkpoints kept, the newest ones.
         max_nonfinite: steps in a row with infinite or NaN gradients after which the run ends.
+        mesh: how the devices are laid out; a run goes on in any other layout.
     """
 
     task: Any
@@ -133,6 +135,7 @@ class Experiment:
     save_every: int | None = None
     keep: int = 3
     max_nonfinite: int = 10
+    mesh: MeshShape = MeshShape()
 
     def network_task(self) -> Any:
         """The task with `compute_dtype` put into every layer that names no dtype of its own."""

@@ -18,19 +18,19 @@ from vqjax.training.experiment import Experiment
 from vqjax.training.feed import Feed
 from vqjax.training.frozen import adopt, load_frozen, pin
 from vqjax.training.logbook import Logbook
+from vqjax.training.mesh import make_mesh
+from vqjax.training.partition import shardings
+from vqjax.training.programs import trace_programs
 from vqjax.training.record import Record, check_writable, claim, learned, write_record
 from vqjax.training.restore import initial_state, state_target, usable
 from vqjax.training.sharding import (
-    batch_sharding,
     check_batch_size,
     local_rows,
-    make_mesh,
     put_batch,
-    replicated,
 )
 from vqjax.training.signals import StopSignal
-from vqjax.training.state import TrainState, example_batch
-from vqjax.training.step import active_at, make_train_step, patterns
+from vqjax.training.state import TrainState
+from vqjax.training.step import active_at, patterns
 from vqjax.types import ArraySpec, Batch, NonFiniteError, Stopped, Tree, UsageError
 
 START_STREAM = 2**32 - 1  # what `task.start` draws from; no step has this number
@@ -96,7 +96,9 @@ def train(
     """
     started = time.perf_counter()
     path = pathlib.Path(workdir).absolute()
-    plan = _plan(experiment, path, name, command, allow_change, trust, make_mesh(devices))
+    plan = _plan(
+        experiment, path, name, command, allow_change, trust, make_mesh(devices, experiment.mesh)
+    )
     step, experiment = plan.step, plan.record.experiment
     if step >= experiment.total_steps:
         done = f"{path} is done: {step} of {experiment.total_steps} steps"
@@ -162,16 +164,7 @@ def _plan(
 
     restored = checkpoint.restore(path / "checkpoints", target)
     step, lines = (restored.step, restored.lines) if restored else (0, ())
-    train_step = make_train_step(experiment, replicated(mesh))
-    batch = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=batch_sharding(mesh)),
-        jax.eval_shape(lambda: example_batch(inputs, experiment.batch_size)),
-    )
-    with jax.set_mesh(mesh):  # what works on each device's own rows asks for it while traced
-        traced = {
-            active: train_step.trace(target, frozen, batch, active=active)
-            for active in patterns(experiment, step, experiment.total_steps)
-        }
+    traced = trace_programs(experiment, inputs, frozen, mesh, step)
     changed = old != config.encode(experiment)
     state = restored.state if restored else None
     return _Plan(record, changed, mesh, frozen, step, state, lines, traced)
@@ -213,14 +206,16 @@ def _batches(run: _Run, step: int) -> Iterator[Batch]:
 
 def _start(run: _Run, inputs: Mapping[str, ArraySpec]) -> TrainState:
     """Step 0: initial parameters, `task.start`, and the first checkpoint."""
-    experiment, sharding = run.experiment, replicated(run.mesh)
+    experiment = run.experiment
     state = initial_state(experiment, inputs, run.mesh)
     batches = (put_batch(batch, run.mesh) for batch in _batches(run, 0))
     key = jax.random.fold_in(jax.random.key(experiment.seed), START_STREAM)
     task = experiment.network_task()
     with jax.set_mesh(run.mesh):
         params, collections = task.start(state.params, state.collections, batches, key)
-    params, collections = jax.device_put((params, collections), sharding)
+    started = {"params": params, "collections": collections}
+    started = jax.device_put(started, shardings(started, run.mesh))
+    params, collections = started["params"], started["collections"]
     ema = {p: jax.tree.map(lambda a: a.copy(), params[p]) for p in state.ema}
     state = state.replace(params=params, collections=collections, ema=ema)
     run.checkpoints.save(0, state)

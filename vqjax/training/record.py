@@ -142,6 +142,7 @@ def claim(
             # Where a run lies and how it went on does not matter: its seal does.
             node["path"] = moved[path].path
             node["experiment"] = config.encode(moved[path])["experiment"]
+    compared["mesh"] = config.encode(experiment.mesh)  # a run goes on in any layout
     changes = config.difference(_with_defaults(compared, trust), config.encode(experiment))
     if changes and not allow_change:
         raise UsageError(

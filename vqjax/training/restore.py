@@ -11,9 +11,10 @@ from jax.sharding import Mesh
 from vqjax import config
 from vqjax.training import checkpoint
 from vqjax.training.experiment import Experiment
+from vqjax.training.mesh import make_mesh
+from vqjax.training.partition import shardings
 from vqjax.training.platform import COMPILE_QUICKLY
 from vqjax.training.record import Record, read_record
-from vqjax.training.sharding import make_mesh, replicated
 from vqjax.training.state import TrainState, create_state
 from vqjax.types import ArraySpec, DataError, Tree, UsageError, did_you_mean
 
@@ -54,15 +55,19 @@ class OpenedRun:
 def state_target(experiment: Experiment, inputs: dict[str, ArraySpec], mesh: Mesh) -> TrainState:
     """Shapes, dtypes and shardings of the state; nothing is computed."""
     shapes = jax.eval_shape(lambda: create_state(experiment, inputs))
-    sharding = replicated(mesh)
-    return jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding), shapes)
+    return jax.tree.map(
+        lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
+        shapes,
+        shardings(shapes, mesh),
+    )
 
 
 def initial_state(experiment: Experiment, inputs: dict[str, ArraySpec], mesh: Mesh) -> TrainState:
     """Step 0, made where it stays."""
+    shapes = jax.eval_shape(lambda: create_state(experiment, inputs))
     make = jax.jit(
         lambda: create_state(experiment, inputs),
-        out_shardings=replicated(mesh),
+        out_shardings=shardings(shapes, mesh),
         compiler_options=COMPILE_QUICKLY,
     )
     return make()

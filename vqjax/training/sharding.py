@@ -1,30 +1,17 @@
-"""The mesh, and what lies where on it.
+"""What lies where on the mesh.
 
 `jit` over arrays with a `NamedSharding` is the one way to run on many devices: models name no
 axis and call no collective; the batch axis is global.
 """
 
 import math
-from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vqjax.training.state import HOST_ONLY
-from vqjax.types import BATCH_AXES, MESH_AXES, Batch, Tree, UsageError
-
-
-def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """All devices on the axis "data"; "fsdp" and "tensor" have size 1.
-
-    Axes are Auto: the partitioner, not the type of each array, decides what moves where.
-    """
-    devices = list(devices or jax.devices())
-    shape = (len(devices), 1, 1)
-    return jax.make_mesh(
-        shape, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES), devices=devices
-    )
+from vqjax.types import BATCH_AXES, Batch, Tree, UsageError
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -8,11 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Sharding
+from jax.sharding import Mesh
 
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.training.experiment import Experiment
 from vqjax.training.optim import moves, transformation
+from vqjax.training.partition import shardings
 from vqjax.training.state import TrainState
 from vqjax.types import Batch, TaskOutput, Tree
 
@@ -70,11 +71,12 @@ def weighted_sum(
     return total
 
 
-def make_train_step(experiment: Experiment, sharding: Sharding | None = None) -> Step:
+def make_train_step(experiment: Experiment, mesh: Mesh | None = None) -> Step:
     """Builds `train_step(state, frozen, batch, *, active) -> (state, metrics)`, jitted.
 
     `active` is static: each value is a program of its own. The state is donated, and comes back
-    with `sharding` where one is given, so that every program takes what another returns.
+    divided over `mesh` as it was given (`vqjax.training.partition`), so that every program takes
+    what another returns.
     """
     task = experiment.network_task()
     optimizers = {p: transformation(experiment.optimizers[p]) for p in task.players}
@@ -95,6 +97,11 @@ def make_train_step(experiment: Experiment, sharding: Sharding | None = None) ->
         loss = weighted_sum(out.losses, task.weights, out.multipliers, expected, state.step)
         return loss, (loss, out)
 
+    def divided(tree):
+        if mesh is None:
+            return tree
+        return jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
+
     @partial(jax.jit, static_argnames="active", donate_argnums=0)
     def train_step(state: TrainState, frozen: Tree, batch: Batch, *, active: tuple[str, ...]):
         players = [p for p in task.players if p in active]
@@ -110,6 +117,7 @@ def make_train_step(experiment: Experiment, sharding: Sharding | None = None) ->
             return jax.grad(of_moving, has_aux=True)(moving)
 
         grads, loss, out = _accumulate(differentiate, batch, experiment.accumulate)
+        grads = divided(grads)
         new, norms = _apply(experiment, optimizers, state, grads, players)
         stepped = new.params
         params, collections = task.update(
@@ -119,8 +127,7 @@ def make_train_step(experiment: Experiment, sharding: Sharding | None = None) ->
         new = new.replace(ema=_average(experiment.ema_decay, state, stepped, new, players))
         finite = jnp.all(jnp.isfinite(jnp.stack([loss, *norms.values()])))
         new = _keep_if(finite, new, state)
-        if sharding is not None:
-            new = jax.lax.with_sharding_constraint(new, sharding)
+        new = divided(new)
         metrics = {**out.losses, **out.metrics, "total": loss, "nonfinite": new.nonfinite}
         metrics |= {f"grad_norm/{p}": norm for p, norm in norms.items()}
         return new, metrics

@@ -1,0 +1,92 @@
+"""What is divided over a mesh, and that a divided run is the same run."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests import tiny
+from vqjax.quantizers import EMAVectorQuantizer
+from vqjax.training.logbook import read_metrics
+from vqjax.training.loop import train
+from vqjax.training.mesh import MeshShape, make_mesh
+from vqjax.training.partition import spec_of, whole_arrays
+from vqjax.training.programs import trace_programs
+from vqjax.training.restore import state_target
+from vqjax.types import UsageError
+
+BLOCK = "prior/transformer/blocks/block"
+
+
+def mesh(**sizes):
+    return make_mesh(None, MeshShape(**sizes))
+
+
+@pytest.mark.parametrize(
+    ("path", "shape", "spec"),
+    [
+        ("params/tokenizer/encoder/conv/kernel", (3, 3, 64, 128), (None, None, None, "fsdp")),
+        ("params/tokenizer/encoder/conv/kernel", (3, 3, 128, 64), (None, None, "fsdp", None)),
+        ("params/tokenizer/encoder/conv/kernel", (3, 3, 63, 127), (None,) * 4),
+        ("params/tokenizer/encoder/conv/bias", (128,), ()),  # small
+        (f"p/{BLOCK}/mlp/up/kernel", (8, 64, 256), (None, "fsdp", "tensor")),
+        (f"o/0/mu/{BLOCK}/mlp/down/kernel", (8, 256, 64), (None, "tensor", "fsdp")),
+        (f"p/{BLOCK}/attention/query/kernel", (8, 64, 64), (None, "fsdp", "tensor")),
+        (f"p/{BLOCK}/attention/out/kernel", (8, 64, 64), (None, "tensor", "fsdp")),
+        ("params/prior/tokens/embedding", (1024, 64), ("fsdp", None)),
+        ("params/tokenizer/quantizer/codes", (8192, 64), ("tensor", "fsdp")),
+    ],
+)  # fmt: skip
+def test_rules(path, shape, spec):
+    assert tuple(spec_of(path, shape, mesh(fsdp=4, tensor=2))) == spec
+
+
+def test_shapes_that_do_not_fit():
+    with pytest.raises(UsageError, match="do not multiply to the 8 devices at hand"):
+        mesh(data=3, fsdp=2)
+    with pytest.raises(UsageError, match="slices=3 do not divide data=8"):
+        mesh(slices=3)
+    with pytest.raises(UsageError, match=r"mesh.fsdp=0: at least 1"):
+        mesh(fsdp=0)
+
+
+def test_every_doubling_of_fsdp_halves_what_a_device_holds():
+    """From the compiled program: arguments per device but for the batch. What is too small to be
+    divided stays whole and is listed.
+    """
+    held = {}
+    experiment = wide_experiment()
+    inputs = experiment.data.example_spec()
+    for fsdp in (1, 2, 4, 8):
+        where = mesh(fsdp=fsdp)
+        (traced,) = trace_programs(experiment, inputs, {}, where).values()
+        memory = traced.lower().compile().memory_analysis()
+        whole = whole_arrays(state_target(experiment, inputs, where), where)
+        assert fsdp == 1 or all(np.prod(shape) < 4096 for shape in whole.values())
+        held[fsdp] = memory.argument_size_in_bytes
+    for fsdp in (2, 4, 8):
+        assert held[fsdp] == pytest.approx(held[fsdp // 2] / 2, rel=0.05)
+
+
+def wide_experiment():
+    encoder = tiny.tokenizer(EMAVectorQuantizer(4096, 8), width=64)
+    task = dataclasses.replace(tiny.vqvae().task, tokenizer=encoder)
+    return tiny.vqvae(task=task, ema_decay=0.9)
+
+
+@pytest.mark.parametrize("sizes", [{"fsdp": 8}, {"fsdp": 2, "tensor": 2}])
+def test_a_divided_run_is_the_same_run(sizes, tmp_path):
+    """And goes on where another layout stopped."""
+    whole, divided = tmp_path / "whole", tmp_path / "divided"
+    experiment = dataclasses.replace(wide_experiment(), total_steps=4)
+    train(experiment, whole)
+    half = dataclasses.replace(experiment, total_steps=2)
+    train(half, divided)
+    moved = dataclasses.replace(experiment, mesh=MeshShape(**sizes))
+    train(moved, divided, allow_change=True)
+    a, b = (
+        [line for line in read_metrics(run) if line["kind"] == "train"] for run in (whole, divided)
+    )
+    assert a[:2] == b[:2] and len(a) == len(b) == 4
+    for one, other in zip(a[2:], b[2:], strict=True):
+        assert one["total"] == pytest.approx(other["total"], rel=1e-4)

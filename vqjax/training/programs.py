@@ -1,0 +1,48 @@
+"""The programs of a run's steps, traced for a mesh: what is compiled, measured and trained."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from vqjax.training.experiment import Experiment
+from vqjax.training.restore import state_target
+from vqjax.training.sharding import batch_sharding
+from vqjax.training.state import example_batch
+from vqjax.training.step import make_train_step, patterns
+from vqjax.types import ArraySpec, Tree
+
+
+def batch_target(inputs: Mapping[str, ArraySpec], batch_size: int, mesh: Mesh) -> Tree:
+    """Shapes, dtypes and shardings of a global batch on the mesh."""
+    return jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=batch_sharding(mesh)),
+        jax.eval_shape(lambda: example_batch(inputs, batch_size)),
+    )
+
+
+def trace_programs(
+    experiment: Experiment,
+    inputs: Mapping[str, ArraySpec],
+    frozen: Tree,
+    mesh: Mesh,
+    first: int = 0,
+) -> dict[tuple[str, ...], Any]:
+    """{active: traced step} of every program that steps first..total_steps-1 need, in the order in
+    which they are first needed. Nothing is computed, and no device of the mesh has to be there.
+
+    Args:
+        inputs: `ArraySpec` of one example.
+        frozen: arrays, or their shapes with shardings on the mesh.
+        mesh: of devices or of what stands for them in a description of a machine.
+        first: step.
+    """
+    train_step = make_train_step(experiment, mesh)
+    state = state_target(experiment, inputs, mesh)
+    batch = batch_target(inputs, experiment.batch_size, mesh)
+    with jax.set_mesh(mesh):  # what works on each device's own rows asks for it while traced
+        return {
+            active: train_step.trace(state, frozen, batch, active=active)
+            for active in patterns(experiment, first, experiment.total_steps)
+        }
