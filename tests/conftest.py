@@ -1,4 +1,8 @@
-"""Tests run in a stricter world than users do: eight CPU devices, no silent broadcasting."""
+"""Tests run in a stricter world than users do: eight CPU devices, no silent broadcasting.
+
+Most of their time goes into compiling programs that run once, so the compiler is told to hurry;
+programs that tests start as processes of their own are compiled as users' are.
+"""
 
 import os
 import pathlib
@@ -20,6 +24,12 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_runtest_setup(item):
+    """What is timed is compiled in full."""
+    hurry = item.get_closest_marker("timing") is None
+    jax.config.update("jax_disable_most_optimizations", hurry)
 
 
 @pytest.fixture
