@@ -8,6 +8,7 @@ import pytest
 from vqjax import config
 from vqjax.training import loop
 from vqjax.training.mesh import make_mesh
+from vqjax.training.programs import trace_programs
 
 FILE = pathlib.Path(__file__).parent / "files" / "small_vqvae.py"
 
@@ -37,9 +38,9 @@ def test_evaluators_may_move_what_they_like(tmp_path, one_device):
     assert len(seen) == 1 and '"psnr": 1.0' in (run / "metrics.jsonl").read_text()
 
 
-def test_the_step_is_traced_under_its_mesh(tmp_path):
+def test_the_step_is_traced_under_its_mesh():
     """Or the lookup would gather all rows on every device."""
     experiment = config.load_file(str(FILE), {}, ("batch_size=16",))
-    plan = loop._plan(experiment, tmp_path / "run", "name", (), False, (), make_mesh())
-    for traced in plan.traced.values():
+    programs = trace_programs(experiment, experiment.data.example_spec(), {}, make_mesh())
+    for traced in programs.values():
         assert "shard_map" in str(traced.jaxpr)

@@ -9,18 +9,17 @@ import importlib
 import os
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
 from vqjax._version import __version__
+from vqjax.cli.failures import explain, fail
 
 VERBS = (
     "prepare", "train", "reconstruct", "tokenize", "sample", "edit", "evaluate", "inspect",
     "report", "compare",
 )  # fmt: skip
 INTERRUPTED = 130
-MESSAGE_LENGTH = 300  # of an unexpected error's text
 DEBUG_HELP = "show the traceback of an error"
 
 
@@ -109,49 +108,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # --help and --version
         return _exit_code(end)
     except ArgumentError as error:
-        return _fail(str(error), 2, error if debug else None)
+        return fail(str(error), 2, error if debug else None)
     except KeyboardInterrupt as error:
-        return _fail("interrupted", INTERRUPTED, error if debug else None)
+        return fail("interrupted", INTERRUPTED, error if debug else None)
     except BrokenPipeError:
         # The reader of our output left; Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
         message, code = explain(error)
-        return _fail(message, code, error if debug else None)
-
-
-def explain(error: Exception) -> tuple[str, int]:
-    """The line and the exit code for what a verb raised."""
-    from vqjax.types import VqjaxError
-
-    text = " ".join(str(error).split())
-    if isinstance(error, VqjaxError):
-        return text, error.exit_code
-    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
-        return (
-            "out of memory: lower batch_size, raise accumulate, or set compute_dtype=bfloat16 "
-            f"({text[:MESSAGE_LENGTH] or type(error).__name__})",
-            1,
-        )
-    kind = type(error).__name__
-    return (
-        f"unexpected {kind}: {text[:MESSAGE_LENGTH]}: run again with --debug for the traceback",
-        1,
-    )
+        return fail(message, code, error if debug else None)
 
 
 def _exit_code(end: SystemExit) -> int:
     if end.code is None:
         return 0
-    return end.code if isinstance(end.code, int) else _fail(str(end.code), 1, None)
-
-
-def _fail(message: str, code: int, error: BaseException | None) -> int:
-    if error is not None:
-        traceback.print_exception(error)
-    print(f"vqjax: error: {message}", file=sys.stderr)
-    return code
+    return end.code if isinstance(end.code, int) else fail(str(end.code), 1, None)
 
 
 def run() -> NoReturn:

@@ -5,6 +5,8 @@ import pathlib
 import sys
 
 from vqjax.cli.arguments import add_experiment_arguments, read_experiment
+from vqjax.cli.failures import explain, fail
+from vqjax.cli.guard import add_process_arguments, may_have_peers, split
 
 DESCRIPTION = """\
 Trains the experiment that FILE's experiment() returns. Run the same command again to resume.
@@ -14,7 +16,7 @@ Trains the experiment that FILE's experiment() returns. Run the same command aga
   vqjax train experiments/mnist_vqvae.py batch_size=32 task.tokenizer.quantizer.codebook_size=256
 
 Exit codes: 0 done, 2 wrong settings, 3 bad data or checkpoint, 4 non-finite gradients,
-75 stopped by a signal after a good save (run me again).
+75 stopped by a signal, or by the end of another process, after a good save (run me again).
 """
 
 
@@ -34,24 +36,50 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         action="store_true",
         help="go on with a run although its settings have changed",
     )
+    add_process_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    if not may_have_peers(args):
+        return _train(args)
+    code = split(_workdir(args))
+    return _train_with_peers(args) if code is None else code
+
+
+def _workdir(args: argparse.Namespace) -> pathlib.Path:
+    return pathlib.Path(args.workdir or pathlib.Path("runs") / pathlib.Path(args.file).stem)
+
+
+def _train(args: argparse.Namespace) -> int:
     experiment = read_experiment(args)
     from vqjax.evaluation.kinds import make_evaluator
     from vqjax.training.loop import train
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()
-    name = pathlib.Path(args.file).stem
     train(
         experiment,
-        args.workdir or pathlib.Path("runs") / name,
+        _workdir(args),
         make_evaluator=make_evaluator,
-        name=name,
+        name=pathlib.Path(args.file).stem,
         command=["vqjax", *sys.argv[1:]],
         allow_change=args.allow_change,
         trust=args.trust,
     )
     return 0
+
+
+def _train_with_peers(args: argparse.Namespace) -> int:
+    from vqjax.training import distributed
+    from vqjax.types import NonFiniteError, Stopped, UsageError
+
+    distributed.connect(args.coordinator, args.processes, args.process, args.peer_timeout)
+    try:
+        return _train(args)
+    except (UsageError, Stopped, NonFiniteError):
+        raise  # all processes come to such an end together
+    except Exception as error:
+        if not distributed.several():
+            raise
+        distributed.abandon(fail(*explain(error), error if args.debug else None))

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from vqjax.training import distributed
 from vqjax.types import DataError, Tree
 
 STATE = "state"
@@ -84,6 +85,24 @@ def restore(directory: str | os.PathLike, target: Tree, step: int | None = None)
         DataError: every sealed step is damaged or has lost its seal, `step` is not there, or the
             arrays are others.
     """
+    number, lines = newest_sound(directory, step)
+    if number is None:
+        return None
+    return Restored(read(directory, number, target), number, tuple(lines))
+
+
+def newest_sound(
+    directory: str | os.PathLike, step: int | None = None
+) -> tuple[int | None, list[str]]:
+    """The newest sealed step whose files are as they were sealed, or None where nothing was ever
+    sealed; and a line on each that was passed over.
+
+    Args:
+        step: this one or an error.
+
+    Raises:
+        DataError: as `restore`.
+    """
     root = pathlib.Path(directory)
     steps = sealed_steps(root)
     if not steps and (lost := _unsealed(root)):
@@ -98,17 +117,25 @@ def restore(directory: str | os.PathLike, target: Tree, step: int | None = None)
         steps = [step]
     lines = []
     for number in reversed(steps):
-        folder = root / str(number)
-        wrong = verify(folder)
+        wrong = verify(root / str(number))
         if wrong is None:
-            _compare(json.loads((folder / SEAL).read_text())["arrays"], target, folder)
-            with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-                state = reader.restore(folder / STATE, args=ocp.args.StandardRestore(target))
-            return Restored(state, number, tuple(lines))
+            return number, lines
         lines.append(f"checkpoint {number} is damaged ({wrong}): passed over")
     if lines:
         raise DataError(f"no sound checkpoint in {root}: {'; '.join(lines)}")
-    return None
+    return None, []
+
+
+def read(directory: str | os.PathLike, step: int, target: Tree) -> Tree:
+    """The arrays of a sealed step as `target` wants them; its files are not verified here.
+
+    Raises:
+        DataError: the arrays are others.
+    """
+    folder = pathlib.Path(directory) / str(step)
+    _compare(json.loads((folder / SEAL).read_text())["arrays"], target, folder)
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+        return reader.restore(folder / STATE, args=ocp.args.StandardRestore(target))
 
 
 def _unsealed(root: pathlib.Path) -> list[int]:
@@ -124,7 +151,8 @@ def _unsealed(root: pathlib.Path) -> list[int]:
 class Checkpoints:
     """Saves in the background, seals what is complete, keeps the newest `keep` sealed steps.
 
-    Use it in `with`: at the end it waits. Errors of the background surface at the next call.
+    Use it in `with`: at the end it waits. Errors of the background surface at the next call. All
+    processes of a run call it alike; process 0 alone moves, seals and deletes.
     """
 
     def __init__(self, directory: str | os.PathLike, keep: int) -> None:
@@ -133,7 +161,7 @@ class Checkpoints:
         self._writer = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler())
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
-        if self.directory.is_dir():
+        if distributed.is_first() and self.directory.is_dir():
             for left in self.directory.glob("*/*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(left, ignore_errors=True)  # of a save that was killed
 
@@ -141,6 +169,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and distributed.several():
+            return  # the others may never come here
         try:
             self.wait()
         except DataError:
@@ -155,22 +185,32 @@ class Checkpoints:
         A step that is sealed already stays as it is.
         """
         self.wait()
-        if step in sealed_steps(self.directory):
-            return
         folder = self.directory / str(step)
-        if folder.exists() and not folder.is_dir():
-            folder.rename(_damaged(folder))
-        folder.mkdir(parents=True, exist_ok=True)
+        if not distributed.from_first(lambda: self._make_room(folder)):
+            return
         arrays = _describe(state)
         self._writer.save(folder / STATE, args=ocp.args.StandardSave(state), force=True)
         self._thread = threading.Thread(target=self._finish, args=(folder, arrays), daemon=True)
         self._thread.start()
 
+    def _make_room(self, folder: pathlib.Path) -> bool:
+        """A folder for a step that is not sealed yet; False where it is."""
+        if int(folder.name) in sealed_steps(self.directory):
+            return False
+        if folder.exists() and not folder.is_dir():
+            folder.rename(_damaged(folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        return True
+
     def wait(self) -> None:
         """Until the last save is sealed."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        if self._thread is None:
+            return
+        self._thread.join()
+        self._thread = None
+        distributed.agree(self._complain)
+
+    def _complain(self) -> None:
         if self._error is not None:
             error, self._error = self._error, None
             raise DataError(f"saving in {self.directory} failed: {error}") from error
@@ -180,7 +220,7 @@ class Checkpoints:
 
     def set_aside(self, after: int) -> None:
         """Renames damaged steps newer than `after`, so that they are neither kept nor counted."""
-        for step in sealed_steps(self.directory):
+        for step in sealed_steps(self.directory) if distributed.is_first() else ():
             if step > after:
                 folder = self.directory / str(step)
                 folder.rename(_damaged(folder))
@@ -188,7 +228,7 @@ class Checkpoints:
     def _finish(self, folder: pathlib.Path, arrays: dict) -> None:
         try:
             self._writer.wait_until_finished()
-            if jax.process_index() == 0:
+            if distributed.is_first():
                 _seal(folder, arrays)
                 for old in sealed_steps(self.directory)[: -self.keep]:
                     # The seal goes first: what is half deleted must not look finished.

@@ -118,6 +118,9 @@ class Experiment:
         keep: checkpoints kept, the newest ones.
         max_nonfinite: steps in a row with infinite or NaN gradients after which the run ends.
         mesh: how the devices are laid out; a run goes on in any other layout.
+        init_from: another run, whose newest parameters and codebooks step 0 takes over.
+        init_new: paths below which that does not happen, such as "prior/head".
+        init_cast: whether arrays of another dtype may be taken over, too.
     """
 
     task: Any
@@ -136,6 +139,9 @@ class Experiment:
     keep: int = 3
     max_nonfinite: int = 10
     mesh: MeshShape = MeshShape()
+    init_from: str | None = None
+    init_new: tuple[str, ...] = ()
+    init_cast: bool = False
 
     def network_task(self) -> Any:
         """The task with `compute_dtype` put into every layer that names no dtype of its own."""
@@ -154,6 +160,8 @@ class Experiment:
         check_offers("task", self.task, TASK_NEEDS)
         check_offers("data", self.data, DATA_NEEDS)
         self._check_numbers()
+        if self.init_from is None and (self.init_new or self.init_cast):
+            raise UsageError("init_new and init_cast say something about init_from: give that, too")
         _same_names("optimizers", self.optimizers, self.task.players)
         _same_names("task.loss_weights", self.task.weights, self.task.terms)
         for name, weight in self.task.weights.items():

@@ -13,10 +13,12 @@ import jax
 from jax.sharding import Mesh
 
 from vqjax import config
-from vqjax.training import checkpoint
+from vqjax.training import checkpoint, distributed
+from vqjax.training.checkpoint import sealed_steps
 from vqjax.training.experiment import Experiment
 from vqjax.training.feed import Feed
 from vqjax.training.frozen import adopt, load_frozen, pin
+from vqjax.training.init_from import Difference, check_init_from, filled
 from vqjax.training.logbook import Logbook
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
@@ -31,7 +33,7 @@ from vqjax.training.sharding import (
 from vqjax.training.signals import StopSignal
 from vqjax.training.state import TrainState
 from vqjax.training.step import active_at, patterns
-from vqjax.types import ArraySpec, Batch, NonFiniteError, Stopped, Tree, UsageError
+from vqjax.types import ArraySpec, Batch, NonFiniteError, Stopped, Tree
 
 START_STREAM = 2**32 - 1  # what `task.start` draws from; no step has this number
 RUN_AHEAD = 8  # steps given to the device before the oldest of them is waited for
@@ -93,18 +95,18 @@ def train(
         DataError: data, a frozen run or a checkpoint is missing or damaged.
         NonFiniteError: too many steps in a row without finite gradients; the state is sealed.
         Stopped: a signal came; the state is sealed.
+        PeerLost: another process is gone.
     """
     started = time.perf_counter()
     path = pathlib.Path(workdir).absolute()
-    plan = _plan(
-        experiment, path, name, command, allow_change, trust, make_mesh(devices, experiment.mesh)
-    )
+    plan = _plan(experiment, path, name, command, allow_change, trust, devices)
     step, experiment = plan.step, plan.record.experiment
     if step >= experiment.total_steps:
         done = f"{path} is done: {step} of {experiment.total_steps} steps"
-        print(*plan.lines, done, sep="\n", file=sys.stderr)
+        if distributed.is_first():
+            print(*plan.lines, done, sep="\n", file=sys.stderr)
         return step
-    if plan.changed:
+    if plan.changed and distributed.is_first():
         write_record(path, plan.record)
     checkpoints = checkpoint.Checkpoints(path / "checkpoints", experiment.keep)
     checkpoints.set_aside(after=step)
@@ -118,8 +120,14 @@ def train(
                 make_evaluator(experiment, plan.mesh, plan.frozen) if make_evaluator else None
             )
             run = _Run(experiment, plan.mesh, plan.frozen, programs, checkpoints, logbook, evaluate)
-            state = plan.state or _start(run, plan.record.inputs)
-            return _steps(run, state, step, signal, started)
+            try:
+                state = plan.state or _start(run, plan.record.inputs, plan.taken, trust)
+                return _steps(run, state, step, signal, started)
+            except jax.errors.JaxRuntimeError as error:
+                if not distributed.is_lost_peer(error):
+                    raise
+                sealed, why = sealed_steps(checkpoints.directory), str(error).splitlines()[0]
+                raise distributed.PeerLost(path, sealed, why[:100]) from error
 
 
 @dataclasses.dataclass
@@ -134,6 +142,7 @@ class _Plan:
     state: TrainState | None  # restored
     lines: tuple[str, ...]
     traced: Mapping[tuple[str, ...], Any]
+    taken: Difference | None  # from the run that step 0 takes arrays from
 
 
 def _plan(
@@ -143,31 +152,43 @@ def _plan(
     command: Sequence[str],
     allow_change: bool,
     trust: Sequence[str],
-    mesh: Mesh,
+    devices: Sequence[jax.Device] | None,
 ) -> _Plan:
-    if jax.process_count() > 1:
-        raise UsageError("training in several processes is not supported yet: start one")
-    experiment = adopt(experiment, tuple(trust))
-    experiment.check()
-    check_batch_size("batch_size", experiment.batch_size, experiment.accumulate, mesh)
-    check_writable(path)
-    experiment.data.check()
-    inputs = experiment.data.example_spec()
-    experiment.task.check(inputs)
-    target = state_target(experiment, inputs, mesh)
-    experiment = learned(experiment, path, trust)
+    def alone() -> tuple[Mesh, Record, Any]:
+        """What a process finds out by itself."""
+        adopted = adopt(experiment, tuple(trust))
+        adopted.check()
+        mesh = make_mesh(devices, adopted.mesh)
+        check_batch_size("batch_size", adopted.batch_size, adopted.accumulate, mesh)
+        check_writable(path)
+        adopted.data.check()
+        inputs = adopted.data.example_spec()
+        adopted.task.check(inputs)
+        ready = learned(adopted, path, trust)
+        record = Record(ready, inputs, name, tuple(command))
+        record, old = claim(path, record, allow_change, trust)
+        return mesh, dataclasses.replace(record, experiment=pin(record.experiment)), old
 
-    record, old = claim(path, Record(experiment, inputs, name, tuple(command)), allow_change, trust)
-    experiment = pin(record.experiment)
-    record = dataclasses.replace(record, experiment=experiment)
+    mesh, record, old = distributed.agree(alone)
+    experiment, inputs = record.experiment, record.inputs
+    encoded = config.encode(experiment)
+    distributed.check_same("experiment", config.to_json(encoded))
+    distributed.check_shared(path)
     frozen = load_frozen(experiment, mesh, tuple(trust))
 
-    restored = checkpoint.restore(path / "checkpoints", target)
-    step, lines = (restored.step, restored.lines) if restored else (0, ())
+    folder = path / "checkpoints"
+    newest, lines = distributed.from_first(lambda: checkpoint.newest_sound(folder))
+    state, step = None, 0
+    if newest is not None:
+        state, step = (
+            checkpoint.read(folder, newest, state_target(experiment, inputs, mesh)),
+            newest,
+        )
+    taken = None
+    if newest is None and experiment.init_from is not None:
+        taken = distributed.agree(lambda: check_init_from(experiment, inputs, trust))
     traced = trace_programs(experiment, inputs, frozen, mesh, step)
-    changed = old != config.encode(experiment)
-    state = restored.state if restored else None
-    return _Plan(record, changed, mesh, frozen, step, state, lines, traced)
+    return _Plan(record, old != encoded, mesh, frozen, step, state, tuple(lines), traced, taken)
 
 
 def _introduce(logbook: Logbook, experiment: Experiment, step: int, mesh: Mesh) -> None:
@@ -204,20 +225,29 @@ def _batches(run: _Run, step: int) -> Iterator[Batch]:
     return data.train(run.experiment.batch_size, run.experiment.seed, step, rows)
 
 
-def _start(run: _Run, inputs: Mapping[str, ArraySpec]) -> TrainState:
-    """Step 0: initial parameters, `task.start`, and the first checkpoint."""
+def _start(
+    run: _Run, inputs: Mapping[str, ArraySpec], taken: Difference | None, trust: Sequence[str]
+) -> TrainState:
+    """Step 0: initial parameters, those of another run, `task.start`, and the first checkpoint."""
     experiment = run.experiment
     state = initial_state(experiment, inputs, run.mesh)
-    batches = (put_batch(batch, run.mesh) for batch in _batches(run, 0))
-    key = jax.random.fold_in(jax.random.key(experiment.seed), START_STREAM)
-    task = experiment.network_task()
-    with jax.set_mesh(run.mesh):
-        params, collections = task.start(state.params, state.collections, batches, key)
-    started = {"params": params, "collections": collections}
-    started = jax.device_put(started, shardings(started, run.mesh))
-    params, collections = started["params"], started["collections"]
-    ema = {p: jax.tree.map(lambda a: a.copy(), params[p]) for p in state.ema}
-    state = state.replace(params=params, collections=collections, ema=ema)
+    params, collections = state.params, state.collections
+    if taken is not None:
+        params, collections, source = filled(params, collections, experiment, run.mesh, trust)
+        for line in taken.lines(source):
+            run.logbook.say(line)
+    if taken is None or taken.new:
+        batches = (put_batch(batch, run.mesh) for batch in _batches(run, 0))
+        key = jax.random.fold_in(jax.random.key(experiment.seed), START_STREAM)
+        with jax.set_mesh(run.mesh):
+            begun = experiment.network_task().start(params, collections, batches, key)
+        params, collections = begun
+        if taken is not None:  # a start must not take back what is known
+            params, collections, _ = filled(params, collections, experiment, run.mesh, trust)
+    placed = {"params": params, "collections": collections}
+    placed = jax.device_put(placed, shardings(placed, run.mesh))
+    ema = {p: jax.tree.map(lambda a: a.copy(), placed["params"][p]) for p in state.ema}
+    state = state.replace(**placed, ema=ema)
     run.checkpoints.save(0, state)
     return state
 
@@ -240,7 +270,7 @@ def _until_the_end(
 ) -> int:
     experiment, logbook = run.experiment, run.logbook
     clock = _Clock(step, experiment.batch_size)
-    while step < experiment.total_steps and signal.received is None:
+    while step < experiment.total_steps and not signal.stops_at(step):
         batch = put_batch(next(feed), run.mesh)
         active = active_at(experiment, step)
         state, metrics = run.programs[active](state, run.frozen, batch)

@@ -46,11 +46,12 @@ def local_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
 def put_batch(batch: Batch, mesh: Mesh) -> Batch:
     """This host's rows -> global arrays split over the mesh. `example_id` stays behind."""
     sharding = batch_sharding(mesh)
-    return {
-        name: jax.make_array_from_process_local_data(sharding, np.asarray(value))
-        for name, value in batch.items()
-        if name not in HOST_ONLY
-    }
+    with jax.transfer_guard("allow"):  # of several processes JAX calls this an implicit one
+        return {
+            name: jax.make_array_from_process_local_data(sharding, np.asarray(value))
+            for name, value in batch.items()
+            if name not in HOST_ONLY
+        }
 
 
 def replicate(tree: Tree, mesh: Mesh) -> Tree:

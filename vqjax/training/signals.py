@@ -1,10 +1,16 @@
-"""SIGTERM and Ctrl-C as a wish to stop after the step at hand."""
+"""SIGTERM and Ctrl-C as a wish to stop after the step at hand.
+
+Alone, a process sets a flag. Among several, JAX takes SIGTERM, tells the others, and says at which
+step all of them stop.
+"""
 
 import contextlib
 import os
 import signal
 import threading
 from types import FrameType
+
+from vqjax.training import distributed
 
 EXIT_AT_ONCE = 130  # the second Ctrl-C
 STDERR = 2
@@ -19,13 +25,24 @@ class StopSignal:
 
     def __enter__(self) -> "StopSignal":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            # Among several, SIGTERM is JAX's.
+            ours = (signal.SIGINT,) if distributed.several() else (signal.SIGTERM, signal.SIGINT)
+            for number in ours:
                 self._before[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def stops_at(self, step: int) -> bool:
+        """Whether the run ends with `step` finished; to be asked before every step."""
+        if not distributed.several():
+            return self.received is not None
+        stops = distributed.should_stop(step)
+        if stops and self.received is None:
+            self.received = signal.SIGTERM.name  # here or on another process
+        return stops
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
@@ -34,3 +51,5 @@ class StopSignal:
         line = f"\n{self.received}: saving after this step (Ctrl-C again leaves at once)\n"
         with contextlib.suppress(OSError):  # the terminal may be gone
             os.write(STDERR, line.encode())  # not print, which the signal may have interrupted
+        if distributed.several():
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,98 @@
+"""Step 0 out of another run."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import tiny
+from vqjax.quantizers import VectorQuantizer
+from vqjax.training import init_from
+from vqjax.training.loop import train
+from vqjax.training.restore import open_run
+from vqjax.training.state import create_state
+from vqjax.types import UsageError
+
+
+def vqvae(codes=16, **settings):
+    task = dataclasses.replace(
+        tiny.vqvae().task, tokenizer=tiny.tokenizer(VectorQuantizer(codes, 4))
+    )
+    return tiny.vqvae(task=task, total_steps=2, **settings)
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory):
+    run = tmp_path_factory.mktemp("old") / "run"
+    train(vqvae(), run, devices=jax.devices()[:1])
+    return run
+
+
+def begun(experiment, run):
+    """Step 0 of a run that was begun from another, and its last."""
+    train(experiment, run, devices=jax.devices()[:1])
+    return open_run(run, step=0, params="raw")
+
+
+def leaves(tree):
+    return {
+        jax.tree_util.keystr(p): np.asarray(x) for p, x in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def test_all_is_taken_and_said(old, tmp_path, capsys):
+    there = open_run(old)
+    new = begun(vqvae(init_from=str(old), seed=5, ema_decay=0.9), tmp_path / "run")
+    assert f"arrays from {old}, step 2, raw parameters" in capsys.readouterr().err
+    a, b = leaves(new.params), leaves(there.params)
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+    train(vqvae(init_from="gone", seed=5, ema_decay=0.9), tmp_path / "run", allow_change=True)
+
+
+def test_another_codebook_starts_anew_by_name_alone(old, tmp_path, capsys):
+    wanted = vqvae(codes=32, init_from=str(old))
+    with pytest.raises(UsageError) as error:
+        train(wanted, tmp_path / "run", devices=jax.devices()[:1])
+    assert not (tmp_path / "run").exists()
+    assert "tokenizer/quantizer/codes is float32[32, 4] here, float32[16, 4] there" in str(
+        error.value
+    )
+    names = str(error.value).rpartition("init_new=")[2].split(",")
+    assert names == ["tokenizer/quantizer", "tokenizer/codebook"]
+    new = begun(dataclasses.replace(wanted, init_new=tuple(names)), tmp_path / "run")
+    assert "new here: tokenizer/quantizer/codes (as asked)" in capsys.readouterr().err
+    encoder, before = (leaves(r.params["tokenizer"]["encoder"]) for r in (new, open_run(old)))
+    for name in encoder:
+        np.testing.assert_array_equal(encoder[name], before[name])
+    assert new.params["tokenizer"]["quantizer"]["codes"].shape == (32, 4)
+
+
+def test_what_the_old_run_has_not_must_be_named(old, tmp_path):
+    with pytest.raises(UsageError, match=r"init_new=discriminator/\w+"):
+        train(tiny.vqgan(quantizer=VectorQuantizer(16, 4), init_from=str(old)), tmp_path / "run")
+    with pytest.raises(UsageError, match="no array here is below 'tokeniser'"):
+        train(vqvae(init_from=str(old), init_new=("tokeniser",)), tmp_path / "run")
+    with pytest.raises(UsageError, match="say something about init_from"):
+        train(vqvae(init_cast=True), tmp_path / "run")
+
+
+def test_another_dtype_must_be_asked_for(old, monkeypatch):
+    """As if the old run's networks had kept their parameters in bfloat16."""
+
+    def create(experiment, inputs):
+        state = create_state(experiment, inputs)
+        if experiment.init_from is not None:
+            return state
+        return state.replace(params=jax.tree.map(lambda p: p.astype(jnp.bfloat16), state.params))
+
+    monkeypatch.setattr(init_from, "create_state", create)
+    wanted = vqvae(init_from=str(old))
+    inputs = wanted.data.example_spec()
+    with pytest.raises(UsageError, match="is bfloat16 there and float32 here: add init_cast=true"):
+        init_from.check_init_from(wanted, inputs)
+    taken = init_from.check_init_from(dataclasses.replace(wanted, init_cast=True), inputs)
+    assert taken.cast and set(taken.cast) < set(taken.same) and not taken.new

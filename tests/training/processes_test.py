@@ -1,0 +1,201 @@
+"""One run in several processes: the same numbers, stopped together, ended together.
+
+Two processes of two CPU devices each, started as a user starts them.
+"""
+
+import json
+import os
+import pathlib
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from tests.training.resume_test import (
+    FILES,
+    STOPPED,
+    checksum,
+    deterministic_lines,
+    finish,
+    wait_for,
+)
+from vqjax.training import checkpoint
+
+TIMEOUT = 10  # seconds until a process without a sign of life counts as dead
+# So eager a revival that codes come back within these steps.
+REVIVING = (
+    str(FILES / "small_vqgan.py"),
+    "task.tokenizer.quantizer.revival='Revival(below=0.5, share=0.6)'",
+    "task.tokenizer.quantizer.codebook_size=64",
+)
+
+pytestmark = pytest.mark.storm
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start_alone(run, *words, devices=4):
+    command = [sys.executable, "-m", "vqjax", "train", *words, "--workdir", str(run)]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def start_two(runs, *words):
+    """Two processes; `runs` are their run directories, or the one of both."""
+    runs = [runs, runs] if isinstance(runs, pathlib.Path) else runs
+    port, processes = free_port(), []
+    for number, run in enumerate(runs):
+        apart = ("--coordinator", f"127.0.0.1:{port}", "--processes", "2")
+        which = ("--process", str(number), "--peer-timeout", str(TIMEOUT))
+        processes.append(start_alone(run, *words, *apart, *which, devices=2))
+    return processes
+
+
+def finish_all(processes):
+    """[(exit code, what it said)] of each."""
+    return [finish(process) for process in processes]
+
+
+def kill(process):
+    """SIGKILL to the process that trains, not to the parent that watches over it."""
+    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run of two processes that nobody stopped."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    for code, said in finish_all(start_two(run, *REVIVING)):
+        assert code == 0, said
+    return run
+
+
+def test_two_processes_are_one(whole, tmp_path):
+    run = tmp_path / "run"
+    code, said = finish(start_alone(run, *REVIVING))
+    assert code == 0, said
+    one, two = deterministic_lines(run), deterministic_lines(whole)
+    assert len(one) == len(two) == 44  # 40 steps and 4 evaluations
+    steps = [[line for line in lines if line["kind"] == "train"] for lines in (one, two)]
+    for name in ("l1", "commitment", "generator", "discriminator", "total"):
+        for at, close in ((0, 1e-6), (19, 1e-4)):
+            assert steps[1][at][name] == pytest.approx(steps[0][at][name], rel=close), (name, at)
+    revived = [lines[19]["codebook_revived"] for lines in steps]
+    assert revived[0] == revived[1] > 0
+    # Each held-out example counts once, although ten do not divide over four devices.
+    evaluated = [[line for line in lines if line["kind"] == "eval"] for lines in (one, two)]
+    assert evaluated[1][0]["psnr"] == pytest.approx(evaluated[0][0]["psnr"], rel=1e-3)
+
+
+def test_each_process_reads_its_rows_alone(tmp_path):
+    """And together those of one process, in its order."""
+    port = free_port()
+    file = pathlib.Path(__file__).parent / "files" / "print_rows.py"
+
+    def rows(process, processes, devices):
+        command = [sys.executable, str(file), str(process), str(processes), str(port)]
+        environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+    alone = json.loads(rows(0, 1, 4).communicate(timeout=120)[0])
+    processes = [rows(n, 2, 2) for n in range(2)]
+    parts = [json.loads(p.communicate(timeout=120)[0]) for p in processes]
+    assert len(alone) == 5 and all(len(ids) == 8 for ids in alone)
+    for step, ids in enumerate(alone):
+        assert parts[0][step] + parts[1][step] == ids and len(parts[0][step]) == 4
+
+
+def test_sigterm_to_one_stops_both_at_the_same_step(whole, tmp_path):
+    run = tmp_path / "run"
+    processes = start_two(run, *REVIVING)
+    wait_for(processes[0], (run / "checkpoints" / "5").exists)
+    processes[1].send_signal(signal.SIGTERM)
+    ends = finish_all(processes)
+    last = checkpoint.sealed_steps(run / "checkpoints")[-1]
+    for code, said in ends:
+        assert code == STOPPED, said
+        assert f"vqjax: error: SIGTERM: step {last} is saved; run the same command" in said
+    ends = finish_all(start_two(run, *REVIVING))
+    assert [code for code, _ in ends] == [0, 0]
+    assert f"resuming at step {last} of 40" in ends[0][1]
+    assert deterministic_lines(run) == deterministic_lines(whole)
+    assert checksum(run) == checksum(whole)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_the_death_of_one_ends_the_other(victim, tmp_path):
+    run = tmp_path / "run"
+    processes = start_two(run, *REVIVING, "total_steps=4000", "save_every=5")
+    wait_for(processes[0], (run / "checkpoints" / "10").exists)
+    kill(processes[victim])
+    died = time.monotonic()
+    code, said = finish(processes[1 - victim])
+    assert time.monotonic() - died < TIMEOUT + 15
+    assert code == STOPPED, said
+    sealed = checkpoint.sealed_steps(run / "checkpoints")
+    told = re.search(r"another process of .* is gone \(.*\): step (\d+) is sealed", said)
+    assert told and int(told[1]) == sealed[-1]
+    assert finish(processes[victim])[0] == 128 + signal.SIGKILL
+
+
+def test_a_directory_that_is_not_shared_is_found_within_seconds(tmp_path):
+    started = time.monotonic()
+    ends = finish_all(start_two([tmp_path / "a" / "run", tmp_path / "b" / "run"], *REVIVING))
+    assert time.monotonic() - started < 60
+    for code, said in ends:
+        assert code == 2
+        assert re.search(r"vqjax: error: process 1 does not see what process 0 writes to", said)
+
+
+def test_what_fails_on_one_host_is_said_on_all(tmp_path):
+    ends = []
+    port = free_port()
+    for number, more in enumerate([(), ("batch_size=16",)]):
+        apart = ("--coordinator", f"127.0.0.1:{port}", "--processes", "2")
+        words = (*REVIVING, *more, *apart, "--process", str(number))
+        ends.append(start_alone(tmp_path / "run", *words, devices=2))
+    for code, said in finish_all(ends):
+        assert code == 2
+        assert "process 1 has another experiment than process 0" in said
+
+
+def test_two_processes_survive_kill_9(whole, tmp_path):
+    """Ten times, at random moments, one of the two at random; a kill tears saves, too."""
+    run, draw = tmp_path / "run", random.Random(7)
+    kills = 0
+    while kills < 10:
+        processes = start_two(run, *REVIVING)
+        before = checkpoint.sealed_steps(run / "checkpoints")
+        deadline = time.monotonic() + draw.uniform(12, 25)
+        while time.monotonic() < deadline and processes[0].poll() is None:
+            time.sleep(0.01)
+        if processes[0].poll() is not None:
+            assert finish_all(processes)[0][0] == 0
+            break
+        kill(processes[draw.randrange(2)])
+        for code, said in finish_all(processes):
+            assert code in (1, STOPPED, 128 + signal.SIGKILL), said
+        kills += 1
+        after = checkpoint.sealed_steps(run / "checkpoints")
+        assert not before or after[-1] >= before[-1]
+    if kills == 10:
+        assert [code for code, _ in finish_all(start_two(run, *REVIVING))] == [0, 0]
+    assert deterministic_lines(run) == deterministic_lines(whole)
+    assert checksum(run) == checksum(whole)
+
+
+def test_their_checkpoint_opens_in_one_process(whole):
+    assert len(jax.devices()) == 8 and np.isfinite(deterministic_lines(whole)[-1]["psnr"])
+    assert checksum(whole)

@@ -1,0 +1,34 @@
+"""Failures as one line and an exit code."""
+
+import sys
+import traceback
+
+MESSAGE_LENGTH = 300  # of an unexpected error's text
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """The line and the exit code for what a verb raised."""
+    from vqjax.types import VqjaxError
+
+    text = " ".join(str(error).split())
+    if isinstance(error, VqjaxError):
+        return text, error.exit_code
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        return (
+            "out of memory: lower batch_size, raise accumulate, or set compute_dtype=bfloat16 "
+            f"({text[:MESSAGE_LENGTH] or type(error).__name__})",
+            1,
+        )
+    kind = type(error).__name__
+    return (
+        f"unexpected {kind}: {text[:MESSAGE_LENGTH]}: run again with --debug for the traceback",
+        1,
+    )
+
+
+def fail(message: str, code: int, error: BaseException | None) -> int:
+    """Prints a failure's line, and its traceback where `error` is given; returns `code`."""
+    if error is not None:
+        traceback.print_exception(error)
+    print(f"vqjax: error: {message}", file=sys.stderr)
+    return code

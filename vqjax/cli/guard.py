@@ -1,0 +1,90 @@
+"""A parent that outlives what JAX does to a process whose peers are gone.
+
+When another process of a run dies, JAX's runtime may end this one by SIGABRT, which no Python code
+can catch. So a run of several processes trains in a child, and its parent turns that end into the
+line and the exit code that a launcher can act on.
+"""
+
+import argparse
+import ctypes
+import glob
+import importlib.util
+import os
+import pathlib
+import signal
+import sys
+from types import FrameType
+
+PR_SET_PDEATHSIG = 1
+FORWARDED = (signal.SIGTERM, signal.SIGINT)
+
+
+def add_process_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --coordinator, --processes, --process and --peer-timeout."""
+    group = parser.add_argument_group(
+        "several processes",
+        "TPU slices, Slurm and Open MPI are detected. Elsewhere start the same command on every "
+        "host with these, or with JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID.",
+    )
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
+    group.add_argument("--processes", metavar="N", type=int, help="how many there are")
+    group.add_argument("--process", metavar="I", type=int, help="which one this is, from 0")
+    group.add_argument(
+        "--peer-timeout",
+        metavar="SECONDS",
+        type=int,
+        default=100,
+        help="without a sign of life after which a process counts as dead (default: %(default)s)",
+    )
+
+
+def may_have_peers(args: argparse.Namespace) -> bool:
+    """Whether there is a sign that this process is one of several."""
+    told = args.processes is not None or args.coordinator is not None
+    named = any(name in os.environ for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES"))
+    several = any(_count(name) > 1 for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
+    return told or named or several or _has_tpu()
+
+
+def _count(variable: str) -> int:
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _has_tpu() -> bool:
+    chips = glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*")
+    return bool(chips) and importlib.util.find_spec("libtpu") is not None
+
+
+def split(run: pathlib.Path) -> int | None:
+    """Goes on as a child, which gets None; the parent waits for its end and gets the exit code."""
+    child = os.fork()
+    if child == 0:
+        os.setpgid(0, 0)  # Ctrl-C reaches it once, through the parent
+        _end_with_parent()
+        return None
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        os.kill(child, number)
+
+    for number in FORWARDED:
+        signal.signal(number, forward)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code != -signal.SIGABRT:
+        return code if code >= 0 else 128 - code
+    return _explain(run)
+
+
+def _end_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _explain(run: pathlib.Path) -> int:
+    from vqjax.training.checkpoint import sealed_steps
+    from vqjax.training.distributed import PeerLost
+
+    lost = PeerLost(run, sealed_steps(run / "checkpoints"), "JAX gave up")
+    print(f"vqjax: error: {lost}", file=sys.stderr)
+    return lost.exit_code

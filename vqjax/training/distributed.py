@@ -1,0 +1,259 @@
+"""Several processes as one run: how they find each other, what they agree on, how they end.
+
+Every process runs the same program. What one of them alone can know (its files, its data) is
+agreed on before it counts: what fails on one is raised on all, so that none waits for the others.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+import pathlib
+import re
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from vqjax.types import DataError, Stopped, UsageError, VqjaxError
+
+Value = TypeVar("Value")
+
+PEER_TIMEOUT = 100  # seconds without a sign of life after which a process counts as dead
+CONNECT_SECONDS = 300  # until all processes must have come
+LEAVE_SECONDS = 60  # for the others to come to their end, too
+VISIBLE_SECONDS = 10.0  # for a new file to show up on another host
+# What the runtime says when another process has gone: gloo, NCCL, and JAX's own service.
+_LOST = re.compile(
+    r"UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|[Cc]onnection (closed|reset|refused)"
+    r"|[Gg]loo|NCCL|heartbeat|[Cc]oordination service|another task|[Bb]arrier"
+)
+
+
+class PeerLost(VqjaxError):
+    """Another process of the run is gone; exit code 75 where there is a sealed step to go on from,
+    else 1.
+    """
+
+    def __init__(self, run: os.PathLike, sealed: Sequence[int], why: str) -> None:
+        self.exit_code = Stopped.exit_code if sealed else 1
+        rest = (
+            f"step {sealed[-1]} is sealed; run the same command on all hosts to go on"
+            if sealed
+            else "no step is sealed yet"
+        )
+        super().__init__(f"another process of {run} is gone ({why}): {rest}")
+
+
+def connect(
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    timeout: int = PEER_TIMEOUT,
+) -> None:
+    """Joins the other processes; does nothing where this is the only one. Call it before JAX
+    touches a device.
+
+    Args:
+        coordinator: "host:port" of process 0; None: JAX_COORDINATOR_ADDRESS, or what JAX knows of
+            TPU slices, Slurm and Open MPI.
+        processes: how many there are; None: JAX_NUM_PROCESSES, or likewise.
+        process: which one this is, from 0; None: JAX_PROCESS_ID, or likewise.
+        timeout: see PEER_TIMEOUT.
+
+    Raises:
+        UsageError: settings that contradict each other, or not all processes came.
+    """
+    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+    processes = _number("processes", processes, "JAX_NUM_PROCESSES")
+    process = _number("process", process, "JAX_PROCESS_ID")
+    _check(coordinator, processes, process)
+    if processes == 1:
+        return
+    options: dict[str, Any] = {"initialization_timeout": CONNECT_SECONDS}
+    known = inspect.signature(jax.distributed.initialize).parameters
+    if "heartbeat_timeout_seconds" in known:  # JAX 0.8
+        options["heartbeat_timeout_seconds"] = timeout
+        options["shutdown_timeout_seconds"] = LEAVE_SECONDS
+    if coordinator and re.fullmatch(r"(localhost|127\.[\d.]+):\d+", coordinator):
+        options["coordinator_bind_address"] = coordinator  # nobody else has to reach it
+    if coordinator:
+        options |= {"coordinator_address": coordinator}
+    if processes is not None:
+        options |= {"num_processes": processes, "process_id": process}
+    try:
+        jax.distributed.initialize(**options)
+    except ValueError as error:
+        if coordinator is None and "coordinator_address" in str(error):
+            return  # no cluster: this process is all there is
+        raise UsageError(f"cannot join the other processes: {error}") from error
+    except RuntimeError as error:
+        text = str(error).splitlines()[0]
+        raise UsageError(f"not all processes came to {coordinator}: {text}") from error
+
+
+def _number(name: str, value: int | None, variable: str) -> int | None:
+    if value is not None or variable not in os.environ:
+        return value
+    try:
+        return int(os.environ[variable])
+    except ValueError:
+        text = os.environ[variable]
+        raise UsageError(f"{variable}={text!r}: a number of {name} is wanted") from None
+
+
+def _check(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    if (processes is None) != (process is None):
+        raise UsageError("give --processes and --process together (or neither)")
+    if processes is None:
+        return
+    if not 0 <= process < processes:
+        raise UsageError(f"--process {process}: wanted 0 to {processes - 1}")
+    if processes > 1 and coordinator is None:
+        raise UsageError(f"--processes {processes} needs --coordinator HOST:PORT of process 0")
+    if coordinator and not re.fullmatch(r".+:\d+", coordinator):
+        raise UsageError(f"--coordinator {coordinator}: give HOST:PORT")
+
+
+def several() -> bool:
+    """Whether there are other processes."""
+    return jax.process_count() > 1
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes."""
+    return jax.process_index() == 0
+
+
+def barrier(name: str) -> None:
+    """Waits until all processes are here."""
+    if several():
+        multihost_utils.sync_global_devices(name)
+
+
+def agree(action: Callable[[], Value]) -> Value:
+    """`action()` of this process, when it succeeded on all. It must not wait for other processes.
+
+    Raises:
+        VqjaxError: what the first process said in which it failed, on every process.
+    """
+    if not several():
+        return action()
+    failure: Exception | None = None
+    try:
+        value = action()
+    except Exception as error:
+        failure = error
+    said = [json.loads(text) for text in _exchange(json.dumps(_told(failure)))]
+    if failure is not None:
+        raise failure
+    for number, words in enumerate(said):
+        if words:
+            raise _of(words["code"], f"process {number}: {words['line']}")
+    return value
+
+
+def _told(failure: Exception | None) -> dict[str, Any]:
+    if failure is None:
+        return {}
+    code = failure.exit_code if isinstance(failure, VqjaxError) else 1
+    text = " ".join(str(failure).split())
+    return {"code": code, "line": text or type(failure).__name__}
+
+
+def _of(code: int, line: str) -> VqjaxError:
+    kinds: Mapping[int, type[VqjaxError]] = {2: UsageError, 3: DataError}
+    return kinds.get(code, VqjaxError)(line)
+
+
+def _exchange(text: str) -> list[str]:
+    """What every process says, in their order."""
+    data = np.frombuffer(text.encode(), np.uint8)
+    sizes = np.asarray(multihost_utils.process_allgather(np.int32(data.size))).ravel()
+    padded = np.zeros(sizes.max(initial=1), np.uint8)
+    padded[: data.size] = data
+    everyone = np.asarray(multihost_utils.process_allgather(padded)).reshape(sizes.size, -1)
+    return [row[:size].tobytes().decode() for row, size in zip(everyone, sizes, strict=True)]
+
+
+def from_first(make: Callable[[], Any]) -> Any:
+    """What `make()`, called on process 0 alone, returned there: JSON values.
+
+    Raises:
+        VqjaxError: what it raised, on every process.
+    """
+    if not several():
+        return make()
+    made: list[Any] = [None]
+
+    def first() -> None:
+        made[0] = make() if is_first() else None
+
+    agree(first)
+    return json.loads(_exchange(json.dumps(made[0]))[0])
+
+
+def check_same(what: str, text: str) -> None:
+    """Refuses, with UsageError, a `text` that is not the same on every process."""
+    if not several():
+        return
+    everyone = _exchange(hashlib.sha256(text.encode()).hexdigest())
+    others = [str(n) for n, digest in enumerate(everyone) if digest != everyone[0]]
+    if others:
+        raise UsageError(f"process {', '.join(others)} has another {what} than process 0")
+
+
+def check_shared(directory: pathlib.Path) -> None:
+    """Refuses, with UsageError, a directory that is not the same one on every process."""
+    if not several():
+        return
+
+    def leave() -> str:
+        name = f".shared-{uuid.uuid4().hex}"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / name).touch()
+        return name
+
+    token = directory / from_first(leave)
+    sees = _exchange(json.dumps(_comes_up(token)))
+    blind = [str(number) for number, seen in enumerate(sees) if seen != "true"]
+    if is_first():
+        token.unlink(missing_ok=True)
+    if blind:
+        raise UsageError(
+            f"process {', '.join(blind)} does not see what process 0 writes to {directory}: "
+            "give a --workdir on a file system that all hosts share"
+        )
+
+
+def _comes_up(file: pathlib.Path) -> bool:
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    while not file.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def should_stop(step: int) -> bool:
+    """Whether a signal has asked one of the processes to stop and `step` is where all do. Call it
+    on every process after every step.
+    """
+    return several() and multihost_utils.reached_preemption_sync_point(step)
+
+
+def is_lost_peer(error: Exception) -> bool:
+    """Whether an error of the runtime says that another process is gone."""
+    return several() and bool(_LOST.search(str(error)))
+
+
+def abandon(code: int) -> NoReturn:
+    """Ends this process at once, without waiting for others that may never come to this end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
