@@ -1,4 +1,5 @@
 # make demo: from nothing to pictures. make test: lint and the suite. Each makes .venv by itself.
+# make storm: kills, damage, several processes (about NN minutes).
 # make parity: the quantizers beside those of vector-quantize-pytorch, recorded anew.
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ DEMO := runs/demo
 PROMPTS := $(foreach number,zero one two three four five six seven,--prompt "a $(number)") --prompt "an eight" --prompt "a nine"
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 
-.PHONY: demo test test-all lint parity clean
+.PHONY: demo test test-all storm lint parity clean
 
 # Rebuilt when the requirements change; a torn installation leaves no stamp.
 $(VENV)/.done: setup.cfg pyproject.toml
@@ -36,11 +37,15 @@ lint: $(VENV)/.done
 	$(BIN)/ruff check .
 
 test: lint
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not storm'
 
 test-all: lint
-	$(BIN)/python -m pytest -n 2 -m 'not timing'
+	$(BIN)/python -m pytest -n 2 -m 'not timing and not storm'
+	$(MAKE) storm
 	$(BIN)/python -m pytest -m timing
+
+storm: $(VENV)/.done
+	$(BIN)/python -m pytest -m storm
 
 $(PARITY)/.done: Makefile
 	$(PYTHON) -m venv $(PARITY)
