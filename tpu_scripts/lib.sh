@@ -33,6 +33,10 @@ quote() {
     local word line='' space=''
     for word in "$@"; do
         line+=$space space=' '
+        if [[ $word =~ ^--[a-z-]+= ]]; then # --name='value', not '--name=value'
+            line+=${BASH_REMATCH[0]}
+            word=${word#*=}
+        fi
         case $word in
             '' | *[!A-Za-z0-9_./:=,@%+-]*)
                 line+="'"

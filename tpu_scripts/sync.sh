@@ -12,8 +12,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 # pack FILE: the working tree as a tar.gz, through a scratch copy of git's index.
 pack() {
     local index tree
-    index=$(git rev-parse --git-path index)
-    cp "$index" "$1.index"
+    index=$(git rev-parse --git-path index) || fail 1 "$PWD is not a git checkout"
+    [[ ! -e $index ]] || cp "$index" "$1.index"
     GIT_INDEX_FILE=$1.index git add --all
     tree=$(GIT_INDEX_FILE=$1.index git write-tree)
     git archive --format=tar.gz --output="$1" "$tree"
