@@ -63,6 +63,10 @@ relaunch() {
 verdict() {
     local codes code
     codes=$(sed -n 's/^.* exit //p' <<<"$1" | sort -nu)
+    if grep -q ' killed$' <<<"$1"; then # whatever the others say, it is the echo of this
+        relaunch "a worker went down"
+        return
+    fi
     # A failure with a name of its own (2, 3, 4, ...) says more than 1, which may be its echo.
     for code in $codes; do
         ((code < 2 || code == 75 || code > 127)) || finish "$code" "the run failed with exit code $code"
@@ -71,8 +75,6 @@ verdict() {
         finish 1 "the run failed with exit code 1"
     elif grep -qx 75 <<<"$codes"; then
         relaunch "stopped and saved (75)"
-    elif grep -q ' killed$' <<<"$1"; then
-        relaunch "a worker went down"
     elif [[ $codes == 0 ]] && ! grep -q ' idle$' <<<"$1"; then
         finish 0 "done"
     elif grep -qE '^[0-9]{3}$' <<<"$codes"; then
