@@ -8,6 +8,8 @@ gives fresh workers and its `delete` ends all that runs on them, as when a TPU i
 import json
 import os
 import pathlib
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,6 +20,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 FOLDER = ROOT / "tpu_scripts"
+README = FOLDER / "README.md"
 VERBS = sorted(p.stem for p in FOLDER.glob("*.sh") if p.stem not in ("lib", "worker"))
 SHELL = sorted([*FOLDER.glob("*.sh"), ROOT / ".ci" / "run"])
 SHELLCHECK = shutil.which(
@@ -286,6 +289,19 @@ def test_the_example_holds_every_setting_and_is_taken(world):
     assert all(f"\n{name}=" in example for name in names)
 
 
+def test_every_command_of_the_readme_is_taken(world):
+    blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines()]
+    ours = [shlex.split(line) for line in lines if line.startswith("tpu_scripts/")]
+    assert {words[0] for words in ours} >= {f"tpu_scripts/{v}.sh" for v in VERBS if v != "sync"}
+    for script, *words in ours:
+        verb = pathlib.Path(script).stem
+        assert world.run(verb, "--dry-run", *words).returncode == 0, [script, *words]
+    assert world.calls() == []
+    links = re.findall(r"\]\((?!https:)([^)]+)\)", README.read_text())
+    assert all((FOLDER / link).exists() for link in links)
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -434,6 +450,7 @@ def test_launch_hands_over_every_word_and_logs_and_stops(ready):
     assert log.count(": vqjax train ") == 2 and log.rstrip().endswith(": exit 3")
 
 
+@pytest.mark.slow
 @needs_linux
 def test_stop_kills_only_when_told(ready):
     ready.settings(SETTINGS.replace("STOP_SECONDS=5", "STOP_SECONDS=0"))
@@ -498,7 +515,13 @@ def test_babysit_through_a_preemption_and_a_stop(world):
 @needs_linux
 @pytest.mark.parametrize(
     ("behaviour", "code", "starts"),
-    [("3", 3, 1), ("w0:4", 4, 1), ("w0:75", 0, 2), ("w0:1", 1, 1), ("139", 139, 1)],
+    [
+        ("w0:4", 4, 1),
+        ("w0:75", 0, 2),
+        pytest.param("3", 3, 1, marks=pytest.mark.slow),
+        pytest.param("w0:1", 1, 1, marks=pytest.mark.slow),
+        pytest.param("139", 139, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_babysit_judges_by_the_code_that_says_most(behaviour, code, starts, ready):
     """w0:N means that the other worker aborted (134), as JAX does when a peer is gone."""
@@ -510,6 +533,7 @@ def test_babysit_judges_by_the_code_that_says_most(behaviour, code, starts, read
     assert (code == 0) or f"w0: behaves as {behaviour}" in done.stderr
 
 
+@pytest.mark.slow
 @needs_linux
 def test_babysit_gives_up(ready):
     ready.settings(SETTINGS + "MAX_FAILURES=3\nMAX_RELAUNCHES=1\n")
@@ -523,6 +547,7 @@ def test_babysit_gives_up(ready):
     assert ready.calls()[:3] == [asked] * 3
 
 
+@pytest.mark.slow
 @needs_linux
 def test_babysit_ends_a_run_that_some_workers_have_left(ready):
     ready.behave("wait", 0)
