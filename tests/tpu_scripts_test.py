@@ -518,6 +518,7 @@ def test_babysit_through_a_preemption_and_a_stop(world):
     [
         ("w0:4", 4, 1),
         ("w0:75", 0, 2),
+        pytest.param("w0:143", 0, 2, marks=pytest.mark.slow),
         pytest.param("3", 3, 1, marks=pytest.mark.slow),
         pytest.param("w0:1", 1, 1, marks=pytest.mark.slow),
         pytest.param("139", 139, 1, marks=pytest.mark.slow),

@@ -4,7 +4,8 @@
 # Sees `vqjax VERB WORD...` through to its end: asks for the TPU where there is none, sets it up,
 # launches, watches; when it was taken away, does so anew, and the run goes on from its last save.
 # Keep it in tmux on a machine that stays on. It remembers nothing: when it was killed, start it
-# again. What runs already is watched; if nothing runs, it launches.
+# again. What runs already is watched; if nothing runs, it launches. To stop for good, end it first
+# (Ctrl-C), then stop.sh: else it launches again.
 #
 # Ends with 0 when the run is done; with the run's own code when it failed; with 1 when it gave
 # up: MAX_FAILURES in a row, or MAX_RELAUNCHES on one TPU. Then the TPU is still rented:
@@ -75,6 +76,8 @@ verdict() {
         finish 1 "the run failed with exit code 1"
     elif grep -qx 75 <<<"$codes"; then
         relaunch "stopped and saved (75)"
+    elif grep -qx 143 <<<"$codes"; then
+        relaunch "stopped before there was anything to save (143)"
     elif [[ $codes == 0 ]] && ! grep -q ' idle$' <<<"$1"; then
         finish 0 "done"
     elif grep -qE '^[0-9]{3}$' <<<"$codes"; then

@@ -2,7 +2,8 @@
 # stop.sh [--kill] [--settings FILE] [--dry-run]
 #
 # Ends the run on all workers with SIGTERM, upon which it saves and exits with 75, and waits up to
-# STOP_SECONDS for that. The same launch.sh goes on where it stopped. The TPU stays rented.
+# STOP_SECONDS for that. The same launch.sh goes on where it stopped. The TPU stays rented. End a
+# babysit.sh that watches first: it would launch again.
 #
 #   --kill           end what still runs then with SIGKILL; steps since the last save are lost
 #   --settings FILE  settings (default: tpu_scripts/settings)
