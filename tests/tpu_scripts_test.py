@@ -116,10 +116,11 @@ behaviour=$(sed -n "$(wc -l <"$WORLD/starts.$WORKER")p" "$WORLD/behaviours")
 printf '%s\\0' "$@" >"$HOME/words"
 env -0 >"$HOME/env"
 pwd >"$HOME/cwd"
+[ "$behaviour" != wait ] || trap 'kill $!; exit 75' TERM
+[ "$behaviour" != deaf ] || trap '' TERM
 echo "behaves as $behaviour"
 case $behaviour in
-    wait) trap 'kill $!; exit 75' TERM; sleep 60 & wait ;;
-    deaf) trap '' TERM; exec sleep 60 ;;
+    wait | deaf) sleep 60 & wait ;;
     w0:*) [ $WORKER != w0 ] || exit "${behaviour#w0:}"; exit 134 ;;
     *) exit "$behaviour" ;;
 esac
@@ -192,10 +193,15 @@ class World:
         return self.run("status").stdout.splitlines()[2:]
 
     def wait_for(self, state: str) -> None:
-        deadline = time.monotonic() + 10
-        while self.states() != [f"w0 {state}", f"w1 {state}"]:
+        """Until both workers are in it and their vqjax has begun to behave."""
+        deadline = time.monotonic() + 30
+        while self.states() != [f"w0 {state}", f"w1 {state}"] or not self.behaving():
             assert time.monotonic() < deadline, self.states()
             time.sleep(0.05)
+
+    def behaving(self) -> bool:
+        logs = [(self.path / name / DIR / ".pod/log").read_text() for name in ("w0", "w1")]
+        return all("behaves as" in log.split(": vqjax ")[-1] for log in logs)
 
 
 @pytest.fixture
@@ -457,7 +463,6 @@ def test_stop_kills_only_when_told(ready):
     ready.behave("deaf")
     ready.run("launch", "train")
     ready.wait_for("running")
-    time.sleep(0.2)  # until it is deaf
     refused = ready.run("stop")
     assert refused.returncode == 1 and "--kill" in refused.stderr
     assert ready.run("stop", "--kill").stdout.count(": killed\n") == 2
