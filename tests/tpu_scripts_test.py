@@ -41,7 +41,7 @@ ACCELERATOR_TYPE=v5litepod-256
 RUNTIME_VERSION=v2-alpha-tpuv5-lite
 REMOTE_DIR="{DIR}"
 POLL_SECONDS=0
-STOP_SECONDS=5
+STOP_SECONDS=30
 """
 # Words that a shell would like to read otherwise.
 HARD = [
@@ -459,7 +459,7 @@ def test_launch_hands_over_every_word_and_logs_and_stops(ready):
 @pytest.mark.slow
 @needs_linux
 def test_stop_kills_only_when_told(ready):
-    ready.settings(SETTINGS.replace("STOP_SECONDS=5", "STOP_SECONDS=0"))
+    ready.settings(SETTINGS.replace("STOP_SECONDS=30", "STOP_SECONDS=0"))
     ready.behave("deaf")
     ready.run("launch", "train")
     ready.wait_for("running")
