@@ -35,6 +35,7 @@ demo: $(VENV)/.done
 lint: $(VENV)/.done
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/shellcheck tpu_scripts/*.sh .ci/run
 
 test: lint
 	$(BIN)/python -m pytest -n 2 -m 'not slow and not storm'
