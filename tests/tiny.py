@@ -1,9 +1,11 @@
 """The smallest experiments that can fail."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 
+from vqjax import config
 from vqjax.data import Arrays, Binarize, Digits
 from vqjax.discriminators import PatchGAN
 from vqjax.losses import L1, L2, BernoulliLikelihood
@@ -84,6 +86,20 @@ def vae(binarised=True, **settings) -> Experiment:
     task = TokenizerTask(networks, losses=(BernoulliLikelihood(),), loss_weights={"nll": 1.0})
     data = dataclasses.replace(arrays(), augment=(Binarize(),) if binarised else ())
     return vqvae(**{"task": task, "data": data, **settings})
+
+
+def token_prior(prior="gpt", **settings) -> Experiment:
+    """Over a data set of tokens; the tokenizer is nowhere."""
+    file = pathlib.Path(__file__).parent / "training" / "files" / "small_prior.py"
+    plan = config.load_file(str(file), {"tokenizer": "nowhere", "prior": prior}, ())
+    rng = np.random.default_rng(0)
+    tokens = {
+        "tokens": rng.integers(0, 16, (64, 4, 4)).astype(np.int32),
+        "label": rng.integers(0, 3, 64).astype(np.int32),
+    }
+    known = dataclasses.replace(plan.task.tokenizer, experiment=vqvae())
+    task = dataclasses.replace(plan.task, tokenizer=known)
+    return dataclasses.replace(plan, task=task, data=Arrays(tokens, tokens), **settings)
 
 
 def classifier(**settings) -> Experiment:

@@ -2,17 +2,22 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
 from tests import tiny
+from vqjax.priors import GPT, ClassLabel
 from vqjax.quantizers import EMAVectorQuantizer
+from vqjax.training.checkpoint import Checkpoints, restore
 from vqjax.training.logbook import read_metrics
 from vqjax.training.loop import train
 from vqjax.training.mesh import MeshShape, make_mesh
 from vqjax.training.partition import spec_of, whole_arrays
 from vqjax.training.programs import trace_programs
-from vqjax.training.restore import state_target
+from vqjax.training.restore import initial_state, state_target
+from vqjax.training.sharding import local_rows, put_batch
+from vqjax.training.step import active_at, make_train_step
 from vqjax.types import UsageError
 
 BLOCK = "prior/transformer/blocks/block"
@@ -74,19 +79,67 @@ def wide_experiment():
     return tiny.vqvae(task=task, ema_decay=0.9)
 
 
-@pytest.mark.parametrize("sizes", [{"fsdp": 8}, {"fsdp": 2, "tensor": 2}])
-def test_a_divided_run_is_the_same_run(sizes, tmp_path):
-    """And goes on where another layout stopped."""
-    whole, divided = tmp_path / "whole", tmp_path / "divided"
-    experiment = dataclasses.replace(wide_experiment(), total_steps=4)
+def wide_prior():
+    plan = tiny.token_prior()
+    prior = GPT(64, 2, 4, condition=ClassLabel(3))
+    return dataclasses.replace(plan, task=dataclasses.replace(plan.task, prior=prior))
+
+
+@pytest.mark.parametrize(
+    ("make", "sizes"),
+    [
+        pytest.param(wide_prior, {"fsdp": 2, "tensor": 2}, id="prior"),
+        pytest.param(wide_experiment, {"fsdp": 8}, id="tokenizer", marks=pytest.mark.slow),
+        pytest.param(wide_experiment, {"tensor": 4}, id="codebook", marks=pytest.mark.slow),
+    ],
+)
+def test_divided_steps_are_the_same_steps(make, sizes):
+    experiment, totals = make(), []
+    for where in (mesh(), mesh(**sizes)):
+        state = initial_state(experiment, experiment.data.example_spec(), where)
+        rows = local_rows(experiment.batch_size, where)
+        batches = experiment.data.train(experiment.batch_size, 0, 0, rows)
+        step, active = make_train_step(experiment, where), active_at(experiment, 0)
+        totals.append([])
+        with jax.set_mesh(where):
+            for _ in range(3):
+                state, metrics = step(state, {}, put_batch(next(batches), where), active=active)
+                totals[-1].append(float(metrics["total"]))
+    np.testing.assert_allclose(*totals, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_in_another_layout(tmp_path):
+    whole, moved = tmp_path / "whole", tmp_path / "moved"
+    experiment = tiny.vqvae(total_steps=4)
     train(experiment, whole)
-    half = dataclasses.replace(experiment, total_steps=2)
-    train(half, divided)
-    moved = dataclasses.replace(experiment, mesh=MeshShape(**sizes))
-    train(moved, divided, allow_change=True)
+    train(dataclasses.replace(experiment, total_steps=2), moved)
+    layout = dataclasses.replace(experiment, mesh=MeshShape(fsdp=2, tensor=2))
+    train(layout, moved, allow_change=True)  # of total_steps; of the mesh it needs none
     a, b = (
-        [line for line in read_metrics(run) if line["kind"] == "train"] for run in (whole, divided)
+        [line for line in read_metrics(run) if line["kind"] == "train"] for run in (whole, moved)
     )
     assert a[:2] == b[:2] and len(a) == len(b) == 4
     for one, other in zip(a[2:], b[2:], strict=True):
         assert one["total"] == pytest.approx(other["total"], rel=1e-4)
+
+
+def test_what_eight_devices_saved_any_number_restores(tmp_path):
+    experiment = wide_experiment()
+    inputs = experiment.data.example_spec()
+    state = initial_state(experiment, inputs, mesh(fsdp=4, tensor=2))
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(3, state)
+    wanted = jax.tree.leaves(jax.device_get(state.replace(rng=jax.random.key_data(state.rng))))
+    for devices, shape in (
+        (8, MeshShape()),
+        (4, MeshShape(fsdp=4)),
+        (2, MeshShape(tensor=2)),
+        (1, None),
+    ):
+        where = make_mesh(jax.devices()[:devices], shape)
+        found = restore(tmp_path, state_target(experiment, inputs, where)).state
+        found = found.replace(rng=jax.random.key_data(found.rng))
+        for a, b in zip(jax.tree.leaves(found), wanted, strict=True):
+            assert a.sharding.mesh.size == devices
+            np.testing.assert_array_equal(a, b)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,6 @@ import optax
 import pytest
 
 from tests import tiny
-from vqjax import config
 from vqjax.losses import NonSaturating
 from vqjax.training.mesh import make_mesh
 from vqjax.training.optim import SGD, Adam
@@ -200,21 +198,7 @@ def test_eight_devices_are_one():
 )
 def test_eight_devices_are_one_for_a_prior(prior, options, first):
     """Over a data set of tokens: nothing is tokenized, and their tokenizer is not opened."""
-    from vqjax.data import Arrays
-
-    file = pathlib.Path(__file__).parent / "files" / "small_prior.py"
-    plan = config.load_file(str(file), {"tokenizer": "nowhere", "prior": prior}, ())
-    tokenizer = dataclasses.replace(plan.task.tokenizer, experiment=tiny.vqvae())
-    rng = np.random.default_rng(0)
-    tokens = {
-        "tokens": rng.integers(0, 16, (64, 4, 4)).astype(np.int32),
-        "label": rng.integers(0, 3, 64).astype(np.int32),
-    }
-    plan = dataclasses.replace(
-        plan,
-        task=dataclasses.replace(plan.task, tokenizer=tokenizer),
-        data=Arrays(tokens, tokens),
-    )
+    plan = tiny.token_prior(prior)
     one, eight = [], []
     for history, devices in ((one, jax.devices()[:1]), (eight, jax.devices())):
         mesh = make_mesh(devices)
