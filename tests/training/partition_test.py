@@ -69,6 +69,7 @@ def test_every_doubling_of_fsdp_halves_what_a_device_holds():
         whole = whole_arrays(state_target(experiment, inputs, where), where)
         assert fsdp == 1 or all(np.prod(shape) < 4096 for shape in whole.values())
         held[fsdp] = memory.argument_size_in_bytes
+        assert memory.alias_size_in_bytes > 0.99 * held[fsdp]  # the state is donated, all of it
     for fsdp in (2, 4, 8):
         assert held[fsdp] == pytest.approx(held[fsdp // 2] / 2, rel=0.05)
 

@@ -7,6 +7,7 @@ from vqjax.nn.activations import activation
 from vqjax.nn.attention import SelfAttention
 from vqjax.nn.conv import Conv
 from vqjax.nn.norm import GroupNorm
+from vqjax.nn.remat import rematerialised
 
 
 class ResBlock(nn.Module):
@@ -46,6 +47,7 @@ class Stage(nn.Module):
         attention: whether attention follows each of them.
         activation: by name.
         dtype: to compute in; None: that of input and parameters.
+        remat: what of each block the backward pass works out again (`vqjax.nn.remat`).
     """
 
     features: int
@@ -53,14 +55,16 @@ class Stage(nn.Module):
     attention: bool = False
     activation: str = "silu"
     dtype: str | None = None
+    remat: bool | str = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """x [B, *S, C] -> [B, *S, features]."""
+        block, attention = (rematerialised(c, self.remat) for c in (ResBlock, SelfAttention))
         for i in range(self.blocks):
-            x = ResBlock(self.features, self.activation, self.dtype, name=f"block_{i}")(x)
+            x = block(self.features, self.activation, self.dtype, name=f"block_{i}")(x)
             if self.attention:
-                x = SelfAttention(dtype=self.dtype, name=f"attention_{i}")(x)
+                x = attention(dtype=self.dtype, name=f"attention_{i}")(x)
         return x
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from vqjax.nn.norm import RMSNorm
+from vqjax.nn.remat import rematerialised
 from vqjax.nn.rotary import rotate_pairs
 from vqjax.ops.numerics import at_least_float32
 from vqjax.types import Tree, UsageError
@@ -300,8 +301,7 @@ class Transformer(nn.Module):
         causal: whether a place sees only itself and those before it.
         qk_norm: whether queries and keys are normalised.
         dropout: of what each half of a block adds.
-        remat: whether activations are worked out again in the backward pass: memory of one block
-            instead of all, for a third more computation.
+        remat: what of each block the backward pass works out again (`vqjax.nn.remat`).
         dtype: to compute in; None: that of input and parameters.
     """
 
@@ -311,7 +311,7 @@ class Transformer(nn.Module):
     causal: bool = True
     qk_norm: bool = False
     dropout: float = 0.0
-    remat: bool = False
+    remat: bool | str = False
     dtype: str | None = None
 
     @property
@@ -320,9 +320,8 @@ class Transformer(nn.Module):
         return {name: getattr(self, name) for name in names}
 
     def setup(self) -> None:
-        layer = nn.remat(_Layer, prevent_cse=False) if self.remat else _Layer
         scanned = nn.scan(
-            layer,
+            rematerialised(_Layer, self.remat, scanned=True),
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
             in_axes=(nn.broadcast, nn.broadcast, nn.broadcast),

@@ -38,7 +38,7 @@ class GPT(OrderedPrior, TransformerPrior):
     qk_norm: bool = False
     dropout: float = 0.1
     positions: str = "grid"
-    remat: bool = False
+    remat: bool | str = False
     levels: tuple[Level, ...] = ()
     dtype: str | None = None
 

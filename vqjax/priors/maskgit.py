@@ -41,7 +41,7 @@ class MaskGIT(TransformerPrior):
     label_smoothing: float = 0.1
     decoding: Parallel = Parallel()
     positions: str = "grid"
-    remat: bool = False
+    remat: bool | str = False
     levels: tuple[Level, ...] = ()
     dtype: str | None = None
 

@@ -103,6 +103,7 @@ class ConvEncoder(nn.Module):
         downsample: "strided" or "average", see `vqjax.nn.conv.Downsample`.
         activation: by name.
         dtype: to compute in; None: the experiment's `compute_dtype`.
+        remat: what of each block the backward pass works out again (`vqjax.nn.remat`).
     """
 
     width: int = 128
@@ -115,6 +116,7 @@ class ConvEncoder(nn.Module):
     downsample: str = "strided"
     activation: str = "silu"
     dtype: str | None = None
+    remat: bool | str = False
 
     def _levels(self) -> Levels:
         return Levels(len(self.multipliers), self.strides, self.attention_factors)
@@ -141,10 +143,8 @@ class ConvEncoder(nn.Module):
         h = Conv(self.width, dtype=dtype, name="conv_in")(x)
         for level, multiplier in enumerate(self.multipliers):
             features = self.width * multiplier
-            stage = Stage(
-                features, self.blocks, levels.attends(level), act, dtype, name=f"level_{level}"
-            )
-            h = stage(h)
+            settings = (features, self.blocks, levels.attends(level), act, dtype, self.remat)
+            h = Stage(*settings, name=f"level_{level}")(h)
             if level < levels.count - 1:
                 factor = levels.steps[level]
                 h = Downsample(
@@ -173,6 +173,7 @@ class ConvDecoder(nn.Module):
         channels: of the result.
         activation: by name.
         dtype: to compute in; None: the experiment's `compute_dtype`.
+        remat: what of each block the backward pass works out again (`vqjax.nn.remat`).
     """
 
     width: int = 128
@@ -185,6 +186,7 @@ class ConvDecoder(nn.Module):
     channels: int = 3
     activation: str = "silu"
     dtype: str | None = None
+    remat: bool | str = False
 
     def setup(self) -> None:
         self.to_output = Conv(self.channels, dtype=self.dtype)
@@ -212,10 +214,8 @@ class ConvDecoder(nn.Module):
         h = Middle(self.mid_attention, act, dtype, name="mid")(h)
         for level, multiplier in reversed(list(enumerate(self.multipliers))):
             features = self.width * multiplier
-            stage = Stage(
-                features, self.blocks, levels.attends(level), act, dtype, name=f"level_{level}"
-            )
-            h = stage(h)
+            settings = (features, self.blocks, levels.attends(level), act, dtype, self.remat)
+            h = Stage(*settings, name=f"level_{level}")(h)
             if level > 0:
                 factor = levels.steps[level - 1]
                 h = Upsample(features, factor, dtype, name=f"upsample_{level - 1}")(h)

@@ -1,0 +1,49 @@
+"""What is worked out again is the same; what is kept is less."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vqjax.nn.blocks import Stage
+from vqjax.nn.transformer import Transformer
+from vqjax.types import UsageError
+
+
+def kept_floats(loss, params):
+    """How much the forward pass keeps for the backward pass, parameters aside."""
+    _, back = jax.vjp(loss, params)
+    return sum(leaf.size for leaf in jax.tree.leaves(back)) - sum(
+        leaf.size for leaf in jax.tree.leaves(params)
+    )
+
+
+@pytest.mark.parametrize("network", ["stage", "transformer"])
+def test_gradients_are_the_same_and_less_is_kept(network):
+    def make(remat):
+        if network == "stage":
+            return Stage(8, 2, attention=True, remat=remat)
+        return Transformer(2, 2, remat=remat)
+
+    more = () if network == "stage" else (jnp.zeros((16, 2)),)
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8) if network == "stage" else (2, 16, 8))
+    params = jax.jit(make(False).init)(jax.random.key(1), x, *more)
+    gradients, kept = [], []
+    for remat in (False, "products", True):
+        module = make(remat)
+
+        def loss(params, module=module):
+            return jnp.sum(module.apply(params, x, *more) ** 2)
+
+        gradients.append(jax.jit(jax.grad(loss))(params))
+        kept.append(kept_floats(loss, params))
+    assert kept[0] > kept[1] > kept[2]
+    for other in gradients[1:]:
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradients[0], other
+        )
+
+
+def test_another_word_is_refused():
+    with pytest.raises(UsageError, match="remat='all': wanted false, true or products"):
+        Stage(8, 1, remat="all").init(jax.random.key(0), jnp.zeros((1, 4, 4, 8)))
