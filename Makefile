@@ -1,5 +1,6 @@
 # make demo: from nothing to pictures. make test: lint and the suite. Each makes .venv by itself.
-# make parity: the quantizers beside those of vector-quantize-pytorch, recorded anew.
+# make parity: the quantizers beside those of vector-quantize-pytorch, and LPIPS beside the package
+# lpips, recorded anew.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -45,12 +46,14 @@ test-all: lint
 $(PARITY)/.done: Makefile
 	$(PYTHON) -m venv $(PARITY)
 	$(PARITY)/bin/python -m pip install --progress-bar on torch==2.13.0
-	$(PARITY)/bin/python -m pip install --progress-bar on vector-quantize-pytorch==1.32.0 safetensors numpy
+	$(PARITY)/bin/python -m pip install --progress-bar on vector-quantize-pytorch==1.32.0 safetensors numpy scipy tqdm
+	$(PARITY)/bin/python -m pip install --progress-bar on --no-deps lpips==0.1.4
 	@touch $@
 
 parity: $(VENV)/.done $(PARITY)/.done
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	$(PARITY)/bin/python tests/parity/record.py "$$fresh" && \
+	$(PARITY)/bin/python tests/parity/record_lpips.py "$$fresh" && \
 	VQJAX_PARITY="$$fresh" $(BIN)/python -m pytest tests/parity
 
 clean:

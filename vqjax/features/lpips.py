@@ -12,8 +12,8 @@ from vqjax.ops.numerics import at_least_float32
 from vqjax.types import DataError, Tree
 
 # Mean and deviation of ImageNet's channels in [-1, 1], as the published heads were trained with.
-SHIFT = np.asarray((-0.030, -0.088, -0.188), np.float32)
-SCALE = np.asarray((0.458, 0.448, 0.450), np.float32)
+SHIFT = np.asarray((-0.030, -0.088, -0.188), np.float32).reshape(1, 1, 1, 3)
+SCALE = np.asarray((0.458, 0.448, 0.450), np.float32).reshape(1, 1, 1, 3)
 EPSILON = 1e-10
 SOURCE = "get weights/v0.1/vgg.pth out of the package lpips, `pip download --no-deps lpips`"
 
@@ -60,7 +60,7 @@ def distance(params: Tree, x: jax.Array, x_hat: jax.Array, dtype: str | None = N
     total = jnp.zeros(len(x), at_least_float32(x_hat).dtype)
     for head, original, copy in zip(params["heads"], originals, copies, strict=True):
         difference = jnp.square(_unit(jax.lax.stop_gradient(original)) - _unit(copy))
-        total += jnp.sum(head * jnp.mean(difference, axis=(1, 2)), axis=-1)  # [B, C] -> [B]
+        total += jnp.sum(head[None] * jnp.mean(difference, axis=(1, 2)), axis=-1)  # [B, C] -> [B]
     return total
 
 

@@ -80,6 +80,6 @@ def taps(params: Tree, x: jax.Array) -> list[jax.Array]:
                 padding=((1, 1), (1, 1)),
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
-            x = nn.relu(x + layer["bias"].astype(x.dtype))
+            x = nn.relu(x + layer["bias"].astype(x.dtype).reshape(1, 1, 1, -1))
         found.append(x)
     return found
