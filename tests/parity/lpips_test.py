@@ -47,7 +47,7 @@ def test_distance_and_gradient(params):
     theirs = recorded(FRESH or COMMITTED)
     distance, pull = distance_and_pull(params, *random_vgg.pictures())
     np.testing.assert_allclose(distance, theirs["distance"], 1e-5, 1e-5)
-    np.testing.assert_allclose(pull, theirs["pull"], 1e-5, 1e-5)
+    np.testing.assert_allclose(pull, theirs["pull"], 1e-4, 1e-7)
     assert 0.0 < distance[0] < distance[1] < distance[2]
 
 

@@ -47,7 +47,10 @@ def _files(path: str, owner: Any) -> dict[str, pathlib.Path]:
         file = getattr(owner, name).path
         found[name] = pathlib.Path(file).expanduser().absolute()
         if not found[name].is_file():
-            raise DataError(f"{path}.{name}: no file {file}: {source}, or say where it is")
+            raise DataError(
+                f"{path}.{name}: no file {file}: {source}, or say where it is by "
+                f"--frozen {name}=FILE"
+            )
     return found
 
 
