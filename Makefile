@@ -54,7 +54,8 @@ parity: $(VENV)/.done $(PARITY)/.done
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	$(PARITY)/bin/python tests/parity/record.py "$$fresh" && \
 	$(PARITY)/bin/python tests/parity/record_lpips.py "$$fresh" && \
-	VQJAX_PARITY="$$fresh" $(BIN)/python -m pytest tests/parity
+	$(PARITY)/bin/python tests/parity/record_files.py "$$fresh" && \
+	VQJAX_PARITY="$$fresh" $(BIN)/python -m pytest tests/parity tests/features/weights_test.py
 
 clean:
 	rm -rf $(VENV) $(PARITY) .jax_cache $(DEMO)
