@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -170,7 +171,8 @@ class ReconstructionEvaluator:
         x_hat = self._task.decode_latents(params, collections, tokens.z_q)
         x = normalize(raw)
         states = states_of(x, x_hat.astype(x.dtype), mask)
-        for name, distance in distances(self._losses, frozen, x, x_hat.astype(x.dtype)).items():
+        shown = jnp.clip(x_hat.astype(x.dtype), -1.0, 1.0)  # as the other metrics take it
+        for name, distance in distances(self._losses, frozen, x, shown).items():
             states[f"distance {name}"] = PerceptualDistance.of(distance, mask)
         if has_bound(self._task):
             bound = elbo_at(self._task, params, collections, batch, tokens.z)
