@@ -91,7 +91,8 @@ def test_a_vqgan_learns_by_it(files, tmp_path):
         base,
         task=task,
         data=tiny.arrays((16, 16, 3), train=16, held_out=8),
-        total_steps=12,
+        total_steps=6,
+        save_every=3,
         compute_dtype="bfloat16",
     )
     run = tmp_path / "run"

@@ -15,7 +15,7 @@ from vqjax.types import DataError, Tree
 SHIFT = np.asarray((-0.030, -0.088, -0.188), np.float32).reshape(1, 1, 1, 3)
 SCALE = np.asarray((0.458, 0.448, 0.450), np.float32).reshape(1, 1, 1, 3)
 EPSILON = 1e-10
-SOURCE = "get weights/v0.1/vgg.pth out of the package lpips, `pip download --no-deps lpips`"
+SOURCE = "get weights/v0.1/vgg.pth out of the PyPI package lpips (`pip download --no-deps lpips`)"
 
 
 def _torch_shapes() -> dict[str, tuple[int, ...]]:

@@ -13,7 +13,7 @@ from vqjax.types import Tree
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 CHANNELS = tuple(stage[-1] for stage in STAGES)  # of what `taps` gives
 SMALLEST = 2 ** (len(STAGES) - 1)  # pixels along each axis, or pooling leaves nothing
-SOURCE = "get vgg16-397923af.pth of torchvision from https://download.pytorch.org/models/"
+SOURCE = "get https://download.pytorch.org/models/vgg16-397923af.pth (torchvision's VGG16)"
 
 
 def _layers() -> Iterator[tuple[str, str, int, int]]:
