@@ -267,6 +267,11 @@ def _check_tokens(opened, tokens):
 
 @contextlib.contextmanager
 def _or_skip_unprepared(experiment):
+    below = [run.experiment for run in config.find_frozen(experiment).values()]
+    for one in (experiment, *below):
+        for file in config.find_files(one).values():
+            if not pathlib.Path(file.path).is_file():
+                pytest.skip(f"this machine has no {file.path}")
     try:
         yield
     except DataError as error:
