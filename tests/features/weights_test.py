@@ -103,6 +103,25 @@ def test_by_hand_both_formats(tmp_path):
         np.testing.assert_array_equal(read_weights(made)["w"], VALUES.reshape(2, 3))
 
 
+def test_what_the_first_versions_of_torch_wrote(tmp_path):
+    """A parameter is made empty and filled afterwards; sizes are objects."""
+    old = called(
+        "torch._utils._rebuild_tensor",
+        storage(6, legacy=True),
+        number(0),
+        called("torch.Size", numbers((2, 3))),
+        numbers((3, 1)),
+    )
+    made = named("torch.nn.parameter.Parameter") + b")\x81"
+    state = pair(old, b"N", called("collections.OrderedDict"), b"\x88", b"\x89")
+    given = called("torch.nn.parameter.Parameter", old) + pair(b"\x88", b"\x89", b"}") + b"b"
+    path = legacy(tmp_path / "a.pth", mapping(w=made + state + b"b", v=given, u=old))
+    for array in read_weights(path, ["w", "v", "u"]).values():
+        np.testing.assert_array_equal(array, VALUES.reshape(2, 3))
+    with pytest.raises(DataError, match="a parameter of 1 parts"):
+        read_weights(legacy(path, mapping(w=made + pair(old) + b"b")))
+
+
 class Runs:
     """Makes a file when it is unpickled."""
 

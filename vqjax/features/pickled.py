@@ -1,8 +1,9 @@
 """Pickles of tensors, read as data: nothing is imported, looked up or called.
 
 A pickle is a program for a stack machine. This machine knows the instructions that dicts of tensors
-are made of, and three names to apply, which it takes to be descriptions: two that make a tensor of
-a storage, and `OrderedDict`. Whatever else a file asks for ends the reading with an error.
+are made of, and a few names to apply, which it takes to be descriptions: those that torch has had
+for a tensor over a storage, and `OrderedDict`. Whatever else a file asks for ends the reading with
+an error.
 """
 
 import dataclasses
@@ -15,6 +16,11 @@ MOST_BYTES = 1 << 23  # of a pickle; the description of one tensor takes about a
 TENSOR = ("torch._utils", "_rebuild_tensor_v2")
 PARAMETER = ("torch._utils", "_rebuild_parameter")
 ORDERED = ("collections", "OrderedDict")
+# As the first versions of torch wrote.
+OLD_TENSOR = ("torch._utils", "_rebuild_tensor")
+OLD_PARAMETER = ("torch.nn.parameter", "Parameter")
+OLD_SIZE = ("torch", "Size")
+KNOWN = (TENSOR, PARAMETER, ORDERED, OLD_TENSOR, OLD_PARAMETER, OLD_SIZE)
 # By torch's names; a storage says its dtype by its class.
 STORAGES = {
     "DoubleStorage": "float64",
@@ -68,6 +74,13 @@ class Tensor:
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+
+
+@dataclasses.dataclass(eq=False)
+class Parameter:
+    """What old files make first, and only then say the tensor of."""
+
+    tensor: Tensor | None = None
 
 
 def read_pickle(stream: io.BufferedIOBase) -> Any:
@@ -149,14 +162,17 @@ class _Machine:
             into = _of(dict, self.stack[-1])
             for key, value in zip(values[::2], values[1::2], strict=True):
                 into[_key(key)] = value
-        elif name == "REDUCE":
+        elif name in ("REDUCE", "NEWOBJ"):
             arguments, what = self.pop(), self.pop()
             self.stack.append(_described(what, _of(tuple, arguments)))
         elif name == "BINPERSID":
             self.stack.append(_storage(*_of(tuple, self.pop())))
-        elif name == "BUILD":  # attributes of an OrderedDict, such as `_metadata`
-            self.pop()
-            _of(dict, self.stack[-1])
+        elif name == "BUILD":
+            state = self.pop()
+            if type(self.stack[-1]) is Parameter:
+                _fill(self.stack[-1], _of(tuple, state))
+            else:  # attributes, such as `_metadata`
+                _of(dict, self.stack[-1])
         else:
             raise Refused(f"the instruction {name}")
 
@@ -174,8 +190,7 @@ def _key(key: Any) -> Any:
 
 
 def _name(module: Any, name: Any) -> Name:
-    known = (module, name) in (TENSOR, PARAMETER, ORDERED)
-    if known or (module in ("torch", "torch.storage") and name in STORAGES):
+    if (module, name) in KNOWN or (module in ("torch", "torch.storage") and name in STORAGES):
         return Name(module, name)
     raise Refused(f"{module}.{name}")
 
@@ -188,13 +203,25 @@ def _described(what: Any, arguments: tuple) -> Any:
         return {_key(key): value for key, value in pairs}
     if called == PARAMETER:
         return _of(Tensor, arguments[0])
-    if called == TENSOR:
+    if called == OLD_PARAMETER:
+        return Parameter(_of(Tensor, arguments[0]) if arguments else None)
+    if called == OLD_SIZE:
+        return _of(tuple, arguments[0])
+    if called in (TENSOR, OLD_TENSOR):
         storage, offset, shape, strides = arguments[:4]
         numbers = (offset, *_of(tuple, shape), *_of(tuple, strides))
         if any(type(n) is not int or n < 0 for n in numbers) or len(shape) != len(strides):
             raise Refused(f"a tensor of shape {shape} with strides {strides} at {offset}")
         return Tensor(_of(Storage, storage), offset, shape, strides)
     raise Refused(f"a call of {what.module}.{what.name}")
+
+
+def _fill(parameter: Parameter, state: tuple) -> None:
+    """Of (tensor, gradient, hooks, requires_grad, volatile), or what stands behind it alone."""
+    if len(state) == 5:
+        parameter.tensor = _of(Tensor, state[0])
+    elif len(state) != 3:
+        raise Refused(f"a parameter of {len(state)} parts")
 
 
 def _storage(*pid: Any) -> Storage:

@@ -17,7 +17,7 @@ import ml_dtypes
 import numpy as np
 from safetensors import safe_open
 
-from vqjax.features.pickled import MOST_BYTES, Refused, Storage, Tensor, read_pickle
+from vqjax.features.pickled import MOST_BYTES, Parameter, Refused, Storage, Tensor, read_pickle
 from vqjax.types import DataError
 
 ZIP = b"PK\x03\x04"
@@ -176,7 +176,9 @@ def _flat(tree: Any) -> dict[str, Tensor]:
         budget -= 1
         if depth > DEEPEST or budget < 0:
             raise Refused("too many mappings within mappings")
-        if isinstance(value, Tensor):
+        if isinstance(value, Parameter) and value.tensor is not None:
+            found[path] = value.tensor
+        elif isinstance(value, Tensor):
             found[path] = value
         elif isinstance(value, dict):
             for key, child in value.items():
