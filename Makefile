@@ -1,6 +1,7 @@
 # make demo: from nothing to pictures. make test: lint and the suite. Each makes .venv by itself.
-# make storm: kills, damage, several processes (about NN minutes).
-# make parity: the quantizers beside those of vector-quantize-pytorch, recorded anew.
+# make storm: kills, damage, several processes (several minutes).
+# make parity: the quantizers beside those of vector-quantize-pytorch, and LPIPS beside the package
+# lpips, recorded anew.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -51,13 +52,16 @@ storm: $(VENV)/.done
 $(PARITY)/.done: Makefile
 	$(PYTHON) -m venv $(PARITY)
 	$(PARITY)/bin/python -m pip install --progress-bar on torch==2.13.0
-	$(PARITY)/bin/python -m pip install --progress-bar on vector-quantize-pytorch==1.32.0 safetensors numpy
+	$(PARITY)/bin/python -m pip install --progress-bar on vector-quantize-pytorch==1.32.0 safetensors numpy scipy tqdm
+	$(PARITY)/bin/python -m pip install --progress-bar on --no-deps lpips==0.1.4
 	@touch $@
 
 parity: $(VENV)/.done $(PARITY)/.done
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	$(PARITY)/bin/python tests/parity/record.py "$$fresh" && \
-	VQJAX_PARITY="$$fresh" $(BIN)/python -m pytest tests/parity
+	$(PARITY)/bin/python tests/parity/record_lpips.py "$$fresh" && \
+	$(PARITY)/bin/python tests/parity/record_files.py "$$fresh" && \
+	VQJAX_PARITY="$$fresh" $(BIN)/python -m pytest tests/parity tests/features/weights_test.py
 
 clean:
 	rm -rf $(VENV) $(PARITY) .jax_cache $(DEMO)

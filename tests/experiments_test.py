@@ -29,6 +29,7 @@ NEEDS_FOLDER = (
 SPECS = {
     "mnist": {"image": ArraySpec((28, 28, 1), "uint8"), "label": ArraySpec((), "int32")},
     "cifar10": {"image": ArraySpec((32, 32, 3), "uint8"), "label": ArraySpec((), "int32")},
+    "imagenet2012": {"image": ArraySpec((256, 256, 3), "uint8"), "label": ArraySpec((), "int32")},
 }
 PRIORS = [p for p in FILES if "PriorTask" in p.read_text()]
 CLASSIFIERS = [p for p in FILES if "ClassifierTask" in p.read_text()]
@@ -106,9 +107,28 @@ def test_builds_goes_through_json_and_takes_shape(path, shrunk, arguments):
     sizes = {
         p: sum(math.prod(a.shape) for a in jax.tree.leaves(t)) for p, t in state.params.items()
     }
-    assert all(0 < size < 50e6 for size in sizes.values())
+    large = path.stem.startswith("imagenet") and not shrunk  # for accelerators
+    assert all(0 < size < (200e6 if large else 50e6) for size in sizes.values())
     if shrunk:
         assert again.total_steps == 2
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("size", "millions"), [("B", 111), pytest.param("L", 343, marks=SLOW), ("XL", 775)]
+)
+def test_gpt_on_imagenet_has_the_published_sizes(size, millions):
+    """arXiv 2406.06525, table 1, over 16,384 codes."""
+    codes = "task.tokenizer.experiment.task.tokenizer.quantizer.codebook_size=16384"
+    experiment = config.load_file(str(FOLDER / "imagenet_gpt.py"), {"size": size}, (codes,))
+    assert round(footprint_of(experiment, SPECS["imagenet2012"]).total / 1e6) == millions
+
+
+def test_a_size_that_is_not_there_gets_the_nearest_name():
+    with pytest.raises(UsageError, match="did you mean 'XL'"):
+        config.load_file(str(FOLDER / "imagenet_maskgit.py"), {"size": "XXL"}, ())
 
 
 CIFAR10 = FOLDER / "cifar10_quantizer.py"
@@ -247,6 +267,11 @@ def _check_tokens(opened, tokens):
 
 @contextlib.contextmanager
 def _or_skip_unprepared(experiment):
+    below = [run.experiment for run in config.find_frozen(experiment).values()]
+    for one in (experiment, *below):
+        for file in config.find_files(one).values():
+            if not pathlib.Path(file.path).is_file():
+                pytest.skip(f"this machine has no {file.path}")
     try:
         yield
     except DataError as error:

@@ -142,7 +142,7 @@ def test_repeated_instance(write):
 
 def test_frozen(write):
     path, given = write(FILE), {"folder": "x"}
-    assert "--frozen data: give NAME=RUN" in refused(path, given, frozen=["data"])
-    assert "no frozen run 'date' in the experiment: did you mean 'data'?" in refused(
+    assert "--frozen data: give NAME=PATH" in refused(path, given, frozen=["data"])
+    assert "nothing frozen 'date' in the experiment: did you mean 'data'?" in refused(
         path, given, frozen=["date=x"]
     )

@@ -38,7 +38,7 @@ def test_apply_moves_the_path_alone(two):
 def test_refusals(two):
     with pytest.raises(UsageError, match="task.tokenizer.quantizer and data.quantizer"):
         apply_frozen(two, "quantizer=x")
-    with pytest.raises(UsageError, match="no frozen run 'quantiser' in "):
+    with pytest.raises(UsageError, match="nothing frozen 'quantiser' in "):
         apply_frozen(two, "quantiser=x")
-    with pytest.raises(UsageError, match="give NAME=RUN"):
+    with pytest.raises(UsageError, match="give NAME=PATH"):
         apply_frozen(two, "0=")

@@ -48,6 +48,10 @@ def _logits(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return rng.normal(size=(n, 4)).astype(np.float32), rng.integers(0, 4, n).astype(np.int32)
 
 
+def _distances(n: int, seed: int = 0) -> tuple[np.ndarray]:
+    return (np.random.default_rng(seed).uniform(size=n).astype(np.float32),)
+
+
 def _features(n: int, seed: int = 0) -> tuple[np.ndarray]:
     """Quarters: their sums are exact."""
     return (np.random.default_rng(seed).integers(-8, 9, (n, 3)) / 4,)
@@ -80,6 +84,13 @@ TABLE = {
         metrics.AbsoluteError.empty,
         _pictures,
         ((_constant(0.0, 0.2), {"l1": 0.1}), (_constant(-1.0, 7.0), {"l1": 1.0})),
+        np.nan,
+    ),
+    "perceptual distance": Row(
+        _plain(metrics.PerceptualDistance),
+        metrics.PerceptualDistance.empty,
+        _distances,
+        (((np.float32([0.125, 0.375]),), {"lpips": 0.25}),),
         np.nan,
     ),
     "structural similarity": Row(

@@ -50,10 +50,10 @@ def add_run_arguments(parser: argparse.ArgumentParser, several: bool = False) ->
 def _add_frozen(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frozen",
-        metavar="NAME=RUN",
+        metavar="NAME=PATH",
         action="append",
         default=[],
-        help="where a run that this experiment builds on is now (repeatable)",
+        help="where a run or a file of weights that this experiment builds on is now (repeatable)",
     )
 
 

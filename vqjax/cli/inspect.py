@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         experiment = read_experiment(args)
         experiment.check()
-        inputs = _of_data(experiment)
+        inputs = _of_data(experiment, told=args.shape is not None)
     if args.shape:
         inputs = _with_shape(experiment, inputs, args.shape)
     if inputs is not None and not runs:
@@ -64,18 +64,19 @@ def _of_run(path: str, args: argparse.Namespace) -> tuple[Any, dict]:
     return record.experiment, record.inputs
 
 
-def _of_data(experiment: Any) -> dict | None:
-    """What the data is like, or None, with a line, where it cannot be looked at."""
+def _of_data(experiment: Any, told: bool) -> dict | None:
+    """What the data is like, or None where it cannot be looked at: with a line, unless `told`."""
     from vqjax.types import DataError
 
     try:
         return experiment.data.example_spec()
     except DataError as error:
-        print(
-            f"note: {error}; sizes and tokens are not known without an example's shape "
-            "(give it: --shape H,W,C)",
-            file=sys.stderr,
-        )
+        if not told:
+            print(
+                f"note: {error}; sizes and tokens are not known without an example's shape "
+                "(give it: --shape H,W,C)",
+                file=sys.stderr,
+            )
         return None
 
 
@@ -90,7 +91,9 @@ def _with_shape(experiment: Any, inputs: dict | None, text: str) -> dict:
         raise UsageError(f"--shape {text}: give positive numbers such as 28,28,1")
     name = experiment.task.inputs
     known = inputs if inputs is not None and name in inputs else {name: ArraySpec(shape, "uint8")}
-    return {**known, name: ArraySpec(shape, known[name].dtype)}
+    condition = getattr(getattr(experiment.task, "prior", None), "condition", None)
+    given = {} if condition is None else {condition.given: condition.spec}
+    return {**given, **known, name: ArraySpec(shape, known[name].dtype)}
 
 
 def _print_sizes(experiment: Any, inputs: dict) -> None:

@@ -1,8 +1,16 @@
-"""Experiments as plain objects: JSON, overrides, experiment files, frozen runs."""
+"""Experiments as plain objects: JSON, overrides, experiment files, what is frozen under them."""
 
 from vqjax.config.annotations import MissingArray, check_types
 from vqjax.config.files import load_file
-from vqjax.config.frozen import FrozenRun, apply_frozen, find_frozen, with_frozen
+from vqjax.config.frozen import (
+    FrozenRun,
+    WeightFile,
+    apply_frozen,
+    find_files,
+    find_frozen,
+    find_owners,
+    with_frozen,
+)
 from vqjax.config.names import foreign_classes, foreign_sources
 from vqjax.config.overrides import apply_override, apply_overrides
 from vqjax.config.show import describe, difference
@@ -12,6 +20,7 @@ from vqjax.config.values import decode, encode, from_json, read_json, to_json
 __all__ = [
     "FrozenRun",
     "MissingArray",
+    "WeightFile",
     "apply_frozen",
     "apply_override",
     "apply_overrides",
@@ -21,7 +30,9 @@ __all__ = [
     "describe",
     "difference",
     "encode",
+    "find_files",
     "find_frozen",
+    "find_owners",
     "foreign_classes",
     "foreign_sources",
     "from_json",

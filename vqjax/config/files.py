@@ -32,7 +32,7 @@ def load_file(
         path: the file.
         arguments: text of the arguments of `experiment()` (`--arg name=value`).
         overrides: `path=value` items, applied in order (`apply_overrides`).
-        frozen: `NAME=RUN` items (`--frozen`).
+        frozen: `NAME=PATH` items (`--frozen`).
 
     Raises:
         UsageError: one line for whatever is wrong with the file, an argument or an override.

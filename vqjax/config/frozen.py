@@ -1,6 +1,15 @@
-"""`FrozenRun`: a finished run that another experiment builds on, as plain data."""
+"""What an experiment builds on and does not train, as plain data: finished runs, files of weights.
+
+An object of the experiment that needs arrays out of files, such as a loss, is their owner. It has
+them as fields of the class `WeightFile`, and offers
+
+    sources                {field: where the file is to be had, a text for people}
+    frozen_shapes()        the shapes of the arrays, without the files
+    read_frozen()          the arrays
+"""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 from vqjax.config.tree import children, join, rebuild
@@ -26,47 +35,68 @@ class FrozenRun:
     seal: str | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class WeightFile:
+    """A file of trained weights, a field of the object that uses them.
+
+    Attributes:
+        path: safetensors, or torch's .pt or .pth.
+        sha256: of the file; None: as it is at the first start, which records it.
+    """
+
+    path: str
+    sha256: str | None = None
+
+
 def find_frozen(tree: Any) -> dict[str, FrozenRun]:
     """All frozen runs by path; those inside a frozen run's own experiment are its own affair."""
-    found: dict[str, FrozenRun] = {}
+    return {path: v for path, v in _own(tree) if isinstance(v, FrozenRun)}
 
-    def visit(value: Any, path: str) -> None:
-        if isinstance(value, FrozenRun):
-            found[path] = value
-            return
+
+def find_files(tree: Any) -> dict[str, WeightFile]:
+    """All files of weights by path, but those of frozen runs."""
+    return {path: v for path, v in _own(tree) if isinstance(v, WeightFile)}
+
+
+def find_owners(tree: Any) -> dict[str, Any]:
+    """The objects that need arrays out of files, by path, but those of frozen runs."""
+    return {path: v for path, v in _own(tree) if hasattr(v, "read_frozen")}
+
+
+def _own(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """All (path, value) pairs of the tree, down to frozen runs."""
+    yield path, value
+    if not isinstance(value, FrozenRun):
         for name, child in children(value).items():
-            visit(child, join(path, name))
-
-    visit(tree, "")
-    return found
+            yield from _own(child, join(path, name))
 
 
 def frozen_path(tree: Any, key: str) -> str:
-    """The path of the frozen run that `key`, a whole path or its last name, means.
+    """The path of the frozen run or file that `key`, a whole path or its last name, means.
 
     Raises:
-        UsageError: no frozen run or several have that name.
+        UsageError: none has that name, or several have.
     """
-    paths = list(find_frozen(tree))
+    paths = [*find_frozen(tree), *find_files(tree)]
     matches = [p for p in paths if p == key] or [p for p in paths if p.split(".")[-1] == key]
     if not matches:
-        raise UsageError(f"no frozen run {key!r} in the experiment: {did_you_mean(key, paths)}")
+        raise UsageError(f"nothing frozen {key!r} in the experiment: {did_you_mean(key, paths)}")
     if len(matches) > 1:
-        raise UsageError(f"{key!r} can mean the frozen runs {' and '.join(matches)}: give the path")
+        raise UsageError(f"{key!r} can mean {' and '.join(matches)}: give the path")
     return matches[0]
 
 
-def with_frozen(tree: Any, key: str, run: FrozenRun) -> Any:
-    """The tree with `run` in the place of the frozen run that `key` means (`frozen_path`)."""
-    return _replaced(tree, tuple(frozen_path(tree, key).split(".")), run)
+def with_frozen(tree: Any, key: str, new: FrozenRun | WeightFile) -> Any:
+    """The tree with `new` in the place of what `key` means (`frozen_path`)."""
+    return _replaced(tree, tuple(frozen_path(tree, key).split(".")), new)
 
 
 def apply_frozen(tree: Any, item: str) -> Any:
-    """Applies one `--frozen NAME=RUN`: that frozen run is now found at RUN."""
+    """Applies one `--frozen NAME=PATH`: that frozen run or file is now found at PATH."""
     key, equals, path = item.partition("=")
     if not (key and equals and path):
-        raise UsageError(f"--frozen {item}: give NAME=RUN")
-    old = find_frozen(tree)[frozen_path(tree, key)]
+        raise UsageError(f"--frozen {item}: give NAME=PATH")
+    old = {**find_frozen(tree), **find_files(tree)}[frozen_path(tree, key)]
     return with_frozen(tree, key, dataclasses.replace(old, path=path))
 
 

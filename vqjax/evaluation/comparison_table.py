@@ -23,7 +23,7 @@ QUANTIZER_TEXT = 44  # characters of a quantizer on the terminal
 PICTURE_RANK = 3  # of one example, [H, W, C]
 # Other numbers get columns as they come.
 OWN_COLUMNS = (
-    "psnr", "ssim", "l1", "mse", "high_frequency_ratio", "nll_bound", "sample_diversity",
+    "psnr", "ssim", "lpips", "l1", "mse", "high_frequency_ratio", "nll_bound", "sample_diversity",
 )  # fmt: skip
 PER_LEVEL = ("codebook_", "perplexity")  # starts of names that are gathered over levels
 HIGH, LOW, ONE = "high", "low", "one"  # where the best value lies
@@ -211,6 +211,7 @@ BITS_PER_PIXEL = Column(
 )
 PSNR = _measured("psnr", "PSNR,\ndB", HIGH)
 SSIM = _measured("ssim", "SSIM", HIGH)
+LPIPS = _measured("lpips", "LPIPS", LOW)
 L1 = _measured("l1", "L1", LOW)
 DETAIL = _measured("high_frequency_ratio", "HF\nratio", ONE)
 BOUND = _measured("nll_bound", "Bound,\nnats", LOW)
@@ -239,8 +240,8 @@ EARLY = Column(
     _minutes,
 )
 REPORTED = (
-    PSNR, SSIM, L1, DETAIL, BOUND, DIVERSITY, USAGE, PERPLEXITY, PERPLEXITY_SHARE, BITS_PER_PIXEL,
-    PARAMETERS, STEPS, MINUTES, EARLY,
+    PSNR, SSIM, LPIPS, L1, DETAIL, BOUND, DIVERSITY, USAGE, PERPLEXITY, PERPLEXITY_SHARE,
+    BITS_PER_PIXEL, PARAMETERS, STEPS, MINUTES, EARLY,
 )  # fmt: skip
 
 

@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from vqjax import config
 from vqjax.evaluation.diversity import COMPARED, sample_diversity
 from vqjax.evaluation.kinds import make_evaluator
 from vqjax.evaluation.likelihood import ImportanceEvaluator, elbo_at, with_place
@@ -22,10 +24,12 @@ from vqjax.metrics import (
     CodebookCounts,
     HighFrequency,
     NegativeBound,
+    PerceptualDistance,
     SquaredError,
     State,
     StructuralSimilarity,
 )
+from vqjax.tasks.compared import distances
 from vqjax.tasks.likelihood import has_bound
 from vqjax.tasks.tokenizer import normalize
 from vqjax.training.experiment import Experiment
@@ -38,7 +42,7 @@ from vqjax.types import BATCH_AXES, Batch, DataError, Level, Tree
 SHOWN = 16  # examples in the picture: the first of the eval split
 PICTURE_RANK = 4  # [B, H, W, C]
 ORDER = (
-    "nll_bound", "psnr", "ssim", "l1", "mse", "high_frequency_ratio", "codebook_usage",
+    "nll_bound", "psnr", "ssim", "lpips", "l1", "mse", "high_frequency_ratio", "codebook_usage",
     "perplexity", "sample_diversity",
 )  # fmt: skip
 
@@ -90,17 +94,19 @@ class ReconstructionEvaluator:
     `psnr` (dB over all values in [0, 1]), `mse`, `l1`, for pictures `ssim` and
     `high_frequency_ratio`, and per level of tokens `codebook_usage` and `perplexity` (with
     `/level` where there are several): see `vqjax.metrics`. Where the latents have a prior and the
-    losses a likelihood, also `nll_bound`, see `vqjax.evaluation.likelihood`; where the latents have
-    a prior, `sample_diversity` of `COMPARED` samples, see `vqjax.evaluation.diversity`. Numbers
-    that the data do not define are left out.
+    losses a likelihood, also `nll_bound`, see `vqjax.evaluation.likelihood`; where the losses have
+    LPIPS, `lpips` in float32; where the latents have a prior, `sample_diversity` of `COMPARED`
+    samples, see `vqjax.evaluation.diversity`. Numbers that the data do not define are left out.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree | None = None) -> None:
         """Touches neither data nor devices; programs compile at the first call.
 
-        A tokenizer builds on nothing `frozen`: what other evaluators need is not used here.
+        Args:
+            frozen: arrays of losses; numbers whose arrays are not there are left out.
         """
-        del frozen
+        self._frozen = frozen or {}
+        self._losses = getattr(experiment.task, "losses", ())  # in float32, whatever trained
         self._data = experiment.data
         self._task = experiment.network_task()
         self._mesh = mesh
@@ -133,9 +139,9 @@ class ReconstructionEvaluator:
         copies: list[np.ndarray] = []
         rows = local_rows(self._batch_size, self._mesh)
         for number, batch in enumerate(self._data.eval(self._batch_size, rows)):
-            places = number * self._batch_size + rows
+            put = self._put(batch, number * self._batch_size + rows)
             with jax.set_mesh(self._mesh):  # for what works on each device's own rows
-                new, shown = self._program(params, collections, self._put(batch, places))
+                new, shown = self._program(params, collections, self._frozen, put)
             states, pending = merged(states, pending), new  # one behind: the device never waits
             if sum(map(len, originals)) < self._wanted:
                 keep, x, x_hat = jax.device_get(shown)
@@ -159,12 +165,15 @@ class ReconstructionEvaluator:
     def _put(self, batch: Batch, places: np.ndarray) -> Batch:
         return put_batch(with_place(batch, self._task.inputs, places), self._mesh)
 
-    def _batch_states(self, params: Tree, collections: Tree, batch: Batch) -> Any:
+    def _batch_states(self, params: Tree, collections: Tree, frozen: Tree, batch: Batch) -> Any:
         raw, mask = batch[self._task.inputs], batch["mask"]
         tokens = self._task.encode(params, collections, raw)
         x_hat = self._task.decode_latents(params, collections, tokens.z_q)
         x = normalize(raw)
         states = states_of(x, x_hat.astype(x.dtype), mask)
+        shown = jnp.clip(x_hat.astype(x.dtype), -1.0, 1.0)  # as the other metrics take it
+        for name, distance in distances(self._losses, frozen, x, shown).items():
+            states[f"distance {name}"] = PerceptualDistance.of(distance, mask)
         if has_bound(self._task):
             bound = elbo_at(self._task, params, collections, batch, tokens.z)
             states["bound"] = NegativeBound.of(bound, mask)
@@ -208,7 +217,13 @@ def evaluate_run(
     if importance_samples is not None:
         weighted = ImportanceEvaluator(opened.experiment, mesh, importance_samples)
     opened.experiment.data.check()
-    below = load_frozen(opened.experiment, mesh, tuple(trust))
+    try:
+        below = load_frozen(opened.experiment, mesh, tuple(trust))
+    except DataError as error:
+        if config.find_frozen(opened.experiment):
+            raise
+        say(f"note: numbers that need it are left out: {error}")
+        below = {}
     evaluation = make_evaluator(opened.experiment, mesh, below)(*variables)
     if weighted is not None:
         # Beside the bound that it tightens, before the numbers of the reconstructions.

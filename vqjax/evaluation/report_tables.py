@@ -11,6 +11,7 @@ LABELS = {
     "nll_bound": "NLL bound, nats",
     "psnr": "PSNR, dB",
     "ssim": "SSIM",
+    "lpips": "LPIPS",
     "l1": "L1, in [0, 1]",
     "mse": "MSE, in [0, 1]",
     "high_frequency_ratio": "High-frequency ratio",
@@ -20,7 +21,7 @@ LABELS = {
     "accuracy": "Accuracy, %",
     "cross_entropy": "Cross-entropy, nats",
 }
-LOWER_IS_BETTER = ("nll_bound", "l1", "mse", "cross_entropy")
+LOWER_IS_BETTER = ("nll_bound", "lpips", "l1", "mse", "cross_entropy")
 ONE_IS_BEST = ("high_frequency_ratio", "sample_diversity")
 
 

@@ -52,7 +52,7 @@ def load(
         params: "ema" or "raw" parameters; "auto": the averaged ones where the run keeps them.
         step: the sealed step to read; None: the newest sound one.
         trust: modules or files whose classes the run may name beside vqjax's own.
-        frozen: "NAME=RUN" where a run that this one builds on has moved.
+        frozen: "NAME=PATH" where a run or a file that this one builds on has moved.
 
     Raises:
         DataError: no such run, no sound step in it, or not the tokenizer that a prior is over.

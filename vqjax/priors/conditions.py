@@ -42,6 +42,11 @@ class ClassLabel(nn.Module):
             )
         super().__post_init__()
 
+    @property
+    def spec(self) -> ArraySpec:
+        """Of `given`, in one example."""
+        return ArraySpec((), "int32")
+
     def check_spec(self, spec: ArraySpec) -> None:
         """Refuses arrays of another kind than `given` must have, with UsageError."""
         if spec.shape:
@@ -123,6 +128,11 @@ class Text(nn.Module):
     def length(self) -> int:
         """Vectors that it makes."""
         return self.tokens + 1
+
+    @property
+    def spec(self) -> ArraySpec:
+        """Of `given`, in one example."""
+        return ArraySpec((self.tokens,), "int32")
 
     def check_spec(self, spec: ArraySpec) -> None:
         """Refuses arrays of another kind than `given` must have, with UsageError."""

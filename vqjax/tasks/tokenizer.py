@@ -15,6 +15,7 @@ from jax.lax import stop_gradient
 from vqjax.losses import L1, Hinge
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.tasks.adaptive import AdaptiveWeight
+from vqjax.tasks.compared import check_losses, compare
 from vqjax.types import Alarm, Batch, Level, TaskOutput, Tree, UsageError, VqjaxError, check_offers
 
 TOKENIZER = "tokenizer"
@@ -49,7 +50,8 @@ class TokenizerTask:
         tokenizer: the network.
         loss_weights: one number or schedule per loss term, by name. A term of the quantizer that
             is not named here has the weight that the quantizer brings along.
-        losses: of x_hat against x; their weighted sum is what `adaptive` measures.
+        losses: of x_hat against x; their weighted sum is what `adaptive` measures; see
+            `vqjax.tasks.compared`.
         discriminator: x [B, *S, C] -> logits, or None.
         adversarial: the two players' losses.
         adaptive: factor on the generator's term; None: only its weight counts.
@@ -111,12 +113,7 @@ class TokenizerTask:
                 f"task.tokenizer.decoder.channels={self.tokenizer.decoder.channels}: "
                 f"the data's {self.inputs!r} has {shape[-1]} channels"
             )
-        for loss in self.losses:
-            if loss.needs_logits and self.tokenizer.output != "sigmoid":
-                raise UsageError(
-                    f"the loss {loss.name!r} reads the decoder's output as logits: "
-                    f"set task.tokenizer.output='sigmoid' (it is {self.tokenizer.output!r})"
-                )
+        check_losses(self.losses, shape, self.tokenizer.output)
         example = jax.ShapeDtypeStruct((1, *shape), inputs[self.inputs].dtype)
         try:
             self.token_layout(shape)
@@ -204,7 +201,7 @@ class TokenizerTask:
         Args:
             params: {player: tree}.
             collections: {player: {collection: tree}}.
-            frozen: unused here.
+            frozen: arrays of losses, by their paths.
             batch: global arrays.
             rng: of this microbatch.
             step: updates so far.
@@ -212,7 +209,6 @@ class TokenizerTask:
             train: whether noise is on.
             statistics: of the step's microbatches before this one; {} at first.
         """
-        del frozen
         x = normalize(batch[self.inputs])
         moves = TOKENIZER in active
         mine = params[TOKENIZER] if moves else stop_gradient(params[TOKENIZER])
@@ -225,15 +221,15 @@ class TokenizerTask:
 
         losses, multipliers, metrics = {}, {}, dict(encoding.quantized.metrics)
         if moves:
-            losses |= {loss.name: loss(x, x_hat, logits) for loss in self.losses}
-            losses |= encoding.quantized.losses
-            losses = {name: value for name, value in losses.items() if name in active}
+            losses |= compare(self.losses, frozen, x, x_hat, logits, active)
+            losses |= {k: v for k, v in encoding.quantized.losses.items() if k in active}
         if GENERATOR in active and moves:
             judge = functools.partial(self._judge, stop_gradient(params[DISCRIMINATOR]))
             losses[GENERATOR] = judge(x_hat)
             if self.adaptive is not None:
                 last = mine["decoder"]["to_output"]
-                multipliers[GENERATOR] = self._balance(to_output, last, h, x, judge, active, step)
+                nll = functools.partial(self._nll, stop_gradient(x), frozen, active, step)
+                multipliers[GENERATOR] = self._balance(to_output, last, h, nll, judge)
                 metrics["adaptive_weight"] = multipliers[GENERATOR]
         if DISCRIMINATOR in active:
             losses[DISCRIMINATOR], logits = self._tell_apart(params[DISCRIMINATOR], x, x_hat)
@@ -267,16 +263,14 @@ class TokenizerTask:
         to_output: Callable[[Tree, jax.Array], jax.Array],
         last: Tree,
         h: jax.Array,
-        x: jax.Array,
+        nll: Callable[[jax.Array], jax.Array],
         judge: Callable[[jax.Array], jax.Array],
-        active: tuple[str, ...],
-        step: jax.Array,
     ) -> jax.Array:
         return self.adaptive(
             to_output,
             last,
             h,
-            nll=lambda logits: self._nll(stop_gradient(x), logits, active, step),
+            nll=nll,
             generator=lambda logits: judge(self.tokenizer.link(logits)),
         )
 
@@ -292,13 +286,12 @@ class TokenizerTask:
         loss = self.adversarial.discriminator(real, fake)
         return loss, {"logits_real": jnp.mean(real), "logits_fake": jnp.mean(fake)}
 
-    def _nll(self, x: jax.Array, logits: jax.Array, active: tuple[str, ...], step: jax.Array):
+    def _nll(
+        self, x: jax.Array, frozen: Tree, active: tuple[str, ...], step: Any, logits: jax.Array
+    ) -> jax.Array:
         x_hat = self.tokenizer.link(logits)
-        terms = (
-            as_schedule(self.weights[loss.name])(step) * loss(x, x_hat, logits)
-            for loss in self.losses
-            if loss.name in active
-        )
+        values = compare(self.losses, frozen, x, x_hat, logits, active)
+        terms = (as_schedule(self.weights[name])(step) * value for name, value in values.items())
         return sum(terms, start=jnp.zeros((), x_hat.dtype))
 
     def update(self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any):

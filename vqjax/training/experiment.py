@@ -210,7 +210,7 @@ class Experiment:
 
 
 def with_dtype(value: Any, dtype: str) -> Any:
-    """Puts `dtype` where a Linen module's field `dtype` is None, anywhere in a tree of objects.
+    """Puts `dtype` where an object's field `dtype` is None, anywhere in a tree of objects.
 
     A frozen run keeps the dtype of its own experiment.
     """
@@ -225,8 +225,7 @@ def with_dtype(value: Any, dtype: str) -> Any:
         if field.name in ("parent", "name") or not field.init:
             continue
         old = getattr(value, field.name)
-        is_layer_dtype = field.name == "dtype" and old is None and isinstance(value, nn.Module)
-        new = dtype if is_layer_dtype else with_dtype(old, dtype)
+        new = dtype if field.name == "dtype" and old is None else with_dtype(old, dtype)
         if new is not old:
             changes[field.name] = new
     if not changes:

@@ -1,7 +1,11 @@
-"""Frozen networks: which sealed step of which run, its shapes without files, its arrays."""
+"""Frozen networks: which sealed step of which run, which files; their shapes without files, their
+arrays.
+"""
 
 import dataclasses
+import hashlib
 import pathlib
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -11,16 +15,17 @@ from vqjax.training import checkpoint
 from vqjax.training.experiment import Experiment
 from vqjax.training.record import RECORD, read_record
 from vqjax.training.restore import open_run
+from vqjax.training.sharding import replicate
 from vqjax.training.state import create_state
 from vqjax.types import ArraySpec, DataError, Tree
 
 
 def adopt(experiment: Experiment, trust: tuple[str, ...] = ()) -> Experiment:
     """Puts into every `FrozenRun` the experiment that its run holds, in place of any stand-in, and
-    makes its path absolute.
+    makes its path absolute, as those of files of weights.
 
     Raises:
-        DataError: no run there; the line says what makes one.
+        DataError: no run or file there; the line says what makes one.
         UsageError: it names classes that are not trusted.
     """
     for path, run in config.find_frozen(experiment).items():
@@ -28,7 +33,25 @@ def adopt(experiment: Experiment, trust: tuple[str, ...] = ()) -> Experiment:
         held = read_record(root, trust).experiment
         known = dataclasses.replace(run, path=str(root), experiment=held)
         experiment = config.with_frozen(experiment, path, known)
+    for path, owner in config.find_owners(experiment).items():
+        for name, file in _files(path, owner).items():
+            moved = dataclasses.replace(getattr(owner, name), path=str(file))
+            experiment = config.with_frozen(experiment, f"{path}.{name}", moved)
     return experiment
+
+
+def _files(path: str, owner: Any) -> dict[str, pathlib.Path]:
+    """The files of the owner at `path`, by its fields."""
+    found = {}
+    for name, source in owner.sources.items():
+        file = getattr(owner, name).path
+        found[name] = pathlib.Path(file).expanduser().absolute()
+        if not found[name].is_file():
+            raise DataError(
+                f"{path}.{name}: no file {file}: {source}, or say where it is by "
+                f"--frozen {name}=FILE"
+            )
+    return found
 
 
 def _there(path: str, run: config.FrozenRun) -> pathlib.Path:
@@ -40,12 +63,13 @@ def _there(path: str, run: config.FrozenRun) -> pathlib.Path:
 
 
 def pin(experiment: Experiment) -> Experiment:
-    """Names, in every `FrozenRun`, the sealed step and the seal that this run builds on.
+    """Names, in every `FrozenRun`, the sealed step and the seal that this run builds on, and the
+    sha256 of every file of weights.
 
     What is pinned already must be there unchanged.
 
     Raises:
-        DataError: no run (the line says what makes one), no sealed step, or another one.
+        DataError: no run or file (the line says what makes one), no sealed step, or another one.
     """
     for path, run in config.find_frozen(experiment).items():
         root = _there(path, run)
@@ -60,22 +84,41 @@ def pin(experiment: Experiment) -> Experiment:
             raise DataError(f"{path}: step {step} of {run.path} is not the one recorded")
         pinned = dataclasses.replace(run, step=step, seal=seal)
         experiment = config.with_frozen(experiment, path, pinned)
+    for path, owner in config.find_owners(experiment).items():
+        for name in _files(path, owner):
+            pinned = _pinned(f"{path}.{name}", getattr(owner, name))
+            experiment = config.with_frozen(experiment, f"{path}.{name}", pinned)
     made = getattr(experiment.data, "seal", None)  # of the step that made tokens
     if made is not None and made not in {v.seal for v in config.find_frozen(experiment).values()}:
         raise DataError(f"data: {experiment.data} was made by another step or run than is used")
     return experiment
 
 
+def _pinned(path: str, file: config.WeightFile) -> config.WeightFile:
+    with open(pathlib.Path(file.path).expanduser(), "rb") as content:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    if file.sha256 not in (None, sha256):
+        raise DataError(
+            f"{path}: {file.path} is not the file that was recorded: its sha256 is "
+            f"{sha256[:12]}..., recorded is {file.sha256[:12]}..."
+        )
+    return dataclasses.replace(file, sha256=sha256)
+
+
 def load_frozen(experiment: Experiment, mesh: Mesh, trust: tuple[str, ...] = ()) -> Tree:
-    """{path of the FrozenRun: {"params": ..., "collections": ...}} of a pinned experiment.
+    """The arrays that a pinned experiment builds on: {path of the FrozenRun: {"params": ...,
+    "collections": ...}}, and by the path of each owner of files what it reads, on all devices.
 
     Raises:
-        DataError: a run, or its step with the recorded seal, is not there any more.
+        DataError: a run, its step with the recorded seal, or a file is not there any more.
     """
+    experiment = pin(experiment)
     tree = {}
-    for path, run in config.find_frozen(pin(experiment)).items():
+    for path, run in config.find_frozen(experiment).items():
         opened = open_run(run.path, step=run.step, trust=trust, mesh=mesh)
         tree[path] = {"params": opened.params, "collections": opened.collections}
+    for path, owner in config.find_owners(experiment).items():
+        tree[path] = replicate(owner.read_frozen(), mesh)
     return tree
 
 
@@ -90,4 +133,6 @@ def frozen_shapes(experiment: Experiment, inputs: dict[str, ArraySpec]) -> Tree:
             "params": {**state.params, **state.ema},
             "collections": state.collections,
         }
+    for path, owner in config.find_owners(experiment).items():
+        tree[path] = owner.frozen_shapes()
     return tree

@@ -13,6 +13,8 @@ from vqjax.training.experiment import Experiment
 from vqjax.types import ArraySpec, DataError, UsageError, VqjaxError
 
 RECORD = "experiment.json"
+# What the first start records of what is frozen under an experiment, by its class.
+PINS = {"FrozenRun": ("step", "seal"), "WeightFile": ("sha256",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,13 +120,13 @@ def claim(
     """Compares `record` with what lies in a run directory; writes nothing.
 
     Args:
-        record: its frozen runs say a step and a seal only where the user does.
+        record: its frozen runs and files say what is in `PINS` only where the user does.
         allow_change: whether another experiment may take the run over.
         trust: modules and files whose classes may be built from the old record.
 
     Returns:
-        `record` with the steps and seals of frozen runs that an earlier start recorded, and the
-        old experiment, encoded: None where there is none.
+        `record` with the `PINS` that an earlier start recorded, and the old experiment, encoded:
+        None where there is none.
 
     Raises:
         UsageError: another experiment lies there and `allow_change` is not set.
@@ -136,12 +138,13 @@ def claim(
     pins = dict(_recorded_pins(old, ""))
     experiment = _repinned(record.experiment, pins, allow_change)
     compared = copy.deepcopy(old)
-    moved = config.find_frozen(experiment)
+    moved = _pinnable(experiment)
     for path, node in _recorded_pins(compared, ""):
-        if path in moved and node["seal"] is not None:
-            # Where a run lies and how it went on does not matter: its seal does.
+        if path in moved and node[PINS[node["class"]][-1]] is not None:
+            # Where a run lies and how it went on does not matter: its seal does. So with files.
             node["path"] = moved[path].path
-            node["experiment"] = config.encode(moved[path])["experiment"]
+            if isinstance(moved[path], config.FrozenRun) and "experiment" in node:
+                node["experiment"] = config.encode(moved[path])["experiment"]
     compared["mesh"] = config.encode(experiment.mesh)  # a run goes on in any layout
     changes = config.difference(_with_defaults(compared, trust), config.encode(experiment))
     if changes and not allow_change:
@@ -163,11 +166,11 @@ def _with_defaults(tree: Any, trust: Sequence[str]) -> Any:
 
 
 def _recorded_pins(tree: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The frozen runs of an encoded experiment, by the paths of `config.find_frozen`."""
+    """The frozen runs and files of an encoded experiment, by their paths in it."""
     if isinstance(tree, list):
         children = {str(i): v for i, v in enumerate(tree)}
-    elif isinstance(tree, dict) and tree.get("class") == "FrozenRun":
-        if {"path", "step", "seal"} <= tree.keys():
+    elif isinstance(tree, dict) and tree.get("class") in PINS:
+        if {"path", *PINS[tree["class"]]} <= tree.keys():
             yield path, tree
         return
     elif isinstance(tree, dict):
@@ -181,11 +184,19 @@ def _recorded_pins(tree: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]
 def _repinned(
     experiment: Experiment, pins: Mapping[str, dict[str, Any]], allow_change: bool
 ) -> Experiment:
-    for path, run in config.find_frozen(experiment).items():
-        if path not in pins or run.step is not None or run.seal is not None:
+    for path, frozen in _pinnable(experiment).items():
+        kind = type(frozen).__name__
+        if path not in pins or pins[path]["class"] != kind:
             continue
-        if allow_change and run.path != pins[path]["path"]:
-            continue  # another run on purpose
-        pinned = dataclasses.replace(run, step=pins[path]["step"], seal=pins[path]["seal"])
+        if any(getattr(frozen, name) is not None for name in PINS[kind]):
+            continue
+        if allow_change and frozen.path != pins[path]["path"]:
+            continue  # another one on purpose
+        recorded = {name: pins[path][name] for name in PINS[kind]}
+        pinned = dataclasses.replace(frozen, **recorded)
         experiment = config.with_frozen(experiment, path, pinned)
     return experiment
+
+
+def _pinnable(experiment: Experiment) -> dict[str, config.FrozenRun | config.WeightFile]:
+    return {**config.find_frozen(experiment), **config.find_files(experiment)}

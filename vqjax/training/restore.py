@@ -107,7 +107,7 @@ def open_run(
         params: see `usable`.
         step: a sealed step.
         trust: modules and files whose classes may be built.
-        frozen: "NAME=RUN" where a frozen run has moved.
+        frozen: "NAME=PATH" where a frozen run or a file of weights has moved.
         mesh: where the arrays go; None: all devices.
 
     Raises:

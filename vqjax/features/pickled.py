@@ -1,0 +1,234 @@
+"""Pickles of tensors, read as data: nothing is imported, looked up or called.
+
+A pickle is a program for a stack machine. This machine knows the instructions that dicts of tensors
+are made of, and a few names to apply, which it takes to be descriptions: those that torch has had
+for a tensor over a storage, and `OrderedDict`. Whatever else a file asks for ends the reading with
+an error.
+"""
+
+import dataclasses
+import io
+import pickletools
+from typing import Any
+
+MOST_BYTES = 1 << 23  # of a pickle; the description of one tensor takes about a hundred
+
+TENSOR = ("torch._utils", "_rebuild_tensor_v2")
+PARAMETER = ("torch._utils", "_rebuild_parameter")
+ORDERED = ("collections", "OrderedDict")
+# As the first versions of torch wrote.
+OLD_TENSOR = ("torch._utils", "_rebuild_tensor")
+OLD_PARAMETER = ("torch.nn.parameter", "Parameter")
+OLD_SIZE = ("torch", "Size")
+KNOWN = (TENSOR, PARAMETER, ORDERED, OLD_TENSOR, OLD_PARAMETER, OLD_SIZE)
+# By torch's names; a storage says its dtype by its class.
+STORAGES = {
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+}
+
+PUSHED = {
+    "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
+    "BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING",
+}  # fmt: skip
+CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+SIZES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+MARK = object()
+
+
+class Refused(Exception):
+    """Something in a pickle that no dict of tensors has; the text says what."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Name:
+    """A name of Python's that the file mentions."""
+
+    module: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage:
+    """Numbers one after the other: which, of what numpy dtype, how many."""
+
+    key: str
+    dtype: str
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+    """A view of a storage; `offset` and `strides` are in elements."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+@dataclasses.dataclass(eq=False)
+class Parameter:
+    """What old files make first, and only then say the tensor of."""
+
+    tensor: Tensor | None = None
+
+
+def read_pickle(stream: io.BufferedIOBase) -> Any:
+    """What one pickle describes: numbers, texts, tuples, lists and dicts, over `Tensor`s.
+
+    Args:
+        stream: is left behind the pickle's last byte.
+
+    Raises:
+        Refused: it asks for something else.
+        Exception: it is damaged, in one of many ways.
+    """
+    machine = _Machine()
+    for instruction, argument, _ in pickletools.genops(stream):
+        if instruction.name == "STOP":
+            return machine.pop()
+        machine.run(instruction.name, argument)
+    raise Refused("a pickle without an end")
+
+
+class _Machine:
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def pop(self) -> Any:
+        return self.stack.pop()
+
+    def since_mark(self) -> list[Any]:
+        place = len(self.stack) - 1
+        while self.stack[place] is not MARK:  # IndexError below the bottom
+            place -= 1
+            if place < 0:
+                raise Refused("a mark that is not there")
+        values = self.stack[place + 1 :]
+        del self.stack[place:]
+        return values
+
+    def run(self, name: str, argument: Any) -> None:
+        push = self.stack.append
+        if name in PUSHED:
+            push(argument)
+        elif name in CONSTANTS:
+            push(CONSTANTS[name])
+        elif name in EMPTY:
+            push(EMPTY[name]())
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            self.memo[argument] = self.stack[-1]
+        elif name == "MEMOIZE":
+            self.memo[len(self.memo)] = self.stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            push(self.memo[argument])
+        elif name == "MARK":
+            push(MARK)
+        elif name == "TUPLE":
+            push(tuple(self.since_mark()))
+        elif name in SIZES:
+            push(tuple(self.pop() for _ in range(SIZES[name]))[::-1])
+        elif name == "GLOBAL":
+            push(_name(*argument.split(" ", 1)))
+        elif name == "STACK_GLOBAL":
+            attribute, module = self.pop(), self.pop()
+            push(_name(module, attribute))
+        elif name not in ("PROTO", "FRAME"):
+            self._combine(name)
+
+    def _combine(self, name: str) -> None:
+        if name == "APPEND":
+            value = self.pop()
+            _of(list, self.stack[-1]).append(value)
+        elif name == "APPENDS":
+            values = self.since_mark()
+            _of(list, self.stack[-1]).extend(values)
+        elif name == "SETITEM":
+            value, key = self.pop(), self.pop()
+            _of(dict, self.stack[-1])[_key(key)] = value
+        elif name == "SETITEMS":
+            values = self.since_mark()
+            into = _of(dict, self.stack[-1])
+            for key, value in zip(values[::2], values[1::2], strict=True):
+                into[_key(key)] = value
+        elif name in ("REDUCE", "NEWOBJ"):
+            arguments, what = self.pop(), self.pop()
+            self.stack.append(_described(what, _of(tuple, arguments)))
+        elif name == "BINPERSID":
+            self.stack.append(_storage(*_of(tuple, self.pop())))
+        elif name == "BUILD":
+            state = self.pop()
+            if type(self.stack[-1]) is Parameter:
+                _fill(self.stack[-1], _of(tuple, state))
+            else:  # attributes, such as `_metadata`
+                _of(dict, self.stack[-1])
+        else:
+            raise Refused(f"the instruction {name}")
+
+
+def _of(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise Refused(f"{type(value).__name__} where {kind.__name__} belongs")
+    return value
+
+
+def _key(key: Any) -> Any:
+    if type(key) not in (str, int):
+        raise Refused(f"a key of type {type(key).__name__}")
+    return key
+
+
+def _name(module: Any, name: Any) -> Name:
+    if (module, name) in KNOWN or (module in ("torch", "torch.storage") and name in STORAGES):
+        return Name(module, name)
+    raise Refused(f"{module}.{name}")
+
+
+def _described(what: Any, arguments: tuple) -> Any:
+    """What the file would have a function make of `arguments`."""
+    called = (_of(Name, what).module, what.name)
+    if called == ORDERED and len(arguments) <= 1:  # Python 2 gives it its pairs at once
+        pairs = _of(list, arguments[0]) if arguments else []
+        return {_key(key): value for key, value in pairs}
+    if called == PARAMETER:
+        return _of(Tensor, arguments[0])
+    if called == OLD_PARAMETER:
+        return Parameter(_of(Tensor, arguments[0]) if arguments else None)
+    if called == OLD_SIZE:
+        return _of(tuple, arguments[0])
+    if called in (TENSOR, OLD_TENSOR):
+        storage, offset, shape, strides = arguments[:4]
+        numbers = (offset, *_of(tuple, shape), *_of(tuple, strides))
+        if any(type(n) is not int or n < 0 for n in numbers) or len(shape) != len(strides):
+            raise Refused(f"a tensor of shape {shape} with strides {strides} at {offset}")
+        return Tensor(_of(Storage, storage), offset, shape, strides)
+    raise Refused(f"a call of {what.module}.{what.name}")
+
+
+def _fill(parameter: Parameter, state: tuple) -> None:
+    """Of (tensor, gradient, hooks, requires_grad, volatile), or what stands behind it alone."""
+    if len(state) == 5:
+        parameter.tensor = _of(Tensor, state[0])
+    elif len(state) != 3:
+        raise Refused(f"a parameter of {len(state)} parts")
+
+
+def _storage(*pid: Any) -> Storage:
+    """Of ("storage", class, key, device, count), and None behind it in the older format."""
+    if len(pid) not in (5, 6) or pid[0] != "storage" or (len(pid) == 6 and pid[5] is not None):
+        raise Refused("a reference to something that is no storage")
+    _, kind, key, _, count = pid[:5]
+    if _of(Name, kind).name not in STORAGES or type(count) is not int or count < 0:
+        raise Refused("a storage of an unknown kind")
+    return Storage(str(_key(key)), STORAGES[kind.name], count)
