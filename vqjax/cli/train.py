@@ -3,8 +3,11 @@
 import argparse
 import pathlib
 import sys
+from typing import Any
 
 from vqjax.cli.arguments import add_experiment_arguments, read_experiment
+from vqjax.cli.compile import ready, report, say
+from vqjax.cli.examples import add_shape_argument
 
 DESCRIPTION = """\
 Trains the experiment that FILE's experiment() returns. Run the same command again to resume.
@@ -34,11 +37,19 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         action="store_true",
         help="go on with a run although its settings have changed",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only compile the step for the devices at hand and say what it needs",
+    )
+    add_shape_argument(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     experiment = read_experiment(args)
+    if args.dry_run:
+        return _dry_run(experiment, args)
     from vqjax.evaluation.kinds import make_evaluator
     from vqjax.training.loop import train
     from vqjax.training.platform import enable_compilation_cache
@@ -54,4 +65,17 @@ def run(args: argparse.Namespace) -> int:
         allow_change=args.allow_change,
         trust=args.trust,
     )
+    return 0
+
+
+def _dry_run(experiment: Any, args: argparse.Namespace) -> int:
+    """`vqjax compile` for the mesh at hand; nothing is written."""
+    from vqjax.evaluation.ahead import compile_step
+    from vqjax.evaluation.machines import topology_of
+    from vqjax.training.mesh import make_mesh
+
+    experiment, inputs = ready(experiment, args)
+    mesh = make_mesh(None, experiment.mesh)
+    topology = topology_of(list(mesh.devices.flat))
+    report(compile_step(experiment, inputs, mesh, topology, say), None)
     return 0

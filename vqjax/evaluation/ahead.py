@@ -214,7 +214,7 @@ def compile_step(
     topology: Topology | None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Ahead:
-    """Compiles the last of a run's programs, in which the most players move.
+    """Compiles that of a run's programs in which the most players move and the most terms count.
 
     Args:
         experiment: to train.
@@ -228,11 +228,11 @@ def compile_step(
     """
     check_batch_size("batch_size", experiment.batch_size, experiment.accumulate, mesh)
     firsts = patterns(experiment, 0, experiment.total_steps)
-    say(f"tracing {len(firsts)} program(s) of the step")
+    say("tracing the step")
     started = time.perf_counter()
     frozen = frozen_target(experiment, inputs, mesh)
-    traced = trace_programs(experiment, inputs, frozen, mesh, max(firsts.values()))
-    active, program = list(traced.items())[-1]
+    active = max(firsts, key=lambda a: (len(a), firsts[a]))
+    program = trace_programs(experiment, inputs, frozen, mesh, firsts[active])[active]
     flops = flops_of(program.jaxpr)
     lowered = program.lower()
     trace_seconds = time.perf_counter() - started

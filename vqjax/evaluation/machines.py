@@ -4,7 +4,6 @@ and which way their devices talk.
 
 import dataclasses
 import importlib.util
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,22 +11,7 @@ from vqjax.evaluation.chips import GPUS_PER_HOST, Topology, chip_of
 from vqjax.evaluation.roofline import Reach
 from vqjax.types import UsageError
 
-# Set before JAX is imported: the host's own devices are not touched, no metadata server is asked
-# for a TPU, and the compilers' remarks on their absence are left out.
-ENVIRONMENT = {
-    "JAX_PLATFORMS": "cpu",
-    "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-    "TPU_STDERR_LOG_LEVEL": "3",
-    "TF_CPP_MIN_LOG_LEVEL": "2",
-}
 EXTRAS = {"tpu": "compile-tpu", "gpu": "compile-gpu"}
-
-
-def prepare_environment() -> None:
-    """Sets ENVIRONMENT; without effect once JAX has been imported."""
-    os.environ.update(ENVIRONMENT)
 
 
 def check_compiler(topology: Topology) -> None:

@@ -61,7 +61,8 @@ def _times(equation: Any) -> int:
     if equation.primitive.name == "scan":
         return equation.params["length"]
     if equation.primitive.name == "shard_map":  # its inside is one device's
-        mesh, axes = equation.params["mesh"], equation.params["manual_axes"]
+        mesh = equation.params["mesh"]
+        axes = next(v for name, v in equation.params.items() if name.endswith("manual_axes"))
         return math.prod(mesh.shape[axis] for axis in axes)
     return 1
 
