@@ -188,6 +188,8 @@ def _plain_bytes(i: Instruction, shapes: dict, on_chip: tuple[int, ...]) -> floa
         return 2 * result
     if i.opcode == "dynamic-update-slice":
         return 2 * sizes[1]
+    if i.opcode == "copy-start":  # its shape holds both ends
+        return result
     if i.opcode.endswith("-start"):  # its shape holds its operands too
         return 2 * sum(sizes)
     return sum(sizes) + result
