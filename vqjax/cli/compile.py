@@ -60,7 +60,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     other.add_argument(
         "--fit-batch",
         action="store_true",
-        help="find the largest batch_size that fits: two compiled, a line, one more to verify",
+        help="find the largest batch_size that fits: two compiled, a line, its answer compiled too",
     )
     other.add_argument(
         "--sweep",
@@ -154,22 +154,22 @@ def _fit_batch(experiment: Any, inputs: dict, topology: Any, path: str | None) -
         f"  line: {quantity(fit.fixed, 'B')} + {quantity(fit.slope * unit, 'B')} per {unit} "
         "example(s)"
     )
-    if fit.verified is None:
-        lines.append("  no batch fits")
+    lines += [f"  batch_size={n:<10,}refused by the compiler" for n in fit.refused]
+    if fit.best is None:
+        lines.append("  no batch that was compiled fits")
     else:
-        word = "compiled, and fits" if fit.verified.fits else "compiled, and DOES NOT FIT"
-        needed = quantity(fit.verified.needed, "B")
-        lines.append(f"  largest that the line allows: batch_size={fit.largest}: {word} ({needed})")
+        lines.append(f"  largest that was compiled and fits: batch_size={fit.best.batch_size}")
     print("\n".join(["batch that fits", *lines]))
-    if fit.verified is not None:
-        print("\n" + table(fit.verified))
+    if fit.best is not None:
+        print("\n" + table(fit.best))
     if path:
         found = {
             "fixed": fit.fixed,
             "bytes_per_example": fit.slope,
             "tried": fit.tried,
-            "largest": fit.largest,
-            "verified": ahead_json(fit.verified) if fit.verified else None,
+            "refused": fit.refused,
+            "largest": fit.best.batch_size if fit.best else 0,
+            "step": ahead_json(fit.best) if fit.best else None,
         }
         _save(path, json.dumps(found, indent=1))
 

@@ -14,7 +14,7 @@ formulas (vqjax/evaluation/roofline.py)
   memory        bytes moved / memory bandwidth
   interconnect  per run of a collective of B bytes over n devices through links of W bytes/s and h
                 hops: all-gather, reduce-scatter (n-1)/n B/W + h t; all-reduce twice that
-  network       between S slices: (S-1)/S (B/n)/N + (S-1) T; all-reduce twice that
+  network       between S slices: (S-1)/S (B/n)/N + log2(S) T; all-reduce twice that
   step          the sum of the four, nothing beside anything else; at best: the largest of them
   MFU           FLOPs / (step x peak of bfloat16)"""
 

@@ -22,7 +22,7 @@ bytes/s and h hops, rings in both directions where the links close to a ring:
     permute, broadcast           B / W + h t
 
 Over S slices each device exchanges B/n with its like in the other slices, at the network's
-bandwidth N of one device: (S-1)/S (B/n) / N + (S-1) T, twice for an all-reduce.
+bandwidth N of one device, in a tree: (S-1)/S (B/n) / N + log2(S) T, twice for an all-reduce.
 
 Approximations: a group uses the links of the torus's directions along which its chips differ, and
 has them to itself; GPUs of a host see each other through a switch; so do hosts of a slice of GPUs,
@@ -129,7 +129,7 @@ def seconds_of(collective: Collective, reach: Reach, topology: Topology) -> tupl
         s, rate = reach.slices, (chip.network or math.nan) / chip.devices
         share = 1.0 if collective.kind in WHOLE else (s - 1) / s
         part = collective.bytes if collective.kind in WHOLE else collective.bytes / n
-        between = turns * (share * part / rate + (s - 1) * chip.network_latency)
+        between = turns * (share * part / rate + math.log2(s) * chip.network_latency)
     return within, between
 
 

@@ -9,6 +9,8 @@ from vqjax.evaluation.chips import Topology
 from vqjax.evaluation.roofline import Reach, Roofline, reach_of_all, roofline
 from vqjax.types import DATA_AXIS, UsageError
 
+SLACK = 0.05  # of a device's memory that may stay empty
+VERIFICATIONS = 3
 Compile = Callable[[int], Ahead]  # batch size -> the step with it
 
 
@@ -17,17 +19,18 @@ class BatchFit:
     """The line bytes(batch) = fixed + slope x batch of one device, and what came of it.
 
     Attributes:
-        fixed: bytes; slope: bytes per example of the whole batch.
-        tried: {batch size: bytes of a device} of every compiled step.
-        largest: batch size that the line allows; 0: none.
-        verified: the step compiled at `largest`; None where there is none.
+        fixed: bytes.
+        slope: bytes per example of the whole batch.
+        tried: {batch size: bytes of a device} of every step that compiled.
+        refused: batch sizes that the compiler refused.
+        best: the step of the largest batch that was compiled and fits; None: none does.
     """
 
     fixed: float
     slope: float
     tried: dict[int, float]
-    largest: int
-    verified: Ahead | None
+    refused: tuple[int, ...]
+    best: Ahead | None
 
 
 def line_of(tried: dict[int, float]) -> tuple[float, float]:
@@ -48,46 +51,57 @@ def largest_batch(fixed: float, slope: float, capacity: float, unit: int) -> int
     return max(0, math.floor((capacity - fixed) / slope / unit)) * unit
 
 
-def fit_batch(compile_at: Compile, start: int, unit: int, halvings: int = 6) -> BatchFit:
-    """Compiles two batch sizes, solves the line, and compiles its answer.
+def fit_batch(compile_at: Compile, start: int, unit: int) -> BatchFit:
+    """Compiles two batch sizes, solves the line, and compiles its answer to verify it. Where that
+    is too much, or leaves more than SLACK of the memory, the line is solved anew with it.
 
     Args:
         compile_at: compiles the step.
-        start: batch size to begin with; halved while it does not fit.
+        start: batch size to begin with; halved while it does not compile.
         unit: the batch size is a multiple of.
 
     Raises:
         UsageError: nothing fits, or the device's memory is not known.
     """
     tried: dict[int, float] = {}
-    start = max(unit, start // unit * unit)
-    size = start
-    for _ in range(halvings):
+    refused: list[int] = []
+    best: Ahead | None = None
+
+    def attempt(size: int) -> Ahead:
+        nonlocal best
         step = compile_at(size)
         if step.capacity is None:
             raise UsageError("--fit-batch: the memory of these devices is not known")
-        if step.memory:
+        if step.memory is None:
+            refused.append(size)
+        else:
             tried[size] = step.needed
-            break
+        if step.fits and (best is None or size > best.batch_size):
+            best = step
+        return step
+
+    size = max(unit, start // unit * unit)
+    while attempt(size).memory is None:
         if size == unit:
-            raise UsageError(f"--fit-batch: not even batch_size={unit} fits")
+            raise UsageError(f"--fit-batch: not even batch_size={unit} compiles")
         size = max(unit, size // 2 // unit * unit)
-    if not tried:
-        raise UsageError(f"--fit-batch: batch_size={size} still does not compile: begin lower")
-    # Up where that was the first size; down where a larger one has been refused already.
-    other = size * 2 if size == start else max(unit, size // 2 // unit * unit)
-    if other != size:
-        second = compile_at(other)
-        if second.memory:
-            tried[other] = second.needed
-        elif (half := max(unit, size // 2 // unit * unit)) != size:
-            tried[half] = compile_at(half).needed
-    if len(tried) < 2:
-        raise UsageError(f"--fit-batch: only batch_size={size} compiles: nothing to solve")
-    fixed, slope = line_of(tried)
-    largest = largest_batch(fixed, slope, step.capacity, unit)
-    verified = compile_at(largest) if largest else None
-    return BatchFit(fixed, slope, tried, largest, verified)
+    lower = size // 2 // unit * unit
+    if refused or attempt(2 * size).memory is None:
+        if not lower:
+            raise UsageError(f"--fit-batch: only batch_size={size} compiles: no line from one")
+        attempt(lower)
+    for _ in range(VERIFICATIONS):
+        fixed, slope = line_of(tried)
+        capacity = best.capacity if best else attempt(size).capacity
+        size = largest_batch(fixed, slope, capacity, unit)
+        if refused:  # the compiler knows best
+            size = min(size, (min(refused) * 9 // 10) // unit * unit)
+        if not size or size in tried:
+            break
+        step = attempt(size)
+        if step.fits and step.needed >= (1 - SLACK) * capacity:
+            break
+    return BatchFit(*line_of(tried), tried, tuple(refused), best)
 
 
 @dataclasses.dataclass(frozen=True)
