@@ -80,14 +80,13 @@ def run(args: argparse.Namespace) -> None:
     topology = parse_topology(args.topology, args.slices)
     check_compiler(topology)
     sizes = _sizes(args.sweep) if args.sweep else ()
-    experiment = _sliced(read_experiment(args), topology)
-    experiment, inputs = ready(experiment, args)
+    experiment, inputs = ready(read_experiment(args), args)
     if args.fit_batch:
-        _fit_batch(experiment, inputs, topology, args.json)
+        _fit_batch(_sliced(experiment, topology), inputs, topology, args.json)
     elif sizes:
         _sweep(experiment, inputs, topology, sizes, args.json)
     else:
-        report(_compile(experiment, inputs, topology), args.json)
+        report(_compile(_sliced(experiment, topology), inputs, topology), args.json)
 
 
 def ready(experiment: Any, args: argparse.Namespace) -> tuple[Any, dict]:
