@@ -76,6 +76,20 @@ def test_every_collective_once_and_as_often_as_it_runs():
     assert program.devices == 8 and program.unknown_loops == 0
 
 
+def test_what_goes_between_slices():
+    """As the TPU compiler writes it: the reduced array is sent to the host for its network."""
+    sent = """
+  %sum = f32[16]{0} all-reduce(%state), channel_id=2, replica_groups={{0,1,2,3}}, to_apply=%add
+  %send = (f32[16]{0}, u32[], token[]) send(%sum, %token), channel_id=2, is_host_transfer=true, frontend_attributes={_xla_megascale_transfer_type="ALL_REDUCE"}
+"""  # noqa: E501
+    program = hlo.parse(TEXT.replace("  %init =", sent.lstrip("\n") + "  %init ="))
+    found = [c for c in program.collectives() if c.kind == "all-reduce"]
+    assert [(c.bytes, c.between, c.group) for c in found] == [
+        (64, False, (0, 1, 2, 3)),
+        (64, True, ()),
+    ]
+
+
 def test_a_loop_of_unknown_length_is_counted():
     text = TEXT.replace("constant(6)", "parameter(0)")
     program = hlo.parse(text)

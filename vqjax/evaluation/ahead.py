@@ -133,11 +133,16 @@ class Ahead:
         """{kind: {"operations", "runs" and "bytes" of a step}}."""
         found: dict = collections.defaultdict(lambda: {"operations": 0, "runs": 0, "bytes": 0.0})
         for one, _ in self.collectives:
-            entry = found[one.kind]
+            entry = found[kind_of(one)]
             entry["operations"] += 1
             entry["runs"] += one.times
             entry["bytes"] += one.times * one.bytes
         return dict(sorted(found.items()))
+
+
+def kind_of(one: hlo.Collective) -> str:
+    """As it is listed."""
+    return f"{one.kind} between slices" if one.between else one.kind
 
 
 def ahead_json(ahead: Ahead) -> dict[str, Any]:
@@ -283,8 +288,11 @@ def _facts(compiled: Any, mesh: Mesh, topology: Topology | None) -> dict[str, An
     devices = list(mesh.devices.flat)
 
     def reach(one: hlo.Collective) -> Reach | None:
-        group = [devices[i] for i in one.group] or devices
-        return reach_of(group, topology) if topology else None
+        if topology is None:
+            return None
+        if one.between:
+            return Reach(1, topology.slices)
+        return reach_of([devices[i] for i in one.group] or devices, topology)
 
     return {
         "memory": Memory(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vqjax.evaluation.ahead import Ahead
+from vqjax.evaluation.ahead import Ahead, kind_of
 from vqjax.evaluation.chips import GPUS_PER_HOST, Chip
 from vqjax.evaluation.report_chart import number
 from vqjax.evaluation.roofline import PARTS
@@ -101,7 +101,9 @@ def _collectives(ahead: Ahead) -> str:
     if not found:
         return "collectives per step\n  none"
     groups = {
-        kind: sorted({len(c.group) for c, _ in ahead.collectives if c.kind == kind})
+        kind: sorted(
+            {len(c.group) or ahead.slices for c, _ in ahead.collectives if kind_of(c) == kind}
+        )
         for kind in found
     }
     return _rows(

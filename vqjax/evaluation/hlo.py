@@ -57,6 +57,8 @@ class Collective:
         group: places of the devices of its first group in the mesh's order; () for all of them.
         times: it runs per step.
         where: the operation of the model it came from.
+        between: whether it is the part between TPU slices, through their hosts, of one that the
+            compiler has taken apart; then `bytes` is the piece of one device.
     """
 
     kind: str
@@ -64,6 +66,7 @@ class Collective:
     group: tuple[int, ...]
     times: int
     where: str = ""
+    between: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +97,8 @@ class Program:
             instructions = self.computations[name]
             shapes = {i.name: i.shape for i in instructions}
             for i in instructions:
-                kind = i.opcode.removesuffix("-start")
-                if kind not in COLLECTIVES:
+                kind = _kind_of(i)
+                if kind is None:
                     continue
                 # A fusion of an all-reduce and the cut that keeps one's own piece of it.
                 if kind == "all-reduce" and name.startswith("all-reduce-scatter"):
@@ -103,18 +106,19 @@ class Program:
                 one = self._collective(i, kind, shapes, times)
                 # The pieces of one that runs beside other work share its channel.
                 channel = re.search(r"channel_id=(\d+)", i.attributes)
-                key = (kind, channel[1]) if channel else (name, i.name)
+                key = (kind, channel[1], one.between) if channel else (name, i.name)
                 if key not in found or found[key].bytes < one.bytes:
                     found[key] = one
         return tuple(found.values())
 
     def _collective(self, i: Instruction, kind: str, shapes: dict, times: int) -> Collective:
-        group = group_of(i.attributes, self.devices)
+        between = i.opcode == "send"
+        group = () if between else group_of(i.attributes, self.devices)
         size = sum(shape_bytes(shapes.get(operand, "")) for operand in i.operands)
-        if kind == "all-gather":
+        if kind == "all-gather" and not between:
             size *= len(group) or self.devices
         where = re.search(r'op_name="([^"]*)"', i.attributes)
-        return Collective(kind, size, group, times, where[1] if where else "")
+        return Collective(kind, size, group, times, where[1] if where else "", between)
 
     def bytes_moved(self, on_chip: tuple[int, ...] = ()) -> float:
         """Bytes that one device reads from and writes to main memory in a step.
@@ -164,6 +168,16 @@ class Program:
         if root is not None and root.opcode == "dynamic-update-slice" and written:
             written = shape_bytes(inner_shapes.get(root.operands[1], ""))
         return total + written
+
+
+def _kind_of(i: Instruction) -> str | None:
+    """The kind of collective that an instruction begins; None: it is none."""
+    if i.opcode == "send":
+        found = re.search(r'_xla_megascale_transfer_type="(\w+)"', i.attributes)
+        kind = found[1].lower().replace("_", "-") if found else None
+        return "collective-permute" if kind == "one-to-one" else kind
+    kind = i.opcode.removesuffix("-start")
+    return kind if kind in COLLECTIVES else None
 
 
 def _read_of(name: str, users: dict, shapes: dict, whole: float) -> float:

@@ -10,13 +10,14 @@ from vqjax.evaluation.roofline import Reach, Roofline, reach_of_all, roofline
 from vqjax.types import DATA_AXIS, UsageError
 
 SLACK = 0.05  # of a device's memory that may stay empty
-VERIFICATIONS = 3
+VERIFICATIONS = 4
 Compile = Callable[[int], Ahead]  # batch size -> the step with it
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchFit:
-    """The line bytes(batch) = fixed + slope x batch of one device, and what came of it.
+    """The line bytes(batch) = fixed + slope x batch of one device, through the first two that were
+    compiled, and what came of it.
 
     Attributes:
         fixed: bytes.
@@ -66,12 +67,14 @@ def fit_batch(compile_at: Compile, start: int, unit: int) -> BatchFit:
     tried: dict[int, float] = {}
     refused: list[int] = []
     best: Ahead | None = None
+    capacity = 0.0
 
     def attempt(size: int) -> Ahead:
-        nonlocal best
+        nonlocal best, capacity
         step = compile_at(size)
         if step.capacity is None:
             raise UsageError("--fit-batch: the memory of these devices is not known")
+        capacity = step.capacity
         if step.memory is None:
             refused.append(size)
         else:
@@ -90,18 +93,20 @@ def fit_batch(compile_at: Compile, start: int, unit: int) -> BatchFit:
         if not lower:
             raise UsageError(f"--fit-batch: only batch_size={size} compiles: no line from one")
         attempt(lower)
-    for _ in range(VERIFICATIONS):
-        fixed, slope = line_of(tried)
-        capacity = best.capacity if best else attempt(size).capacity
-        size = largest_batch(fixed, slope, capacity, unit)
-        if refused:  # the compiler knows best
-            size = min(size, (min(refused) * 9 // 10) // unit * unit)
-        if not size or size in tried:
+    first = line_of(tried)
+    for turn in range(VERIFICATIONS):
+        size = largest_batch(*line_of(tried), capacity, unit)
+        # Near the end of the memory compilers trade work for it, and the line bends.
+        low = best.batch_size if best else 0
+        over = (*refused, *(n for n, v in tried.items() if v > capacity))
+        bounds = [(low + n) // 2 for n in over] + ([2 * low] if turn and low else [])
+        size = min([size, *(n // unit * unit for n in bounds)])
+        if size < unit or size in tried:
             break
         step = attempt(size)
         if step.fits and step.needed >= (1 - SLACK) * capacity:
             break
-    return BatchFit(*line_of(tried), tried, tuple(refused), best)
+    return BatchFit(*first, tried, tuple(refused), best)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +141,9 @@ def extrapolate(known: Ahead, topology: Topology) -> tuple[int, Roofline]:
     inside = known.devices // known.mesh[DATA_AXIS]  # devices of one group of data parallelism
     grown = []
     for one, reach in known.collectives:
+        if one.between:
+            grown.append((one, Reach(1, topology.slices)))
+            continue
         along_data = _along_data(one.group, inside, known.devices)
         devices = round((len(one.group) or known.devices) * factor) if along_data else 0
         grown.append((one, reach_of_all(topology, devices) if along_data else reach or Reach(1)))
