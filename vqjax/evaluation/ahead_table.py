@@ -44,7 +44,7 @@ def table(ahead: Ahead) -> str:
 
 
 def _rows(title: str, rows: Sequence[tuple[str, str]]) -> str:
-    return "\n".join([title, *(f"  {name:<22}{value}" for name, value in rows)])
+    return "\n".join([title, *(f"  {name:<28}{value}" for name, value in rows)])
 
 
 def _what(ahead: Ahead) -> str:
