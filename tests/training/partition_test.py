@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 
 from tests import tiny
+from vqjax.evaluation.hlo import parse
+from vqjax.nn.transformer import Transformer
 from vqjax.priors import GPT, ClassLabel
 from vqjax.quantizers import EMAVectorQuantizer
 from vqjax.training.checkpoint import Checkpoints, restore
 from vqjax.training.logbook import read_metrics
 from vqjax.training.loop import train
 from vqjax.training.mesh import MeshShape, make_mesh
-from vqjax.training.partition import spec_of, whole_arrays
+from vqjax.training.partition import shardings, spec_of, whole_arrays
 from vqjax.training.programs import trace_programs
 from vqjax.training.restore import initial_state, state_target
-from vqjax.training.sharding import local_rows, put_batch
+from vqjax.training.sharding import batch_sharding, local_rows, put_batch
 from vqjax.training.step import active_at, make_train_step
 from vqjax.types import UsageError
 
@@ -144,3 +146,33 @@ def test_what_eight_devices_saved_any_number_restores(tmp_path):
         for a, b in zip(jax.tree.leaves(found), wanted, strict=True):
             assert a.sharding.mesh.size == devices
             np.testing.assert_array_equal(a, b)
+
+
+def test_fsdp_gathers_parameters_and_no_activations():
+    """Of a transformer's gradient. Left to itself the partitioner cuts activations by channels and
+    gathers them in every layer: four times as large as all that moves here.
+    """
+    where = mesh(fsdp=8)
+    network = Transformer(layers=3, heads=4)
+    x = jax.ShapeDtypeStruct((64, 16, 64), np.float32, sharding=batch_sharding(where))
+    angles = np.zeros((16, 8), np.float32)
+    shapes = jax.eval_shape(lambda: network.init(jax.random.key(0), np.zeros(x.shape), angles))
+    params = jax.tree.map(
+        lambda s, to: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=to),
+        shapes,
+        shardings(shapes, where),
+    )
+
+    def gradient(p, x):
+        grads = jax.grad(lambda p: (network.apply(p, x, angles) ** 2).mean())(p)
+        return jax.lax.with_sharding_constraint(grads, shardings(grads, where))
+
+    with jax.set_mesh(where):
+        program = parse(jax.jit(gradient).lower(params, x).compile().as_text())
+    assert program.unknown_loops == 0
+    moved = [one for one in program.collectives() if one.times > 1]  # in the layers
+    largest = max(np.prod(s.shape[1:]) * 4 for s in jax.tree.leaves(shapes))
+    gathers = [one for one in moved if one.kind == "all-gather"]
+    assert gathers and max(one.bytes for one in gathers) <= largest
+    assert {one.kind for one in moved} <= {"all-gather", "all-reduce", "reduce-scatter"}
+    assert {one.times for one in moved} == {3}

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from vqjax.cli.arguments import add_experiment_arguments, read_experiment
+from vqjax.cli.examples import add_shape_argument, inputs_of, with_shape
 
 DESCRIPTION = """\
 Prints the resolved experiment, parameter counts, the layout of its tokens, bits per pixel and
@@ -26,9 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_experiment_arguments(parser, metavar="RUN|FILE")
-    parser.add_argument(
-        "--shape", metavar="H,W,C", help="of one example, where the data is not at hand"
-    )
+    add_shape_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -42,9 +41,9 @@ def run(args: argparse.Namespace) -> None:
     else:
         experiment = read_experiment(args)
         experiment.check()
-        inputs = _of_data(experiment, told=args.shape is not None)
-    if args.shape:
-        inputs = _with_shape(experiment, inputs, args.shape)
+        inputs = _known(experiment, args.shape)
+    if runs and args.shape:
+        inputs = with_shape(experiment, inputs, args.shape)
     if inputs is not None and not runs:
         experiment.task.check(inputs)
     print(describe(experiment))
@@ -64,36 +63,15 @@ def _of_run(path: str, args: argparse.Namespace) -> tuple[Any, dict]:
     return record.experiment, record.inputs
 
 
-def _of_data(experiment: Any, told: bool) -> dict | None:
-    """What the data is like, or None where it cannot be looked at: with a line, unless `told`."""
+def _known(experiment: Any, shape: str | None) -> dict | None:
+    """What an example is like; None, with a line, where nothing is known of it."""
     from vqjax.types import DataError
 
     try:
-        return experiment.data.example_spec()
+        return inputs_of(experiment, shape)
     except DataError as error:
-        if not told:
-            print(
-                f"note: {error}; sizes and tokens are not known without an example's shape "
-                "(give it: --shape H,W,C)",
-                file=sys.stderr,
-            )
+        print(f"note: {error}; sizes and tokens are not known", file=sys.stderr)
         return None
-
-
-def _with_shape(experiment: Any, inputs: dict | None, text: str) -> dict:
-    from vqjax.types import ArraySpec, UsageError
-
-    try:
-        shape = tuple(int(word) for word in text.split(","))
-    except ValueError:
-        shape = ()
-    if len(shape) < 2 or min(shape) < 1:
-        raise UsageError(f"--shape {text}: give positive numbers such as 28,28,1")
-    name = experiment.task.inputs
-    known = inputs if inputs is not None and name in inputs else {name: ArraySpec(shape, "uint8")}
-    condition = getattr(getattr(experiment.task, "prior", None), "condition", None)
-    given = {} if condition is None else {condition.given: condition.spec}
-    return {**given, **known, name: ArraySpec(shape, known[name].dtype)}
 
 
 def _print_sizes(experiment: Any, inputs: dict) -> None:

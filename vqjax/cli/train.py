@@ -3,8 +3,11 @@
 import argparse
 import pathlib
 import sys
+from typing import Any
 
 from vqjax.cli.arguments import add_experiment_arguments, read_experiment
+from vqjax.cli.compile import ready, report, say
+from vqjax.cli.examples import add_shape_argument
 from vqjax.cli.failures import explain, fail
 from vqjax.cli.guard import add_process_arguments, may_have_peers, split
 
@@ -37,6 +40,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="go on with a run although its settings have changed",
     )
     add_process_arguments(parser)
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only compile the step for the devices at hand and say what it needs",
+    )
+    add_shape_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -53,6 +62,8 @@ def _workdir(args: argparse.Namespace) -> pathlib.Path:
 
 def _train(args: argparse.Namespace) -> int:
     experiment = read_experiment(args)
+    if args.dry_run:
+        return _dry_run(experiment, args)
     from vqjax.evaluation.kinds import make_evaluator
     from vqjax.training.loop import train
     from vqjax.training.platform import enable_compilation_cache
@@ -83,3 +94,16 @@ def _train_with_peers(args: argparse.Namespace) -> int:
         if not distributed.several():
             raise
         distributed.abandon(fail(*explain(error), error if args.debug else None))
+
+
+def _dry_run(experiment: Any, args: argparse.Namespace) -> int:
+    """`vqjax compile` for the mesh at hand; nothing is written."""
+    from vqjax.evaluation.ahead import compile_step
+    from vqjax.evaluation.machines import topology_of
+    from vqjax.training.mesh import make_mesh
+
+    experiment, inputs = ready(experiment, args)
+    mesh = make_mesh(None, experiment.mesh)
+    topology = topology_of(list(mesh.devices.flat))
+    report(compile_step(experiment, inputs, mesh, topology, say), None)
+    return 0

@@ -6,6 +6,7 @@ Attributes load on first use: no verb pays for what it does not use.
 import importlib
 
 _HOMES = {
+    "Ahead": "ahead",
     "ClassifierRun": "classification",
     "Comparison": "comparison",
     "Evaluation": "reconstruction",
@@ -15,10 +16,12 @@ _HOMES = {
     "ReconstructionEvaluator": "reconstruction",
     "Run": "run",
     "compare_runs": "comparison",
+    "compile_step": "ahead",
     "draw": "pictures",
     "footprint_of": "footprint",
     "judge_samples": "judging",
     "load": "run",
+    "parse_topology": "chips",
     "sample_diversity": "diversity",
     "write_comparison": "comparison_page",
     "write_report": "report",

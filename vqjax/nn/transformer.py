@@ -13,6 +13,7 @@ from flax import linen as nn
 from vqjax.nn.norm import RMSNorm
 from vqjax.nn.remat import rematerialised
 from vqjax.nn.rotary import rotate_pairs
+from vqjax.ops.ambient import keep_rows
 from vqjax.ops.numerics import at_least_float32
 from vqjax.types import Tree, UsageError
 
@@ -248,14 +249,15 @@ class Block(nn.Module):
         attention = Attention(
             self.heads, self.kv_heads, self.causal, self.qk_norm, self.dtype, name="attention"
         )
+        x = keep_rows(x)
         y = RMSNorm(dtype=self.dtype, name="attention_norm")(x)
         y, cache = attention(y, angles, cache, place, mask)
-        x = x + dropout(y)
+        x = keep_rows(x + dropout(y))
         if context is not None:
             cross = CrossAttention(x.shape[-1], self.heads, self.dtype, name="cross")
             x = x + dropout(cross(RMSNorm(dtype=self.dtype, name="cross_norm")(x), context))
         y = SwiGLU(dtype=self.dtype, name="mlp")(RMSNorm(dtype=self.dtype, name="mlp_norm")(x))
-        return x + dropout(y), cache
+        return keep_rows(x + dropout(y)), cache
 
 
 class _Layer(nn.Module):

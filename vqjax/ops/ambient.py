@@ -33,6 +33,19 @@ def row_axes(rows: int) -> tuple[str, ...]:
     return () if rows % math.prod(free[axis] for axis in axes) else axes
 
 
+def keep_rows(x: jax.Array) -> jax.Array:
+    """x [B, ...], split by rows as the batch is; as it was where B does not divide.
+
+    Where parameters are divided too, the partitioner may find it as good to cut activations by
+    channels and to gather them for every layer. Said so, it gathers the layer's parameters.
+    """
+    axes = row_axes(x.shape[0])
+    if not axes:
+        return x
+    others = (Spec.UNCONSTRAINED,) * (x.ndim - 1)
+    return jax.lax.with_sharding_constraint(x, Spec(axes, *others))
+
+
 def axis_size(axis: str) -> int:
     """Size of an axis of the ambient mesh; 1 where it has none of that name."""
     return _free_axes().get(axis, 1)

@@ -1,0 +1,242 @@
+"""`vqjax compile FILE --topology NAME`: the train step compiled for machines that are not here."""
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import sys
+from typing import Any
+
+from vqjax.cli.arguments import add_experiment_arguments, read_experiment
+from vqjax.cli.examples import add_shape_argument, inputs_of
+
+DESCRIPTION = """\
+Compiles the real train step for a TPU slice or a GPU box with no chip present, and prints the
+memory that each device needs, the work, the collectives, and a roofline: how fast it could be.
+
+  vqjax compile experiments/mnist_vqgan.py --topology t4
+  vqjax compile experiments/mnist_vqgan.py --topology v5e:16x16 batch_size=2048 --json out.json
+  vqjax compile FILE --topology v5p:4x4x4 --slices 2 mesh.fsdp=16 compute_dtype=bfloat16
+  vqjax compile FILE --topology l4 --fit-batch
+  vqjax compile FILE --topology v5e:2x2 --sweep 1,4,8,64,256,1024 --json sweep.json
+
+TPUs: v4, v5e, v5p, v6e, with a slice's shape in chips. GPUs: h100, a100, a100-80gb, l4, t4, v100,
+with a number: h100x8. batch_size is of all devices together. A large network takes minutes.
+Needs the extra compile-tpu or compile-gpu. `vqjax train FILE --dry-run`: for the devices at hand.
+"""
+
+
+# Set before JAX is imported: the host's own devices are not touched, no metadata server is asked
+# for a TPU, and the compilers' remarks on their absence are left out.
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_STDERR_LOG_LEVEL": "3",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "compile",
+        help="does it fit, and how fast could it be: the step compiled for TPUs or GPUs not here",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_experiment_arguments(parser)
+    parser.add_argument(
+        "--topology", metavar="NAME", required=True, help="v5e:16x16, v5p:4x4x4, h100x8, t4, ..."
+    )
+    parser.add_argument(
+        "--slices", metavar="N", type=int, default=1, help="so many of it, over the slower network"
+    )
+    add_shape_argument(parser)
+    parser.add_argument("--json", metavar="OUT", help="save all numbers to this file")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument(
+        "--fit-batch",
+        action="store_true",
+        help="find the largest batch_size that fits: two compiled, a line, its answer compiled too",
+    )
+    other.add_argument(
+        "--sweep",
+        metavar="CHIPS",
+        help="1,8,64,...: the same batch per chip on so many chips; two compiled, the others "
+        "extrapolated",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    if "jax" not in sys.modules:
+        os.environ.update(ENVIRONMENT)
+    from vqjax.evaluation.chips import parse_topology
+    from vqjax.evaluation.machines import check_compiler
+
+    topology = parse_topology(args.topology, args.slices)
+    check_compiler(topology)
+    sizes = _sizes(args.sweep) if args.sweep else ()
+    experiment, inputs = ready(read_experiment(args), args)
+    if args.fit_batch:
+        _fit_batch(_sliced(experiment, topology), inputs, topology, args.json)
+    elif sizes:
+        _sweep(experiment, inputs, topology, sizes, args.json)
+    else:
+        report(_compile(_sliced(experiment, topology), inputs, topology), args.json)
+
+
+def ready(experiment: Any, args: argparse.Namespace) -> tuple[Any, dict]:
+    """The experiment, checked and with its frozen runs, and what an example of it is like.
+
+    Raises:
+        DataError: nothing is known of its examples.
+    """
+    from vqjax.evaluation.ahead import settled
+
+    experiment = settled(experiment, tuple(args.trust))
+    experiment.check()
+    inputs = inputs_of(experiment, args.shape)
+    experiment.task.check(inputs)
+    return experiment, inputs
+
+
+def say(line: str) -> None:
+    """A line of progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def report(ahead: Any, path: str | None) -> None:
+    """Prints a compiled step, and saves it as JSON."""
+    from vqjax.evaluation.ahead import ahead_json
+    from vqjax.evaluation.ahead_table import table
+
+    print(table(ahead))
+    if path:
+        _save(path, json.dumps(ahead_json(ahead), indent=1))
+
+
+def _sliced(experiment: Any, topology: Any) -> Any:
+    if topology.slices == 1:
+        return experiment
+    mesh = dataclasses.replace(experiment.mesh, slices=topology.slices)
+    return dataclasses.replace(experiment, mesh=mesh)
+
+
+def _compile(experiment: Any, inputs: dict, topology: Any) -> Any:
+    from vqjax.evaluation.ahead import compile_step
+    from vqjax.evaluation.machines import devices_of
+    from vqjax.training.mesh import make_mesh
+
+    mesh = make_mesh(devices_of(topology), experiment.mesh)
+    return compile_step(experiment, inputs, mesh, topology, say)
+
+
+def _fit_batch(experiment: Any, inputs: dict, topology: Any, path: str | None) -> None:
+    from vqjax.evaluation.ahead import ahead_json
+    from vqjax.evaluation.ahead_table import quantity, table
+    from vqjax.evaluation.scaling import fit_batch
+
+    data, fsdp, _ = experiment.mesh.sizes(topology.devices)
+    unit = data * fsdp * experiment.accumulate
+
+    def compile_at(batch_size: int) -> Any:
+        say(f"batch_size={batch_size}")
+        return _compile(dataclasses.replace(experiment, batch_size=batch_size), inputs, topology)
+
+    fit = fit_batch(compile_at, experiment.batch_size, unit)
+    lines = [f"  batch_size={n:<10,}{quantity(v, 'B')} a device" for n, v in fit.tried.items()]
+    lines.append(
+        f"  line: {quantity(fit.fixed, 'B')} + {quantity(fit.slope * unit, 'B')} per {unit} "
+        "example(s)"
+    )
+    lines += [f"  batch_size={n:<10,}refused by the compiler" for n in fit.refused]
+    if fit.best is None:
+        lines.append("  no batch that was compiled fits")
+    else:
+        lines.append(f"  largest that was compiled and fits: batch_size={fit.best.batch_size}")
+    print("\n".join(["batch that fits", *lines]))
+    if fit.best is not None:
+        print("\n" + table(fit.best))
+    if path:
+        found = {
+            "fixed": fit.fixed,
+            "bytes_per_example": fit.slope,
+            "tried": fit.tried,
+            "refused": fit.refused,
+            "largest": fit.best.batch_size if fit.best else 0,
+            "step": ahead_json(fit.best) if fit.best else None,
+        }
+        _save(path, json.dumps(found, indent=1))
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    from vqjax.types import UsageError
+
+    words = text.split(",")
+    sizes = tuple(int(w) for w in words if w.strip().isdecimal())
+    if (
+        len(sizes) != len(words)
+        or len(sizes) < 2
+        or sorted(set(sizes)) != list(sizes)
+        or not sizes[0]
+    ):
+        raise UsageError(f"--sweep {text}: give increasing numbers of chips, such as 1,8,64,512")
+    return sizes
+
+
+def _sweep(
+    experiment: Any, inputs: dict, topology: Any, sizes: tuple[int, ...], path: str | None
+) -> None:
+    from vqjax.evaluation.ahead_table import FORMULAS, chip_table
+    from vqjax.evaluation.chips import of_so_many
+    from vqjax.evaluation.scaling import sweep
+    from vqjax.evaluation.sweep_chart import sweep_svg, sweep_table
+
+    topologies = [of_so_many(topology.chip, n) for n in sizes]
+    per_chip = math.ceil(experiment.batch_size / topology.chips)
+
+    def compile_on(where: Any, batch_size: int) -> Any:
+        sized = dataclasses.replace(_sliced(experiment, where), batch_size=batch_size)
+        return _compile(sized, inputs, where)
+
+    points = sweep(topologies, per_chip, compile_on)
+    title = f"{topology.chip.name}, {per_chip} examples per chip"
+    print(f"weak scaling: {title}", sweep_table(points), FORMULAS, sep="\n\n", end="\n\n")
+    print(chip_table([topology.chip]))
+    if path:
+        rows = [
+            {
+                "topology": str(p.topology),
+                "chips": p.topology.chips,
+                "batch_size": p.batch_size,
+                "compiled": p.compiled,
+                "memory_per_device": p.memory,
+                "step": p.roofline.step,
+                **dataclasses.asdict(p.roofline),
+                "bound": p.roofline.bound,
+                "efficiency": p.efficiency,
+            }
+            for p in points
+        ]
+        _save(path, json.dumps({"chip": topology.chip.name, "points": rows}, indent=1))
+        picture = pathlib.Path(path).with_suffix(".svg")
+        _save(str(picture), sweep_svg(title, points))
+        print(f"\n{picture}")
+
+
+def _save(path: str, text: str) -> None:
+    """Writes a whole file or none."""
+    from vqjax.types import UsageError
+
+    wanted = pathlib.Path(path)
+    half = wanted.with_name(f".{wanted.name}.part")
+    try:
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        half.write_text(text + ("" if text.endswith("\n") else "\n"))
+        os.replace(half, wanted)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error

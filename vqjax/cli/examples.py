@@ -1,0 +1,54 @@
+"""What one example is like, where the data is at hand and where it is not."""
+
+import argparse
+from typing import Any
+
+
+def add_shape_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--shape`."""
+    parser.add_argument(
+        "--shape", metavar="H,W,C", help="of one example, where the data is not at hand"
+    )
+
+
+def inputs_of(experiment: Any, shape: str | None) -> dict:
+    """`ArraySpec` of one example's arrays.
+
+    Args:
+        shape: of the array that the task reads, as typed; None: as the data is.
+
+    Raises:
+        DataError: the data cannot be looked at, and there is no `shape`.
+        UsageError: `shape` is none.
+    """
+    from vqjax.types import DataError
+
+    try:
+        inputs = experiment.data.example_spec()
+    except DataError as error:
+        if shape is None:
+            raise DataError(f"{error}; or give an example's shape: --shape H,W,C") from error
+        inputs = None
+    return inputs if shape is None else with_shape(experiment, inputs, shape)
+
+
+def with_shape(experiment: Any, inputs: dict | None, text: str) -> dict:
+    """The inputs with another shape of the array that the task reads. Where the data is not at
+    hand: this array, of uint8, and what a prior is told.
+
+    Raises:
+        UsageError: `text` is no shape.
+    """
+    from vqjax.types import ArraySpec, UsageError
+
+    try:
+        shape = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        shape = ()
+    if len(shape) < 2 or min(shape) < 1:
+        raise UsageError(f"--shape {text}: give positive numbers such as 28,28,1")
+    name = experiment.task.inputs
+    known = inputs if inputs is not None and name in inputs else {name: ArraySpec(shape, "uint8")}
+    condition = getattr(getattr(experiment.task, "prior", None), "condition", None)
+    given = {} if condition is None else {condition.given: condition.spec}
+    return {**given, **known, name: ArraySpec(shape, known[name].dtype)}

@@ -1,0 +1,349 @@
+"""A compiled program's text, read for what its cost model leaves out: what moves between devices,
+how often loops run, how many bytes go through main memory.
+
+Everything counts as often as it runs: a body of a loop by the loop's trip count, which the
+compiler's own `cost_analysis` counts once (seen on CPU, and on v5e with jax 0.10.2).
+"""
+
+import collections
+import dataclasses
+import math
+import re
+
+import numpy as np
+
+COLLECTIVES = (
+    "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all",
+    "collective-permute", "collective-broadcast",
+)  # fmt: skip
+# Names for what is there already: nothing is moved.
+FREE = {
+    "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional",
+    "call", "after-all", "opt-barrier", "partition-id", "replica-id", "iota", "domain",
+    "add-dependency",
+}  # fmt: skip
+BITS = {"pred": 8, "token": 0, "opaque": 0, "s4": 4, "u4": 4, "s2": 2, "u2": 2}
+
+_ARRAY = re.compile(r"\b([a-z]+\d*[a-z0-9]*)\[([\d,<=]*)\](\{[^}]*\})?")
+_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
+_INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*)$")
+_OPCODE = re.compile(r" ([a-z][a-z0-9\-]*)\(")
+_CALLED = re.compile(
+    r"\b(calls|body|condition|true_computation|false_computation|branch_computations|"
+    r"called_computations|to_apply)=(\{[^}]*\}|%?[\w.\-]+)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One line of a computation: `shape` and `attributes` are text, `operands` names."""
+
+    name: str
+    opcode: str
+    shape: str
+    operands: tuple[str, ...]
+    attributes: str
+    root: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """One collective operation of a step.
+
+    Attributes:
+        kind: one of COLLECTIVES.
+        bytes: of the whole array of a group: what an all-reduce or reduce-scatter takes in on every
+            device, what an all-gather gives out, what a device holds in the others.
+        group: places of the devices of its first group in the mesh's order; () for all of them.
+        times: it runs per step.
+        where: the operation of the model it came from.
+        between: whether it is the part between TPU slices, through their hosts, of one that the
+            compiler has taken apart; then `bytes` is the piece of one device.
+    """
+
+    kind: str
+    bytes: float
+    group: tuple[int, ...]
+    times: int
+    where: str = ""
+    between: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A compiled module.
+
+    Attributes:
+        computations: by name.
+        entry: name of the one that runs.
+        times: {computation: runs per step} of all that are reached, not those that an instruction
+            applies to elements.
+        fused: names of the computations that are the inside of a fusion.
+        unknown_loops: whose trip counts could not be read; they count once.
+        devices: over which it is partitioned.
+    """
+
+    computations: dict[str, tuple[Instruction, ...]]
+    entry: str
+    times: dict[str, int]
+    fused: frozenset[str]
+    unknown_loops: int
+    devices: int
+
+    def collectives(self) -> tuple[Collective, ...]:
+        """Every collective once, however many pieces the compiler has cut it into."""
+        found: dict[tuple, Collective] = {}
+        for name, times in self.times.items():
+            instructions = self.computations[name]
+            shapes = {i.name: i.shape for i in instructions}
+            for i in instructions:
+                kind = _kind_of(i)
+                if kind is None:
+                    continue
+                # A fusion of an all-reduce and the cut that keeps one's own piece of it.
+                if kind == "all-reduce" and name.startswith("all-reduce-scatter"):
+                    kind = "reduce-scatter"
+                one = self._collective(i, kind, shapes, times)
+                # The pieces of one that runs beside other work share its channel.
+                channel = re.search(r"channel_id=(\d+)", i.attributes)
+                key = (kind, channel[1], one.between) if channel else (name, i.name)
+                if key not in found or found[key].bytes < one.bytes:
+                    found[key] = one
+        return tuple(found.values())
+
+    def _collective(self, i: Instruction, kind: str, shapes: dict, times: int) -> Collective:
+        between = i.opcode == "send"
+        group = () if between else group_of(i.attributes, self.devices)
+        size = sum(shape_bytes(shapes.get(operand, "")) for operand in i.operands)
+        if kind == "all-gather" and not between:
+            size *= len(group) or self.devices
+        where = re.search(r'op_name="([^"]*)"', i.attributes)
+        return Collective(kind, size, group, times, where[1] if where else "", between)
+
+    def bytes_moved(self, on_chip: tuple[int, ...] = ()) -> float:
+        """Bytes that one device reads from and writes to main memory in a step.
+
+        Every instruction reads its operands and writes its result, a fusion does so as a whole;
+        of what is sliced, only the slice counts. Caches are not known of, so it is an upper bound
+        where they help.
+
+        Args:
+            on_chip: memory spaces (`S(n)` in a layout) that are not main memory.
+        """
+        total = 0.0
+        for name, times in self.times.items():
+            if name not in self.fused:
+                total += times * self._computation_bytes(name, on_chip)
+        return total
+
+    def _computation_bytes(self, name: str, on_chip: tuple[int, ...]) -> float:
+        instructions = self.computations[name]
+        shapes = {i.name: i.shape for i in instructions}
+        total = 0.0
+        for i in instructions:
+            if i.opcode in FREE or i.opcode.endswith(("-done", "-update")):
+                continue
+            if i.opcode == "fusion":
+                total += self._fusion_bytes(i, shapes, on_chip)
+            else:
+                total += _plain_bytes(i, shapes, on_chip)
+        return total
+
+    def _fusion_bytes(self, fusion: Instruction, shapes: dict, on_chip: tuple[int, ...]) -> float:
+        called = [c for key, c in called_by(fusion) if key == "calls"]
+        inside = self.computations.get(called[0], ()) if called else ()
+        inner_shapes = {i.name: i.shape for i in inside}
+        users = collections.defaultdict(list)
+        for i in inside:
+            for place, operand in enumerate(i.operands):
+                users[operand].append((i, place))
+        total = 0.0
+        parameters = [i for i in inside if i.opcode == "parameter"]
+        parameters.sort(key=lambda i: int(re.match(r"\d+", i.attributes)[0]))
+        for operand, parameter in zip(fusion.operands, parameters, strict=False):
+            whole = shape_bytes(shapes.get(operand, ""), on_chip)
+            total += min(whole, _read_of(parameter.name, users, inner_shapes, whole))
+        root = next((i for i in inside if i.root), None)
+        written = shape_bytes(fusion.shape, on_chip)
+        if root is not None and root.opcode == "dynamic-update-slice" and written:
+            written = shape_bytes(inner_shapes.get(root.operands[1], ""))
+        return total + written
+
+
+def _kind_of(i: Instruction) -> str | None:
+    """The kind of collective that an instruction begins; None: it is none."""
+    if i.opcode == "send":
+        found = re.search(r'_xla_megascale_transfer_type="(\w+)"', i.attributes)
+        kind = found[1].lower().replace("_", "-") if found else None
+        return "collective-permute" if kind == "one-to-one" else kind
+    kind = i.opcode.removesuffix("-start")
+    return kind if kind in COLLECTIVES else None
+
+
+def _read_of(name: str, users: dict, shapes: dict, whole: float) -> float:
+    """Bytes that a fused computation reads of its parameter."""
+    total = 0.0
+    for user, place in users[name]:
+        if user.opcode in ("bitcast", "copy", "reshape") and users[user.name]:
+            total += _read_of(user.name, users, shapes, whole)
+        elif place == 0 and user.opcode in ("dynamic-slice", "slice", "gather"):
+            total += shape_bytes(user.shape)
+        elif place == 0 and user.opcode == "dynamic-update-slice":
+            continue  # written in place
+        else:
+            return whole
+    return total
+
+
+def _plain_bytes(i: Instruction, shapes: dict, on_chip: tuple[int, ...]) -> float:
+    sizes = [shape_bytes(shapes.get(operand, ""), on_chip) for operand in i.operands]
+    result = shape_bytes(i.shape, on_chip)
+    if i.opcode in ("dynamic-slice", "slice", "gather"):
+        return 2 * result
+    if i.opcode == "dynamic-update-slice":
+        return 2 * sizes[1]
+    if i.opcode == "copy-start":  # its shape holds both ends
+        return result
+    if i.opcode.endswith("-start"):  # its shape holds its operands too
+        return 2 * sum(sizes)
+    return sum(sizes) + result
+
+
+def shape_bytes(shape: str, leave_out: tuple[int, ...] = ()) -> float:
+    """Bytes of all arrays in a shape's text, but for those in the memory spaces `leave_out`."""
+    total = 0.0
+    for kind, sizes, layout in _ARRAY.findall(shape):
+        space = re.search(r"S\((\d+)\)", layout)
+        if space and int(space[1]) in leave_out:
+            continue
+        digits = re.match(r"[a-z]+(\d+)", kind)
+        bits = BITS.get(kind, int(digits[1]) if digits else 0)
+        numbers = [int(word.lstrip("<=")) for word in sizes.split(",") if word]
+        total += math.prod(numbers) * bits / 8
+    return total
+
+
+def called_by(i: Instruction) -> list[tuple[str, str]]:
+    """(attribute, computation) of every computation that an instruction names."""
+    return [
+        (key, name.strip().lstrip("%"))
+        for key, names in _CALLED.findall(i.attributes)
+        for name in names.strip("{}").split(",")
+    ]
+
+
+def group_of(attributes: str, devices: int) -> tuple[int, ...]:
+    """The first group of `replica_groups`, in any of its four notations; () for all devices.
+
+    {{0,1},{2,3}}; [2,4]<=[8] and [2,4]<=[4,2]T(1,0), groups cut from numbers put in order; and
+    mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'b'}, the devices along axes of a mesh.
+    """
+    pairs = re.search(r"source_target_pairs=\{\{(\d+),(\d+)\}", attributes)
+    if pairs:
+        return int(pairs[1]), int(pairs[2])
+    start = attributes.find("replica_groups=")
+    text = attributes[start + len("replica_groups=") :] if start >= 0 else ""
+    if listed := re.match(r"\{\{([\d,]*)\}", text):
+        return tuple(int(word) for word in listed[1].split(",") if word)
+    if cut := re.match(r"\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
+        shape, sizes, order = (_numbers(word) for word in cut.groups())
+        return tuple(_ordered(sizes, order).reshape(shape)[0].tolist())
+    if named := re.match(r"mesh\[([^\]]*)\](?:, device_ids=\((.*?)\))? ?\{([^}]*)\}", text):
+        axes = {k: int(n) for k, n in re.findall(r"'([^']*)'=(\d+)", named[1])}
+        ids = np.arange(math.prod(axes.values()))
+        if named[2] and (cut := re.match(r"\[([\d,]+)\](?:T\(([\d,]+)\))?", named[2])):
+            ids = _ordered(_numbers(cut[1]), _numbers(cut[2])).reshape(-1)
+        wanted = re.findall(r"'([^']*)'", named[3])
+        first = tuple(slice(None) if axis in wanted else 0 for axis in axes)
+        return tuple(ids.reshape(tuple(axes.values()))[first].reshape(-1).tolist())
+    return tuple(range(devices))
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(",")) if text else ()
+
+
+def _ordered(sizes: tuple[int, ...], order: tuple[int, ...]) -> np.ndarray:
+    numbers = np.arange(math.prod(sizes)).reshape(sizes)
+    return numbers.transpose(order) if order else numbers
+
+
+def parse(text: str) -> Program:
+    """Reads `compiled.as_text()`.
+
+    Raises:
+        ValueError: no entry computation in it.
+    """
+    computations: dict[str, list[Instruction]] = {}
+    entry, current = "", None
+    for line in text.splitlines():
+        if line[:1] not in (" ", "\t", "}"):
+            head = _COMPUTATION.match(line)
+            current = computations.setdefault(head[2], []) if head else None
+            entry = head[2] if head and head[1] else entry
+        elif current is not None and (found := _INSTRUCTION.match(line)):
+            current.append(_instruction(*found.groups()))
+    if not entry:
+        raise ValueError("this is not the text of a compiled program")
+    done = {name: tuple(lines) for name, lines in computations.items()}
+    times, unknown = _times(done, entry)
+    fusions = (i for lines in done.values() for i in lines if i.opcode == "fusion")
+    fused = frozenset(name for i in fusions for key, name in called_by(i) if key == "calls")
+    parts = re.search(r"num_partitions=(\d+)", text[:20_000])
+    return Program(done, entry, times, fused, unknown, int(parts[1]) if parts else 1)
+
+
+def _instruction(root: str | None, name: str, rest: str) -> Instruction:
+    found = _OPCODE.search(rest)
+    if found is None:
+        return Instruction(name, "", rest, (), "", bool(root))
+    start, depth, end = found.end(), 1, found.end()
+    while depth and end < len(rest):
+        depth += {"(": 1, ")": -1}.get(rest[end], 0)
+        end += 1
+    inside = rest[start : end - 1]
+    operands = tuple(re.findall(r"%([\w.\-]+)", inside))
+    # A parameter's number and a constant's value stand where operands do.
+    attributes = rest[end:] if operands else f"{inside}{rest[end:]}"
+    return Instruction(name, found[1], rest[: found.start()], operands, attributes, bool(root))
+
+
+def _times(computations: dict, entry: str) -> tuple[dict[str, int], int]:
+    """How often each computation runs, and the loops whose trip count is not known."""
+    times: dict[str, int] = collections.Counter()
+    unknown = 0
+
+    def visit(name: str, runs: int) -> None:
+        nonlocal unknown
+        times[name] += runs
+        for i in computations.get(name, ()):
+            if i.opcode.endswith(("-done", "-update")):
+                continue
+            trips = 1
+            if i.opcode == "while":
+                trips = trip_count(i, computations)
+                unknown += trips is None
+                trips = trips or 1
+            for key, called in called_by(i):
+                # to_apply is applied to elements, but for a call, whose body it is.
+                if called in computations and (key != "to_apply" or i.opcode == "call"):
+                    visit(called, runs * trips)
+
+    visit(entry, 1)
+    return dict(times), unknown
+
+
+def trip_count(loop: Instruction, computations: dict) -> int | None:
+    """Of a while loop: what the compiler says, or the one whole number in its condition (the loops
+    of `lax.scan` and `fori_loop` count up from 0); None: neither.
+    """
+    if known := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.attributes):
+        return int(known[1])
+    condition = next((c for key, c in called_by(loop) if key == "condition"), "")
+    found = {
+        int(value[0])
+        for i in computations.get(condition, ())
+        if i.opcode == "constant" and re.match(r"[su]\d+\[\]", i.shape)
+        if (value := re.match(r"-?\d+", i.attributes))
+    }
+    return found.pop() if len(found) == 1 else None
