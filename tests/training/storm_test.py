@@ -59,6 +59,7 @@ def start_two(runs, *words):
     for number, run in enumerate(runs):
         apart = ("--coordinator", f"127.0.0.1:{port}", "--processes", "2")
         which = ("--process", str(number), "--peer-timeout", str(TIMEOUT))
+        which += ("--connect-timeout", "30")
         processes.append(start_alone(run, *words, *apart, *which, devices=2))
     return processes
 
@@ -149,6 +150,12 @@ def test_the_death_of_one_ends_the_other(victim, tmp_path):
     told = re.search(r"another process of .* is gone \(.*\): step (\d+) is sealed", said)
     assert told and int(told[1]) == sealed[-1]
     assert finish(processes[victim])[0] == 128 + signal.SIGKILL
+
+
+def test_a_process_that_never_comes_is_not_waited_for_for_ever(tmp_path):
+    apart = ("--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process", "0")
+    code, said = finish(start_alone(tmp_path / "run", *REVIVING, *apart, "--connect-timeout", "5"))
+    assert code == 1 and said.splitlines()[-1].startswith("vqjax: error: "), said
 
 
 def test_a_directory_that_is_not_shared_is_found_within_seconds(tmp_path):

@@ -20,7 +20,7 @@ FORWARDED = (signal.SIGTERM, signal.SIGINT)
 
 
 def add_process_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --coordinator, --processes, --process and --peer-timeout."""
+    """Adds --coordinator, --processes, --process and how long to wait for the others."""
     group = parser.add_argument_group(
         "several processes",
         "TPU slices, Slurm and Open MPI are detected. Elsewhere start the same command on every "
@@ -35,6 +35,13 @@ def add_process_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=100,
         help="without a sign of life after which a process counts as dead (default: %(default)s)",
+    )
+    group.add_argument(
+        "--connect-timeout",
+        metavar="SECONDS",
+        type=int,
+        default=300,
+        help="until all processes must have come (default: %(default)s)",
     )
 
 

@@ -85,7 +85,8 @@ def _train_with_peers(args: argparse.Namespace) -> int:
     from vqjax.training import distributed
     from vqjax.types import NonFiniteError, Stopped, UsageError
 
-    distributed.connect(args.coordinator, args.processes, args.process, args.peer_timeout)
+    which = args.coordinator, args.processes, args.process
+    distributed.connect(*which, args.peer_timeout, args.connect_timeout)
     try:
         return _train(args)
     except (UsageError, Stopped, NonFiniteError):

@@ -55,6 +55,7 @@ def connect(
     processes: int | None = None,
     process: int | None = None,
     timeout: int = PEER_TIMEOUT,
+    patience: int = CONNECT_SECONDS,
 ) -> None:
     """Joins the other processes; does nothing where this is the only one. Call it before JAX
     touches a device.
@@ -65,9 +66,11 @@ def connect(
         processes: how many there are; None: JAX_NUM_PROCESSES, or likewise.
         process: which one this is, from 0; None: JAX_PROCESS_ID, or likewise.
         timeout: see PEER_TIMEOUT.
+        patience: see CONNECT_SECONDS.
 
     Raises:
-        UsageError: settings that contradict each other, or not all processes came.
+        UsageError: settings that contradict each other.
+        VqjaxError: not all processes came.
     """
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
     processes = _number("processes", processes, "JAX_NUM_PROCESSES")
@@ -75,7 +78,7 @@ def connect(
     _check(coordinator, processes, process)
     if processes == 1:
         return
-    options: dict[str, Any] = {"initialization_timeout": CONNECT_SECONDS}
+    options: dict[str, Any] = {"initialization_timeout": patience}
     known = inspect.signature(jax.distributed.initialize).parameters
     if "heartbeat_timeout_seconds" in known:  # JAX 0.8
         options["heartbeat_timeout_seconds"] = timeout
@@ -94,7 +97,8 @@ def connect(
         raise UsageError(f"cannot join the other processes: {error}") from error
     except RuntimeError as error:
         text = str(error).splitlines()[0]
-        raise UsageError(f"not all processes came to {coordinator}: {text}") from error
+        where = coordinator or "process 0"
+        raise VqjaxError(f"not all processes came to {where}: {text}") from error
 
 
 def _number(name: str, value: int | None, variable: str) -> int | None:
