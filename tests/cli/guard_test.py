@@ -1,0 +1,113 @@
+"""What becomes of the end of a process that trains with others."""
+
+import argparse
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from vqjax.cli import guard
+
+PARENT = """
+import os, pathlib, signal, sys, time
+from vqjax.cli.guard import split
+code = split(pathlib.Path(sys.argv[1]))
+if code is not None:
+    sys.exit(code)
+{child}
+"""
+
+
+def start(run, child):
+    program = PARENT.format(child=child)
+    return subprocess.Popen(
+        [sys.executable, "-c", program, str(run)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("child", "code"),
+    [
+        ("sys.exit(75)", 75),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 137),
+        ("pass", 0),
+    ],
+)
+def test_the_parent_ends_as_the_child_does(tmp_path, child, code):
+    process = start(tmp_path, child)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+
+
+def test_an_abort_is_a_lost_peer(tmp_path):
+    process = start(tmp_path, "os.abort()")
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert said.splitlines()[-1] == (
+        f"vqjax: error: another process of {tmp_path} is gone (JAX gave up): no step is sealed yet"
+    )
+    step = tmp_path / "checkpoints" / "20"
+    step.mkdir(parents=True)
+    (step / "seal.json").touch()
+    process = start(tmp_path, "os.abort()")
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 75 and "step 20 is sealed; run the same command" in said
+
+
+def test_a_signal_reaches_the_child(tmp_path):
+    child = (
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)"
+    )
+    process = start(tmp_path, child)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 75
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end a child with its parent")
+def test_the_child_does_not_outlive_its_parent(tmp_path):
+    alive = tmp_path / "alive"
+    child = (
+        f"alive = pathlib.Path({str(alive)!r})\n"
+        "while True:\n"
+        "    alive.touch()\n"
+        "    print('here', flush=True)\n"
+        "    time.sleep(0.05)"
+    )
+    process = start(tmp_path, child)
+    assert process.stdout.readline() == "here\n"
+    process.kill()
+    process.communicate(timeout=30)
+    time.sleep(0.2)
+    alive.unlink()
+    time.sleep(0.3)
+    assert not alive.exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "peers"),
+    [
+        ({}, False),
+        ({"SLURM_NTASKS": "1"}, False),
+        ({"SLURM_NTASKS": "4"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"JAX_COORDINATOR_ADDRESS": "host:1"}, True),
+    ],
+)
+def test_signs_of_peers(monkeypatch, environment, peers):
+    for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "JAX_COORDINATOR_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("JAX_NUM_PROCESSES", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(guard, "_has_tpu", lambda: False)
+    args = argparse.Namespace(processes=None, coordinator=None)
+    assert guard.may_have_peers(args) is peers

@@ -1,0 +1,54 @@
+"""What one process does when it is alone; `make storm` has two."""
+
+import pytest
+
+from vqjax.training import distributed
+from vqjax.types import DataError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("which", "line"),
+    [
+        ((None, 2, None), "give --processes and --process together (or neither)"),
+        (("host:1", 2, 2), "--process 2: wanted 0 to 1"),
+        ((None, 2, 0), "--processes 2 needs --coordinator HOST:PORT of process 0"),
+        (("here", 2, 0), "--coordinator here: give HOST:PORT"),
+    ],
+)
+def test_processes_that_cannot_find_each_other(which, line, monkeypatch):
+    for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UsageError) as error:
+        distributed.connect(*which)
+    assert str(error.value) == line
+
+
+def test_numbers_of_the_environment(monkeypatch):
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
+    with pytest.raises(UsageError, match="JAX_NUM_PROCESSES='two': a number of processes"):
+        distributed.connect("host:1")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "1")
+    monkeypatch.setenv("JAX_PROCESS_ID", "0")
+    distributed.connect()  # alone: nobody to join
+
+
+def test_alone_nothing_is_waited_for(tmp_path):
+    def fail():
+        raise DataError("no")
+
+    assert not distributed.several() and distributed.is_first()
+    assert distributed.agree(lambda: 3) == 3 and distributed.from_first(lambda: [1, 2]) == [1, 2]
+    with pytest.raises(DataError, match="no"):
+        distributed.agree(fail)
+    distributed.check_shared(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+    assert not distributed.should_stop(1)
+
+
+def test_a_lost_peer_says_what_to_do():
+    with_step = distributed.PeerLost("run", [10, 20], "why")
+    assert with_step.exit_code == 75 and str(with_step) == (
+        "another process of run is gone (why): step 20 is sealed; run the same command on all "
+        "hosts to go on"
+    )
+    assert distributed.PeerLost("run", [], "why").exit_code == 1
