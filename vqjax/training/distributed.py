@@ -134,12 +134,6 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def barrier(name: str) -> None:
-    """Waits until all processes are here."""
-    if several():
-        multihost_utils.sync_global_devices(name)
-
-
 def agree(action: Callable[[], Value]) -> Value:
     """`action()` of this process, when it succeeded on all. It must not wait for other processes.
 
