@@ -57,12 +57,31 @@ def test_shapes_that_do_not_fit():
         mesh(fsdp=0)
 
 
-def test_every_doubling_of_fsdp_halves_what_a_device_holds():
-    """From the compiled program: arguments per device but for the batch. What is too small to be
-    divided stays whole and is listed.
+def wide_experiment():
+    encoder = tiny.tokenizer(EMAVectorQuantizer(4096, 8), width=64)
+    task = dataclasses.replace(tiny.vqvae().task, tokenizer=encoder)
+    return tiny.vqvae(task=task, ema_decay=0.9)
+
+
+def wide_prior(width=64):
+    plan = tiny.token_prior()
+    prior = GPT(width, 2, 4, condition=ClassLabel(3))
+    return dataclasses.replace(plan, task=dataclasses.replace(plan.task, prior=prior))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda: wide_prior(256), id="prior"),
+        pytest.param(wide_experiment, id="tokenizer", marks=pytest.mark.slow),
+    ],
+)
+def test_every_doubling_of_fsdp_halves_what_a_device_holds(make):
+    """From the compiled program: arguments per device, of which the batch is next to nothing. What
+    is too small to be divided stays whole and is listed.
     """
     held = {}
-    experiment = wide_experiment()
+    experiment = make()
     inputs = experiment.data.example_spec()
     for fsdp in (1, 2, 4, 8):
         where = mesh(fsdp=fsdp)
@@ -71,21 +90,9 @@ def test_every_doubling_of_fsdp_halves_what_a_device_holds():
         whole = whole_arrays(state_target(experiment, inputs, where), where)
         assert fsdp == 1 or all(np.prod(shape) < 4096 for shape in whole.values())
         held[fsdp] = memory.argument_size_in_bytes
-        assert memory.alias_size_in_bytes > 0.99 * held[fsdp]  # the state is donated, all of it
+        assert memory.alias_size_in_bytes > 0.98 * held[fsdp]  # the state is donated, all of it
     for fsdp in (2, 4, 8):
         assert held[fsdp] == pytest.approx(held[fsdp // 2] / 2, rel=0.05)
-
-
-def wide_experiment():
-    encoder = tiny.tokenizer(EMAVectorQuantizer(4096, 8), width=64)
-    task = dataclasses.replace(tiny.vqvae().task, tokenizer=encoder)
-    return tiny.vqvae(task=task, ema_decay=0.9)
-
-
-def wide_prior():
-    plan = tiny.token_prior()
-    prior = GPT(64, 2, 4, condition=ClassLabel(3))
-    return dataclasses.replace(plan, task=dataclasses.replace(plan.task, prior=prior))
 
 
 @pytest.mark.parametrize(
