@@ -26,6 +26,8 @@ from vqjax.training.step import patterns
 from vqjax.types import ArraySpec, DataError, Tree
 
 ON_CHIP = {"tpu": (1,), "gpu": (), "cpu": ()}  # memory spaces that are not main memory
+# Without a card to try them on, XLA may find no tiles at all for a product written in Triton.
+GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
 _EXCEEDS = re.compile(r"\(([\d.]+)([KMGT]?)\) exceeds available \w+ \(([\d.]+)([KMGT]?)\)")
 _USED = re.compile(r"[Uu]sed ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?)")
 POWERS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
@@ -244,7 +246,8 @@ def compile_step(
     where = str(topology) if topology else f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
     say(f"compiling for {where} (started {time.strftime('%H:%M')})")
     started = time.perf_counter()
-    compiled, wanted = _compiled(lowered)
+    options = GPU_OPTIONS if topology and topology.chip.platform == "gpu" else None
+    compiled, wanted = _compiled(lowered, options)
     compile_seconds = time.perf_counter() - started
     facts = _facts(compiled, mesh, topology) if compiled else _nothing()
     return Ahead(
@@ -263,10 +266,10 @@ def compile_step(
     )
 
 
-def _compiled(lowered: Any) -> tuple[Any, float]:
+def _compiled(lowered: Any, options: Mapping[str, Any] | None) -> tuple[Any, float]:
     """The program; or None, and the bytes of a device that it wants."""
     try:
-        return lowered.compile(), 0.0
+        return lowered.compile(compiler_options=options), 0.0
     except jax.errors.JaxRuntimeError as error:
         text = str(error)
         found = _EXCEEDS.search(text) or _USED.search(text)
