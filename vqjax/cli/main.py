@@ -17,7 +17,7 @@ from vqjax._version import __version__
 
 VERBS = (
     "prepare", "train", "reconstruct", "tokenize", "sample", "edit", "evaluate", "inspect",
-    "report", "compare",
+    "report", "compare", "benchmark",
 )  # fmt: skip
 INTERRUPTED = 130
 MESSAGE_LENGTH = 300  # of an unexpected error's text

@@ -16,6 +16,7 @@ _HOMES = {
     "Run": "run",
     "compare_runs": "comparison",
     "draw": "pictures",
+    "flops_of": "flops",
     "footprint_of": "footprint",
     "judge_samples": "judging",
     "load": "run",
