@@ -129,15 +129,15 @@ def _checked(args: argparse.Namespace) -> dict | None:
 
 
 def _inputs(experiment: Any, args: argparse.Namespace) -> dict:
-    from vqjax.cli.inspect import _of_data, _with_shape
+    from vqjax.cli.inspect import _with_shape
     from vqjax.types import DataError
 
     if args.shape:
         return _with_shape(experiment, None, args.shape)
-    inputs = _of_data(experiment)
-    if inputs is None:
-        raise DataError("the data is not at hand: give an example's shape: --shape H,W,C")
-    return inputs
+    try:
+        return experiment.data.example_spec()
+    except DataError as error:
+        raise DataError(f"{error}; or give an example's shape: --shape H,W,C") from error
 
 
 class _Progress:

@@ -29,7 +29,7 @@ def product_size(platform: str) -> int:
 
 
 def product_flops(device: jax.Device, dtype: str) -> float:
-    """FLOP/s that the product of two large square matrices in `dtype` reaches, the best of three."""
+    """FLOP/s that the product of two large square matrices in `dtype` reaches, best of 3."""
     size = product_size(device.platform)
     a = jax.device_put(jnp.full((size, size), 0.5, dtype), device)
     multiply = jax.jit(lambda a: a @ a)
