@@ -81,6 +81,13 @@ class Compiled:
         return max(self.turn, key=len)
 
 
+def last_turn(experiment: Experiment) -> tuple[tuple[str, ...], ...]:
+    """What is `active` in the last steps of training, as many as it takes until it repeats."""
+    last = experiment.total_steps
+    turn = math.lcm(*(o.every for o in experiment.optimizers.values()))
+    return tuple(active_at(experiment, step) for step in range(max(0, last - turn), last))
+
+
 def compile_steps(
     experiment: Experiment, inputs: Mapping[str, ArraySpec], frozen: Tree, mesh: Mesh
 ) -> Compiled:
@@ -90,11 +97,11 @@ def compile_steps(
         UsageError: a batch that the devices cannot share equally.
     """
     check_batch_size("batch_size", experiment.batch_size, experiment.accumulate, mesh)
-    last = experiment.total_steps
-    first = max(0, last - math.lcm(*(o.every for o in experiment.optimizers.values())))
-    turn = tuple(active_at(experiment, step) for step in range(first, last))
+    turn = last_turn(experiment)
     started = time.perf_counter()
-    traced = trace_programs(experiment, dict(inputs), frozen, mesh, first)
+    traced = trace_programs(
+        experiment, dict(inputs), frozen, mesh, experiment.total_steps - len(turn)
+    )
     traced_at = time.perf_counter()
     hits = _CacheHits()
     with hits:

@@ -22,6 +22,7 @@ from vqjax.ops.schedules import as_schedule
 from vqjax.tasks import PriorTask, TokenizerTask
 from vqjax.tasks.tokenizer import DISCRIMINATOR, GENERATOR, TOKENIZER, normalize
 from vqjax.training.experiment import Experiment
+from vqjax.training.partition import shardings
 from vqjax.training.state import TrainState
 from vqjax.training.step import make_gradients, make_update
 from vqjax.types import Batch, Tree
@@ -56,7 +57,7 @@ def measure_shares(
     with jax.set_mesh(mesh):
         gradients = jax.jit(make_gradients(experiment), static_argnames="active")
         update = jax.jit(make_update(experiment), static_argnames="active", donate_argnums=0)
-        made = gradients(state, frozen, batch, active=active)
+        made = _zeros(make_gradients(experiment), state, frozen, batch, active, mesh)
         here = [jax.tree.map(jnp.copy, state)]  # parts keep looking at the old one
 
         def step():
@@ -76,6 +77,23 @@ def measure_shares(
         times = take_turns(calls, seconds)
     shares = {name: float(np.median(times[name] / times[STEP])) for name in calls if name != STEP}
     return here[0], shares
+
+
+def _zeros(
+    gradients: Callable,
+    state: TrainState,
+    frozen: Tree,
+    batch: Batch,
+    active: tuple[str, ...],
+    mesh: Mesh,
+) -> Any:
+    """Gradients, loss and output of no value: an update costs what it costs."""
+    shapes = jax.eval_shape(lambda *args: gradients(*args, active=active), state, frozen, batch)
+    make = jax.jit(
+        lambda: jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes),
+        out_shardings=shardings(shapes, mesh),
+    )
+    return make()
 
 
 def _gradient_parts(
