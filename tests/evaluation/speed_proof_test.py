@@ -17,7 +17,7 @@ from vqjax.types import ArraySpec
 
 FILE = pathlib.Path(__file__).parents[2] / "experiments" / "mnist_vqgan.py"
 INPUTS = {"image": ArraySpec((28, 28, 1), "uint8"), "label": ArraySpec((), "int32")}
-SECONDS, ROUNDS = 5.0, 3
+STEPS, ROUNDS = 10, 8
 
 
 @pytest.fixture(scope="module")
@@ -29,33 +29,34 @@ def measured():
     return Rig(experiment, INPUTS, mesh, {}, state), compiled
 
 
-def bare_seconds(here, compiled) -> float:
+def bare_seconds(here, compiled, batch, steps) -> float:
     """Per step of the compiled program alone, on one batch that is there already."""
     (program,) = compiled.programs.values()
-    batch, groups = here.batch(here.experiment.batch_size), []
-    end = time.perf_counter() + SECONDS
-    while len(groups) < 3 or time.perf_counter() < end:
-        started = time.perf_counter()
-        for _ in range(5):
-            here.state, metrics = program(here.state, {}, batch)
-        jax.block_until_ready(metrics)
-        groups.append((time.perf_counter() - started) / 5)
-    return statistics.median(groups)
+    started = time.perf_counter()
+    for _ in range(steps):
+        here.state, metrics = program(here.state, {}, batch)
+    jax.block_until_ready(metrics)
+    return (time.perf_counter() - started) / steps
 
 
 @pytest.mark.slow
 @pytest.mark.timing
 def test_measuring_costs_at_most_two_percent(measured):
+    """In short turns, each between two of the bare loop: what these differ by is the machine's."""
     here, compiled = measured
-    ratios = []
+    batch, batches = here.batch(32), here.batches(32)
+    ratios, noise = [], []
     for _ in range(ROUNDS):
-        before = bare_seconds(here, compiled)
-        batches = here.batches(here.experiment.batch_size)
-        steps = here.time_steps(compiled, batches, SECONDS)
-        after = bare_seconds(here, compiled)
-        ratios.append(float(np.median(steps)) / statistics.mean([before, after]))
-        print(f"bare {before:.4f} and {after:.4f} s, measured {np.median(steps):.4f} s")
+        before = bare_seconds(here, compiled, batch, STEPS)
+        mean = float(np.mean(here.time_steps(compiled, batches, 0.0)))
+        after = bare_seconds(here, compiled, batch, STEPS)
+        ratios.append(mean / statistics.mean([before, after]))
+        noise.append(after / before)
     print("measured / bare:", *(f"{ratio:.3f}" for ratio in ratios))
+    print("bare / bare:", *(f"{ratio:.3f}" for ratio in noise))
+    spread = statistics.median(abs(ratio - 1) for ratio in noise)
+    if spread > 0.05:
+        pytest.skip(f"the bare loop itself differs by {spread:.0%} from turn to turn: busy machine")
     assert statistics.median(ratios) <= 1.02
 
 
@@ -66,7 +67,7 @@ def test_the_parts_add_up_to_the_step_within_ten_percent(measured):
     batch, active = here.batch(here.experiment.batch_size), compiled.fullest
     program = compiled.programs[active]
     here.state, shares = measure_shares(
-        here.experiment, here.state, {}, batch, program, active, here.mesh, 4 * SECONDS
+        here.experiment, here.state, {}, batch, program, active, here.mesh, 20.0
     )
     print({name: f"{share:.1%}" for name, share in shares.items()}, sum(shares.values()))
     assert sum(shares.values()) == pytest.approx(1.0, abs=0.1)
