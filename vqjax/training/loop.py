@@ -7,7 +7,6 @@ import pathlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import jax
@@ -32,7 +31,7 @@ from vqjax.training.sharding import (
 from vqjax.training.signals import StopSignal
 from vqjax.training.state import TrainState
 from vqjax.training.step import active_at, patterns
-from vqjax.types import Batch, NonFiniteError, Stopped, Tree, UsageError
+from vqjax.types import ArraySpec, Batch, NonFiniteError, Stopped, Tree, UsageError
 
 START_STREAM = 2**32 - 1  # what `task.start` draws from; no step has this number
 RUN_AHEAD = 8  # steps given to the device before the oldest of them is waited for
@@ -114,13 +113,12 @@ def train(
             logbook.say(line)
         _introduce(logbook, experiment, step, plan.mesh)
         with StopSignal() as signal, Feed(_batches(experiment, plan.mesh, step)) as feed:
-            programs, initial = _compile(plan, logbook)  # while the first batches are made
+            programs = _compile(plan, logbook)  # while the first batches are made
             evaluate = (
                 make_evaluator(experiment, plan.mesh, plan.frozen) if make_evaluator else None
             )
             run = _Run(experiment, plan.mesh, plan.frozen, programs, checkpoints, logbook, evaluate)
-            feed.wait()  # nobody else reads what it is decoding
-            state = plan.state or _start(run, initial)
+            state = plan.state or _start(run, plan.record.inputs, feed)
             return _steps(run, state, step, signal, started, feed)
 
 
@@ -186,28 +184,18 @@ def _introduce(logbook: Logbook, experiment: Experiment, step: int, mesh: Mesh) 
         logbook.say(f"not vqjax's: {', '.join(foreign)}: to open this run will need --trust")
 
 
-def _compile(plan: _Plan, logbook: Logbook) -> tuple[dict[tuple[str, ...], Any], TrainState | None]:
-    """Every program that the rest of the run needs, before its first step; and the state of step 0
-    where none was restored.
-
-    All at once: XLA compiles outside of Python's lock, and one program keeps few cores busy. With
-    several processes one after another, so that all do the same at the same time.
-    """
+def _compile(plan: _Plan, logbook: Logbook) -> dict[tuple[str, ...], Any]:
+    """Every program that the rest of the run needs, before its first step."""
     started = time.perf_counter()
-    experiment, inputs = plan.record.experiment, plan.record.inputs
+    programs = {}
+    experiment = plan.record.experiment
     firsts = patterns(experiment, plan.step, experiment.total_steps)
-    alone = jax.process_count() == 1
-    with ThreadPoolExecutor(len(firsts) + 1 if alone else 1) as pool:
-        initial = None if plan.state else pool.submit(initial_state, experiment, inputs, plan.mesh)
-        compiling = {}
-        for active, traced in plan.traced.items():
-            logbook.say(f"compiling the step from {firsts[active]} on: {', '.join(active)}")
-            compiling[active] = pool.submit(traced.lower().compile)
-        programs = {active: program.result() for active, program in compiling.items()}
-        state = None if initial is None else initial.result()
+    for active, traced in plan.traced.items():
+        logbook.say(f"compiling the step from {firsts[active]} on: {', '.join(active)}")
+        programs[active] = traced.lower().compile()
     seconds = round(time.perf_counter() - started, 3)
     logbook.timing(plan.step, {"compile_seconds": seconds})
-    return programs, state
+    return programs
 
 
 def _batches(experiment: Experiment, mesh: Mesh, step: int) -> Iterator[Batch]:
@@ -215,9 +203,11 @@ def _batches(experiment: Experiment, mesh: Mesh, step: int) -> Iterator[Batch]:
     return experiment.data.train(experiment.batch_size, experiment.seed, step, rows)
 
 
-def _start(run: _Run, state: TrainState) -> TrainState:
+def _start(run: _Run, inputs: Mapping[str, ArraySpec], feed: Feed) -> TrainState:
     """Step 0: initial parameters, `task.start`, and the first checkpoint."""
     experiment = run.experiment
+    state = initial_state(experiment, inputs, run.mesh)
+    feed.wait()  # or what it is decoding would be decoded twice
     batches = (put_batch(batch, run.mesh) for batch in _batches(experiment, run.mesh, 0))
     key = jax.random.fold_in(jax.random.key(experiment.seed), START_STREAM)
     task = experiment.network_task()
