@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         sweep=args.sweep,
     )
     progress = _Progress()
-    found = measure(experiment, _inputs(experiment, args), wishes, progress.say)
+    found = measure(experiment, _inputs(experiment, args), wishes, progress.say, args.trust)
     progress.clear()
     head = {"command": ["vqjax", *sys.argv[1:]], "experiment": _named(args)}
     found = {"schema": found["schema"], **head, **found}

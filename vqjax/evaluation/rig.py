@@ -1,6 +1,7 @@
 """The training step on a rig: batches, compiled programs, and how long each step takes."""
 
 import dataclasses
+import functools
 import itertools
 import math
 import time
@@ -103,9 +104,8 @@ def compile_steps(
         experiment, dict(inputs), frozen, mesh, experiment.total_steps - len(turn)
     )
     traced_at = time.perf_counter()
-    hits = _CacheHits()
-    with hits:
-        programs = {active: t.lower().compile() for active, t in traced.items()}
+    hits = len(_cache_hits())
+    programs = {active: t.lower().compile() for active, t in traced.items()}
     seconds = time.perf_counter() - traced_at
     flops = {active: flops_of(t.jaxpr) for active, t in traced.items()}
     xla = {active: _xla_flops(program) for active, program in programs.items()}
@@ -115,27 +115,24 @@ def compile_steps(
         programs=programs,
         trace_seconds=traced_at - started,
         seconds=seconds,
-        cached=hits.count > 0,
+        cached=len(_cache_hits()) > hits,
         flops=float(np.mean([flops[a] for a in turn])),
         xla_flops=float(np.mean([xla[a] for a in turn])) if counted else None,
         bytes=_bytes(programs.values()),
     )
 
 
-class _CacheHits:
-    """Counts, while it is entered, programs that came from the compilation cache."""
+@functools.cache
+def _cache_hits() -> list[str]:
+    """Grows by an event for each program that comes from the compilation cache from now on."""
+    hits: list[str] = []
 
-    count = 0
+    def hear(event: str, **_: Any) -> None:
+        if event == CACHE_HIT:
+            hits.append(event)
 
-    def __enter__(self) -> "_CacheHits":
-        jax.monitoring.register_event_listener(self._heard)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        jax.monitoring.unregister_event_listener(self._heard)
-
-    def _heard(self, event: str, **_: Any) -> None:
-        self.count += event == CACHE_HIT
+    jax.monitoring.register_event_listener(hear)
+    return hits
 
 
 def _xla_flops(program: Any) -> float | None:

@@ -30,7 +30,7 @@ import dataclasses
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -55,7 +55,6 @@ from vqjax.types import ArraySpec, DataError, Tree
 SCHEMA = 1
 PRECISIONS = ("float32", "bfloat16")
 IMPROVES = 1.05  # by what the rate grows when doubling the batch is worth it
-TRACED_STEPS = 10
 LATENCY_CALLS = (30, 500)  # at least, at most
 Say = Callable[[str], None]
 
@@ -84,12 +83,14 @@ def measure(
     inputs: Mapping[str, ArraySpec],
     wishes: Wishes = Wishes(),
     say: Say = lambda line: None,
+    trust: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measures an experiment on all devices.
 
     Args:
         inputs: `ArraySpec` of one example.
         say: is told what is done next.
+        trust: modules and files whose classes frozen runs may be built from.
 
     Returns:
         The document above, without "command" and "experiment".
@@ -98,7 +99,7 @@ def measure(
         UsageError: settings that cannot work.
         DataError: real data that is not at hand.
     """
-    experiment = _with_known_runs(experiment)
+    experiment = _with_known_runs(experiment, trust)
     experiment.check()
     experiment.task.check(inputs)
     if wishes.real:
@@ -109,32 +110,13 @@ def measure(
     compiled = compile_steps(experiment, inputs, frozen, mesh)
     state = initial_state(experiment, dict(inputs), mesh)
     rig = Rig(experiment, inputs, mesh, frozen, state)
-    say(f"timing the step for {wishes.seconds:g} s")
-    if wishes.real:
-        source = rig.time_source(wishes.seconds / 3)
-        steps, wait = rig.time_real_steps(compiled, wishes.seconds)
-    else:
-        steps = rig.time_steps(compiled, rig.batches(experiment.batch_size), wishes.seconds)
-    found = _header(experiment, inputs, compiled, wishes.real, mesh.size)
-    found["step"] = _rates(experiment, inputs, steps, mesh.size)
-    found["memory"] = _memory(compiled)
-    found["flops"] = _flops(experiment, compiled, found["step"]["examples_per_second"], mesh)
-    if wishes.real:
-        found["input"] = wait | source
+    found = _header(rig, compiled, wishes.real) | _of_step(rig, compiled, wishes, say)
     if wishes.trace is not None:
-        say(f"tracing {TRACED_STEPS} steps")
-        _trace(rig, compiled, wishes.trace)
+        say("tracing some steps")
+        with jax.profiler.trace(wishes.trace):
+            rig.time_steps(compiled, rig.batches(experiment.batch_size), seconds=0.0)
     say("timing its parts")
-    rig.state, found["shares"] = measure_shares(
-        experiment,
-        rig.state,
-        frozen,
-        rig.batch(experiment.batch_size),
-        compiled.programs[compiled.fullest],
-        compiled.fullest,
-        mesh,
-        wishes.seconds,
-    )
+    found["shares"] = _shares(rig, compiled, wishes.seconds)
     say("timing single examples")
     if latency := _latencies(rig, wishes.seconds / 5):
         found["latency"] = latency
@@ -145,10 +127,41 @@ def measure(
     return found
 
 
-def _with_known_runs(experiment: Experiment) -> Experiment:
+def _of_step(rig: Rig, compiled: Compiled, wishes: Wishes, say: Say) -> dict[str, Any]:
+    """What is known from the step itself, first of all: peak memory is the process's."""
+    say(f"timing the step for {wishes.seconds:g} s")
+    found: dict[str, Any] = {}
+    if wishes.real:
+        source = rig.time_source(wishes.seconds / 3)
+        steps, wait = rig.time_real_steps(compiled, wishes.seconds)
+        found["input"] = wait | source
+    else:
+        batches = rig.batches(rig.experiment.batch_size)
+        steps = rig.time_steps(compiled, batches, wishes.seconds)
+    step = _rates(rig, steps)
+    found |= {"step": step, "memory": _memory(compiled)}
+    return found | {"flops": _flops(rig, compiled, step["examples_per_second"])}
+
+
+def _shares(rig: Rig, compiled: Compiled, seconds: float) -> dict[str, float]:
+    active = compiled.fullest
+    rig.state, shares = measure_shares(
+        rig.experiment,
+        rig.state,
+        rig.frozen,
+        rig.batch(rig.experiment.batch_size),
+        compiled.programs[active],
+        active,
+        rig.mesh,
+        seconds,
+    )
+    return shares
+
+
+def _with_known_runs(experiment: Experiment, trust: Sequence[str]) -> Experiment:
     """Frozen runs as they are where they are there, else as the experiment describes them."""
     try:
-        return adopt(experiment)
+        return adopt(experiment, tuple(trust))
     except DataError:
         return experiment
 
@@ -173,14 +186,8 @@ def _frozen_arrays(experiment: Experiment, inputs: Mapping[str, ArraySpec], mesh
     return jax.jit(make, out_shardings=shardings(shapes, mesh))()
 
 
-def _header(
-    experiment: Experiment,
-    inputs: Mapping[str, ArraySpec],
-    compiled: Compiled,
-    real: bool,
-    devices: int,
-) -> dict[str, Any]:
-    device = jax.devices()[0]
+def _header(rig: Rig, compiled: Compiled, real: bool) -> dict[str, Any]:
+    experiment, device = rig.experiment, rig.mesh.devices.flat[0]
     cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
     return {
         "schema": SCHEMA,
@@ -192,13 +199,13 @@ def _header(
         "device": {
             "platform": device.platform,
             "kind": device.device_kind,
-            "count": devices,
+            "count": rig.mesh.size,
             "cores": len(cores),
         },
         "data": "real" if real else "synthetic",
         "batch_size": experiment.batch_size,
         "compute_dtype": experiment.compute_dtype,
-        "parameters": footprint_of(experiment, inputs).total,
+        "parameters": footprint_of(experiment, rig.inputs).total,
         "active": [list(active) for active in compiled.turn],
         "compile": {
             "trace_seconds": compiled.trace_seconds,
@@ -208,14 +215,12 @@ def _header(
     }
 
 
-def _rates(
-    experiment: Experiment, inputs: Mapping[str, ArraySpec], steps: np.ndarray, devices: int
-) -> dict[str, Any]:
-    rate = experiment.batch_size / float(np.mean(steps))
-    tokens = footprint_of(experiment, inputs).tokens
+def _rates(rig: Rig, steps: np.ndarray) -> dict[str, Any]:
+    rate = rig.experiment.batch_size / float(np.mean(steps))
+    tokens = footprint_of(rig.experiment, rig.inputs).tokens
     return {
         "examples_per_second": rate,
-        "examples_per_second_per_device": rate / devices,
+        "examples_per_second_per_device": rate / rig.mesh.size,
         "tokens_per_second": rate * tokens if tokens else None,
         "steps": len(steps),
         "seconds": {"mean": float(np.mean(steps)), **percentiles(steps)},
@@ -229,14 +234,14 @@ def _memory(compiled: Compiled) -> dict[str, Any]:
     return {"bytes": compiled.bytes, "of": "program"}
 
 
-def _flops(experiment: Experiment, compiled: Compiled, rate: float, mesh: Any) -> dict[str, Any]:
-    device, dtype = mesh.devices.flat[0], experiment.compute_dtype
+def _flops(rig: Rig, compiled: Compiled, rate: float) -> dict[str, Any]:
+    device, dtype = rig.mesh.devices.flat[0], rig.experiment.compute_dtype
     peak, size = peak_flops(device.device_kind, dtype), product_size(device.platform)
     peak_is = "data sheet" if peak else f"measured product of {size} x {size} matrices"
     # The devices that a host's processor pretends to be share its cores.
-    count = 1 if device.platform == "cpu" else mesh.size
+    count = 1 if device.platform == "cpu" else rig.mesh.size
     peak = (peak or product_flops(device, dtype)) * count
-    per_second = compiled.flops * rate / experiment.batch_size
+    per_second = compiled.flops * rate / rig.experiment.batch_size
     return {
         "formula": compiled.flops,
         "xla": compiled.xla_flops,
@@ -245,12 +250,6 @@ def _flops(experiment: Experiment, compiled: Compiled, rate: float, mesh: Any) -
         "peak_is": peak_is,
         "share": per_second / peak,
     }
-
-
-def _trace(rig: Rig, compiled: Compiled, folder: str) -> None:
-    batches = rig.batches(rig.experiment.batch_size)
-    with jax.profiler.trace(folder):
-        rig.time_steps(compiled, batches, seconds=0.0)
 
 
 def _latencies(rig: Rig, seconds: float) -> dict[str, dict[str, float]]:
@@ -296,10 +295,7 @@ def _precisions(rig: Rig, seconds: float, say: Say) -> dict[str, Any]:
             say(f"timing the step in {dtype}")
             found = rig.time_steps(compiled[dtype], batches, seconds / 4)
             steps[dtype] = np.concatenate([steps.get(dtype, found[:0]), found])
-    return {
-        dtype: _rates(rig.experiment, rig.inputs, found, rig.mesh.size)
-        for dtype, found in steps.items()
-    }
+    return {dtype: _rates(rig, found) for dtype, found in steps.items()}
 
 
 def _sweep(rig: Rig, step: dict[str, Any], seconds: float, say: Say) -> dict[str, Any]:
