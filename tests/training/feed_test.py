@@ -64,3 +64,20 @@ def test_waiting_is_counted():
     next(feed)
     assert feed.waited - before < 0.1
     feed.close()
+
+
+def test_the_first_batch_or_an_error_can_be_waited_for():
+    made = threading.Event()
+
+    def batches():
+        time.sleep(0.2)
+        made.set()
+        raise DataError("a torn file")
+        yield
+
+    with Feed(batches()) as feed:
+        feed.wait()
+        assert made.is_set() and feed.waited == 0.0
+        with pytest.raises(DataError, match="a torn file"):
+            next(feed)
+    assert not feed._thread.is_alive()

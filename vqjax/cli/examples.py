@@ -34,7 +34,7 @@ def inputs_of(experiment: Any, shape: str | None) -> dict:
 
 def with_shape(experiment: Any, inputs: dict | None, text: str) -> dict:
     """The inputs with another shape of the array that the task reads. Where the data is not at
-    hand: this array, of uint8, and what a prior is told.
+    hand: this array, of uint8, a label, and what a prior is told.
 
     Raises:
         UsageError: `text` is no shape.
@@ -48,7 +48,9 @@ def with_shape(experiment: Any, inputs: dict | None, text: str) -> dict:
     if len(shape) < 2 or min(shape) < 1:
         raise UsageError(f"--shape {text}: give positive numbers such as 28,28,1")
     name = experiment.task.inputs
-    known = inputs if inputs is not None and name in inputs else {name: ArraySpec(shape, "uint8")}
-    condition = getattr(getattr(experiment.task, "prior", None), "condition", None)
-    given = {} if condition is None else {condition.given: condition.spec}
-    return {**given, **known, name: ArraySpec(shape, known[name].dtype)}
+    if inputs is None:
+        condition = getattr(getattr(experiment.task, "prior", None), "condition", None)
+        told = {} if condition is None else {condition.given: condition.spec}
+        inputs = {"label": ArraySpec((), "int32"), **told}
+    dtype = inputs[name].dtype if name in inputs else "uint8"
+    return {**inputs, name: ArraySpec(shape, dtype)}

@@ -17,7 +17,7 @@ from vqjax.cli.failures import explain, fail
 
 VERBS = (
     "prepare", "train", "reconstruct", "tokenize", "sample", "edit", "evaluate", "inspect",
-    "report", "compare", "compile",
+    "report", "compare", "compile", "benchmark",
 )  # fmt: skip
 INTERRUPTED = 130
 DEBUG_HELP = "show the traceback of an error"

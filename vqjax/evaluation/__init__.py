@@ -18,6 +18,7 @@ _HOMES = {
     "compare_runs": "comparison",
     "compile_step": "ahead",
     "draw": "pictures",
+    "flops_of": "flops",
     "footprint_of": "footprint",
     "judge_samples": "judging",
     "load": "run",

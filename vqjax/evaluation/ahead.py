@@ -15,9 +15,9 @@ from jax.sharding import Mesh
 from vqjax import config
 from vqjax.evaluation import hlo
 from vqjax.evaluation.chips import Topology
+from vqjax.evaluation.flops import flops_of
 from vqjax.evaluation.machines import reach_of
 from vqjax.evaluation.roofline import PARTS, Reach, Roofline, roofline
-from vqjax.evaluation.work import flops_of
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import adopt, frozen_shapes
 from vqjax.training.programs import trace_programs

@@ -32,7 +32,7 @@ class Chip:
         name: as in `--topology`.
         platform: "tpu" or "gpu".
         device_kind: what JAX calls its devices.
-        peak: {precision: FLOP/s} of dense matrix products; precisions: see `vqjax.evaluation.work`.
+        peak: {precision (`vqjax.evaluation.flops`): FLOP/s} of dense matrix products.
         memory: bytes that a program can use.
         memory_bandwidth: bytes/s.
         link: bytes/s that one link to other chips carries each way.

@@ -11,13 +11,13 @@ from vqjax.types import Batch, DataError
 class Feed:
     """Runs an iterator in a thread, `ahead` batches in front; `waited` sums the seconds lost.
 
-    An error of the iterator is raised by `next`. Close it to end the thread.
+    An error of the iterator is raised by `next`. Close it, or leave its `with`, to end the thread.
     """
 
     def __init__(self, batches: Iterator[Batch], ahead: int = 2) -> None:
         self.waited = 0.0
         self._queue: queue.Queue = queue.Queue(maxsize=ahead)
-        self._closed = threading.Event()
+        self._closed, self._began = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, args=(batches,), daemon=True)
         self._thread.start()
 
@@ -32,6 +32,16 @@ class Feed:
             self._queue.put(item)  # nothing else comes: whoever asks again hears it again
             raise item
         return item
+
+    def __enter__(self) -> "Feed":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def wait(self) -> None:
+        """Returns once the first batch, or an error, is there; `waited` does not count it."""
+        self._began.wait()
 
     def close(self) -> None:
         self._closed.set()
@@ -50,6 +60,7 @@ class Feed:
         while not self._closed.is_set():
             try:
                 self._queue.put(item, timeout=0.1)
+                self._began.set()
                 return True
             except queue.Full:
                 continue

@@ -114,15 +114,15 @@ def train(
         for line in (*plan.lines, *experiment.data.notes()):
             logbook.say(line)
         _introduce(logbook, experiment, step, plan.mesh)
-        with StopSignal() as signal:
-            programs = _compile(plan, logbook)
+        with StopSignal() as signal, Feed(_batches(experiment, plan.mesh, step)) as feed:
+            programs = _compile(plan, logbook)  # while the first batches are made
             evaluate = (
                 make_evaluator(experiment, plan.mesh, plan.frozen) if make_evaluator else None
             )
             run = _Run(experiment, plan.mesh, plan.frozen, programs, checkpoints, logbook, evaluate)
             try:
-                state = plan.state or _start(run, plan.record.inputs, plan.taken, trust)
-                return _steps(run, state, step, signal, started)
+                state = plan.state or _start(run, plan.record.inputs, plan.taken, trust, feed)
+                return _steps(run, state, step, signal, started, feed)
             except jax.errors.JaxRuntimeError as error:
                 if not distributed.is_lost_peer(error):
                     raise
@@ -219,14 +219,17 @@ def _compile(plan: _Plan, logbook: Logbook) -> dict[tuple[str, ...], Any]:
     return programs
 
 
-def _batches(run: _Run, step: int) -> Iterator[Batch]:
-    rows = local_rows(run.experiment.batch_size, run.mesh)
-    data = run.experiment.data
-    return data.train(run.experiment.batch_size, run.experiment.seed, step, rows)
+def _batches(experiment: Experiment, mesh: Mesh, step: int) -> Iterator[Batch]:
+    rows = local_rows(experiment.batch_size, mesh)
+    return experiment.data.train(experiment.batch_size, experiment.seed, step, rows)
 
 
 def _start(
-    run: _Run, inputs: Mapping[str, ArraySpec], taken: Difference | None, trust: Sequence[str]
+    run: _Run,
+    inputs: Mapping[str, ArraySpec],
+    taken: Difference | None,
+    trust: Sequence[str],
+    feed: Feed,
 ) -> TrainState:
     """Step 0: initial parameters, those of another run, `task.start`, and the first checkpoint."""
     experiment = run.experiment
@@ -237,7 +240,8 @@ def _start(
         for line in taken.lines(source):
             run.logbook.say(line)
     if taken is None or taken.new:
-        batches = (put_batch(batch, run.mesh) for batch in _batches(run, 0))
+        feed.wait()  # or what it is decoding would be decoded twice
+        batches = (put_batch(batch, run.mesh) for batch in _batches(experiment, run.mesh, 0))
         key = jax.random.fold_in(jax.random.key(experiment.seed), START_STREAM)
         with jax.set_mesh(run.mesh):
             begun = experiment.network_task().start(params, collections, batches, key)
@@ -252,14 +256,13 @@ def _start(
     return state
 
 
-def _steps(run: _Run, state: TrainState, step: int, signal: StopSignal, started: float) -> int:
-    feed = Feed(_batches(run, step))
-    try:
-        # What moves between host and device does so where it is written down.
-        with jax.transfer_guard("disallow"):
-            step = _until_the_end(run, state, step, signal, started, feed)
-    finally:
-        feed.close()
+def _steps(
+    run: _Run, state: TrainState, step: int, signal: StopSignal, started: float, feed: Feed
+) -> int:
+    # What moves between host and device does so where it is written down.
+    with jax.transfer_guard("disallow"):
+        step = _until_the_end(run, state, step, signal, started, feed)
+    feed.close()
     run.checkpoints.wait()
     run.logbook.say(f"done: {step} steps; run: {run.logbook.run}")
     return step

@@ -78,8 +78,28 @@ def make_train_step(experiment: Experiment, mesh: Mesh | None = None) -> Step:
     divided over `mesh` as it was given (`vqjax.training.partition`), so that every program takes
     what another returns.
     """
+    gradients = make_gradients(experiment)
+    update = make_update(experiment)
+
+    def divided(tree):
+        if mesh is None:
+            return tree
+        return jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
+
+    @partial(jax.jit, static_argnames="active", donate_argnums=0)
+    def train_step(state: TrainState, frozen: Tree, batch: Batch, *, active: tuple[str, ...]):
+        grads, loss, out = gradients(state, frozen, batch, active=active)
+        new, metrics = update(state, divided(grads), loss, out, active=active)
+        return divided(new), metrics
+
+    return train_step
+
+
+def make_gradients(experiment: Experiment) -> Callable[..., tuple[Tree, jax.Array, TaskOutput]]:
+    """The first half of a step, `(state, frozen, batch, *, active) -> (gradients, loss, output)`:
+    gradients of the moving players, the weighted loss, and what the task says of the batch.
+    """
     task = experiment.network_task()
-    optimizers = {p: transformation(experiment.optimizers[p]) for p in task.players}
 
     def total(params, state, frozen, batch, rng, active, statistics):
         out = task(
@@ -97,17 +117,10 @@ def make_train_step(experiment: Experiment, mesh: Mesh | None = None) -> Step:
         loss = weighted_sum(out.losses, task.weights, out.multipliers, expected, state.step)
         return loss, (loss, out)
 
-    def divided(tree):
-        if mesh is None:
-            return tree
-        return jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
-
-    @partial(jax.jit, static_argnames="active", donate_argnums=0)
-    def train_step(state: TrainState, frozen: Tree, batch: Batch, *, active: tuple[str, ...]):
-        players = [p for p in task.players if p in active]
-        moving = {p: state.params[p] for p in players}
-        resting = {p: v for p, v in state.params.items() if p not in players}
-        rng, update_rng = jax.random.split(jax.random.fold_in(state.rng, state.step))
+    def gradients(state: TrainState, frozen: Tree, batch: Batch, *, active: tuple[str, ...]):
+        moving = {p: state.params[p] for p in task.players if p in active}
+        resting = {p: v for p, v in state.params.items() if p not in moving}
+        rng, _ = _keys(state)
 
         def differentiate(part, index, statistics):
             def of_moving(params):
@@ -116,23 +129,38 @@ def make_train_step(experiment: Experiment, mesh: Mesh | None = None) -> Step:
 
             return jax.grad(of_moving, has_aux=True)(moving)
 
-        grads, loss, out = _accumulate(differentiate, batch, experiment.accumulate)
-        grads = divided(grads)
+        return _accumulate(differentiate, batch, experiment.accumulate)
+
+    return gradients
+
+
+def make_update(experiment: Experiment) -> Step:
+    """The second half, `(state, gradients, loss, output, *, active) -> (state, metrics)`: the
+    optimizers, the codebooks, the averages, and whether all of it is finite.
+    """
+    task = experiment.network_task()
+    optimizers = {p: transformation(experiment.optimizers[p]) for p in task.players}
+
+    def update(state: TrainState, grads: Tree, loss: jax.Array, out: TaskOutput, *, active):
+        players = [p for p in task.players if p in active]
         new, norms = _apply(experiment, optimizers, state, grads, players)
         stepped = new.params
         params, collections = task.update(
-            stepped, out.collections, out.statistics, update_rng, state.step
+            stepped, out.collections, out.statistics, _keys(state)[1], state.step
         )
         new = new.replace(params=params, collections=collections)
         new = new.replace(ema=_average(experiment.ema_decay, state, stepped, new, players))
         finite = jnp.all(jnp.isfinite(jnp.stack([loss, *norms.values()])))
         new = _keep_if(finite, new, state)
-        new = divided(new)
         metrics = {**out.losses, **out.metrics, "total": loss, "nonfinite": new.nonfinite}
-        metrics |= {f"grad_norm/{p}": norm for p, norm in norms.items()}
-        return new, metrics
+        return new, metrics | {f"grad_norm/{p}": norm for p, norm in norms.items()}
 
-    return train_step
+    return update
+
+
+def _keys(state: TrainState) -> jax.Array:
+    """Two keys of this step: of its gradients, and of its update."""
+    return jax.random.split(jax.random.fold_in(state.rng, state.step))
 
 
 def _accumulate(differentiate: Callable, batch: Batch, parts: int) -> tuple[Tree, Any, TaskOutput]:

@@ -1,0 +1,146 @@
+"""`vqjax benchmark FILE`: how fast an experiment trains here, and where the time goes."""
+
+import argparse
+import json
+import math
+import pathlib
+import sys
+from typing import Any
+
+from vqjax.cli.arguments import add_experiment_arguments, read_experiment
+from vqjax.cli.examples import add_shape_argument, inputs_of
+
+DESCRIPTION = """\
+Runs the step that training ends with, all players and terms active, and prints examples and tokens
+per second, step times, compile time, FLOPs by formula and by XLA, the share of the device's peak
+(of a matrix product's rate where no peak is known), memory, the shares of the step's parts, and how
+long one example takes to encode and to decode. Batches are noise unless --data real is given.
+
+  vqjax benchmark experiments/mnist_vqgan.py
+  vqjax benchmark experiments/cifar10_vqvae.py --data real --json speed.json
+  vqjax benchmark experiments/cifar10_vqvae.py --data real --against speed.json
+  vqjax benchmark experiments/mnist_vqgan.py --precisions --sweep --trace trace
+
+With --against, exit code 1 says that something is worse by more than --tolerance.
+"""
+TOLERANCE = 0.1
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "benchmark",
+        help="measure how fast an experiment trains here",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_experiment_arguments(parser)
+    parser.add_argument(
+        "--data", choices=("synthetic", "real"), default="synthetic", help="noise (default) or real"
+    )
+    add_shape_argument(parser)
+    parser.add_argument(
+        "--seconds", metavar="S", type=float, default=10.0, help="to time the step (default: 10)"
+    )
+    parser.add_argument("--json", metavar="OUT", help="write everything there, for machines")
+    parser.add_argument("--trace", metavar="DIR", help="write a profile of some steps, for xprof")
+    parser.add_argument("--precisions", action="store_true", help="also float32 against bfloat16")
+    parser.add_argument(
+        "--sweep", action="store_true", help="also batches of twice the size, until it gains little"
+    )
+    parser.add_argument("--against", metavar="OLD.json", help="print ratios to an earlier --json")
+    parser.add_argument(
+        "--tolerance", metavar="T", type=float, help=f"of --against (default: {TOLERANCE})"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    experiment = read_experiment(args)
+    old = _checked(args)
+    from vqjax.evaluation.speed import Wishes, measure
+    from vqjax.evaluation.speed_table import against, table
+    from vqjax.training.platform import enable_compilation_cache
+
+    enable_compilation_cache()
+    wishes = Wishes(
+        real=args.data == "real",
+        seconds=args.seconds,
+        trace=args.trace,
+        precisions=args.precisions,
+        sweep=args.sweep,
+    )
+    progress = _Progress()
+    found = measure(experiment, inputs_of(experiment, args.shape), wishes, progress.say, args.trust)
+    progress.clear()
+    head = {"command": ["vqjax", *sys.argv[1:]], "experiment": _named(args)}
+    found = {"schema": found["schema"], **head, **found}
+    print(args.file, *args.overrides, sep="  ")
+    print(*table(found), sep="\n")
+    if args.json:
+        pathlib.Path(args.json).write_text(json.dumps(found, indent=1) + "\n")
+    if old is None:
+        return 0
+    tolerance = TOLERANCE if args.tolerance is None else args.tolerance
+    lines, worse = against(found, old, tolerance)
+    print(f"against {args.against}", *lines, sep="\n")
+    if worse:
+        print(f"worse by more than {tolerance:.0%}: {', '.join(worse)}", file=sys.stderr)
+    return 1 if worse else 0
+
+
+def _named(args: argparse.Namespace) -> dict[str, Any]:
+    """Which experiment it is, wherever FILE lies."""
+    return {
+        "file": pathlib.Path(args.file).name,
+        "overrides": list(args.overrides),
+        "arguments": list(args.arg),
+    }
+
+
+def _checked(args: argparse.Namespace) -> dict | None:
+    """What --against names, or None; refuses options that cannot be, before anything is timed."""
+    from vqjax.types import DataError, UsageError
+
+    if not 0 < args.seconds < math.inf:
+        raise UsageError(f"--seconds {args.seconds}: wanted a number above 0")
+    if args.data == "real" and args.shape:
+        raise UsageError("--shape is for synthetic data: real data has its own")
+    if args.tolerance is not None and args.against is None:
+        raise UsageError("--tolerance is for --against OLD.json")
+    if args.tolerance is not None and not 0 <= args.tolerance < math.inf:
+        raise UsageError(f"--tolerance {args.tolerance}: wanted a number, at least 0")
+    if args.json and not pathlib.Path(args.json).absolute().parent.is_dir():
+        raise UsageError(f"--json {args.json}: no such folder")
+    if args.against is None:
+        return None
+    try:
+        old = json.loads(pathlib.Path(args.against).read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"--against {args.against}: cannot be read ({error})") from error
+    if not isinstance(old, dict) or "step" not in old:
+        raise DataError(f"--against {args.against}: vqjax benchmark --json did not write this")
+    if old.get("experiment") != _named(args):
+        raise UsageError(
+            f"--against {args.against}: another experiment, {old.get('experiment')}, here "
+            f"{_named(args)}"
+        )
+    return old
+
+
+class _Progress:
+    """What is being done, on one line of a terminal; a line each where there is none."""
+
+    def __init__(self) -> None:
+        self._terminal, self._width = sys.stderr.isatty(), 0
+
+    def say(self, line: str) -> None:
+        if not self._terminal:
+            print(line, file=sys.stderr, flush=True)
+            return
+        print(f"\r{line:<{self._width}}", end="", file=sys.stderr, flush=True)
+        self._width = len(line)
+
+    def clear(self) -> None:
+        if self._terminal:
+            self.say("")
+            print("\r", end="", file=sys.stderr, flush=True)

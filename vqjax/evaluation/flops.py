@@ -1,0 +1,149 @@
+"""FLOPs of a program by formula: its matrix products and convolutions, counted on the jaxpr.
+
+What is counted does not depend on the device or the compiler, and a loop's body counts as often as
+it runs (XLA's own count takes it once, and for GPUs there is none). Additions, activations and
+norms are left out: they are bound by memory.
+"""
+
+import collections
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from jax.extend import core
+
+LOOPS = ("scan", "while")  # what a turn leaves for the next one is read there
+
+# "bfloat16": all 16-bit numbers; "float32": as the platform multiplies it when nothing is asked for
+# (TF32 on newer GPUs, bfloat16 on TPUs); "float32 exact": Precision.HIGHEST, and float64.
+PRECISIONS = ("bfloat16", "float32", "float32 exact")
+Counts = collections.Counter  # FLOPs by precision
+
+
+def flops_of(jaxpr: core.ClosedJaxpr) -> dict[str, int]:
+    """{precision: FLOPs}: 2 x the multiplications of numbers that are there. Padding and the zeros
+    between numbers of a dilated array count nothing, so a convolution's two gradients cost what it
+    costs itself.
+
+    What nobody reads does not count; what is written down twice, or repeated to save memory
+    (`jax.checkpoint`), counts twice. Of `cond` the dearest branch counts. The body of a `while`
+    counts once, since nothing says how often it runs (`fori_loop` with fixed bounds is a `scan`,
+    and exact).
+
+    Args:
+        jaxpr: of a whole program over all devices: `jax.make_jaxpr(f)(...)`, or `.jaxpr` of
+            `jax.jit(f).trace(...)`.
+    """
+    return dict(_count(jaxpr.jaxpr, [True] * len(jaxpr.jaxpr.outvars)))
+
+
+def total_flops(jaxpr: core.ClosedJaxpr) -> int:
+    """`flops_of`, all precisions together."""
+    return sum(flops_of(jaxpr).values())
+
+
+def _count(jaxpr: core.Jaxpr, wanted: list[bool]) -> Counts:
+    """Of what the `wanted` results need."""
+    total, read = Counts(), set()
+    read.update(v for v, w in zip(jaxpr.outvars, wanted, strict=True) if w and _is_variable(v))
+    for equation in reversed(jaxpr.eqns):
+        used = [v in read for v in equation.outvars]
+        if any(used) or equation.effects:
+            read.update(filter(_is_variable, equation.invars))
+            total.update(_flops(equation, used))
+    return total
+
+
+def _is_variable(value: Any) -> bool:
+    return not isinstance(value, core.Literal)
+
+
+def _flops(equation: Any, used: list[bool]) -> Counts:
+    name = equation.primitive.name
+    if name == "dot_general":
+        return Counts({_precision(equation): 2 * _dot_products(equation)})
+    if name == "conv_general_dilated":
+        return Counts({_precision(equation): 2 * _convolution_products(equation)})
+    inside = []
+    for part in _programs(equation.params.values()):
+        whole = name in LOOPS or len(part.outvars) != len(used)
+        inside.append(_count(part, [True] * len(part.outvars) if whole else used))
+    if name == "cond":
+        return max(inside, key=lambda counts: counts.total())
+    total, times = Counts(), _times(equation)
+    for counts in inside:
+        total.update({precision: times * flops for precision, flops in counts.items()})
+    return total
+
+
+def _precision(equation: Any) -> str:
+    asked = equation.params.get("precision")
+    asked = asked if isinstance(asked, tuple) else (asked,)
+    dtypes = [v.aval.dtype for v in equation.invars[:2]]
+    if any(d == np.float64 for d in dtypes) or any("HIGHEST" in str(a) for a in asked):
+        return "float32 exact"
+    return "float32" if any(d.itemsize > 2 for d in dtypes) else "bfloat16"
+
+
+def _programs(values: Any) -> Iterator[core.Jaxpr]:
+    """The programs among an equation's parameters."""
+    for value in values:
+        if isinstance(value, core.ClosedJaxpr):
+            yield value.jaxpr
+        elif isinstance(value, core.Jaxpr):
+            yield value
+        elif isinstance(value, tuple | list):
+            yield from _programs(value)
+
+
+def _times(equation: Any) -> int:
+    """How often the programs within an equation run."""
+    name, params = equation.primitive.name, equation.params
+    if name == "scan":
+        return params["length"]
+    if name == "shard_map":  # each device runs it on its own piece
+        axes = next(v for key, v in params.items() if key.endswith("manual_axes"))
+        return math.prod(params["mesh"].shape[axis] for axis in axes)
+    if name == "pallas_call":
+        return math.prod(params["grid_mapping"].grid)
+    return 1
+
+
+def _dot_products(equation: Any) -> int:
+    left, right = (v.aval.shape for v in equation.invars)
+    (contracted, _), (batch, _) = equation.params["dimension_numbers"]
+    rows = math.prod(left)  # free, contracted and batch axes of the left side
+    shared = math.prod(left[axis] for axis in (*contracted, *batch))
+    return rows * (math.prod(right) // shared)
+
+
+def _convolution_products(equation: Any) -> int:
+    params = equation.params
+    numbers = params["dimension_numbers"]
+    left, kernel = (v.aval.shape for v in equation.invars)
+    out = equation.outvars[0].aval.shape
+    batch, features = (out[axis] for axis in numbers.out_spec[:2])
+    pairs = 1  # of an output place and a number under the kernel
+    for axis, (i, k, o) in enumerate(
+        zip(numbers.lhs_spec[2:], numbers.rhs_spec[2:], numbers.out_spec[2:], strict=True)
+    ):
+        pairs *= _pairs(
+            size=left[i],
+            taps=kernel[k],
+            places=out[o],
+            stride=params["window_strides"][axis],
+            before=params["padding"][axis][0],
+            spread=params["lhs_dilation"][axis],
+            dilation=params["rhs_dilation"][axis],
+        )
+    return batch * features * kernel[numbers.rhs_spec[1]] * pairs
+
+
+def _pairs(
+    size: int, taps: int, places: int, stride: int, before: int, spread: int, dilation: int
+) -> int:
+    """Along one axis: pairs of an output place and a tap that meet one of the `size` numbers, which
+    lie `spread` apart."""
+    at = np.arange(places)[:, None] * stride + np.arange(taps)[None] * dilation - before
+    return int(np.sum((at >= 0) & (at <= (size - 1) * spread) & (at % spread == 0)))
