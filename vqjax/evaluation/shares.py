@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from vqjax.evaluation.stopwatch import take_turns
 from vqjax.ops.schedules import as_schedule
 from vqjax.tasks import PriorTask, TokenizerTask
+from vqjax.tasks.compared import compare
 from vqjax.tasks.tokenizer import DISCRIMINATOR, GENERATOR, TOKENIZER, normalize
 from vqjax.training.experiment import Experiment
 from vqjax.training.partition import shardings
@@ -127,19 +128,6 @@ def _prior_parts(
     }
 
 
-def reconstruction_terms(
-    losses: tuple[Any, ...],
-    frozen: Tree,
-    x: jax.Array,
-    x_hat: jax.Array,
-    logits: jax.Array,
-    active: tuple[str, ...],
-) -> dict[str, jax.Array]:
-    """{name: unweighted scalar} of those losses that are `active`."""
-    del frozen
-    return {loss.name: loss(x, x_hat, logits) for loss in losses if loss.name in active}
-
-
 class _TokenizerParts:
     """The parts of a `TokenizerTask`'s gradient; each method is one program.
 
@@ -241,7 +229,7 @@ class _TokenizerParts:
     def _reconstruction(self, frozen: Tree, x: jax.Array, logits: jax.Array, step: Any):
         x_hat = self._network.link(logits)
         losses = self._task.losses
-        terms = reconstruction_terms(losses, frozen, x, x_hat, logits, self._active)
+        terms = compare(losses, frozen, x, x_hat, logits, self._active)
         return self._weighted(terms, step)
 
     def _weighted(self, losses: Mapping[str, jax.Array], step: Any) -> jax.Array:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vqjax.ops.numerics import at_least_float32
+from vqjax.types import UsageError
 
 S = TypeVar("S", bound="State")
 
@@ -57,7 +58,15 @@ def counted(values: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.A
 
     Returns:
         The sum (in at least float32) and the number of values that went into it (int32).
+
+    Raises:
+        UsageError: more values than an int32 counts.
     """
+    if values.size >= 2**31:
+        raise UsageError(
+            f"{values.size:,} values in an evaluation's batch are more than can be counted: lower "
+            "eval_batch_size"
+        )
     values = at_least_float32(values)
     each = values.size // max(len(values), 1)
     if mask is None:

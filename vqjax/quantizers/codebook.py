@@ -154,7 +154,7 @@ def observe(
         _add(module, "counts", counts)
         if summed is not None:
             _add(module, "sums", ops.sum_by_code(summed, indices, module.codebook_size))
-        seen = _add(module, "seen", jnp.float32(indices.size))
+        seen = _add(module, "seen", jnp.float32(float(indices.size)))
         if candidates is not None:
             _draw(module, candidates, seen)
     ledger = {name: module.get_variable("codebook", name) for name in ("alive", "age", "revived")}
@@ -246,4 +246,4 @@ def revive(
 
 def mean_square(x: jax.Array) -> jax.Array:
     """Mean of x^2; zero, not NaN, for an empty batch."""
-    return jnp.sum(x**2) / max(x.size, 1)
+    return jnp.sum(x**2) / float(max(x.size, 1))  # of a pod's batch no int32

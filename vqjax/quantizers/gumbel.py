@@ -75,7 +75,7 @@ class GumbelQuantizer(Discrete):
         return Quantized(
             z_q=z_q,
             indices=(indices,),
-            losses={"prior": jnp.sum(each) / max(each.size, 1)},
+            losses={"prior": jnp.sum(each) / float(max(each.size, 1))},
             metrics=observe(self, indices.reshape(-1), train=train),
         )
 
