@@ -6,8 +6,14 @@
 
 The caption of a picture is the text in `name.txt` beside it, or its line in DIR/captions.csv or
 captions.jsonl (`file`, `caption`), in any language. What is said of captions and pictures applies
-to a few thousand of them; a prior of this size learns those by heart rather than the world. Time
-and quality: not measured.
+to a few thousand of them; a prior of this size learns those by heart rather than the world.
+
+On a CPU take a tokenizer of 64 tokens: `--arg multipliers=1,2,4,4` for `folder_vqgan.py`. With
+2,008 captioned drawings (emoji), 600 steps of it and then `--arg total_steps=1500` here took 15 min
+35 s and 60 min on two cores full of other work: PSNR 19.60 dB, then 4.24 nats per token of the
+pictures held out. What it draws with `--guidance 2` has the colours and outlines of emoji, discs
+above all, and no drawing yet that the prompt would be guessed from: these are first minutes of a
+training for a GPU.
 """
 
 import os
