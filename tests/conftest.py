@@ -1,7 +1,8 @@
 """Tests run in a stricter world than users do: eight CPU devices, no silent broadcasting.
 
-Most of their time goes into compiling programs that run once, so the compiler is told to hurry;
-programs that tests start as processes of their own are compiled as users' are.
+Most of their time goes into compiling programs that run once, so in the suite the compiler is told
+to hurry. The heavier proofs, and programs started as processes of their own, are compiled as users'
+are.
 """
 
 import os
@@ -27,9 +28,8 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_runtest_setup(item):
-    """What is timed is compiled in full."""
-    hurry = item.get_closest_marker("timing") is None
-    jax.config.update("jax_disable_most_optimizations", hurry)
+    in_full = any(item.get_closest_marker(name) for name in ("slow", "timing"))
+    jax.config.update("jax_disable_most_optimizations", not in_full)
 
 
 @pytest.fixture
