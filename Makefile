@@ -1,5 +1,5 @@
 # make demo: from nothing to pictures. make test: lint and the suite. Each makes .venv by itself.
-# make storm: kills, damage, several processes (several minutes).
+# make storm: kills, damage, several processes (seven minutes on two cores).
 # make parity: the quantizers beside those of vector-quantize-pytorch, and LPIPS beside the package
 # lpips, recorded anew.
 PYTHON ?= python3
