@@ -1,4 +1,5 @@
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,47 @@ def test_conv_sums_the_neighbourhood_in_any_rank(shape):
         line = [min(i + 2, size) - max(i - 1, 0) for i in range(size)]
         neighbours = np.multiply.outer(neighbours, line)
     np.testing.assert_allclose(y[1, ..., 0], 3 * neighbours + 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("padding", [None, 0, 1, 3])
+@pytest.mark.parametrize("window", [(3,), (4,), (3, 2), (2, 1, 3)])
+def test_few_channels_have_the_gradients_of_a_convolution(window, padding):
+    axes = len(window)
+    x = random(2, *range(4, 4 + axes), 2 * math.prod(window))
+    kernel = random(*window, x.shape[-1], 2, seed=1)
+    around = "SAME" if padding is None else [(padding, padding)] * axes
+    letters = "DHW"[:axes]
+    numbers = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
+
+    def plain(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1,) * axes, around, dimension_numbers=numbers
+        )
+
+    def ours(x, kernel):
+        conv = Conv(2, window, padding=padding, use_bias=False)
+        return conv.apply({"params": {"kernel": kernel}}, x)
+
+    y, pull = jax.vjp(ours, x, kernel)
+    wanted, pull_plain = jax.vjp(plain, x, kernel)
+    np.testing.assert_array_equal(y, wanted)
+    gradient = random(*y.shape, seed=2)
+    for got, want in zip(pull(gradient), pull_plain(gradient), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_the_kernel_of_few_channels_learns_by_a_product_on_a_cpu_alone():
+    x, kernel = jnp.ones((2, 8, 8, 27)), jnp.ones((3, 3, 27, 3))
+
+    def loss(kernel):
+        return Conv(3, use_bias=False).apply({"params": {"kernel": kernel}}, x).sum()
+
+    lowered = jax.jit(jax.grad(loss)).trace(kernel)
+    counts = {
+        platform: lowered.lower(lowering_platforms=(platform,)).as_text().count("convolution(")
+        for platform in ("cpu", "tpu")
+    }
+    assert counts == {"cpu": 0, "tpu": 1}
 
 
 def test_strided_kernel_starts_at_each_window_and_reaches_one_beyond():

@@ -39,6 +39,15 @@ def convolve(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int | None
 ) -> jax.Array:
     """x [B, *S, C_in] with kernel [*k, C_in, C_out]; see `Conv` for `padding`."""
+    *window, channels, features = kernel.shape
+    if max(strides) == 1 and math.prod(window) * features <= channels:
+        return _convolve_to_few(x, kernel, padding)
+    return _convolve(x, kernel, strides, padding)
+
+
+def _convolve(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int | None
+) -> jax.Array:
     axes = x.ndim - 2
     data = (0, axes + 1, *range(1, axes + 1))
     return jax.lax.conv_general_dilated(
@@ -48,6 +57,63 @@ def convolve(
         "SAME" if padding is None else [(padding, padding)] * axes,
         dimension_numbers=jax.lax.ConvDimensionNumbers(data, (axes + 1, axes, *range(axes)), data),
     )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolve_to_few(x: jax.Array, kernel: jax.Array, padding: int | None) -> jax.Array:
+    """`_convolve` with stride 1, for results whose windows are no wider than `x`.
+
+    On a CPU the kernel's gradient is a matrix product of those windows with `x`: of 4 x 64 x 64
+    positions, 64 channels to 3, in 1.2 ms of two AVX-512 cores' time where a convolution takes 14.
+    """
+    return _convolve(x, kernel, (1,) * (x.ndim - 2), padding)
+
+
+def _to_few_forward(x: jax.Array, kernel: jax.Array, padding: int | None) -> tuple:
+    return _convolve_to_few(x, kernel, padding), (x, kernel)
+
+
+def _to_few_backward(padding: int | None, kept: tuple, gradient: jax.Array) -> tuple:
+    x, kernel = kept
+    strides = (1,) * (x.ndim - 2)
+
+    def as_convolution(x: jax.Array, gradient: jax.Array) -> jax.Array:
+        return jax.vjp(lambda k: _convolve(x, k, strides, padding), kernel)[1](gradient)[0]
+
+    def as_product(x: jax.Array, gradient: jax.Array) -> jax.Array:
+        return _kernel_gradient(x, gradient, kernel.shape[:-2], padding)
+
+    (of_x,) = jax.vjp(lambda x: _convolve(x, kernel, strides, padding), x)[1](gradient)
+    of_kernel = jax.lax.platform_dependent(x, gradient, cpu=as_product, default=as_convolution)
+    return of_x, of_kernel
+
+
+_convolve_to_few.defvjp(_to_few_forward, _to_few_backward)
+
+
+def _kernel_gradient(
+    x: jax.Array, gradient: jax.Array, window: tuple[int, ...], padding: int | None
+) -> jax.Array:
+    """x [B, *S, C_in], gradient [B, *s, C_out] -> [*window, C_in, C_out], for stride 1.
+
+    Tap t took position q of `x` to q - t + before: from the last tap to the first, these are
+    windows of the gradient.
+    """
+    around = [(0, 0, 0)]
+    for taps, size, small in zip(window, x.shape[1:-1], gradient.shape[1:-1], strict=True):
+        before = (taps - 1) // 2 if padding is None else padding
+        low = taps - 1 - before
+        around.append((low, size + before - small, 0))
+    zero = jnp.zeros((), gradient.dtype)
+    padded = jax.lax.pad(gradient, zero, [*around, (0, 0, 0)])  # [B, *(S + window - 1), C_out]
+    shifted = []
+    for offset in itertools.product(*map(range, window)):
+        places = (slice(start, start + s) for start, s in zip(offset, x.shape[1:-1], strict=True))
+        shifted.append(padded[:, *places])
+    windows = jnp.concatenate(shifted, -1).reshape(-1, len(shifted) * gradient.shape[-1])
+    product = windows.T @ x.reshape(-1, x.shape[-1])  # [taps * C_out, C_in]
+    taps = product.reshape(*window, gradient.shape[-1], x.shape[-1])
+    return jnp.flip(taps, range(len(window))).swapaxes(-1, -2)
 
 
 def _add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
