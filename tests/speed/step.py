@@ -1,7 +1,7 @@
 """How fast a VQGAN's training step is, beside the same layers in PyTorch with its weights.
 
     python tests/speed/step.py
-    python tests/speed/step.py --rounds 3 --give-back
+    python tests/speed/step.py --rounds 3
 
 PyTorch has `diffusers.VQModel` and a PatchGAN of the same layers. Both get the same parameters and
 batch; the losses, the adaptive weight and both players' gradient norms of the first step are
@@ -30,7 +30,6 @@ from vqjax.tasks import TokenizerTask
 from vqjax.tokenizers import ConvDecoder, ConvEncoder, Tokenizer
 from vqjax.training.experiment import Experiment
 from vqjax.training.optim import Adam
-from vqjax.training.platform import keep_freed_memory
 from vqjax.training.state import TrainState, create_state
 from vqjax.training.step import active_at, make_train_step
 from vqjax.types import Tree
@@ -333,12 +332,7 @@ def main() -> None:
     parser.add_argument("--codes", type=int, default=1024, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=9, help="each (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s)")
-    parser.add_argument(
-        "--give-back", action="store_true", help="freed memory, which `vqjax train` keeps"
-    )
     args = parser.parse_args()
-    if not args.give_back:
-        keep_freed_memory()
     torch.set_num_threads(args.threads)
     print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}; diffusers", end=" ")
     print(f"{diffusers.__version__}, torch {torch.__version__} on {args.threads} threads; float32")

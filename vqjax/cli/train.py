@@ -66,10 +66,9 @@ def _train(args: argparse.Namespace) -> int:
         return _dry_run(experiment, args)
     from vqjax.evaluation.kinds import make_evaluator
     from vqjax.training.loop import train
-    from vqjax.training.platform import enable_compilation_cache, keep_freed_memory
+    from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()
-    keep_freed_memory()
     train(
         experiment,
         _workdir(args),
