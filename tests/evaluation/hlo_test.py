@@ -156,6 +156,56 @@ ENTRY %main (a: f32[100], i: s32[]) -> f32[10] {
     assert program.bytes_moved(on_chip=(1,)) == (40 + 4 + 40) + 40 + 80
 
 
+def test_what_loops_keep_is_written_and_read_by_the_piece():
+    text = """\
+HloModule m
+
+%slice (p: f32[10,100], i: s32[]) -> f32[1,100] {
+  %p = f32[10,100]{1,0} parameter(0)
+  %i = s32[] parameter(1)
+  ROOT %s = f32[1,100]{1,0} dynamic-slice(%p, %i), dynamic_slice_sizes={1,100}
+}
+
+%read (x: f32[100], p: f32[10,100], i: s32[]) -> f32[100] {
+  %x = f32[100]{0} parameter(0)
+  %p = f32[10,100]{1,0} parameter(1)
+  %i = s32[] parameter(2)
+  %row = f32[1,100]{1,0} fusion(%p, %i), kind=kLoop, calls=%slice
+  %flat = f32[100]{0} bitcast(%row)
+  ROOT %sum = f32[100]{0} add(%flat, %x)
+}
+
+%write (p: f32[10,100], q: f32[10,100], x: f32[100], i: s32[]) -> (f32[10,100]) {
+  %p = f32[10,100]{1,0} parameter(0)
+  %q = f32[10,100]{1,0} parameter(1)
+  %x = f32[100]{0} parameter(2)
+  %i = s32[] parameter(3)
+  %y = f32[100]{0} exponential(%x)
+  %row = f32[1,100]{1,0} bitcast(%y)
+  %one = f32[10,100]{1,0} dynamic-update-slice(%p, %row, %i)
+  %two = f32[10,100]{1,0} dynamic-update-slice(%q, %row, %i)
+  %copied = f32[10,100]{1,0} bitcast(%two)
+  ROOT %all = (f32[10,100]{1,0}, f32[100]{0}, f32[10,100]{1,0}) tuple(%one, %y, %copied)
+}
+
+ENTRY %main (x: f32[100], i: s32[]) -> f32[100] {
+  %x = f32[100]{0} parameter(0)
+  %i = s32[] parameter(1)
+  %p = f32[10,100]{1,0} custom-call(), custom_call_target="AllocateBuffer"
+  %kept = (f32[10,100]{1,0}, f32[100]{0}, f32[10,100]{1,0}) fusion(%p, %p, %x, %i), calls=%write
+  %first = f32[10,100]{1,0} get-tuple-element(%kept), index=0
+  %begun = ((f32[10,100]{1,0}), f32[2,100]{1,0:S(1)}, s32[]) slice-start(%first)
+  %two = f32[2,100]{1,0:S(1)} slice-done(%begun)
+  ROOT %r = f32[100]{0} fusion(%x, %first, %i), kind=kLoop, calls=%read
+}
+"""
+    program = hlo.parse(text)
+    kept = 400 + 4 + 3 * 400  # x, the place, two rows and y
+    read = 400 + 400 + 4 + 400  # x, one row, its place, the sum
+    assert program.bytes_moved() == kept + 2 * 800 + read
+    assert program.bytes_moved(on_chip=(1,)) == kept + 800 + read
+
+
 def test_what_is_no_program():
     with pytest.raises(ValueError, match="not the text"):
         hlo.parse("nothing")

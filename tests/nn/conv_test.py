@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vqjax.nn import Conv, Downsample, Upsample
+from vqjax.nn.conv import _as_product, _as_transposed
 from vqjax.types import UsageError
 
 
@@ -133,6 +134,20 @@ def test_upsample_equals_repeat_then_convolution(sizes, factors):
     wanted = forward_and_backward(naive, params, x)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6 * np.abs(b).max() + 1e-5)
+
+
+@pytest.mark.parametrize("factors", [(2,), (3, 1), (2, 2), (1, 2, 2)])
+def test_upsampling_on_accelerators_is_that_on_a_cpu(factors):
+    x = random(2, *range(2, 2 + len(factors)), 3)
+    kernel = random(*(3,) * len(factors), 3, 5, seed=1)
+
+    def value_and_gradients(method):
+        y, pull = jax.vjp(lambda x, k: method(x, k, factors), x, kernel)
+        return y, pull(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
+
+    both = map(jax.jit(value_and_gradients, static_argnums=0), (_as_transposed, _as_product))
+    for a, b in zip(*map(jax.tree.leaves, both), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_upsample_needs_fewer_multiplications_than_repeat_then_convolution():

@@ -32,9 +32,9 @@ def mesh(**sizes):
 @pytest.mark.parametrize(
     ("path", "shape", "spec"),
     [
-        ("params/tokenizer/encoder/conv/kernel", (3, 3, 64, 128), (None, None, None, "fsdp")),
-        ("params/tokenizer/encoder/conv/kernel", (3, 3, 128, 64), (None, None, "fsdp", None)),
+        ("params/tokenizer/encoder/conv/kernel", (3, 3, 64, 128), (None, None, "fsdp", None)),
         ("params/tokenizer/encoder/conv/kernel", (3, 3, 63, 127), (None,) * 4),
+        ("params/tokenizer/encoder/conv/kernel", (3, 3, 63, 128), (None, None, None, "fsdp")),
         ("params/tokenizer/encoder/conv/bias", (128,), ()),  # small
         (f"p/{BLOCK}/mlp/up/kernel", (8, 64, 256), (None, "fsdp", "tensor")),
         (f"o/0/mu/{BLOCK}/mlp/down/kernel", (8, 256, 64), (None, "tensor", "fsdp")),

@@ -143,6 +143,8 @@ class Program:
         for i in instructions:
             if i.opcode in FREE or i.opcode.endswith(("-done", "-update")):
                 continue
+            if i.opcode == "custom-call" and "AllocateBuffer" in i.attributes:
+                continue
             if i.opcode == "fusion":
                 total += self._fusion_bytes(i, shapes, on_chip)
             else:
@@ -150,24 +152,64 @@ class Program:
         return total
 
     def _fusion_bytes(self, fusion: Instruction, shapes: dict, on_chip: tuple[int, ...]) -> float:
+        total = 0.0
+        for place, operand in enumerate(fusion.operands):
+            whole = shape_bytes(shapes.get(operand, ""), on_chip)
+            total += min(whole, self._read_by(fusion, place, whole)) if whole else 0.0
+        return total + self._written_by(fusion, on_chip)
+
+    def _inside(self, fusion: Instruction) -> tuple[Instruction, ...]:
         called = [c for key, c in called_by(fusion) if key == "calls"]
-        inside = self.computations.get(called[0], ()) if called else ()
-        inner_shapes = {i.name: i.shape for i in inside}
+        return self.computations.get(called[0], ()) if called else ()
+
+    def _read_by(self, fusion: Instruction, place: int, whole: float) -> float:
+        """Bytes of the operand at a place, `whole` of them in all, that a fusion reads."""
+        inside = self._inside(fusion)
         users = collections.defaultdict(list)
         for i in inside:
-            for place, operand in enumerate(i.operands):
-                users[operand].append((i, place))
+            for at, operand in enumerate(i.operands):
+                users[operand].append((i, at))
+        number = re.compile(rf"{place}\b")
+        parameters = (i for i in inside if i.opcode == "parameter")
+        parameter = next((i for i in parameters if number.match(i.attributes)), None)
+        return self._read_of(parameter.name, users, whole) if parameter else whole
+
+    def _read_of(self, name: str, users: dict, whole: float) -> float:
         total = 0.0
-        parameters = [i for i in inside if i.opcode == "parameter"]
-        parameters.sort(key=lambda i: int(re.match(r"\d+", i.attributes)[0]))
-        for operand, parameter in zip(fusion.operands, parameters, strict=False):
-            whole = shape_bytes(shapes.get(operand, ""), on_chip)
-            total += min(whole, _read_of(parameter.name, users, inner_shapes, whole))
-        root = next((i for i in inside if i.root), None)
-        written = shape_bytes(fusion.shape, on_chip)
-        if root is not None and root.opcode == "dynamic-update-slice" and written:
-            written = shape_bytes(inner_shapes.get(root.operands[1], ""))
-        return total + written
+        for user, place in users[name]:
+            if user.opcode == "fusion":
+                total += self._read_by(user, place, whole)
+            elif user.opcode in ("bitcast", "copy", "reshape") and users[user.name]:
+                total += self._read_of(user.name, users, whole)
+            elif place == 0 and user.opcode in ("dynamic-slice", "slice", "gather"):
+                total += shape_bytes(user.shape)
+            elif place == 0 and user.opcode == "dynamic-update-slice":
+                continue  # written in place
+            else:
+                return whole
+        return total
+
+    def _written_by(self, fusion: Instruction, on_chip: tuple[int, ...]) -> float:
+        """Bytes of its results; where one is an update of an operand, those of the update."""
+        inside = {i.name: i for i in self._inside(fusion)}
+        root = next((i for i in inside.values() if i.root), None)
+        results = arrays_of(fusion.shape)
+        if root is None:
+            return shape_bytes(fusion.shape, on_chip)
+        ends = root.operands if root.opcode == "tuple" else (root.name,)
+        if len(ends) != len(results):  # a tuple within a tuple
+            return shape_bytes(fusion.shape, on_chip)
+        total = 0.0
+        for name, result in zip(ends, results, strict=True):
+            end = inside.get(name)
+            while end and end.opcode in ("bitcast", "copy") and end.operands[0] in inside:
+                end = inside[end.operands[0]]
+            if end and end.opcode == "dynamic-update-slice" and shape_bytes(result, on_chip):
+                update = inside.get(end.operands[1])
+                total += shape_bytes(update.shape if update else result)
+            else:
+                total += shape_bytes(result, on_chip)
+        return total
 
 
 def _kind_of(i: Instruction) -> str | None:
@@ -180,21 +222,6 @@ def _kind_of(i: Instruction) -> str | None:
     return kind if kind in COLLECTIVES else None
 
 
-def _read_of(name: str, users: dict, shapes: dict, whole: float) -> float:
-    """Bytes that a fused computation reads of its parameter."""
-    total = 0.0
-    for user, place in users[name]:
-        if user.opcode in ("bitcast", "copy", "reshape") and users[user.name]:
-            total += _read_of(user.name, users, shapes, whole)
-        elif place == 0 and user.opcode in ("dynamic-slice", "slice", "gather"):
-            total += shape_bytes(user.shape)
-        elif place == 0 and user.opcode == "dynamic-update-slice":
-            continue  # written in place
-        else:
-            return whole
-    return total
-
-
 def _plain_bytes(i: Instruction, shapes: dict, on_chip: tuple[int, ...]) -> float:
     sizes = [shape_bytes(shapes.get(operand, ""), on_chip) for operand in i.operands]
     result = shape_bytes(i.shape, on_chip)
@@ -202,6 +229,9 @@ def _plain_bytes(i: Instruction, shapes: dict, on_chip: tuple[int, ...]) -> floa
         return 2 * result
     if i.opcode == "dynamic-update-slice":
         return 2 * sizes[1]
+    if i.opcode == "slice-start":  # its shape holds the operand, then the slice
+        piece = arrays_of(i.shape)[len(sizes)]
+        return shape_bytes(piece) + shape_bytes(piece, on_chip)
     if i.opcode == "copy-start":  # its shape holds both ends
         return result
     if i.opcode.endswith("-start"):  # its shape holds its operands too
@@ -221,6 +251,11 @@ def shape_bytes(shape: str, leave_out: tuple[int, ...] = ()) -> float:
         numbers = [int(word.lstrip("<=")) for word in sizes.split(",") if word]
         total += math.prod(numbers) * bits / 8
     return total
+
+
+def arrays_of(shape: str) -> list[str]:
+    """The arrays of a shape's text, each with its layout."""
+    return [found[0] for found in _ARRAY.finditer(shape)]
 
 
 def called_by(i: Instruction) -> list[tuple[str, str]]:

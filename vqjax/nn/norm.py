@@ -1,5 +1,6 @@
 """Normalisations whose statistics are those of the call: nothing runs, nothing is stored."""
 
+import functools
 import math
 
 import jax
@@ -135,7 +136,12 @@ class RMSNorm(nn.Module):
         """x [..., C] -> [..., C]."""
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         dtype = canonicalize_dtype(x, scale, dtype=self.dtype)
-        exact = at_least_float32(x)
-        square = jnp.mean(exact * exact, axis=-1, keepdims=True)
-        shape = (1,) * (x.ndim - 1) + scale.shape
-        return (exact * jax.lax.rsqrt(square + self.epsilon) * scale.reshape(shape)).astype(dtype)
+
+        # What a loop over blocks keeps is then x, not x and more in float32.
+        @functools.partial(jax.checkpoint, prevent_cse=False)
+        def normalize(x: jax.Array, scale: jax.Array) -> jax.Array:
+            exact = at_least_float32(x)
+            square = jnp.mean(exact * exact, axis=-1, keepdims=True)
+            return (exact * jax.lax.rsqrt(square + self.epsilon) * scale).astype(dtype)
+
+        return normalize(x, scale.reshape((1,) * (x.ndim - 1) + scale.shape))

@@ -3,6 +3,7 @@
 A cache of keys and values is passed in and out; nothing is hidden in a collection.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -135,10 +136,13 @@ class Attention(nn.Module):
         return out(mixed).reshape(x.shape), Cache(keys, values)
 
 
+@functools.partial(jax.checkpoint, prevent_cse=False)
 def attend(
     query: jax.Array, keys: jax.Array, values: jax.Array, seen: jax.Array | None
 ) -> jax.Array:
     """softmax(q k^T / sqrt(D)) v (arXiv 1706.03762, eq. 1); the softmax in at least float32.
+
+    The backward pass works the weights out again: kept, they would grow with T S.
 
     Args:
         query: [B, T, heads, D].
@@ -215,9 +219,14 @@ class SwiGLU(nn.Module):
         def dense(features: int, name: str) -> nn.Dense:
             return nn.Dense(features, use_bias=False, kernel_init=INIT, dtype=self.dtype, name=name)
 
+        def gated(down: nn.Dense, gate: jax.Array, up: jax.Array) -> jax.Array:
+            return down(jax.nn.silu(gate) * up)
+
         rows = rows_of(x)
-        inside = jax.nn.silu(dense(hidden, "gate")(rows)) * dense(hidden, "up")(rows)
-        return dense(x.shape[-1], "down")(inside).reshape(x.shape)
+        ends = dense(hidden, "gate")(rows), dense(hidden, "up")(rows)
+        # Of all that is as wide as `hidden` the backward pass finds these two, and works out three.
+        y = nn.remat(gated, prevent_cse=False)(dense(x.shape[-1], "down"), *ends)
+        return y.reshape(x.shape)
 
 
 class Block(nn.Module):

@@ -37,8 +37,9 @@ def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
         mesh: of which the axes "fsdp" and "tensor" count.
 
     Returns:
-        "tensor" on the axis that its rule names, "fsdp" on the longest other axis that it divides;
-        nothing where an array is small or no axis divides evenly.
+        "tensor" on the axis that its rule names, "fsdp" on the first other axis that it divides,
+        whose pieces lie in memory as a whole; nothing where an array is small or no axis divides
+        evenly.
     """
     names: list[str | None] = [None] * len(shape)
     tensor, fsdp = mesh.shape[TENSOR_AXIS], mesh.shape[FSDP_AXIS]
@@ -52,7 +53,7 @@ def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
         first = 1 if STACKED.search(path) else 0
         free = [a for a in range(first, len(shape)) if names[a] is None and shape[a] % fsdp == 0]
         if free:
-            names[max(free, key=lambda a: (shape[a], a))] = FSDP_AXIS
+            names[free[0]] = FSDP_AXIS
     return PartitionSpec(*names)
 
 
