@@ -1,5 +1,7 @@
 """What one process does when it is alone; `make storm` has two."""
 
+import jax
+import numpy as np
 import pytest
 
 from vqjax.training import distributed
@@ -52,3 +54,12 @@ def test_a_lost_peer_says_what_to_do():
         "hosts to go on"
     )
     assert distributed.PeerLost("run", [], "why").exit_code == 1
+
+
+def test_words_are_exchanged_within_guarded_steps_too(monkeypatch):
+    def gather(value):
+        return np.asarray(jax.jit(lambda x: x)(value))[None]  # a transfer that nobody wrote down
+
+    monkeypatch.setattr(distributed.multihost_utils, "process_allgather", gather)
+    with jax.transfer_guard("disallow"):
+        assert distributed._exchange("words") == ["words"]

@@ -172,10 +172,11 @@ def _of(code: int, line: str) -> VqjaxError:
 def _exchange(text: str) -> list[str]:
     """What every process says, in their order."""
     data = np.frombuffer(text.encode(), np.uint8)
-    sizes = np.asarray(multihost_utils.process_allgather(np.int32(data.size))).ravel()
-    padded = np.zeros(sizes.max(initial=1), np.uint8)
-    padded[: data.size] = data
-    everyone = np.asarray(multihost_utils.process_allgather(padded)).reshape(sizes.size, -1)
+    with jax.transfer_guard("allow"):  # process_allgather moves things unseen
+        sizes = np.asarray(multihost_utils.process_allgather(np.int32(data.size))).ravel()
+        padded = np.zeros(sizes.max(initial=1), np.uint8)
+        padded[: data.size] = data
+        everyone = np.asarray(multihost_utils.process_allgather(padded)).reshape(sizes.size, -1)
     return [row[:size].tobytes().decode() for row, size in zip(everyone, sizes, strict=True)]
 
 
