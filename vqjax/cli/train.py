@@ -51,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if not may_have_peers(args):
-        return _train(args)
+        return _train(read_experiment(args), args)
     code = split(_workdir(args))
     return _train_with_peers(args) if code is None else code
 
@@ -60,8 +60,7 @@ def _workdir(args: argparse.Namespace) -> pathlib.Path:
     return pathlib.Path(args.workdir or pathlib.Path("runs") / pathlib.Path(args.file).stem)
 
 
-def _train(args: argparse.Namespace) -> int:
-    experiment = read_experiment(args)
+def _train(experiment: Any, args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(experiment, args)
     from vqjax.evaluation.kinds import make_evaluator
@@ -88,7 +87,7 @@ def _train_with_peers(args: argparse.Namespace) -> int:
     which = args.coordinator, args.processes, args.process
     distributed.connect(*which, args.peer_timeout, args.connect_timeout)
     try:
-        return _train(args)
+        return _train(distributed.agree(lambda: read_experiment(args)), args)
     except (UsageError, Stopped, NonFiniteError):
         raise  # all processes come to such an end together
     except Exception as error:

@@ -106,8 +106,7 @@ def train(
         if distributed.is_first():
             print(*plan.lines, done, sep="\n", file=sys.stderr)
         return step
-    if plan.changed and distributed.is_first():
-        write_record(path, plan.record)
+    distributed.from_first(lambda: write_record(path, plan.record) if plan.changed else None)
     checkpoints = checkpoint.Checkpoints(path / "checkpoints", experiment.keep)
     checkpoints.set_aside(after=step)
     with Logbook(path, step, experiment.total_steps) as logbook, checkpoints:
