@@ -2,6 +2,7 @@
 
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 
@@ -56,6 +57,20 @@ def test_a_record_that_cannot_be_written_is_said_on_all(tmp_path, one_device, mo
     with pytest.raises(UsageError, match="no space"):
         loop.train(experiment, tmp_path / "run", devices=one_device)
     assert told[-1] == '{"code": 2, "line": "no space"}'
+
+
+def test_a_peer_lost_before_the_first_step_is_named(tmp_path, monkeypatch):
+    def gone(text):
+        raise jax.errors.JaxRuntimeError("UNAVAILABLE: Connection reset by peer")
+
+    seal = tmp_path / "run" / "checkpoints" / "20" / "seal.json"
+    seal.parent.mkdir(parents=True)
+    seal.touch()
+    monkeypatch.setattr(distributed, "several", lambda: True)
+    monkeypatch.setattr(distributed, "_exchange", gone)
+    with pytest.raises(distributed.PeerLost, match="step 20 is sealed") as error:
+        loop.train(config.load_file(str(FILE), {}, ()), tmp_path / "run")
+    assert error.value.exit_code == 75
 
 
 def test_the_step_is_traced_under_its_mesh():

@@ -82,12 +82,15 @@ def _train(experiment: Any, args: argparse.Namespace) -> int:
 
 def _train_with_peers(args: argparse.Namespace) -> int:
     from vqjax.training import distributed
+    from vqjax.training.loop import lost_peers_named
     from vqjax.types import NonFiniteError, Stopped, UsageError
 
     which = args.coordinator, args.processes, args.process
     distributed.connect(*which, args.peer_timeout, args.connect_timeout)
     try:
-        return _train(distributed.agree(lambda: read_experiment(args)), args)
+        with lost_peers_named(_workdir(args)):
+            experiment = distributed.agree(lambda: read_experiment(args))
+        return _train(experiment, args)
     except (UsageError, Stopped, NonFiniteError):
         raise  # all processes come to such an end together
     except Exception as error:

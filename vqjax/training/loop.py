@@ -1,6 +1,7 @@
 """The loop: batches in, steps, records, evaluations, sealed checkpoints, a clean end."""
 
 import collections
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -99,7 +100,30 @@ def train(
     """
     started = time.perf_counter()
     path = pathlib.Path(workdir).absolute()
-    plan = _plan(experiment, path, name, command, allow_change, trust, devices)
+    with lost_peers_named(path):
+        plan = _plan(experiment, path, name, command, allow_change, trust, devices)
+        return _train(plan, path, make_evaluator, trust, started)
+
+
+@contextlib.contextmanager
+def lost_peers_named(run: pathlib.Path) -> Iterator[None]:
+    """Within `with`, what the runtime says when another process has gone is raised as PeerLost."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not distributed.is_lost_peer(error):
+            raise
+        sealed, why = sealed_steps(run / "checkpoints"), str(error).splitlines()[0]
+        raise distributed.PeerLost(run, sealed, why[:100]) from error
+
+
+def _train(
+    plan: "_Plan",
+    path: pathlib.Path,
+    make_evaluator: MakeEvaluator | None,
+    trust: Sequence[str],
+    started: float,
+) -> int:
     step, experiment = plan.step, plan.record.experiment
     if step >= experiment.total_steps:
         done = f"{path} is done: {step} of {experiment.total_steps} steps"
@@ -119,14 +143,8 @@ def train(
                 make_evaluator(experiment, plan.mesh, plan.frozen) if make_evaluator else None
             )
             run = _Run(experiment, plan.mesh, plan.frozen, programs, checkpoints, logbook, evaluate)
-            try:
-                state = plan.state or _start(run, plan.record.inputs, plan.taken, trust, feed)
-                return _steps(run, state, step, signal, started, feed)
-            except jax.errors.JaxRuntimeError as error:
-                if not distributed.is_lost_peer(error):
-                    raise
-                sealed, why = sealed_steps(checkpoints.directory), str(error).splitlines()[0]
-                raise distributed.PeerLost(path, sealed, why[:100]) from error
+            state = plan.state or _start(run, plan.record.inputs, plan.taken, trust, feed)
+            return _steps(run, state, step, signal, started, feed)
 
 
 @dataclasses.dataclass
