@@ -203,7 +203,7 @@ def _plan(
         )
     taken = None
     if newest is None and experiment.init_from is not None:
-        taken = distributed.agree(lambda: check_init_from(experiment, inputs, trust))
+        taken = check_init_from(experiment, inputs, trust)
     traced = trace_programs(experiment, inputs, frozen, mesh, step)
     return _Plan(record, old != encoded, mesh, frozen, step, state, tuple(lines), traced, taken)
 
@@ -253,7 +253,8 @@ def _start(
     state = initial_state(experiment, inputs, run.mesh)
     params, collections = state.params, state.collections
     if taken is not None:
-        params, collections, source = filled(params, collections, experiment, run.mesh, trust)
+        where = experiment, run.mesh, taken.step, trust
+        params, collections, source = filled(params, collections, *where)
         for line in taken.lines(source):
             run.logbook.say(line)
     if taken is None or taken.new:
@@ -264,7 +265,7 @@ def _start(
             begun = experiment.network_task().start(params, collections, batches, key)
         params, collections = begun
         if taken is not None:  # a start must not take back what is known
-            params, collections, _ = filled(params, collections, experiment, run.mesh, trust)
+            params, collections, _ = filled(params, collections, *where)
     placed = {"params": params, "collections": collections}
     placed = jax.device_put(placed, shardings(placed, run.mesh))
     ema = {p: jax.tree.map(lambda a: a.copy(), placed["params"][p]) for p in state.ema}
