@@ -25,6 +25,20 @@ def test_processes_that_cannot_find_each_other(which, line, monkeypatch):
     assert str(error.value) == line
 
 
+@pytest.mark.parametrize(
+    ("launcher", "variable"),
+    [("Open MPI", "OMPI_COMM_WORLD_SIZE"), ("Slurm", "SLURM_STEP_NUM_TASKS")],
+)
+def test_several_processes_that_jax_does_not_find(launcher, variable, monkeypatch):
+    for name in (*distributed.LAUNCHERS.values(), "OMPI_MCA_orte_hnp_uri", "SLURM_JOB_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "1")
+    distributed.connect()
+    monkeypatch.setenv(variable, "2")
+    with pytest.raises(UsageError, match=f"{launcher} has started several processes, but JAX"):
+        distributed.connect()
+
+
 def test_numbers_of_the_environment(monkeypatch):
     monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
     with pytest.raises(UsageError, match="JAX_NUM_PROCESSES='two': a number of processes"):

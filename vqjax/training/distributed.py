@@ -28,6 +28,8 @@ PEER_TIMEOUT = 100  # seconds without a sign of life after which a process count
 CONNECT_SECONDS = 300  # until all processes must have come
 LEAVE_SECONDS = 60  # for the others to come to their end, too
 VISIBLE_SECONDS = 10.0  # for a new file to show up on another host
+# How many processes they have started. SLURM_NTASKS is set in a batch script, too, that runs once.
+LAUNCHERS = {"Open MPI": "OMPI_COMM_WORLD_SIZE", "Slurm": "SLURM_STEP_NUM_TASKS"}
 # What the runtime says when another process has gone: gloo, NCCL, and JAX's own service.
 _LOST = re.compile(
     r"UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|[Cc]onnection (closed|reset|refused)"
@@ -93,12 +95,22 @@ def connect(
         jax.distributed.initialize(**options)
     except ValueError as error:
         if coordinator is None and "coordinator_address" in str(error):
-            return  # no cluster: this process is all there is
+            return _check_alone()  # no cluster
         raise UsageError(f"cannot join the other processes: {error}") from error
     except RuntimeError as error:
         text = str(error).splitlines()[0]
         where = coordinator or "process 0"
         raise VqjaxError(f"not all processes came to {where}: {text}") from error
+
+
+def _check_alone() -> None:
+    """Refuses to take one of several processes for all there is."""
+    for launcher, variable in LAUNCHERS.items():
+        if (_number("processes", None, variable) or 1) > 1:
+            raise UsageError(
+                f"{launcher} has started several processes, but JAX does not find them: "
+                "give --coordinator, --processes and --process"
+            )
 
 
 def _number(name: str, value: int | None, variable: str) -> int | None:
