@@ -100,14 +100,16 @@ def test_the_child_does_not_outlive_its_parent(tmp_path):
         ({"SLURM_NTASKS": "4"}, True),
         ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
         ({"JAX_COORDINATOR_ADDRESS": "host:1"}, True),
+        ({"JAX_PROCESS_ID": "1"}, True),
     ],
 )
 def test_signs_of_peers(monkeypatch, environment, peers):
-    for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "JAX_COORDINATOR_ADDRESS"):
+    for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", *guard.VARIABLES):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("JAX_NUM_PROCESSES", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(guard, "_has_tpu", lambda: False)
-    args = argparse.Namespace(processes=None, coordinator=None)
+    args = argparse.Namespace(processes=None, coordinator=None, process=None)
     assert guard.may_have_peers(args) is peers
+    args.process = 1
+    assert guard.may_have_peers(args)

@@ -16,6 +16,7 @@ import sys
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1
+VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 FORWARDED = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -24,7 +25,7 @@ def add_process_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "several processes",
         "TPU slices, Slurm and Open MPI are detected. Elsewhere start the same command on every "
-        "host with these, or with JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID.",
+        f"host with these, or with {', '.join(VARIABLES)}.",
     )
     group.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
     group.add_argument("--processes", metavar="N", type=int, help="how many there are")
@@ -47,8 +48,8 @@ def add_process_arguments(parser: argparse.ArgumentParser) -> None:
 
 def may_have_peers(args: argparse.Namespace) -> bool:
     """Whether there is a sign that this process is one of several."""
-    told = args.processes is not None or args.coordinator is not None
-    named = any(name in os.environ for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES"))
+    told = any(v is not None for v in (args.coordinator, args.processes, args.process))
+    named = any(name in os.environ for name in VARIABLES)
     several = any(_count(name) > 1 for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
     return told or named or several or _has_tpu()
 
