@@ -11,9 +11,10 @@ import pytest
 from vqjax.cli import guard
 
 PARENT = """
-import os, pathlib, signal, sys, time
+import mmap, os, pathlib, signal, sys, time
 from vqjax.cli.guard import split
-code = split(pathlib.Path(sys.argv[1]))
+peers = mmap.mmap(-1, 1)
+code = split(pathlib.Path(sys.argv[1]), peers)
 if code is not None:
     sys.exit(code)
 {child}
@@ -45,7 +46,7 @@ def test_the_parent_ends_as_the_child_does(tmp_path, child, code):
 
 
 def test_an_abort_is_a_lost_peer(tmp_path):
-    process = start(tmp_path, "os.abort()")
+    process = start(tmp_path, "peers[0] = True; os.abort()")
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert said.splitlines()[-1] == (
@@ -54,9 +55,15 @@ def test_an_abort_is_a_lost_peer(tmp_path):
     step = tmp_path / "checkpoints" / "20"
     step.mkdir(parents=True)
     (step / "seal.json").touch()
-    process = start(tmp_path, "os.abort()")
+    process = start(tmp_path, "peers[0] = True; os.abort()")
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 75 and "step 20 is sealed; run the same command" in said
+
+
+def test_an_abort_without_others_is_no_lost_peer(tmp_path):
+    process = start(tmp_path, "os.abort()")
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 134 and said == "vqjax: error: aborted (SIGABRT)\n"
 
 
 def test_a_signal_reaches_the_child(tmp_path):
