@@ -146,6 +146,7 @@ def test_a_workdir_that_cannot_be(capsys, here, monkeypatch):
     for workdir in ("file", "file/run", "file/a/b"):
         line = refused(capsys, here, FILE, "--workdir", workdir)
         assert "file is not a directory" in line
+    assert "mount the bucket" in refused(capsys, here, FILE, "--workdir", "gs://bucket/run")
     assert "cannot write to /proc/run" in refused(capsys, here, FILE, "--workdir", "/proc/run")
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
     assert "no permission to write" in refused(capsys, here, FILE, "--workdir", "run")

@@ -1,11 +1,13 @@
 """What one process does when it is alone; `make storm` has two."""
 
+import socket
+
 import jax
 import numpy as np
 import pytest
 
 from vqjax.training import distributed
-from vqjax.types import DataError, UsageError
+from vqjax.types import DataError, UsageError, VqjaxError
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,19 @@ def test_several_processes_that_jax_does_not_find(launcher, variable, monkeypatc
     monkeypatch.setenv(variable, "2")
     with pytest.raises(UsageError, match=f"{launcher} has started several processes, but JAX"):
         distributed.connect()
+
+
+def test_a_port_that_is_taken(monkeypatch):
+    def initialize(coordinator_address, num_processes, process_id):
+        raise RuntimeError("UNKNOWN: Failed to start RPC server")
+
+    monkeypatch.setattr(distributed.jax.distributed, "initialize", initialize)
+    with pytest.raises(VqjaxError, match="cannot listen at host:1: is another run using the port"):
+        distributed.connect("host:1", 2, 0)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(VqjaxError, match=f"process 0 cannot listen at {where}: is another run"):
+            distributed.connect(where, 2, 0)
 
 
 def test_numbers_of_the_environment(monkeypatch):

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ from vqjax.training.sharding import (
 from vqjax.training.signals import StopSignal
 from vqjax.training.state import TrainState
 from vqjax.training.step import active_at, patterns
-from vqjax.types import ArraySpec, Batch, NonFiniteError, Stopped, Tree
+from vqjax.types import ArraySpec, Batch, NonFiniteError, Stopped, Tree, UsageError
 
 START_STREAM = 2**32 - 1  # what `task.start` draws from; no step has this number
 RUN_AHEAD = 8  # steps given to the device before the oldest of them is waited for
@@ -92,13 +93,15 @@ def train(
         The last step.
 
     Raises:
-        UsageError: settings that cannot work; nothing was written then.
+        UsageError: settings that cannot work, a bucket's URL; nothing was written then.
         DataError: data, a frozen run or a checkpoint is missing or damaged.
         NonFiniteError: too many steps in a row without finite gradients; the state is sealed.
         Stopped: a signal came; the state is sealed.
         PeerLost: another process is gone.
     """
     started = time.perf_counter()
+    if re.match(r"\w\w+:/", str(workdir)):  # of the two slashes a Path keeps one
+        raise UsageError(f"--workdir {workdir}: mount the bucket, or give a disk that is shared")
     path = pathlib.Path(workdir).absolute()
     with lost_peers_named(path):
         plan = _plan(experiment, path, name, command, allow_change, trust, devices)
