@@ -216,6 +216,27 @@ def test_a_save_that_was_killed_does_not_count(directory):
     check(restore(directory, TARGET), 15)
 
 
+def test_what_kills_have_left_of_old_steps_goes_at_the_next_start(directory):
+    (directory / "5" / "seal.json").unlink()
+    (directory / "20").mkdir()
+    with Checkpoints(directory, keep=3) as checkpoints:
+        checkpoints.set_aside(after=15)
+    assert sorted(p.name for p in directory.iterdir()) == ["10", "15", "20"]
+
+
+def test_an_old_step_that_cannot_be_deleted_fails_no_save(directory, monkeypatch):
+    def busy(path, ignore_errors=False):
+        if not ignore_errors:
+            raise OSError(39, "Directory not empty")
+
+    with Checkpoints(directory, keep=1) as checkpoints:
+        monkeypatch.setattr(checkpoint.shutil, "rmtree", busy)
+        checkpoints.save(20, state_of(20))
+        checkpoints.wait()
+        monkeypatch.undo()
+    assert sealed_steps(directory) == [20]
+
+
 def test_all_steps_damaged_is_an_error_that_names_each(directory):
     for step in (5, 10, 15):
         cut(directory / str(step))

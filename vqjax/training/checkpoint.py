@@ -223,11 +223,17 @@ class Checkpoints:
         self.__exit__(None)
 
     def set_aside(self, after: int) -> None:
-        """Renames damaged steps newer than `after`, so that they are neither kept nor counted."""
-        for step in sealed_steps(self.directory) if distributed.is_first() else ():
-            if step > after:
-                folder = self.directory / str(step)
+        """Renames damaged steps newer than `after`, so that they are neither kept nor counted, and
+        deletes what kills have left of older ones.
+        """
+        for folder in list(self.directory.glob("*")) if distributed.is_first() else ():
+            if not _is_step(folder):
+                continue
+            sealed = (folder / SEAL).is_file()
+            if sealed and int(folder.name) > after:
                 folder.rename(_damaged(folder))
+            if not sealed and int(folder.name) < after:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _finish(self, folder: pathlib.Path, arrays: dict) -> None:
         try:
@@ -237,7 +243,7 @@ class Checkpoints:
                 for old in sealed_steps(self.directory)[: -self.keep]:
                     # The seal goes first: what is half deleted must not look finished.
                     (self.directory / str(old) / SEAL).unlink()
-                    shutil.rmtree(self.directory / str(old))
+                    shutil.rmtree(self.directory / str(old), ignore_errors=True)
         except BaseException as error:
             self._error = error
 
