@@ -76,6 +76,20 @@ def test_alone_nothing_is_waited_for(tmp_path):
     assert not distributed.should_stop(1)
 
 
+def test_a_directory_that_was_not_there_is_asked_for_anew(tmp_path, monkeypatch):
+    """By making it, which no file system answers from memory."""
+
+    def comes_up(token):
+        assert token.parent.is_dir()
+        return True
+
+    monkeypatch.setattr(distributed, "several", lambda: True)
+    monkeypatch.setattr(distributed, "_exchange", lambda text: [text])
+    monkeypatch.setattr(distributed, "from_first", lambda leave: "token")
+    monkeypatch.setattr(distributed, "_comes_up", comes_up)
+    distributed.check_shared(tmp_path / "a" / "run")
+
+
 def test_a_lost_peer_says_what_to_do():
     with_step = distributed.PeerLost("run", [10, 20], "why")
     assert with_step.exit_code == 75 and str(with_step) == (

@@ -4,6 +4,7 @@ Every process runs the same program. What one of them alone can know (its files,
 agreed on before it counts: what fails on one is raised on all, so that none waits for the others.
 """
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -249,6 +250,8 @@ def check_shared(directory: pathlib.Path) -> None:
         return name
 
     token = directory / from_first(leave)
+    with contextlib.suppress(OSError):  # NFS keeps for a minute that it was not there; this asks
+        directory.mkdir(parents=True, exist_ok=True)
     sees = _exchange(json.dumps(_comes_up(token)))
     blind = [str(number) for number, seen in enumerate(sees) if seen != "true"]
     if is_first():
