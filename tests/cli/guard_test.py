@@ -11,9 +11,10 @@ import pytest
 from vqjax.cli import guard
 
 PARENT = """
-import os, pathlib, signal, sys, time
+import mmap, os, pathlib, signal, sys, time
 from vqjax.cli.guard import split
-code = split(pathlib.Path(sys.argv[1]))
+peers = mmap.mmap(-1, 1)
+code = split(pathlib.Path(sys.argv[1]), peers)
 if code is not None:
     sys.exit(code)
 {child}
@@ -45,7 +46,7 @@ def test_the_parent_ends_as_the_child_does(tmp_path, child, code):
 
 
 def test_an_abort_is_a_lost_peer(tmp_path):
-    process = start(tmp_path, "os.abort()")
+    process = start(tmp_path, "peers[0] = True; os.abort()")
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert said.splitlines()[-1] == (
@@ -54,9 +55,15 @@ def test_an_abort_is_a_lost_peer(tmp_path):
     step = tmp_path / "checkpoints" / "20"
     step.mkdir(parents=True)
     (step / "seal.json").touch()
-    process = start(tmp_path, "os.abort()")
+    process = start(tmp_path, "peers[0] = True; os.abort()")
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 75 and "step 20 is sealed; run the same command" in said
+
+
+def test_an_abort_without_others_is_no_lost_peer(tmp_path):
+    process = start(tmp_path, "os.abort()")
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 134 and said == "vqjax: error: aborted (SIGABRT)\n"
 
 
 def test_a_signal_reaches_the_child(tmp_path):
@@ -100,14 +107,16 @@ def test_the_child_does_not_outlive_its_parent(tmp_path):
         ({"SLURM_NTASKS": "4"}, True),
         ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
         ({"JAX_COORDINATOR_ADDRESS": "host:1"}, True),
+        ({"JAX_PROCESS_ID": "1"}, True),
     ],
 )
 def test_signs_of_peers(monkeypatch, environment, peers):
-    for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "JAX_COORDINATOR_ADDRESS"):
+    for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", *guard.VARIABLES):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("JAX_NUM_PROCESSES", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(guard, "_has_tpu", lambda: False)
-    args = argparse.Namespace(processes=None, coordinator=None)
+    args = argparse.Namespace(processes=None, coordinator=None, process=None)
     assert guard.may_have_peers(args) is peers
+    args.process = 1
+    assert guard.may_have_peers(args)

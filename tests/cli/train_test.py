@@ -1,5 +1,6 @@
 """`vqjax train` as it is typed: mistakes cost one line and leave nothing behind."""
 
+import json
 import pathlib
 import re
 import shutil
@@ -10,7 +11,7 @@ import pytest
 
 import vqjax
 from vqjax.cli.main import main
-from vqjax.training import checkpoint, signals
+from vqjax.training import checkpoint, distributed, signals
 from vqjax.training.logbook import Logbook, read_metrics
 
 FILE = str(pathlib.Path(__file__).parent.parent / "training" / "files" / "small_vqvae.py")
@@ -121,11 +122,31 @@ def test_no_file(capsys, here):
     assert "folder is a directory, not an experiment" in refused(capsys, here, "folder")
 
 
+def test_a_mistake_on_one_host_is_told_to_the_others(capsys, here, monkeypatch):
+    told = []
+
+    def exchange(text):
+        told.append(json.loads(text))
+        return [text, "{}"]
+
+    monkeypatch.setattr("vqjax.cli.train.split", lambda *_: None)
+    for name, do in (("connect", lambda *_: None), ("several", lambda: True)):
+        monkeypatch.setattr(distributed, name, do)
+    monkeypatch.setattr(distributed, "_exchange", exchange)
+    line = refused(capsys, here, "nothing.py", "--processes", "2", "--process", "0")
+    assert "nothing.py does not exist" in line
+    assert [words["code"] for words in told] == [2]
+    monkeypatch.setattr(distributed, "_exchange", lambda text: [text, json.dumps(told[0])])
+    line = refused(capsys, here, FILE, "--processes", "2", "--process", "0")
+    assert line.startswith("vqjax: error: process 1: ") and "does not exist" in line
+
+
 def test_a_workdir_that_cannot_be(capsys, here, monkeypatch):
     (here / "file").write_text("")
     for workdir in ("file", "file/run", "file/a/b"):
         line = refused(capsys, here, FILE, "--workdir", workdir)
         assert "file is not a directory" in line
+    assert "mount the bucket" in refused(capsys, here, FILE, "--workdir", "gs://bucket/run")
     assert "cannot write to /proc/run" in refused(capsys, here, FILE, "--workdir", "/proc/run")
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
     assert "no permission to write" in refused(capsys, here, FILE, "--workdir", "run")

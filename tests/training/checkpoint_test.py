@@ -116,6 +116,13 @@ def missing(folder):
     return f"{path.relative_to(folder)} is missing"
 
 
+def unreadable(folder):
+    path = files_of(folder / "state")[-1]
+    path.unlink()
+    path.mkdir()
+    return f"{path.relative_to(folder)} cannot be read (Is a directory)"
+
+
 def added(folder):
     (folder / "state" / "more").write_text("x")
     return "state/more is not in its seal"
@@ -145,7 +152,17 @@ def another_step(folder):
     return "seal.json is that of step 5"
 
 
-DAMAGES = [flipped, cut, missing, added, torn_seal, other_seal, foreign_seal, another_step]
+DAMAGES = [
+    flipped,
+    cut,
+    missing,
+    unreadable,
+    added,
+    torn_seal,
+    other_seal,
+    foreign_seal,
+    another_step,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda f: f.__name__)
@@ -191,10 +208,33 @@ def test_things_that_are_no_checkpoints_are_passed_over(directory):
 
 def test_a_save_that_was_killed_does_not_count(directory):
     (directory / "15" / "seal.json").unlink()
-    check(restore(directory, TARGET), 10)
+    restored = restore(directory, TARGET)
+    assert restored.lines == ("checkpoint 15 has no seal.json: passed over",)
+    check(restored, 10)
     with Checkpoints(directory, keep=3) as checkpoints:
         checkpoints.save(15, state_of(15))
     check(restore(directory, TARGET), 15)
+
+
+def test_what_kills_have_left_of_old_steps_goes_at_the_next_start(directory):
+    (directory / "5" / "seal.json").unlink()
+    (directory / "20").mkdir()
+    with Checkpoints(directory, keep=3) as checkpoints:
+        checkpoints.set_aside(after=15)
+    assert sorted(p.name for p in directory.iterdir()) == ["10", "15", "20"]
+
+
+def test_an_old_step_that_cannot_be_deleted_fails_no_save(directory, monkeypatch):
+    def busy(path, ignore_errors=False):
+        if not ignore_errors:
+            raise OSError(39, "Directory not empty")
+
+    with Checkpoints(directory, keep=1) as checkpoints:
+        monkeypatch.setattr(checkpoint.shutil, "rmtree", busy)
+        checkpoints.save(20, state_of(20))
+        checkpoints.wait()
+        monkeypatch.undo()
+    assert sealed_steps(directory) == [20]
 
 
 def test_all_steps_damaged_is_an_error_that_names_each(directory):

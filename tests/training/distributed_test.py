@@ -1,9 +1,13 @@
 """What one process does when it is alone; `make storm` has two."""
 
+import socket
+
+import jax
+import numpy as np
 import pytest
 
 from vqjax.training import distributed
-from vqjax.types import DataError, UsageError
+from vqjax.types import DataError, UsageError, VqjaxError
 
 
 @pytest.mark.parametrize(
@@ -21,6 +25,37 @@ def test_processes_that_cannot_find_each_other(which, line, monkeypatch):
     with pytest.raises(UsageError) as error:
         distributed.connect(*which)
     assert str(error.value) == line
+
+
+@pytest.mark.parametrize(
+    ("launcher", "variable"),
+    [("Open MPI", "OMPI_COMM_WORLD_SIZE"), ("Slurm", "SLURM_STEP_NUM_TASKS")],
+)
+def test_several_processes_that_jax_does_not_find(launcher, variable, monkeypatch):
+    def initialize(**options):
+        raise ValueError("coordinator_address should be defined.")  # as JAX does
+
+    monkeypatch.setattr(distributed.jax.distributed, "initialize", initialize)
+    for name in distributed.LAUNCHERS.values():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "1")
+    distributed.connect()
+    monkeypatch.setenv(variable, "2")
+    with pytest.raises(UsageError, match=f"{launcher} has started several processes, but JAX"):
+        distributed.connect()
+
+
+def test_a_port_that_is_taken(monkeypatch):
+    def initialize(coordinator_address, num_processes, process_id):
+        raise RuntimeError("UNKNOWN: Failed to start RPC server")
+
+    monkeypatch.setattr(distributed.jax.distributed, "initialize", initialize)
+    with pytest.raises(VqjaxError, match="cannot listen at host:1: is another run using the port"):
+        distributed.connect("host:1", 2, 0)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(VqjaxError, match=f"process 0 cannot listen at {where}: is another run"):
+            distributed.connect(where, 2, 0)
 
 
 def test_numbers_of_the_environment(monkeypatch):
@@ -45,6 +80,20 @@ def test_alone_nothing_is_waited_for(tmp_path):
     assert not distributed.should_stop(1)
 
 
+def test_a_directory_that_was_not_there_is_asked_for_anew(tmp_path, monkeypatch):
+    """By making it, which no file system answers from memory."""
+
+    def comes_up(token):
+        assert token.parent.is_dir()
+        return True
+
+    monkeypatch.setattr(distributed, "several", lambda: True)
+    monkeypatch.setattr(distributed, "_exchange", lambda text: [text])
+    monkeypatch.setattr(distributed, "from_first", lambda leave: "token")
+    monkeypatch.setattr(distributed, "_comes_up", comes_up)
+    distributed.check_shared(tmp_path / "a" / "run")
+
+
 def test_a_lost_peer_says_what_to_do():
     with_step = distributed.PeerLost("run", [10, 20], "why")
     assert with_step.exit_code == 75 and str(with_step) == (
@@ -52,3 +101,12 @@ def test_a_lost_peer_says_what_to_do():
         "hosts to go on"
     )
     assert distributed.PeerLost("run", [], "why").exit_code == 1
+
+
+def test_words_are_exchanged_within_guarded_steps_too(monkeypatch):
+    def gather(value):
+        return np.asarray(jax.jit(lambda x: x)(value))[None]  # a transfer that nobody wrote down
+
+    monkeypatch.setattr(distributed.multihost_utils, "process_allgather", gather)
+    with jax.transfer_guard("disallow"):
+        assert distributed._exchange("words") == ["words"]

@@ -1,6 +1,7 @@
 """Step 0 out of another run."""
 
 import dataclasses
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,12 @@ import pytest
 
 from tests import tiny
 from vqjax.quantizers import VectorQuantizer
-from vqjax.training import init_from
+from vqjax.training import distributed, init_from
 from vqjax.training.loop import train
+from vqjax.training.mesh import make_mesh
 from vqjax.training.restore import open_run
 from vqjax.training.state import create_state
-from vqjax.types import UsageError
+from vqjax.types import DataError, UsageError
 
 
 def vqvae(codes=16, **settings):
@@ -78,6 +80,29 @@ def test_what_the_old_run_has_not_must_be_named(old, tmp_path):
         train(vqvae(init_from=str(old), init_new=("tokeniser",)), tmp_path / "run")
     with pytest.raises(UsageError, match="say something about init_from"):
         train(vqvae(init_cast=True), tmp_path / "run")
+
+
+def test_a_run_without_a_sound_step_is_refused_before_anything_is_compiled(old, tmp_path):
+    source = shutil.copytree(old, tmp_path / "source")
+    wanted = vqvae(init_from=str(source))
+    inputs = wanted.data.example_spec()
+    newest = source / "checkpoints" / "2"
+    (newest / "seal.json").write_text("{")
+    assert init_from.check_init_from(wanted, inputs).step == 0
+    shutil.rmtree(source / "checkpoints")
+    with pytest.raises(DataError, match="source has no sealed checkpoint yet"):
+        init_from.check_init_from(wanted, inputs)
+
+
+def test_what_the_first_process_found_is_taken(old, monkeypatch):
+    """Even where a newer step has been sealed since."""
+    wanted = vqvae(init_from=str(old))
+    monkeypatch.setattr(distributed, "from_first", lambda _: [0, []])
+    taken = init_from.check_init_from(wanted, wanted.data.example_spec())
+    one = make_mesh(jax.devices()[:1])
+    run = open_run(old, mesh=one)
+    *_, source = init_from.filled(run.params, run.collections, wanted, one, taken.step)
+    assert source == f"{old}, step 0, raw parameters"
 
 
 def test_another_dtype_must_be_asked_for(old, monkeypatch):

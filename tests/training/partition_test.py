@@ -42,6 +42,7 @@ def mesh(**sizes):
         (f"p/{BLOCK}/attention/out/kernel", (8, 64, 64), (None, "tensor", "fsdp")),
         ("params/prior/tokens/embedding", (1024, 64), ("fsdp", None)),
         ("params/tokenizer/quantizer/codes", (8192, 64), ("tensor", "fsdp")),
+        ("optimizers/0/v_col/tokenizer/quantizer/codes", (8192,), ("fsdp",)),
     ],
 )  # fmt: skip
 def test_rules(path, shape, spec):

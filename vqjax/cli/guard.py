@@ -9,6 +9,7 @@ import argparse
 import ctypes
 import glob
 import importlib.util
+import mmap
 import os
 import pathlib
 import signal
@@ -16,6 +17,7 @@ import sys
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1
+VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 FORWARDED = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -24,7 +26,7 @@ def add_process_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "several processes",
         "TPU slices, Slurm and Open MPI are detected. Elsewhere start the same command on every "
-        "host with these, or with JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES, JAX_PROCESS_ID.",
+        f"host with these, or with {', '.join(VARIABLES)}.",
     )
     group.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
     group.add_argument("--processes", metavar="N", type=int, help="how many there are")
@@ -46,11 +48,16 @@ def add_process_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def may_have_peers(args: argparse.Namespace) -> bool:
-    """Whether there is a sign that this process is one of several."""
-    told = args.processes is not None or args.coordinator is not None
-    named = any(name in os.environ for name in ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES"))
+    """Whether this process could be one of several."""
+    return is_told_of_peers(args) or _has_tpu()
+
+
+def is_told_of_peers(args: argparse.Namespace) -> bool:
+    """Whether the command or the environment speaks of several processes."""
+    told = any(v is not None for v in (args.coordinator, args.processes, args.process))
+    named = any(name in os.environ for name in VARIABLES)
     several = any(_count(name) > 1 for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
-    return told or named or several or _has_tpu()
+    return told or named or several
 
 
 def _count(variable: str) -> int:
@@ -63,8 +70,13 @@ def _has_tpu() -> bool:
     return bool(chips) and importlib.util.find_spec("libtpu") is not None
 
 
-def split(run: pathlib.Path) -> int | None:
-    """Goes on as a child, which gets None; the parent waits for its end and gets the exit code."""
+def split(run: pathlib.Path, peers: mmap.mmap) -> int | None:
+    """Goes on as a child, which gets None; the parent waits for its end and gets the exit code.
+
+    Args:
+        run: the run directory.
+        peers: one byte of memory of both, not 0 where there are other processes to be lost.
+    """
     child = os.fork()
     if child == 0:
         os.setpgid(0, 0)  # Ctrl-C reaches it once, through the parent
@@ -78,9 +90,11 @@ def split(run: pathlib.Path) -> int | None:
         signal.signal(number, forward)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    if code != -signal.SIGABRT:
-        return code if code >= 0 else 128 - code
-    return _explain(run)
+    if code == -signal.SIGABRT and peers[0]:
+        return _explain(run)
+    if code == -signal.SIGABRT:
+        print("vqjax: error: aborted (SIGABRT)", file=sys.stderr)
+    return code if code >= 0 else 128 - code
 
 
 def _end_with_parent() -> None:

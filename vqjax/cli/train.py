@@ -1,6 +1,7 @@
 """`vqjax train FILE`: train an experiment, or go on where it stopped."""
 
 import argparse
+import mmap
 import pathlib
 import sys
 from typing import Any
@@ -9,7 +10,7 @@ from vqjax.cli.arguments import add_experiment_arguments, read_experiment
 from vqjax.cli.compile import ready, report, say
 from vqjax.cli.examples import add_shape_argument
 from vqjax.cli.failures import explain, fail
-from vqjax.cli.guard import add_process_arguments, may_have_peers, split
+from vqjax.cli.guard import add_process_arguments, is_told_of_peers, may_have_peers, split
 
 DESCRIPTION = """\
 Trains the experiment that FILE's experiment() returns. Run the same command again to resume.
@@ -51,17 +52,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if not may_have_peers(args):
-        return _train(args)
-    code = split(_workdir(args))
-    return _train_with_peers(args) if code is None else code
+        return _train(read_experiment(args), args)
+    peers = mmap.mmap(-1, 1)
+    peers[0] = is_told_of_peers(args)
+    code = split(_workdir(args), peers)
+    return _train_with_peers(args, peers) if code is None else code
 
 
 def _workdir(args: argparse.Namespace) -> pathlib.Path:
     return pathlib.Path(args.workdir or pathlib.Path("runs") / pathlib.Path(args.file).stem)
 
 
-def _train(args: argparse.Namespace) -> int:
-    experiment = read_experiment(args)
+def _train(experiment: Any, args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(experiment, args)
     from vqjax.evaluation.kinds import make_evaluator
@@ -81,14 +83,18 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _train_with_peers(args: argparse.Namespace) -> int:
+def _train_with_peers(args: argparse.Namespace, peers: mmap.mmap) -> int:
     from vqjax.training import distributed
+    from vqjax.training.loop import lost_peers_named
     from vqjax.types import NonFiniteError, Stopped, UsageError
 
     which = args.coordinator, args.processes, args.process
     distributed.connect(*which, args.peer_timeout, args.connect_timeout)
+    peers[0] = distributed.several()
     try:
-        return _train(args)
+        with lost_peers_named(_workdir(args)):
+            experiment = distributed.agree(lambda: read_experiment(args))
+        return _train(experiment, args)
     except (UsageError, Stopped, NonFiniteError):
         raise  # all processes come to such an end together
     except Exception as error:

@@ -61,15 +61,18 @@ def verify(folder: pathlib.Path) -> str | None:
         return f"{SEAL} is damaged"
     if str(step) != folder.name:
         return f"{SEAL} is that of step {step}"
-    for name, digest in files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if _sha256(path) != digest:
-            return f"{name} differs from its seal"
-    for name in _files(folder):
-        if name not in files:
-            return f"{name} is not in its seal"
+    name = STATE
+    try:
+        for name, digest in files.items():
+            if _sha256(folder / name) != digest:
+                return f"{name} differs from its seal"
+        for name in _files(folder):
+            if name not in files:
+                return f"{name} is not in its seal"
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror})"
     return None
 
 
@@ -95,7 +98,7 @@ def newest_sound(
     directory: str | os.PathLike, step: int | None = None
 ) -> tuple[int | None, list[str]]:
     """The newest sealed step whose files are as they were sealed, or None where nothing was ever
-    sealed; and a line on each that was passed over.
+    sealed; and a line on each newer one that was passed over.
 
     Args:
         step: this one or an error.
@@ -104,8 +107,8 @@ def newest_sound(
         DataError: as `restore`.
     """
     root = pathlib.Path(directory)
-    steps = sealed_steps(root)
-    if not steps and (lost := _unsealed(root)):
+    steps, lost = sealed_steps(root), _unsealed(root)
+    if lost and not steps:
         raise DataError(
             f"no sealed checkpoint in {root}: {', '.join(map(str, lost))} lost {SEAL}; "
             "start anew in another --workdir"
@@ -119,7 +122,8 @@ def newest_sound(
     for number in reversed(steps):
         wrong = verify(root / str(number))
         if wrong is None:
-            return number, lines
+            bare = [n for n in lost if n > number and step is None]
+            return number, [f"checkpoint {n} has no {SEAL}: passed over" for n in bare] + lines
         lines.append(f"checkpoint {number} is damaged ({wrong}): passed over")
     if lines:
         raise DataError(f"no sound checkpoint in {root}: {'; '.join(lines)}")
@@ -139,8 +143,8 @@ def read(directory: str | os.PathLike, step: int, target: Tree) -> Tree:
 
 
 def _unsealed(root: pathlib.Path) -> list[int]:
-    """Steps with arrays that carry no seal. Before step 0 is sealed, no other step is begun: where
-    nothing is sealed, they are what is left of a run, not of a save that was killed.
+    """Steps with arrays that carry no seal: it was lost, or their save was killed. Before step 0 is
+    sealed, no other step is begun: where nothing is sealed, they are what is left of a run.
     """
     if not root.is_dir():
         return []
@@ -219,11 +223,17 @@ class Checkpoints:
         self.__exit__(None)
 
     def set_aside(self, after: int) -> None:
-        """Renames damaged steps newer than `after`, so that they are neither kept nor counted."""
-        for step in sealed_steps(self.directory) if distributed.is_first() else ():
-            if step > after:
-                folder = self.directory / str(step)
+        """Renames damaged steps newer than `after`, so that they are neither kept nor counted, and
+        deletes what kills have left of older ones.
+        """
+        for folder in list(self.directory.glob("*")) if distributed.is_first() else ():
+            if not _is_step(folder):
+                continue
+            sealed = (folder / SEAL).is_file()
+            if sealed and int(folder.name) > after:
                 folder.rename(_damaged(folder))
+            if not sealed and int(folder.name) < after:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _finish(self, folder: pathlib.Path, arrays: dict) -> None:
         try:
@@ -233,7 +243,7 @@ class Checkpoints:
                 for old in sealed_steps(self.directory)[: -self.keep]:
                     # The seal goes first: what is half deleted must not look finished.
                     (self.directory / str(old) / SEAL).unlink()
-                    shutil.rmtree(self.directory / str(old))
+                    shutil.rmtree(self.directory / str(old), ignore_errors=True)
         except BaseException as error:
             self._error = error
 

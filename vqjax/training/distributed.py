@@ -4,12 +4,14 @@ Every process runs the same program. What one of them alone can know (its files,
 agreed on before it counts: what fails on one is raised on all, so that none waits for the others.
 """
 
+import contextlib
 import hashlib
 import inspect
 import json
 import os
 import pathlib
 import re
+import socket
 import sys
 import time
 import uuid
@@ -24,10 +26,10 @@ from vqjax.types import DataError, Stopped, UsageError, VqjaxError
 
 Value = TypeVar("Value")
 
-PEER_TIMEOUT = 100  # seconds without a sign of life after which a process counts as dead
-CONNECT_SECONDS = 300  # until all processes must have come
 LEAVE_SECONDS = 60  # for the others to come to their end, too
 VISIBLE_SECONDS = 10.0  # for a new file to show up on another host
+# How many processes they have started. SLURM_NTASKS is set in a batch script, too, that runs once.
+LAUNCHERS = {"Open MPI": "OMPI_COMM_WORLD_SIZE", "Slurm": "SLURM_STEP_NUM_TASKS"}
 # What the runtime says when another process has gone: gloo, NCCL, and JAX's own service.
 _LOST = re.compile(
     r"UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|[Cc]onnection (closed|reset|refused)"
@@ -54,8 +56,8 @@ def connect(
     coordinator: str | None = None,
     processes: int | None = None,
     process: int | None = None,
-    timeout: int = PEER_TIMEOUT,
-    patience: int = CONNECT_SECONDS,
+    timeout: int | None = None,
+    patience: int | None = None,
 ) -> None:
     """Joins the other processes; does nothing where this is the only one. Call it before JAX
     touches a device.
@@ -65,12 +67,12 @@ def connect(
             TPU slices, Slurm and Open MPI.
         processes: how many there are; None: JAX_NUM_PROCESSES, or likewise.
         process: which one this is, from 0; None: JAX_PROCESS_ID, or likewise.
-        timeout: see PEER_TIMEOUT.
-        patience: see CONNECT_SECONDS.
+        timeout: seconds without a sign of life after which a process counts as dead; None: JAX's.
+        patience: seconds until all processes must have come; None: JAX's.
 
     Raises:
         UsageError: settings that contradict each other.
-        VqjaxError: not all processes came.
+        VqjaxError: not all processes came, or process 0 cannot listen.
     """
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
     processes = _number("processes", processes, "JAX_NUM_PROCESSES")
@@ -78,13 +80,17 @@ def connect(
     _check(coordinator, processes, process)
     if processes == 1:
         return
-    options: dict[str, Any] = {"initialization_timeout": patience}
-    known = inspect.signature(jax.distributed.initialize).parameters
-    if "heartbeat_timeout_seconds" in known:  # JAX 0.8
-        options["heartbeat_timeout_seconds"] = timeout
-        options["shutdown_timeout_seconds"] = LEAVE_SECONDS
+    options: dict[str, Any] = {
+        "initialization_timeout": patience,
+        "heartbeat_timeout_seconds": timeout,
+        "shutdown_timeout_seconds": LEAVE_SECONDS,
+    }
+    known = inspect.signature(jax.distributed.initialize).parameters  # the last two since JAX 0.8
+    options = {k: v for k, v in options.items() if k in known and v is not None}
     if coordinator and re.fullmatch(r"(localhost|127\.[\d.]+):\d+", coordinator):
         options["coordinator_bind_address"] = coordinator  # nobody else has to reach it
+        if process == 0:
+            _check_port(coordinator)
     if coordinator:
         options |= {"coordinator_address": coordinator}
     if processes is not None:
@@ -93,12 +99,37 @@ def connect(
         jax.distributed.initialize(**options)
     except ValueError as error:
         if coordinator is None and "coordinator_address" in str(error):
-            return  # no cluster: this process is all there is
+            return _check_alone()  # no cluster
         raise UsageError(f"cannot join the other processes: {error}") from error
     except RuntimeError as error:
         text = str(error).splitlines()[0]
+        if "Failed to start RPC server" in text:
+            raise _taken(coordinator or "the port that JAX chose") from error
         where = coordinator or "process 0"
         raise VqjaxError(f"not all processes came to {where}: {text}") from error
+
+
+def _check_port(address: str) -> None:
+    """Of this machine alone: on one that is taken JAX crashes."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_server((host, int(port))).close()
+    except (OSError, OverflowError) as error:
+        raise _taken(address) from error
+
+
+def _taken(where: str) -> VqjaxError:
+    return VqjaxError(f"process 0 cannot listen at {where}: is another run using the port?")
+
+
+def _check_alone() -> None:
+    """Refuses to take one of several processes for all there is."""
+    for launcher, variable in LAUNCHERS.items():
+        if (_number("processes", None, variable) or 1) > 1:
+            raise UsageError(
+                f"{launcher} has started several processes, but JAX does not find them: "
+                "give --coordinator, --processes and --process"
+            )
 
 
 def _number(name: str, value: int | None, variable: str) -> int | None:
@@ -172,10 +203,11 @@ def _of(code: int, line: str) -> VqjaxError:
 def _exchange(text: str) -> list[str]:
     """What every process says, in their order."""
     data = np.frombuffer(text.encode(), np.uint8)
-    sizes = np.asarray(multihost_utils.process_allgather(np.int32(data.size))).ravel()
-    padded = np.zeros(sizes.max(initial=1), np.uint8)
-    padded[: data.size] = data
-    everyone = np.asarray(multihost_utils.process_allgather(padded)).reshape(sizes.size, -1)
+    with jax.transfer_guard("allow"):  # process_allgather moves things unseen
+        sizes = np.asarray(multihost_utils.process_allgather(np.int32(data.size))).ravel()
+        padded = np.zeros(sizes.max(initial=1), np.uint8)
+        padded[: data.size] = data
+        everyone = np.asarray(multihost_utils.process_allgather(padded)).reshape(sizes.size, -1)
     return [row[:size].tobytes().decode() for row, size in zip(everyone, sizes, strict=True)]
 
 
@@ -218,6 +250,8 @@ def check_shared(directory: pathlib.Path) -> None:
         return name
 
     token = directory / from_first(leave)
+    with contextlib.suppress(OSError):  # NFS keeps for a minute that it was not there; this asks
+        directory.mkdir(parents=True, exist_ok=True)
     sees = _exchange(json.dumps(_comes_up(token)))
     blind = [str(number) for number, seen in enumerate(sees) if seen != "true"]
     if is_first():

@@ -5,17 +5,20 @@ accident; a dtype is changed only where `init_cast` allows it.
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 from jax.sharding import Mesh
 
+from vqjax.training import distributed
+from vqjax.training.checkpoint import newest_sound
 from vqjax.training.experiment import Experiment
 from vqjax.training.partition import path_of
 from vqjax.training.record import read_record
 from vqjax.training.restore import open_run
 from vqjax.training.state import create_state
-from vqjax.types import ArraySpec, Tree, UsageError
+from vqjax.types import ArraySpec, DataError, Tree, UsageError
 
 SHOWN = 6  # differences in a line
 
@@ -29,12 +32,14 @@ class Difference:
         cast: those among them that change their dtype.
         new: {path: what is here and there} of arrays that cannot be taken.
         left: paths of the run's arrays that nothing here asks for.
+        step: of the run, from which all is taken.
     """
 
     same: tuple[str, ...]
     cast: tuple[str, ...]
     new: Mapping[str, str]
     left: tuple[str, ...]
+    step: int
 
     def lines(self, source: str) -> Iterator[str]:
         """For people."""
@@ -55,12 +60,25 @@ def _some(items: Sequence[str]) -> str:
 def check_init_from(
     experiment: Experiment, inputs: Mapping[str, ArraySpec], trust: Sequence[str] = ()
 ) -> Difference:
-    """Compares shapes alone; nothing is computed or loaded.
+    """Compares shapes alone, and finds the newest sound step; nothing is computed or loaded. All
+    processes call it alike.
 
     Raises:
-        DataError: no run there.
+        DataError: no run there, or none with a sound step.
         UsageError: something differs that `init_new` or `init_cast` does not name.
     """
+    compared = distributed.agree(lambda: _compare(experiment, inputs, trust))
+    folder = pathlib.Path(experiment.init_from) / "checkpoints"
+    step, _ = distributed.from_first(lambda: newest_sound(folder))
+    if step is None:
+        raise DataError(f"{experiment.init_from} has no sealed checkpoint yet")
+    return Difference(*compared, step)
+
+
+def _compare(
+    experiment: Experiment, inputs: Mapping[str, ArraySpec], trust: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str], tuple[str, ...]]:
+    """All of a `Difference` but its step."""
     record = read_record(experiment.init_from, trust)
     state = jax.eval_shape(lambda: create_state(experiment, inputs))
     here = _leaves(state)
@@ -92,7 +110,7 @@ def check_init_from(
             f"{here[path].dtype} here: add init_cast=true to change it ({len(cast)} arrays)"
         )
     left = tuple(path for path in there if path not in here)
-    return Difference(tuple(same), tuple(cast), new, left)
+    return tuple(same), tuple(cast), new, left
 
 
 def _leaves(state: Tree) -> dict[str, jax.ShapeDtypeStruct]:
@@ -141,12 +159,17 @@ def _show(leaf: jax.ShapeDtypeStruct | None) -> str:
 
 
 def filled(
-    params: Tree, collections: Tree, experiment: Experiment, mesh: Mesh, trust: Sequence[str] = ()
+    params: Tree,
+    collections: Tree,
+    experiment: Experiment,
+    mesh: Mesh,
+    step: int,
+    trust: Sequence[str] = (),
 ) -> tuple[Tree, Tree, str]:
-    """The trees with everything that is the same taken from `experiment.init_from`, and what that
-    was: "RUN, step N, averaged parameters".
+    """The trees with everything that is the same taken from that `step` of `experiment.init_from`,
+    and what that was: "RUN, step N, averaged parameters".
     """
-    run = open_run(experiment.init_from, mesh=mesh, trust=trust)
+    run = open_run(experiment.init_from, step=step, mesh=mesh, trust=trust)
     there = {}
     for tree in (run.params, run.collections):
         there |= {path_of(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(tree)}

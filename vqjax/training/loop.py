@@ -1,9 +1,11 @@
 """The loop: batches in, steps, records, evaluations, sealed checkpoints, a clean end."""
 
 import collections
+import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +35,7 @@ from vqjax.training.sharding import (
 from vqjax.training.signals import StopSignal
 from vqjax.training.state import TrainState
 from vqjax.training.step import active_at, patterns
-from vqjax.types import ArraySpec, Batch, NonFiniteError, Stopped, Tree
+from vqjax.types import ArraySpec, Batch, NonFiniteError, Stopped, Tree, UsageError
 
 START_STREAM = 2**32 - 1  # what `task.start` draws from; no step has this number
 RUN_AHEAD = 8  # steps given to the device before the oldest of them is waited for
@@ -91,23 +93,47 @@ def train(
         The last step.
 
     Raises:
-        UsageError: settings that cannot work; nothing was written then.
+        UsageError: settings that cannot work, a bucket's URL; nothing was written then.
         DataError: data, a frozen run or a checkpoint is missing or damaged.
         NonFiniteError: too many steps in a row without finite gradients; the state is sealed.
         Stopped: a signal came; the state is sealed.
         PeerLost: another process is gone.
     """
     started = time.perf_counter()
+    if re.match(r"\w\w+:/", str(workdir)):  # of the two slashes a Path keeps one
+        raise UsageError(f"--workdir {workdir}: mount the bucket, or give a disk that is shared")
     path = pathlib.Path(workdir).absolute()
-    plan = _plan(experiment, path, name, command, allow_change, trust, devices)
+    with lost_peers_named(path):
+        plan = _plan(experiment, path, name, command, allow_change, trust, devices)
+        return _train(plan, path, make_evaluator, trust, started)
+
+
+@contextlib.contextmanager
+def lost_peers_named(run: pathlib.Path) -> Iterator[None]:
+    """Within `with`, what the runtime says when another process has gone is raised as PeerLost."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not distributed.is_lost_peer(error):
+            raise
+        sealed, why = sealed_steps(run / "checkpoints"), str(error).splitlines()[0]
+        raise distributed.PeerLost(run, sealed, why[:100]) from error
+
+
+def _train(
+    plan: "_Plan",
+    path: pathlib.Path,
+    make_evaluator: MakeEvaluator | None,
+    trust: Sequence[str],
+    started: float,
+) -> int:
     step, experiment = plan.step, plan.record.experiment
     if step >= experiment.total_steps:
         done = f"{path} is done: {step} of {experiment.total_steps} steps"
         if distributed.is_first():
             print(*plan.lines, done, sep="\n", file=sys.stderr)
         return step
-    if plan.changed and distributed.is_first():
-        write_record(path, plan.record)
+    distributed.from_first(lambda: write_record(path, plan.record) if plan.changed else None)
     checkpoints = checkpoint.Checkpoints(path / "checkpoints", experiment.keep)
     checkpoints.set_aside(after=step)
     with Logbook(path, step, experiment.total_steps) as logbook, checkpoints:
@@ -120,14 +146,8 @@ def train(
                 make_evaluator(experiment, plan.mesh, plan.frozen) if make_evaluator else None
             )
             run = _Run(experiment, plan.mesh, plan.frozen, programs, checkpoints, logbook, evaluate)
-            try:
-                state = plan.state or _start(run, plan.record.inputs, plan.taken, trust, feed)
-                return _steps(run, state, step, signal, started, feed)
-            except jax.errors.JaxRuntimeError as error:
-                if not distributed.is_lost_peer(error):
-                    raise
-                sealed, why = sealed_steps(checkpoints.directory), str(error).splitlines()[0]
-                raise distributed.PeerLost(path, sealed, why[:100]) from error
+            state = plan.state or _start(run, plan.record.inputs, plan.taken, trust, feed)
+            return _steps(run, state, step, signal, started, feed)
 
 
 @dataclasses.dataclass
@@ -186,7 +206,7 @@ def _plan(
         )
     taken = None
     if newest is None and experiment.init_from is not None:
-        taken = distributed.agree(lambda: check_init_from(experiment, inputs, trust))
+        taken = check_init_from(experiment, inputs, trust)
     traced = trace_programs(experiment, inputs, frozen, mesh, step)
     return _Plan(record, old != encoded, mesh, frozen, step, state, tuple(lines), traced, taken)
 
@@ -236,7 +256,8 @@ def _start(
     state = initial_state(experiment, inputs, run.mesh)
     params, collections = state.params, state.collections
     if taken is not None:
-        params, collections, source = filled(params, collections, experiment, run.mesh, trust)
+        where = experiment, run.mesh, taken.step, trust
+        params, collections, source = filled(params, collections, *where)
         for line in taken.lines(source):
             run.logbook.say(line)
     if taken is None or taken.new:
@@ -247,7 +268,7 @@ def _start(
             begun = experiment.network_task().start(params, collections, batches, key)
         params, collections = begun
         if taken is not None:  # a start must not take back what is known
-            params, collections, _ = filled(params, collections, experiment, run.mesh, trust)
+            params, collections, _ = filled(params, collections, *where)
     placed = {"params": params, "collections": collections}
     placed = jax.device_put(placed, shardings(placed, run.mesh))
     ema = {p: jax.tree.map(lambda a: a.copy(), placed["params"][p]) for p in state.ema}

@@ -38,8 +38,8 @@ def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
 
     Returns:
         "tensor" on the axis that its rule names, "fsdp" on the first other axis that it divides,
-        whose pieces lie in memory as a whole; nothing where an array is small or no axis divides
-        evenly.
+        whose pieces lie in memory as a whole; nothing where an array is small, has no such axis (as
+        an optimizer's sums over rows have not) or where none divides evenly.
     """
     names: list[str | None] = [None] * len(shape)
     tensor, fsdp = mesh.shape[TENSOR_AXIS], mesh.shape[FSDP_AXIS]
@@ -47,7 +47,7 @@ def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
         return PartitionSpec()
     if tensor > 1:
         axis = next((a for rule, a in TENSOR_RULES if re.search(rule, path)), None)
-        if axis is not None and shape[axis] % tensor == 0:
+        if axis is not None and len(shape) >= -axis and shape[axis] % tensor == 0:
             names[axis] = TENSOR_AXIS
     if fsdp > 1:
         first = 1 if STACKED.search(path) else 0
