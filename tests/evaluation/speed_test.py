@@ -13,11 +13,14 @@ import pytest
 
 from tests import tiny
 from vqjax.cli.main import main
+from vqjax.config import WeightFile
 from vqjax.evaluation import shares, speed
 from vqjax.evaluation.flops import total_flops
 from vqjax.evaluation.rig import Rig, compile_steps, last_turn, noise, noise_batches
 from vqjax.evaluation.speed_table import against, table
 from vqjax.evaluation.stopwatch import take_turns
+from vqjax.features import lpips
+from vqjax.losses import L2, LPIPS
 from vqjax.quantizers import EMAVectorQuantizer
 from vqjax.tokenizers import MLPDecoder, MLPEncoder, Tokenizer
 from vqjax.training.mesh import make_mesh
@@ -94,6 +97,18 @@ def test_noise_is_like_the_data():
     batches = noise_batches(inputs, 8, make_mesh())
     first = [next(batches)["image"] for _ in range(5)]
     assert first[4] is first[0] and not np.array_equal(first[0], first[1])
+
+
+def test_frozen_networks_are_of_noise_and_it_says_so(one_device, monkeypatch):
+    shapes = {"heads": [jax.ShapeDtypeStruct((3,), "float32")]}
+    monkeypatch.setattr(lpips, "shapes", lambda: shapes)
+    base, said = tiny.vqvae(), []
+    task = dataclasses.replace(base.task, losses=(L2(), LPIPS(WeightFile("a"), WeightFile("b"))))
+    experiment, mesh = dataclasses.replace(base, task=task), make_mesh(one_device)
+    made = speed._frozen_arrays(experiment, {}, mesh, said.append)
+    assert list(made) == ["task.losses.1"] and made["task.losses.1"]["heads"][0].shape == (3,)
+    assert said == ["frozen networks hold noise: task.losses.1"]
+    assert speed._frozen_arrays(base, {}, mesh, said.append) == {} and len(said) == 1
 
 
 def test_turns_are_taken_and_short_calls_repeated():

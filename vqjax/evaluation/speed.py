@@ -50,6 +50,7 @@ from vqjax.training.frozen import adopt, frozen_shapes
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
 from vqjax.training.restore import initial_state
+from vqjax.training.sharding import replicated
 from vqjax.types import ArraySpec, DataError, Tree
 
 SCHEMA = 1
@@ -106,7 +107,7 @@ def measure(
         experiment.data.check()
     mesh = make_mesh(None, experiment.mesh)
     say("compiling the step")
-    frozen = _frozen_arrays(experiment, inputs, mesh)
+    frozen = _frozen_arrays(experiment, inputs, mesh, say)
     compiled = compile_steps(experiment, inputs, frozen, mesh)
     state = initial_state(experiment, dict(inputs), mesh)
     rig = Rig(experiment, inputs, mesh, frozen, state)
@@ -166,11 +167,16 @@ def _with_known_runs(experiment: Experiment, trust: Sequence[str]) -> Experiment
         return experiment
 
 
-def _frozen_arrays(experiment: Experiment, inputs: Mapping[str, ArraySpec], mesh: Any) -> Tree:
-    """Arrays like those of the frozen networks: what they hold makes nothing faster."""
-    if not config.find_frozen(experiment):
-        return {}
+def _frozen_arrays(
+    experiment: Experiment, inputs: Mapping[str, ArraySpec], mesh: Any, say: Say
+) -> Tree:
+    """Arrays like those of `load_frozen`: what they hold makes nothing faster."""
     shapes = frozen_shapes(experiment, dict(inputs))
+    if not shapes:
+        return {}
+    say(f"frozen networks hold noise: {', '.join(shapes)}")
+    where = shardings(shapes, mesh)
+    where |= dict.fromkeys(config.find_owners(experiment), replicated(mesh))
 
     def make():
         leaves, tree = jax.tree.flatten(shapes)
@@ -183,7 +189,7 @@ def _frozen_arrays(experiment: Experiment, inputs: Mapping[str, ArraySpec], mesh
         ]
         return jax.tree.unflatten(tree, made)
 
-    return jax.jit(make, out_shardings=shardings(shapes, mesh))()
+    return jax.jit(make, out_shardings=where)()
 
 
 def _header(rig: Rig, compiled: Compiled, real: bool) -> dict[str, Any]:
