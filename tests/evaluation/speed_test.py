@@ -10,10 +10,12 @@ import sys
 import jax
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from tests import tiny
 from vqjax.cli.main import main
 from vqjax.config import WeightFile
+from vqjax.evaluation import rig as rig_module
 from vqjax.evaluation import shares, speed
 from vqjax.evaluation.flops import total_flops
 from vqjax.evaluation.rig import Rig, compile_steps, last_turn, noise, noise_batches
@@ -156,6 +158,17 @@ def test_steps_are_run_and_counted(one_device):
     assert len(steps) >= 10 and 0 <= given["wait"] <= 1
     given = here.time_source(0.0)
     assert given["pipeline_examples_per_second"] > 0 and given["first_batch_seconds"] > 0
+
+
+def test_xla_counts_all_devices_together(monkeypatch):
+    mesh = make_mesh()
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    x, w = jax.ShapeDtypeStruct((64, 16), "float32", sharding=rows), np.ones((16, 4), "float32")
+    traced = jax.jit(lambda x: x @ w).trace(x)
+    monkeypatch.setattr(rig_module, "trace_programs", lambda *_: {active_at(experiment, 5): traced})
+    experiment = tiny.vqvae()
+    compiled = compile_steps(experiment, {}, {}, mesh)
+    assert mesh.size == 8 and compiled.xla_flops == compiled.flops == 2 * 64 * 16 * 4
 
 
 def test_players_that_alternate_make_a_turn_of_two(one_device):
