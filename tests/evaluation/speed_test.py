@@ -201,6 +201,24 @@ def test_the_sweep_ends_where_it_gains_little_or_memory_ends(one_device, monkeyp
     assert found["knee"] == 8 and found["sweep"][-1]["examples_per_second"] is None
 
 
+def test_the_sweep_beside_real_data_begins_on_noise(one_device, monkeypatch):
+    here, step = rig(tiny.vae(batch_size=4), one_device), {"examples_per_second": 100.0}
+    monkeypatch.setattr(Rig, "time_steps", lambda *_: np.array([0.5]))
+    for real, rate in ((False, 100.0), (True, 8.0)):
+        wishes = speed.Wishes(real=real)
+        found = speed._on_noise(here, None, {"step": step}, wishes, lambda line: None)
+        assert found["examples_per_second"] == rate
+
+
+def test_the_table_says_why_the_sweep_ended():
+    text = "\n".join(table(FOUND))
+    assert "<- larger ones do not fit" in text and " noise  in place of the data" in text
+    more = {"batch_size": 64, "examples_per_second": 101.0, "seconds": 0.6}
+    found = {**FOUND, "data": "synthetic", "sweep": [FOUND["sweep"][0], more]}
+    text = "\n".join(table(found))
+    assert "<- larger ones gain 5 % or less" in text and "noise" not in text
+
+
 def test_the_table_says_it_all():
     text = "\n".join(table(FOUND))
     for words in (

@@ -21,7 +21,8 @@
     shares           {part: share of the step}: `vqjax.evaluation.shares`
     latency          {encode: {p50, p99}, decode: ...}: seconds from host to host, one example
     precisions       {float32: {...}, bfloat16: {...}}, as `step`
-    sweep            [{batch_size, examples_per_second, seconds}, ...] and `knee`, a batch size
+    sweep            [{batch_size, examples_per_second, seconds}, ...], always on noise, and `knee`,
+                     a batch size; the numbers of a batch that memory does not hold are null
 
 What was not asked for, or cannot be, is absent. Seconds are of a monotonic clock.
 """
@@ -124,7 +125,7 @@ def measure(
     if wishes.precisions:
         found["precisions"] = _precisions(rig, wishes.seconds, say)
     if wishes.sweep:
-        found |= _sweep(rig, found["step"], wishes.seconds / 2, say)
+        found |= _sweep(rig, _on_noise(rig, compiled, found, wishes, say), wishes.seconds / 2, say)
     return found
 
 
@@ -304,8 +305,19 @@ def _precisions(rig: Rig, seconds: float, say: Say) -> dict[str, Any]:
     return {dtype: _rates(rig, found) for dtype, found in steps.items()}
 
 
+def _on_noise(
+    rig: Rig, compiled: Compiled, found: Mapping[str, Any], wishes: Wishes, say: Say
+) -> dict[str, Any]:
+    """The rates of the step as larger batches can be compared with: on noise."""
+    if not wishes.real:
+        return found["step"]
+    say("timing the step on noise")
+    batches = rig.batches(rig.experiment.batch_size)
+    return _rates(rig, rig.time_steps(compiled, batches, wishes.seconds / 2))
+
+
 def _sweep(rig: Rig, step: dict[str, Any], seconds: float, say: Say) -> dict[str, Any]:
-    """Doubles the batch until it is not worth it, or the memory does not hold it."""
+    """Doubles the batch, of noise, until it is not worth it, or the memory does not hold it."""
     size, rate = rig.experiment.batch_size, step["examples_per_second"]
     rows = [{"batch_size": size, "examples_per_second": rate, "seconds": step["seconds"]["p50"]}]
     knee = size

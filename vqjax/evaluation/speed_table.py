@@ -90,11 +90,15 @@ def _of_precisions(precisions: Mapping[str, Document]) -> Iterator[str]:
 
 
 def _of_sweep(found: Document) -> list[str]:
-    lines = []
-    for row in found.get("sweep", ()):
+    rows, lines = found.get("sweep", ()), []
+    if rows and found["data"] == "real":
+        lines.append(_row("sweep", "noise", "in place of the data"))
+    full = any(row["examples_per_second"] is None for row in rows)
+    why = "larger ones do not fit" if full else "larger ones gain 5 % or less"
+    for row in rows:
         rate = row["examples_per_second"]
         value = "out of memory" if rate is None else f"{rate:,.5g}"
-        knee = "  <- larger ones gain 5 % or less" if row["batch_size"] == found["knee"] else ""
+        knee = f"  <- {why}" if row["batch_size"] == found["knee"] else ""
         lines.append(_row(f"batches of {row['batch_size']}", value, f"examples/s{knee}"))
     return lines
 
