@@ -252,11 +252,15 @@ def test_against_an_earlier_one():
         against({**new, "device": {"kind": "T"}}, FOUND, 0.1)
 
 
+NAMED = {"file": SMALL.name, "overrides": [], "arguments": [], "frozen": [], "shape": None}
+
+
 @pytest.fixture
 def canned(monkeypatch, tmp_path):
     """The verb, in an empty folder, with a measurement that takes no time."""
-    measured = {k: v for k, v in FOUND.items() if k != "experiment"}
+    measured = {k: v for k, v in FOUND.items() if k != "experiment"} | {"data": "synthetic"}
     monkeypatch.setattr(speed, "measure", lambda *_: copy.deepcopy(measured))
+    monkeypatch.setattr(speed, "devices_here", lambda: FOUND["device"])
     monkeypatch.chdir(tmp_path)
     return lambda *words: main(["benchmark", str(SMALL), *words])
 
@@ -265,7 +269,7 @@ def test_the_verb_writes_and_compares(canned, capsys):
     assert canned("--json", "old.json") == 0
     assert "examples/s" in capsys.readouterr().out
     old = json.loads(pathlib.Path("old.json").read_text())
-    assert old["experiment"] == {"file": SMALL.name, "overrides": [], "arguments": []}
+    assert old["experiment"] == NAMED
     assert old["command"][0] == "vqjax" and old["step"] == FOUND["step"]
     assert canned("--against", "old.json") == 0
     old["step"]["examples_per_second"] *= 1.2
@@ -286,11 +290,19 @@ def test_the_verb_writes_and_compares(canned, capsys):
         (["--seconds", "0"], 2, "--seconds 0.0"),
         (["--data", "real", "--shape", "8,8,1"], 2, "real data has its own"),
         (["--json", "no/where.json"], 2, "no such folder"),
+        (["--against", "old.json", "--shape", "8,8,1"], 2, "another experiment"),
+        (["--against", "old.json", "--data", "real"], 2, "another data: synthetic, here real"),
+        (["--against", "there.json"], 2, "another device"),
     ],
 )
-def test_mistakes_cost_one_line(canned, capsys, words, code, line):
-    pathlib.Path("torn.json").write_text("{}")
-    pathlib.Path("other.json").write_text(json.dumps({"step": {}, "experiment": "another"}))
+def test_mistakes_cost_one_line_before_anything_is_timed(
+    canned, capsys, monkeypatch, words, code, line
+):
+    monkeypatch.setattr(speed, "measure", lambda *_: pytest.fail("timed"))
+    old = {**FOUND, "experiment": NAMED, "data": "synthetic"}
+    there = {**old, "device": {"kind": "T"}}
+    for name, found in {"torn": {}, "old": old, "other": FOUND, "there": there}.items():
+        pathlib.Path(f"{name}.json").write_text(json.dumps(found))
     assert canned(*words) == code
     err = capsys.readouterr().err
     assert line in err and err.count("\n") == 1

@@ -4,7 +4,7 @@
 
     schema           1
     command          the command line
-    experiment       {file, overrides, arguments}
+    experiment       {file, overrides, arguments, frozen, shape}, as typed
     versions         {vqjax, jax, python}
     device           {platform, kind, count, cores}: cores of this host
     data             "synthetic" or "real"
@@ -193,9 +193,20 @@ def _frozen_arrays(
     return jax.jit(make, out_shardings=where)()
 
 
-def _header(rig: Rig, compiled: Compiled, real: bool) -> dict[str, Any]:
-    experiment, device = rig.experiment, rig.mesh.devices.flat[0]
+def devices_here() -> dict[str, Any]:
+    """The "device" of the document: `measure` uses all that there are."""
+    devices = jax.devices()
     cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+    return {
+        "platform": devices[0].platform,
+        "kind": devices[0].device_kind,
+        "count": len(devices),
+        "cores": len(cores),
+    }
+
+
+def _header(rig: Rig, compiled: Compiled, real: bool) -> dict[str, Any]:
+    experiment = rig.experiment
     return {
         "schema": SCHEMA,
         "versions": {
@@ -203,12 +214,7 @@ def _header(rig: Rig, compiled: Compiled, real: bool) -> dict[str, Any]:
             "jax": jax.__version__,
             "python": platform.python_version(),
         },
-        "device": {
-            "platform": device.platform,
-            "kind": device.device_kind,
-            "count": rig.mesh.size,
-            "cores": len(cores),
-        },
+        "device": devices_here(),
         "data": "real" if real else "synthetic",
         "batch_size": experiment.batch_size,
         "compute_dtype": experiment.compute_dtype,

@@ -123,7 +123,18 @@ FIGURES = (
     Figure("float32 examples/s", ("precisions", "float32", "examples_per_second"), True),
     Figure("bfloat16 examples/s", ("precisions", "bfloat16", "examples_per_second"), True),
 )
-MUST_AGREE = ("schema", "experiment", "device", "data")
+MUST_AGREE = ("schema", "experiment", "data", "device")
+
+
+def check_comparable(new: Document, old: Document) -> None:
+    """Refuses to compare what `MUST_AGREE` tells apart; `new` needs nothing else.
+
+    Raises:
+        UsageError: they are of different experiments, data or machines.
+    """
+    for name in MUST_AGREE:
+        if new[name] != old.get(name):
+            raise UsageError(f"--against: another {name}: {old.get(name)}, here {new[name]}")
 
 
 def against(new: Document, old: Document, tolerance: float) -> tuple[list[str], list[str]]:
@@ -133,11 +144,9 @@ def against(new: Document, old: Document, tolerance: float) -> tuple[list[str], 
     Compile times count only where neither came from a cache, memory where both are of one kind.
 
     Raises:
-        UsageError: they are of different experiments or machines.
+        UsageError: see `check_comparable`.
     """
-    for name in MUST_AGREE:
-        if new.get(name) != old.get(name):
-            raise UsageError(f"--against: another {name}: {old.get(name)}, here {new.get(name)}")
+    check_comparable(new, old)
     lines, worse = [f"  {'':<{NAME_WIDTH}}{'ratio':>{VALUE_WIDTH}}  (this / that)"], []
     for figure in FIGURES:
         a, b = _at(new, figure.path), _at(old, figure.path)
