@@ -3,6 +3,7 @@
 import pytest
 
 from vqjax.evaluation.chips import CHIPS, chip_of, of_so_many, parse_topology
+from vqjax.evaluation.peak import peak_flops
 from vqjax.types import UsageError
 
 
@@ -85,3 +86,11 @@ def test_every_number_has_a_source():
         assert chip.sources and all(s.startswith("https://") for s in chip.sources)
         assert chip_of(chip.device_kind) is chip
     assert chip_of("cpu") is None
+    for name in ("v5e", "v5p", "v6e"):
+        assert chip_of(f"TPU {name}") is CHIPS[name]
+
+
+def test_a_device_at_hand_is_a_whole_chip():
+    assert peak_flops("TPU v4", "bfloat16") == 275e12
+    assert peak_flops("NVIDIA H100 80GB HBM3", "float64") == 67e12
+    assert peak_flops("cpu", "float64") is None

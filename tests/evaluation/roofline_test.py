@@ -105,6 +105,8 @@ def test_what_devices_at_hand_are():
     slices = [device(x, y, 0, slice_index=s) for s in range(2) for x in range(2) for y in range(4)]
     assert str(topology_of(slices)) == "2 x v5e:2x4"
     assert topology_of([SimpleNamespace(device_kind="cpu")]) is None
+    v4 = [SimpleNamespace(coords=(x, y, 0), device_kind="TPU v4") for x in (0, 1) for y in (0, 1)]
+    assert [topology_of(d).devices for d in (v4, v4 * 2)] == [4, 8]
 
 
 def test_a_gpu_as_its_compiler_wants_it():

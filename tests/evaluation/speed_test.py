@@ -10,14 +10,19 @@ import sys
 import jax
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from tests import tiny
 from vqjax.cli.main import main
+from vqjax.config import WeightFile
+from vqjax.evaluation import rig as rig_module
 from vqjax.evaluation import shares, speed
 from vqjax.evaluation.flops import total_flops
 from vqjax.evaluation.rig import Rig, compile_steps, last_turn, noise, noise_batches
 from vqjax.evaluation.speed_table import against, table
 from vqjax.evaluation.stopwatch import take_turns
+from vqjax.features import lpips
+from vqjax.losses import L2, LPIPS
 from vqjax.quantizers import EMAVectorQuantizer
 from vqjax.tokenizers import MLPDecoder, MLPEncoder, Tokenizer
 from vqjax.training.mesh import make_mesh
@@ -96,6 +101,18 @@ def test_noise_is_like_the_data():
     assert first[4] is first[0] and not np.array_equal(first[0], first[1])
 
 
+def test_frozen_networks_are_of_noise_and_it_says_so(one_device, monkeypatch):
+    shapes = {"heads": [jax.ShapeDtypeStruct((3,), "float32")]}
+    monkeypatch.setattr(lpips, "shapes", lambda: shapes)
+    base, said = tiny.vqvae(), []
+    task = dataclasses.replace(base.task, losses=(L2(), LPIPS(WeightFile("a"), WeightFile("b"))))
+    experiment, mesh = dataclasses.replace(base, task=task), make_mesh(one_device)
+    made = speed._frozen_arrays(experiment, {}, mesh, said.append)
+    assert list(made) == ["task.losses.1"] and made["task.losses.1"]["heads"][0].shape == (3,)
+    assert said == ["frozen networks hold noise: task.losses.1"]
+    assert speed._frozen_arrays(base, {}, mesh, said.append) == {} and len(said) == 1
+
+
 def test_turns_are_taken_and_short_calls_repeated():
     calls = []
     times = take_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 0.0, 2)
@@ -143,6 +160,17 @@ def test_steps_are_run_and_counted(one_device):
     assert given["pipeline_examples_per_second"] > 0 and given["first_batch_seconds"] > 0
 
 
+def test_xla_counts_all_devices_together(monkeypatch):
+    mesh = make_mesh()
+    rows = NamedSharding(mesh, PartitionSpec("data"))
+    x, w = jax.ShapeDtypeStruct((64, 16), "float32", sharding=rows), np.ones((16, 4), "float32")
+    traced = jax.jit(lambda x: x @ w).trace(x)
+    monkeypatch.setattr(rig_module, "trace_programs", lambda *_: {active_at(experiment, 5): traced})
+    experiment = tiny.vqvae()
+    compiled = compile_steps(experiment, {}, {}, mesh)
+    assert mesh.size == 8 and compiled.xla_flops == compiled.flops == 2 * 64 * 16 * 4
+
+
 def test_players_that_alternate_make_a_turn_of_two(one_device):
     optimizers = {"tokenizer": Adam(1e-3, every=2), "discriminator": Adam(1e-3, every=2, offset=1)}
     experiment = tiny.vqgan(optimizers=optimizers)
@@ -171,6 +199,24 @@ def test_the_sweep_ends_where_it_gains_little_or_memory_ends(one_device, monkeyp
     monkeypatch.setattr(speed, "compile_steps", full)
     found = speed._sweep(here, step, 1.0, lambda line: None)
     assert found["knee"] == 8 and found["sweep"][-1]["examples_per_second"] is None
+
+
+def test_the_sweep_beside_real_data_begins_on_noise(one_device, monkeypatch):
+    here, step = rig(tiny.vae(batch_size=4), one_device), {"examples_per_second": 100.0}
+    monkeypatch.setattr(Rig, "time_steps", lambda *_: np.array([0.5]))
+    for real, rate in ((False, 100.0), (True, 8.0)):
+        wishes = speed.Wishes(real=real)
+        found = speed._on_noise(here, None, {"step": step}, wishes, lambda line: None)
+        assert found["examples_per_second"] == rate
+
+
+def test_the_table_says_why_the_sweep_ended():
+    text = "\n".join(table(FOUND))
+    assert "<- larger ones do not fit" in text and " noise  in place of the data" in text
+    more = {"batch_size": 64, "examples_per_second": 101.0, "seconds": 0.6}
+    found = {**FOUND, "data": "synthetic", "sweep": [FOUND["sweep"][0], more]}
+    text = "\n".join(table(found))
+    assert "<- larger ones gain 5 % or less" in text and "noise" not in text
 
 
 def test_the_table_says_it_all():
@@ -206,11 +252,15 @@ def test_against_an_earlier_one():
         against({**new, "device": {"kind": "T"}}, FOUND, 0.1)
 
 
+NAMED = {"file": SMALL.name, "overrides": [], "arguments": [], "frozen": [], "shape": None}
+
+
 @pytest.fixture
 def canned(monkeypatch, tmp_path):
     """The verb, in an empty folder, with a measurement that takes no time."""
-    measured = {k: v for k, v in FOUND.items() if k != "experiment"}
+    measured = {k: v for k, v in FOUND.items() if k != "experiment"} | {"data": "synthetic"}
     monkeypatch.setattr(speed, "measure", lambda *_: copy.deepcopy(measured))
+    monkeypatch.setattr(speed, "devices_here", lambda: FOUND["device"])
     monkeypatch.chdir(tmp_path)
     return lambda *words: main(["benchmark", str(SMALL), *words])
 
@@ -219,7 +269,7 @@ def test_the_verb_writes_and_compares(canned, capsys):
     assert canned("--json", "old.json") == 0
     assert "examples/s" in capsys.readouterr().out
     old = json.loads(pathlib.Path("old.json").read_text())
-    assert old["experiment"] == {"file": SMALL.name, "overrides": [], "arguments": []}
+    assert old["experiment"] == NAMED
     assert old["command"][0] == "vqjax" and old["step"] == FOUND["step"]
     assert canned("--against", "old.json") == 0
     old["step"]["examples_per_second"] *= 1.2
@@ -240,11 +290,19 @@ def test_the_verb_writes_and_compares(canned, capsys):
         (["--seconds", "0"], 2, "--seconds 0.0"),
         (["--data", "real", "--shape", "8,8,1"], 2, "real data has its own"),
         (["--json", "no/where.json"], 2, "no such folder"),
+        (["--against", "old.json", "--shape", "8,8,1"], 2, "another experiment"),
+        (["--against", "old.json", "--data", "real"], 2, "another data: synthetic, here real"),
+        (["--against", "there.json"], 2, "another device"),
     ],
 )
-def test_mistakes_cost_one_line(canned, capsys, words, code, line):
-    pathlib.Path("torn.json").write_text("{}")
-    pathlib.Path("other.json").write_text(json.dumps({"step": {}, "experiment": "another"}))
+def test_mistakes_cost_one_line_before_anything_is_timed(
+    canned, capsys, monkeypatch, words, code, line
+):
+    monkeypatch.setattr(speed, "measure", lambda *_: pytest.fail("timed"))
+    old = {**FOUND, "experiment": NAMED, "data": "synthetic"}
+    there = {**old, "device": {"kind": "T"}}
+    for name, found in {"torn": {}, "old": old, "other": FOUND, "there": there}.items():
+        pathlib.Path(f"{name}.json").write_text(json.dumps(found))
     assert canned(*words) == code
     err = capsys.readouterr().err
     assert line in err and err.count("\n") == 1

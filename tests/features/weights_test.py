@@ -87,10 +87,10 @@ def zipped(path, description, data=DATA, **settings):
     return path
 
 
-def legacy(path, description, data=DATA, count=6):
+def legacy(path, description, data=DATA, count=6, keys=None):
     heads = [pickle.dumps(v, 2) for v in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})]
     body = b"\x80\x02" + description + b"."
-    keys = pickle.dumps(["0"], 2)
+    keys = keys or pickle.dumps(["0"], 2)
     path.write_bytes(b"".join([*heads, body, keys, struct.pack("<q", count), data]))
     return path
 
@@ -202,6 +202,41 @@ def test_other_lies(tmp_path):
         path.write_bytes(content)
         with pytest.raises(DataError):
             read_weights(path)
+
+
+# A tuple of 2^40 leaves: the text of it, or its hash, would take all memory or all time.
+VAST = number(0) + b"q\x07h\x07\x86" * 40
+
+
+@pytest.mark.parametrize("kind", [zipped, legacy], ids=["zip", "legacy"])
+def test_few_bytes_that_would_grow_without_end(kind, tmp_path):
+    path, old = tmp_path / "a.pt", kind is legacy
+    head = named("torch._utils._rebuild_tensor_v2") + b"(" + storage(6, legacy=old) + number(0)
+    long = (1 << 14) * "long"
+    inner = b"}(" + b"".join(text(str(i)) + b"h\x05" for i in range(1000)) + b"u"  # 2^26 letters
+    for description, line in {
+        VAST + text("FloatStorage") + b"\x93": "a name that is no text",
+        text("torch") + VAST + b"\x93": "a name that is no text",
+        head + pair(VAST) + numbers((1,)) + b"tR": "no whole numbers",
+        head + numbers((2, 3)) + pair(number(0), VAST) + b"tR": "no whole numbers",
+        head + VAST + numbers(()) + b"tR": "a tensor of 2 sizes and 0 strides",
+        head + numbers((1,) * 65) * 2 + b"tR": "a tensor of 65 sizes",
+        named(f"os.{long}"): "holds os.long",
+        tensor(legacy=old) + b"q\x05" + mapping(**{long: inner}): "too long names",
+    }.items():
+        with pytest.raises(DataError, match=line) as error:
+            read_weights(kind(path, description))
+        assert len(str(error.value)) < 500
+    pairs = b"](" + pair(text("w"), tensor(legacy=old)) + b"eq\x06"
+    made = (called("collections.OrderedDict", given) for given in (pairs, b"h\x06"))
+    read = read_weights(kind(path, mapping(**dict(zip("ab", made, strict=True)))))
+    assert list(read) == ["a.w"]  # a list of pairs is used up by the first that is made of it
+
+
+def test_a_storages_key_that_would_grow_without_end(tmp_path):
+    keys = b"\x80\x02](" + VAST + b"e."
+    with pytest.raises(DataError, match="key of type tuple"):
+        read_weights(legacy(tmp_path / "a.pt", mapping(w=tensor(legacy=True)), keys=keys))
 
 
 @pytest.mark.parametrize("file", ["tensors.pt", "tensors.pth", "tensors.safetensors"])

@@ -57,11 +57,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     experiment = read_experiment(args)
     old = _checked(args)
-    from vqjax.evaluation.speed import Wishes, measure
-    from vqjax.evaluation.speed_table import against, table
+    from vqjax.evaluation.speed import SCHEMA, Wishes, devices_here, measure
+    from vqjax.evaluation.speed_table import against, check_comparable, table
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()
+    named = _named(args)
+    if old is not None:
+        asked = {"schema": SCHEMA, "experiment": named, "data": args.data}
+        check_comparable({**asked, "device": devices_here()}, old)
     wishes = Wishes(
         real=args.data == "real",
         seconds=args.seconds,
@@ -72,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     progress = _Progress()
     found = measure(experiment, inputs_of(experiment, args.shape), wishes, progress.say, args.trust)
     progress.clear()
-    head = {"command": ["vqjax", *sys.argv[1:]], "experiment": _named(args)}
+    head = {"command": ["vqjax", *sys.argv[1:]], "experiment": named}
     found = {"schema": found["schema"], **head, **found}
     print(args.file, *args.overrides, sep="  ")
     print(*table(found), sep="\n")
@@ -89,11 +93,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _named(args: argparse.Namespace) -> dict[str, Any]:
-    """Which experiment it is, wherever FILE lies."""
+    """Which experiment and input it is, wherever FILE lies."""
     return {
         "file": pathlib.Path(args.file).name,
         "overrides": list(args.overrides),
         "arguments": list(args.arg),
+        "frozen": list(args.frozen),
+        "shape": args.shape,
     }
 
 
@@ -119,11 +125,6 @@ def _checked(args: argparse.Namespace) -> dict | None:
         raise DataError(f"--against {args.against}: cannot be read ({error})") from error
     if not isinstance(old, dict) or "step" not in old:
         raise DataError(f"--against {args.against}: vqjax benchmark --json did not write this")
-    if old.get("experiment") != _named(args):
-        raise UsageError(
-            f"--against {args.against}: another experiment, {old.get('experiment')}, here "
-            f"{_named(args)}"
-        )
     return old
 
 

@@ -22,6 +22,8 @@ MAX_CHIPS = 2**17
 TPU_DOCS = "https://docs.cloud.google.com/tpu/docs/"
 XLA_SPECS = "https://github.com/openxla/xla/tree/main/xla/backends/gpu/target_config/specs"
 SCALING_BOOK = "https://jax-ml.github.io/scaling-book/"
+# What JAX may call devices besides `Chip.device_kind`.
+OTHER_KINDS = {"TPU v5e": "TPU v5 lite", "TPU v5p": "TPU v5", "TPU v6e": "TPU v6 lite"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,7 +278,8 @@ def _tpu_shape(text: str, chip: Chip, form: str) -> tuple[int, ...]:
 
 def chip_of(device_kind: str) -> Chip | None:
     """The chip whose devices JAX calls so; None: it is not in the table."""
-    return next((chip for chip in CHIPS.values() if chip.device_kind == device_kind), None)
+    kind = OTHER_KINDS.get(device_kind, device_kind)
+    return next((chip for chip in CHIPS.values() if chip.device_kind == kind), None)
 
 
 def of_so_many(chip: Chip, chips: int) -> Topology:

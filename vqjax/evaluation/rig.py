@@ -63,7 +63,7 @@ class Compiled:
         seconds: to lower and compile them.
         cached: whether any came from the compilation cache, so that `seconds` says little.
         flops: of one step by formula (`vqjax.evaluation.flops`), the mean over the turn.
-        xla_flops: the same as XLA counts it, or None where it does not count.
+        xla_flops: the same as XLA counts it, all devices together; None where it does not count.
         bytes: of the largest program: arguments, results and temporaries on one device.
     """
 
@@ -108,8 +108,7 @@ def compile_steps(
     programs = {active: t.lower().compile() for active, t in traced.items()}
     seconds = time.perf_counter() - traced_at
     flops = {active: total_flops(t.jaxpr) for active, t in traced.items()}
-    xla = {active: _xla_flops(program) for active, program in programs.items()}
-    counted = None not in xla.values()
+    xla = [_xla_flops(programs[active]) for active in turn]
     return Compiled(
         turn=turn,
         programs=programs,
@@ -117,7 +116,7 @@ def compile_steps(
         seconds=seconds,
         cached=len(_cache_hits()) > hits,
         flops=float(np.mean([flops[a] for a in turn])),
-        xla_flops=float(np.mean([xla[a] for a in turn])) if counted else None,
+        xla_flops=None if None in xla else float(np.mean(xla)) * mesh.size,
         bytes=_bytes(programs.values()),
     )
 
@@ -136,6 +135,7 @@ def _cache_hits() -> list[str]:
 
 
 def _xla_flops(program: Any) -> float | None:
+    """Of one device."""
     costs = program.cost_analysis()
     costs = costs[0] if isinstance(costs, list) and costs else costs
     return (costs or {}).get("flops")

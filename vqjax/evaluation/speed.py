@@ -4,7 +4,7 @@
 
     schema           1
     command          the command line
-    experiment       {file, overrides, arguments}
+    experiment       {file, overrides, arguments, frozen, shape}, as typed
     versions         {vqjax, jax, python}
     device           {platform, kind, count, cores}: cores of this host
     data             "synthetic" or "real"
@@ -21,7 +21,8 @@
     shares           {part: share of the step}: `vqjax.evaluation.shares`
     latency          {encode: {p50, p99}, decode: ...}: seconds from host to host, one example
     precisions       {float32: {...}, bfloat16: {...}}, as `step`
-    sweep            [{batch_size, examples_per_second, seconds}, ...] and `knee`, a batch size
+    sweep            [{batch_size, examples_per_second, seconds}, ...], always on noise, and `knee`,
+                     a batch size; the numbers of a batch that memory does not hold are null
 
 What was not asked for, or cannot be, is absent. Seconds are of a monotonic clock.
 """
@@ -50,6 +51,7 @@ from vqjax.training.frozen import adopt, frozen_shapes
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
 from vqjax.training.restore import initial_state
+from vqjax.training.sharding import replicated
 from vqjax.types import ArraySpec, DataError, Tree
 
 SCHEMA = 1
@@ -106,7 +108,7 @@ def measure(
         experiment.data.check()
     mesh = make_mesh(None, experiment.mesh)
     say("compiling the step")
-    frozen = _frozen_arrays(experiment, inputs, mesh)
+    frozen = _frozen_arrays(experiment, inputs, mesh, say)
     compiled = compile_steps(experiment, inputs, frozen, mesh)
     state = initial_state(experiment, dict(inputs), mesh)
     rig = Rig(experiment, inputs, mesh, frozen, state)
@@ -123,7 +125,7 @@ def measure(
     if wishes.precisions:
         found["precisions"] = _precisions(rig, wishes.seconds, say)
     if wishes.sweep:
-        found |= _sweep(rig, found["step"], wishes.seconds / 2, say)
+        found |= _sweep(rig, _on_noise(rig, compiled, found, wishes, say), wishes.seconds / 2, say)
     return found
 
 
@@ -166,11 +168,16 @@ def _with_known_runs(experiment: Experiment, trust: Sequence[str]) -> Experiment
         return experiment
 
 
-def _frozen_arrays(experiment: Experiment, inputs: Mapping[str, ArraySpec], mesh: Any) -> Tree:
-    """Arrays like those of the frozen networks: what they hold makes nothing faster."""
-    if not config.find_frozen(experiment):
-        return {}
+def _frozen_arrays(
+    experiment: Experiment, inputs: Mapping[str, ArraySpec], mesh: Any, say: Say
+) -> Tree:
+    """Arrays like those of `load_frozen`: what they hold makes nothing faster."""
     shapes = frozen_shapes(experiment, dict(inputs))
+    if not shapes:
+        return {}
+    say(f"frozen networks hold noise: {', '.join(shapes)}")
+    where = shardings(shapes, mesh)
+    where |= dict.fromkeys(config.find_owners(experiment), replicated(mesh))
 
     def make():
         leaves, tree = jax.tree.flatten(shapes)
@@ -183,12 +190,23 @@ def _frozen_arrays(experiment: Experiment, inputs: Mapping[str, ArraySpec], mesh
         ]
         return jax.tree.unflatten(tree, made)
 
-    return jax.jit(make, out_shardings=shardings(shapes, mesh))()
+    return jax.jit(make, out_shardings=where)()
+
+
+def devices_here() -> dict[str, Any]:
+    """The "device" of the document: `measure` uses all that there are."""
+    devices = jax.devices()
+    cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+    return {
+        "platform": devices[0].platform,
+        "kind": devices[0].device_kind,
+        "count": len(devices),
+        "cores": len(cores),
+    }
 
 
 def _header(rig: Rig, compiled: Compiled, real: bool) -> dict[str, Any]:
-    experiment, device = rig.experiment, rig.mesh.devices.flat[0]
-    cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+    experiment = rig.experiment
     return {
         "schema": SCHEMA,
         "versions": {
@@ -196,12 +214,7 @@ def _header(rig: Rig, compiled: Compiled, real: bool) -> dict[str, Any]:
             "jax": jax.__version__,
             "python": platform.python_version(),
         },
-        "device": {
-            "platform": device.platform,
-            "kind": device.device_kind,
-            "count": rig.mesh.size,
-            "cores": len(cores),
-        },
+        "device": devices_here(),
         "data": "real" if real else "synthetic",
         "batch_size": experiment.batch_size,
         "compute_dtype": experiment.compute_dtype,
@@ -298,8 +311,19 @@ def _precisions(rig: Rig, seconds: float, say: Say) -> dict[str, Any]:
     return {dtype: _rates(rig, found) for dtype, found in steps.items()}
 
 
+def _on_noise(
+    rig: Rig, compiled: Compiled, found: Mapping[str, Any], wishes: Wishes, say: Say
+) -> dict[str, Any]:
+    """The rates of the step as larger batches can be compared with: on noise."""
+    if not wishes.real:
+        return found["step"]
+    say("timing the step on noise")
+    batches = rig.batches(rig.experiment.batch_size)
+    return _rates(rig, rig.time_steps(compiled, batches, wishes.seconds / 2))
+
+
 def _sweep(rig: Rig, step: dict[str, Any], seconds: float, say: Say) -> dict[str, Any]:
-    """Doubles the batch until it is not worth it, or the memory does not hold it."""
+    """Doubles the batch, of noise, until it is not worth it, or the memory does not hold it."""
     size, rate = rig.experiment.batch_size, step["examples_per_second"]
     rows = [{"batch_size": size, "examples_per_second": rate, "seconds": step["seconds"]["p50"]}]
     knee = size

@@ -90,11 +90,15 @@ def _of_precisions(precisions: Mapping[str, Document]) -> Iterator[str]:
 
 
 def _of_sweep(found: Document) -> list[str]:
-    lines = []
-    for row in found.get("sweep", ()):
+    rows, lines = found.get("sweep", ()), []
+    if rows and found["data"] == "real":
+        lines.append(_row("sweep", "noise", "in place of the data"))
+    full = any(row["examples_per_second"] is None for row in rows)
+    why = "larger ones do not fit" if full else "larger ones gain 5 % or less"
+    for row in rows:
         rate = row["examples_per_second"]
         value = "out of memory" if rate is None else f"{rate:,.5g}"
-        knee = "  <- larger ones gain 5 % or less" if row["batch_size"] == found["knee"] else ""
+        knee = f"  <- {why}" if row["batch_size"] == found["knee"] else ""
         lines.append(_row(f"batches of {row['batch_size']}", value, f"examples/s{knee}"))
     return lines
 
@@ -119,7 +123,18 @@ FIGURES = (
     Figure("float32 examples/s", ("precisions", "float32", "examples_per_second"), True),
     Figure("bfloat16 examples/s", ("precisions", "bfloat16", "examples_per_second"), True),
 )
-MUST_AGREE = ("schema", "experiment", "device", "data")
+MUST_AGREE = ("schema", "experiment", "data", "device")
+
+
+def check_comparable(new: Document, old: Document) -> None:
+    """Refuses to compare what `MUST_AGREE` tells apart; `new` needs nothing else.
+
+    Raises:
+        UsageError: they are of different experiments, data or machines.
+    """
+    for name in MUST_AGREE:
+        if new[name] != old.get(name):
+            raise UsageError(f"--against: another {name}: {old.get(name)}, here {new[name]}")
 
 
 def against(new: Document, old: Document, tolerance: float) -> tuple[list[str], list[str]]:
@@ -129,11 +144,9 @@ def against(new: Document, old: Document, tolerance: float) -> tuple[list[str], 
     Compile times count only where neither came from a cache, memory where both are of one kind.
 
     Raises:
-        UsageError: they are of different experiments or machines.
+        UsageError: see `check_comparable`.
     """
-    for name in MUST_AGREE:
-        if new.get(name) != old.get(name):
-            raise UsageError(f"--against: another {name}: {old.get(name)}, here {new.get(name)}")
+    check_comparable(new, old)
     lines, worse = [f"  {'':<{NAME_WIDTH}}{'ratio':>{VALUE_WIDTH}}  (this / that)"], []
     for figure in FIGURES:
         a, b = _at(new, figure.path), _at(old, figure.path)

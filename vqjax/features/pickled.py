@@ -12,6 +12,7 @@ import pickletools
 from typing import Any
 
 MOST_BYTES = 1 << 23  # of a pickle; the description of one tensor takes about a hundred
+MOST_AXES = 64  # numpy's
 
 TENSOR = ("torch._utils", "_rebuild_tensor_v2")
 PARAMETER = ("torch._utils", "_rebuild_parameter")
@@ -190,6 +191,8 @@ def _key(key: Any) -> Any:
 
 
 def _name(module: Any, name: Any) -> Name:
+    if type(module) is not str or type(name) is not str:
+        raise Refused("a name that is no text")
     if (module, name) in KNOWN or (module in ("torch", "torch.storage") and name in STORAGES):
         return Name(module, name)
     raise Refused(f"{module}.{name}")
@@ -200,7 +203,9 @@ def _described(what: Any, arguments: tuple) -> Any:
     called = (_of(Name, what).module, what.name)
     if called == ORDERED and len(arguments) <= 1:  # Python 2 gives it its pairs at once
         pairs = _of(list, arguments[0]) if arguments else []
-        return {_key(key): value for key, value in pairs}
+        made = {_key(key): value for key, value in pairs}
+        pairs.clear()  # or one list could be copied without end
+        return made
     if called == PARAMETER:
         return _of(Tensor, arguments[0])
     if called == OLD_PARAMETER:
@@ -209,9 +214,10 @@ def _described(what: Any, arguments: tuple) -> Any:
         return _of(tuple, arguments[0])
     if called in (TENSOR, OLD_TENSOR):
         storage, offset, shape, strides = arguments[:4]
-        numbers = (offset, *_of(tuple, shape), *_of(tuple, strides))
-        if any(type(n) is not int or n < 0 for n in numbers) or len(shape) != len(strides):
-            raise Refused(f"a tensor of shape {shape} with strides {strides} at {offset}")
+        if not len(_of(tuple, shape)) == len(_of(tuple, strides)) <= MOST_AXES:
+            raise Refused(f"a tensor of {len(shape)} sizes and {len(strides)} strides")
+        if any(type(n) is not int or not 0 <= n < 1 << 63 for n in (offset, *shape, *strides)):
+            raise Refused("a tensor whose sizes, strides or offset are no whole numbers from 0 on")
         return Tensor(_of(Storage, storage), offset, shape, strides)
     raise Refused(f"a call of {what.module}.{what.name}")
 

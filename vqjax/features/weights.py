@@ -24,7 +24,7 @@ ZIP = b"PK\x03\x04"
 PICKLE = b"\x80"
 MAGIC = 0x1950A86A20F9469CFC6C  # the first of the pickles before torch 1.6
 VERSION = 1001  # the second
-MOST_NAMES = 1_000_000
+MOST_LETTERS = 1 << 24  # of all names together, 16 more for each
 DEEPEST = 4  # mappings within mappings, as in {"state_dict": {...}}
 DTYPES = {"bfloat16": ml_dtypes.bfloat16}
 
@@ -59,8 +59,9 @@ def read_weights(
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except Refused as error:
+        held = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{path} holds {error}, which is not read: only tensors are, and no code is run"
+            f"{path} holds {held}, which is not read: only tensors are, and no code is run"
         ) from error
     except Exception as error:  # what damaged bytes lead to has no end
         line = (str(error).splitlines() or [type(error).__name__])[0]
@@ -137,6 +138,8 @@ def _read_legacy(
     known = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     places, place, size = {}, stream.tell(), _size(file)
     for key in keys:
+        if type(key) not in (str, int):
+            raise Refused(f"a storage's key of type {type(key).__name__}")
         storage = known[str(key)]
         place += 8  # how many numbers follow, once more
         places[storage.key] = place
@@ -169,13 +172,13 @@ def _as_numbers(storage: Storage, content: bytes) -> np.ndarray:
 def _flat(tree: Any) -> dict[str, Tensor]:
     """Every tensor by the names on the way to it."""
     found: dict[str, Tensor] = {}
-    budget = MOST_NAMES
+    budget = MOST_LETTERS
 
     def visit(value: Any, path: str, depth: int) -> None:
         nonlocal budget
-        budget -= 1
+        budget -= 16 + len(path)
         if depth > DEEPEST or budget < 0:
-            raise Refused("too many mappings within mappings")
+            raise Refused("too many mappings within mappings, or too long names")
         if isinstance(value, Parameter) and value.tensor is not None:
             found[path] = value.tensor
         elif isinstance(value, Tensor):
