@@ -65,8 +65,8 @@ with open(world + "/calls", "a") as calls:
     print(json.dumps(words), file=calls)
 group, verb = words[2:4]
 homes = [world + "/w0", world + "/w1"]
-if verb == "describe":
-    with open(f"{{world}}/{{group}}.json", "r+") as answers:
+def answer(name):
+    with open(f"{{world}}/{{name}}.json", "r+") as answers:
         first, *rest = json.load(answers)
         answers.seek(0)
         answers.truncate()
@@ -74,6 +74,10 @@ if verb == "describe":
     if first in ("NOT_FOUND", "UNAVAILABLE"):
         sys.exit(f"ERROR: {{first}}: says the stub")
     print(first)
+if os.path.exists(f"{{world}}/{{verb}}.json"):
+    answer(verb)
+elif verb == "describe":
+    answer(group)
 elif verb == "create":
     for home in homes:
         os.mkdir(home)
@@ -88,6 +92,9 @@ elif verb == "scp":
     import shutil
     for home in homes:
         shutil.copy(words[4], home + "/" + words[5].split(":")[1])
+elif verb == "ssh" and os.path.exists(world + "/states.json"):
+    if " state;" in words[6]:
+        answer("states")
 elif verb == "ssh":
     which = next(w for w in words if w.startswith("--worker="))[9:]
     command = next(w for w in words if w.startswith("--command="))[10:]
@@ -162,6 +169,11 @@ class World:
         """What `describe` says, one after another; the last for ever."""
         self.write("queued-resources.json", json.dumps(queue))
         self.write("tpu-vm.json", json.dumps(node))
+
+    def play(self, *looks: tuple[str, str]) -> None:
+        """Workers that only say how they are, look after look, the last for ever."""
+        said = ["\n".join(f"vqjax-state w{n} {s}" for n, s in enumerate(look)) for look in looks]
+        self.write("states.json", json.dumps(said))
 
     def behave(self, *lines: str | int) -> None:
         self.write("behaviours", "".join(f"{line}\n" for line in lines))
@@ -515,6 +527,26 @@ def test_babysit_through_a_preemption_and_a_stop(world):
     assert "PREEMPTED: asking for another" in done.stderr
     assert "running on 2 workers" in done.stderr
     assert "stopped and saved (75): launching again" in done.stderr
+
+
+@needs_linux
+@pytest.mark.parametrize(
+    ("answers", "queue", "code", "tries"),
+    [
+        (["UNAVAILABLE", "deleted"], ["ACTIVE"], 0, 2),
+        (["UNAVAILABLE"], ["ACTIVE", "ACTIVE", "NOT_FOUND"], 0, 1),
+        (["UNAVAILABLE"], ["ACTIVE"], 1, 3),
+    ],
+)
+def test_babysit_tries_to_give_back_until_it_is_gone(answers, queue, code, tries, world):
+    world.settings(SETTINGS + "MAX_FAILURES=3\n")
+    world.answer(queue, ["READY"])
+    world.write("delete.json", json.dumps(answers))
+    world.play(("running", "running"), ("exit 0", "exit 0"))
+    done = world.run("babysit", "--delete", "train")
+    assert done.returncode == code, done.stderr
+    assert changes(world.calls()) == ["delete"] * tries
+    assert ("NOT DELETED" in done.stderr) == bool(code)
 
 
 @needs_linux

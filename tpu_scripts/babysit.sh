@@ -10,7 +10,7 @@
 # Ends with 0 when the run is done; with the run's own code when it failed; with 1 when it gave
 # up: MAX_FAILURES in a row, or MAX_RELAUNCHES on one TPU. Then the TPU is still rented:
 #
-#   --delete         give the TPU back at the end, whatever the end was
+#   --delete         give the TPU back at the end, whatever the end was; 0 becomes 1 if that fails
 #   --settings FILE  settings (default: tpu_scripts/settings)
 #   --dry-run        print the commands of one uneventful pass and run none
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -22,16 +22,27 @@ straggling=0
 launched=    # whether a run was seen or begun, so that an exit code is its
 pause=$POLL_SECONDS
 
+# give_back: 1 where it may still be rented.
+give_back() {
+    local tries=0
+    until sibling delete.sh --yes || [[ $(queue_state) == MISSING ]]; do
+        tries=$((tries + 1))
+        ((tries < MAX_FAILURES)) || return 1
+        sleep "$POLL_SECONDS"
+    done
+}
+
 # finish CODE WORDS: the end.
 finish() {
     local code=$1
     shift
     say "$*"
     ((code == 0)) || sibling logs.sh --worker all --lines 20 >&2 || true
-    if [[ -n ${OPTION_delete-} ]]; then
-        sibling delete.sh --yes || say "NOT DELETED: $NAME may still be rented"
-    else
+    if [[ -z ${OPTION_delete-} ]]; then
         say "$NAME is still rented: delete.sh gives it back"
+    elif ! give_back; then
+        say "NOT DELETED: $NAME may still be rented: delete.sh"
+        ((code)) || code=1
     fi
     exit "$code"
 }
