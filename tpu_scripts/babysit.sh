@@ -48,7 +48,7 @@ finish() {
 }
 
 create() {
-    relaunches=0 straggling=0
+    relaunches=0 straggling=0 launched=
     say "asking for $NAME"
     sibling create.sh
 }
@@ -58,9 +58,10 @@ recreate() {
     sibling delete.sh --yes && create
 }
 
+# launch: with setup.sh before it, for a machine that started anew has lost what PREPARE mounted.
 launch() {
     straggling=0
-    sibling launch.sh "${ARGUMENTS[@]}" && launched=1
+    sibling setup.sh && sibling launch.sh "${ARGUMENTS[@]}" && launched=1
 }
 
 # relaunch WHY
@@ -83,19 +84,19 @@ verdict() {
     for code in $codes; do
         ((code < 2 || code == 75 || code > 127)) || finish "$code" "the run failed with exit code $code"
     done
-    if grep -qx 1 <<<"$codes"; then
+    if grep -qE ' (idle|unprepared)$' <<<"$1"; then
+        relaunch "not all workers began"
+    elif grep -qx 143 <<<"$codes"; then
+        relaunch "stopped before there was anything to save (143)"
+    elif grep -qx 1 <<<"$codes"; then
         finish 1 "the run failed with exit code 1"
     elif grep -qx 75 <<<"$codes"; then
         relaunch "stopped and saved (75)"
-    elif grep -qx 143 <<<"$codes"; then
-        relaunch "stopped before there was anything to save (143)"
-    elif [[ $codes == 0 ]] && ! grep -q ' idle$' <<<"$1"; then
+    elif [[ $codes == 0 ]]; then
         finish 0 "done"
-    elif grep -qE '^[0-9]{3}$' <<<"$codes"; then
+    else
         code=$(tail -n 1 <<<"$codes")
         finish "$code" "the run was killed (exit code $code)"
-    else
-        relaunch "not all workers began"
     fi
 }
 
@@ -103,10 +104,7 @@ verdict() {
 watch() {
     local states
     states=$(worker_states) || return 1
-    if grep -q ' unprepared$' <<<"$states"; then
-        pause=0
-        sibling setup.sh
-    elif ! grep -q ' running$' <<<"$states"; then
+    if ! grep -q ' running$' <<<"$states"; then
         pause=0
         if [[ -z $launched ]]; then launch; else verdict "$states"; fi
     elif ! grep -qv ' running$' <<<"$states"; then
