@@ -554,6 +554,19 @@ def test_babysit_sets_up_and_launches_again(looks, why, world):
     assert f"{why}: launching again" in done.stderr if why else "again" not in done.stderr
 
 
+def test_babysit_counts_failures_in_a_row(world):
+    """A look that is answered ends the row, in a queue of days, too."""
+    world.settings(SETTINGS + "MAX_FAILURES=2\n")
+    queue = ["WAITING_FOR_RESOURCES", "UNAVAILABLE"] * 3 + ["ACTIVE"]
+    world.answer(queue, ["READY", "UNAVAILABLE", "READY"])
+    world.play(("running", "running"), ("exit 0", "exit 0"))
+    done = world.run("babysit", "train")
+    assert done.returncode == 0 and done.stderr.count("failure 1 of 2") == 4, done.stderr
+    world.answer(["ACTIVE"], ["UNAVAILABLE"])
+    done = world.run("babysit", "train")
+    assert done.returncode == 1 and "2 failures in a row" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("answers", "queue", "code", "tries"),
     [
