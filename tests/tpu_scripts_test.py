@@ -337,13 +337,29 @@ def test_create(more, words, world):
     assert world.calls() == [queued("create", f"--node-id={NAME}", *kind, *words)]
 
 
-@pytest.mark.parametrize(("last", "code"), [("ACTIVE", 0), ("FAILED", 1)])
-def test_create_waits(last, code, world):
+@pytest.mark.parametrize(
+    ("queue", "code", "last"),
+    [
+        (["WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE"], 0, "ACTIVE"),
+        (["WAITING_FOR_RESOURCES", "FAILED"], 1, "will not come: delete.sh, then create.sh again"),
+        (["UNAVAILABLE", "PROVISIONING", "UNAVAILABLE", "ACTIVE"], 0, "ACTIVE"),
+        (["PROVISIONING", "UNAVAILABLE", "UNAVAILABLE"], 1, "will cost when it comes: delete.sh"),
+    ],
+)
+def test_create_waits(queue, code, last, world):
     for name in ("w0", "w1"):
         (world.path / name).rmdir()
-    world.answer(["WAITING_FOR_RESOURCES", "PROVISIONING", last], [])
-    assert world.run("create", "--wait").returncode == code
-    assert world.calls()[1:] == [queued("describe", "--format=value(state.state)")] * 3
+    world.settings(SETTINGS + "MAX_FAILURES=2\n")
+    world.answer(queue, [])
+    done = world.run("create", "--wait")
+    assert done.returncode == code and done.stderr.endswith(f"{last}\n"), done.stderr
+    assert done.stderr.count("how the queue stands") == queue.count("UNAVAILABLE")
+    assert world.calls()[1:] == [queued("describe", "--format=value(state.state)")] * len(queue)
+
+
+@pytest.mark.parametrize("verb", ["stop", "delete"])
+def test_what_a_babysitter_would_undo_says_so(verb, world):
+    assert "End a babysit.sh" in " ".join(world(verb, "--help").stdout.split())
 
 
 def test_delete_asks(world):
