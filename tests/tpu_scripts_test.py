@@ -307,6 +307,25 @@ def test_the_example_holds_every_setting_and_is_taken(world):
     assert all(f"\n{name}=" in example for name in names)
 
 
+def test_the_example_of_prepare_waits_for_a_machine_that_updates_itself(world):
+    lines = (FOLDER / "settings.example").read_text().split("# PREPARE='\n")[1].split("# '\n")[0]
+    prepare = "".join(line.removeprefix("#") for line in lines.splitlines(keepends=True))
+    world.write("worker/mountpoint", "#!/bin/sh\nexit 1\n")
+    world.write("worker/sleep", "#!/bin/sh\n")
+    world.write(
+        "worker/sudo", '#!/bin/sh\necho "$*" >>"$WORLD/did"\n[ $(wc -l <"$WORLD/did") != 1 ]\n'
+    )
+    path = f"{world.path / 'worker'}:{os.environ['PATH']}"
+    command = ["bash", "-euo", "pipefail", "-c", prepare]
+    subprocess.run(command, env={"PATH": path, "WORLD": str(world.path)}, check=True)
+    did = (world.path / "did").read_text().splitlines()
+    assert did[:3] == [
+        *["apt-get update"] * 2,
+        "apt-get -o DPkg::Lock::Timeout=300 install -y nfs-common",
+    ]
+    assert did[4] == "mount -o hard 10.0.0.2:/share /mnt/vqjax"
+
+
 def test_every_command_of_the_readme_is_taken(world):
     blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in block.splitlines()]
@@ -316,6 +335,13 @@ def test_every_command_of_the_readme_is_taken(world):
         verb = pathlib.Path(script).stem
         assert world.run(verb, "--dry-run", *words).returncode == 0, [script, *words]
     assert world.calls() == []
+    gcloud = [words for line in lines if (words := shlex.split(line))[0] == "gcloud"]
+    assert all("--project=PROJECT" in words for words in gcloud if words[1] != "auth")
+    placed = [words for words in gcloud if words[1] == "filestore" or words[2] == "tpus"]
+    assert len(placed) > 3 and all("--zone=ZONE" in words for words in placed)
+    assert sum("ssh-add" in line for line in lines) == sum("ssh-agent" in line for line in lines)
+    inline = re.sub(r"^```sh\n.*?^```", "", README.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert "`gcloud " not in inline.replace("`gcloud`", ""), "a command stands in a block"
     links = re.findall(r"\]\((?!https:)([^)]+)\)", README.read_text())
     assert all((FOLDER / link).exists() for link in links)
 
