@@ -398,8 +398,11 @@ def test_delete_asks(world):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_dry_run_prints_and_calls_nothing(verb, world):
+def test_dry_run_prints_and_calls_nothing(verb, world, monkeypatch):
     words = HARD if verb in ("launch", "babysit") else []
+    monkeypatch.setenv("TMPDIR", str(world.path))
+    git = ["git", "-C", world.checkout, "-c", "user.name=me", "-c", "user.email=me@here"]
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message=one"], check=True)
     shown = world.run(verb, "--dry-run", *words)
     assert shown.returncode == 0 and world.calls() == []
     # What it prints, a shell runs as it is: the words come back.
@@ -409,9 +412,10 @@ def test_dry_run_prints_and_calls_nothing(verb, world):
     path = f"{world.path / 'bin'}:{os.environ['PATH']}"
     world.write("bin/gcloud", '#!/bin/sh\nprintf "%s\\0" "$@" >"$(mktemp -p "$WORDS")"\n')
     env = {**os.environ, "PATH": path, "WORDS": str(world.path / "words")}
-    assert subprocess.run(["sh", replay], env=env, check=False).returncode == 0
+    assert subprocess.run(["sh", "-e", replay], env=env, check=False).returncode == 0
     kept = [file.read_text().split("\0")[:-1] for file in (world.path / "words").iterdir()]
     assert kept and all(words[:2] == ["compute", "tpus"] for words in kept)
+    assert all(pathlib.Path(words[4]).exists() for words in kept if words[3] == "scp")
     assert all(word in words for words in kept for word in PLACE)
 
 
