@@ -17,6 +17,13 @@ import sys
 import time
 
 import pytest
+from jax.sharding import AbstractMesh
+
+from vqjax.cli.arguments import read_experiment
+from vqjax.cli.main import parse
+from vqjax.config import find_files
+from vqjax.training.sharding import check_batch_size
+from vqjax.types import MESH_AXES
 
 ROOT = pathlib.Path(__file__).parent.parent
 FOLDER = ROOT / "tpu_scripts"
@@ -326,9 +333,29 @@ def test_the_example_of_prepare_waits_for_a_machine_that_updates_itself(world):
     assert did[4] == "mount -o hard 10.0.0.2:/share /mnt/vqjax"
 
 
-def test_every_command_of_the_readme_is_taken(world):
+def readme_lines() -> list[str]:
+    """The command lines in the README's blocks, continued ones joined."""
     blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
-    lines = [line for block in blocks for line in block.splitlines()]
+    return [line for block in blocks for line in block.replace("\\\n", "").splitlines()]
+
+
+def test_the_readme_trains_on_256_chips(monkeypatch):
+    """The settings exist, and the batch divides over the chips; so does launch.sh's help."""
+    trains = [line.split(" train ")[1].split() for line in readme_lines() if " train " in line]
+    helped = (FOLDER / "launch.sh").read_text().replace("\\\n#", "").split("launch.sh train ")[1]
+    monkeypatch.chdir(ROOT)
+    assert len(trains) == 2
+    for words in [*trains, helped.splitlines()[0].split()]:
+        experiment = read_experiment(parse(["train", *words]))
+        mesh = AbstractMesh(experiment.mesh.sizes(256), MESH_AXES)
+        check_batch_size("batch_size", experiment.batch_size, experiment.accumulate, mesh)
+        assert experiment.compute_dtype == "bfloat16"
+        files = find_files(experiment).values()
+        assert all(file.path.startswith("/mnt/vqjax/") for file in files), "on the share"
+
+
+def test_every_command_of_the_readme_is_taken(world):
+    lines = readme_lines()
     ours = [shlex.split(line) for line in lines if line.startswith("tpu_scripts/")]
     assert {words[0] for words in ours} >= {f"tpu_scripts/{v}.sh" for v in VERBS if v != "sync"}
     for script, *words in ours:
