@@ -611,6 +611,7 @@ def test_babysit_through_a_preemption_and_a_stop(world):
     [
         ([("killed", "exit 1")], ""),
         ([("running", "running"), ("killed", "exit 1")], "a worker went down"),
+        ([("running", "running"), ("exit 75", "exit 134")], "stopped and saved (75)"),
         ([("running", "idle"), ("exit 1", "idle")], "not all workers began"),
         (
             [("running", "running"), ("exit 143", "exit 1")],
@@ -664,7 +665,7 @@ def test_babysit_tries_to_give_back_until_it_is_gone(answers, queue, code, tries
     ("behaviour", "code", "starts"),
     [
         ("w0:4", 4, 1),
-        ("w0:75", 0, 2),
+        pytest.param("w0:75", 0, 2, marks=pytest.mark.slow),
         pytest.param("w0:143", 0, 2, marks=pytest.mark.slow),
         pytest.param("3", 3, 1, marks=pytest.mark.slow),
         pytest.param("w0:1", 1, 1, marks=pytest.mark.slow),
