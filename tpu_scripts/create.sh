@@ -4,22 +4,30 @@
 # Asks for a TPU: puts a queued resource NAME with one node NAME into the queue. Nothing is paid
 # until it is ACTIVE; from then on everything is, until delete.sh.
 #
-#   --wait           come back when it is there (0) or will not come (1)
+#   --wait           come back when it is there (0), or when it will not come or gcloud could not say
+#                    for MAX_FAILURES looks in a row (1)
 #   --settings FILE  settings (default: tpu_scripts/settings)
 #   --dry-run        print the commands and run none
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # wait_until_active: polls; a queue may take hours.
 wait_until_active() {
-    local state
+    local state blind=0
     while true; do
-        state=$(queue_state) || fail 1 "gcloud could not say how the queue stands"
+        if state=$(queue_state); then
+            blind=0
+        else
+            state="gcloud does not say how the queue stands"
+            blind=$((blind + 1))
+        fi
         say "$NAME: $state"
         case $state in
             ACTIVE) return ;;
             FAILED | SUSPENDING | SUSPENDED | DELETING | MISSING)
                 fail 1 "$NAME will not come: delete.sh, then create.sh again" ;;
         esac
+        ((blind == 0 || blind < MAX_FAILURES)) ||
+            fail 1 "$NAME is still in the queue and will cost when it comes: delete.sh"
         sleep "$POLL_SECONDS"
     done
 }

@@ -2,7 +2,7 @@
 # delete.sh [--yes] [--settings FILE] [--dry-run]
 #
 # Gives the TPU back, with all that lies on its own disks, or takes the request out of the queue.
-# Only this ends the bill. It asks first.
+# Only this ends the bill. It asks first. End a babysit.sh first: it would ask for another.
 #
 #   --yes            do not ask
 #   --settings FILE  settings (default: tpu_scripts/settings)

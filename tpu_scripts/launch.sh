@@ -4,7 +4,9 @@
 # Runs `vqjax VERB WORD...` on all workers at once, detached: the run goes on when you log out.
 # Relative paths start at the checkout there. Refused while a run is on.
 #
-#   launch.sh train experiments/imagenet_vqgan_f16.py --workdir /mnt/vqjax/runs/f16 mesh.fsdp=8
+#   launch.sh train experiments/imagenet_vqgan_f16.py \
+#       --arg vgg=/mnt/vqjax/vgg16-397923af.pth --arg lpips=/mnt/vqjax/vgg.pth \
+#       --arg batch_size=256 --workdir /mnt/vqjax/runs/f16 compute_dtype=bfloat16
 #
 #   --settings FILE  settings (default: tpu_scripts/settings)
 #   --dry-run        print the commands and run none

@@ -6,7 +6,7 @@
 # run is on.
 #
 #   --settings FILE  settings (default: tpu_scripts/settings)
-#   --dry-run        print the commands and run none
+#   --dry-run        print the commands and run none; these copy the last commit
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 # pack FILE: the working tree as a tar.gz, through a scratch copy of git's index.
@@ -25,7 +25,8 @@ no_arguments
 settings PROJECT ZONE NAME
 cd "$HERE/.."
 if [[ -n $DRY_RUN ]]; then
-    packed=/tmp/$ARCHIVE
+    packed=${TMPDIR:-/tmp}/$ARCHIVE
+    run git -C "$PWD" archive --format=tar.gz --output="$packed" HEAD
 else
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT

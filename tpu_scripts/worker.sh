@@ -17,6 +17,7 @@ running() { ! flock --shared --nonblock .pod/lock true; }
 # unpack FILE: the checkout out of FILE; files of the one before that are not in it go.
 unpack() {
     ! running || fail "a run is on: stop.sh first"
+    rm -f .pod/pid .pod/exit # else a worker that the next launch misses would pass for one that began
     tar -tzf "$1" | grep -v '/$' | LC_ALL=C sort >.pod/files.new
     tar -xzf "$1"
     if [[ -e .pod/files ]]; then
