@@ -6,7 +6,7 @@ import pytest
 
 from vqjax.evaluation.ahead import Ahead, Memory, ahead_json
 from vqjax.evaluation.ahead_table import duration, notes, quantity, table
-from vqjax.evaluation.chips import of_so_many, parse_topology
+from vqjax.evaluation.chips import CHIPS, Topology, of_so_many, parse_topology
 from vqjax.evaluation.hlo import Collective
 from vqjax.evaluation.roofline import reach_of_all
 from vqjax.evaluation.scaling import extrapolate, fit_batch, largest_batch, sweep
@@ -153,6 +153,12 @@ def test_a_step_that_does_not_fit():
     assert refused.fits is False and refused.roofline is None
     assert "total, at least" in table(refused) and "roofline" not in table(refused)
     assert ahead_json(refused)["memory_per_device"] == {"total": 99 * GB}
+
+
+def test_an_unknown_network_leaves_no_roofline():
+    hosts = Topology(CHIPS["l4"], (16,))  # as devices at hand may be
+    known = step(hosts, 32, collectives=[all_reduce(hosts)])
+    assert known.roofline is None and "network between these chips is not known" in table(known)
 
 
 def test_what_gpus_are_not_told():

@@ -121,7 +121,11 @@ class Ahead:
 
     @property
     def roofline(self) -> Roofline | None:
+        """None: the step does not compile, or the chips or the network between them is not known."""
         if self.topology is None or self.memory is None:
+            return None
+        over_network = any(reach and reach.slices > 1 for _, reach in self.collectives)
+        if over_network and self.topology.chip.network is None:
             return None
         return roofline(
             self.topology,

@@ -168,6 +168,8 @@ def notes(ahead: Ahead) -> list[str]:
             lines.append("GPUs of different hosts meet over the network")
     if ahead.topology is None:
         lines.append("these devices are not in the table of chips: no roofline")
+    elif ahead.memory and not ahead.roofline:
+        lines.append("the network between these chips is not known: no roofline")
     if ahead.unknown_loops:
         lines.append(f"{ahead.unknown_loops} loop(s) of unknown length count as one turn")
     if ahead.roofline:
