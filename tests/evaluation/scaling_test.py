@@ -83,6 +83,19 @@ def test_what_the_compiler_refuses_is_not_asked_again():
         fit_batch(compiles(lambda b: 0, refuse=lambda b: True)[0], start=4, unit=1)
 
 
+def test_the_only_batch_that_compiles_is_the_answer():
+    for start, refused in ((8, (16,)), (24, (24, 16)), (16, (16,))):
+        compile_at, tried = compiles(lambda b: 0.1 * GB * b, refuse=lambda b: b > 8)
+        fit = fit_batch(compile_at, start, unit=8)
+        assert (fit.best.batch_size, fit.slope, fit.refused) == (8, 0.0, refused)
+        assert len(tried) == len(set(tried))
+
+
+def test_memory_that_shrinks_near_the_end_costs_no_answer():
+    compile_at, _ = compiles({4: 2 * GB, 8: 4 * GB, 28: 3.9 * GB}.__getitem__)
+    assert fit_batch(compile_at, start=4, unit=4).best.batch_size == 28
+
+
 def all_reduce(topology, size=50e6):
     group = tuple(range(topology.devices))
     return Collective("all-reduce", size, group, 1), reach_of_all(topology)

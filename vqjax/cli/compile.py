@@ -150,10 +150,11 @@ def _fit_batch(experiment: Any, inputs: dict, topology: Any, path: str | None) -
 
     fit = fit_batch(compile_at, experiment.batch_size, unit)
     lines = [f"  batch_size={n:<10,}{quantity(v, 'B')} a device" for n, v in fit.tried.items()]
-    lines.append(
-        f"  line: {quantity(fit.fixed, 'B')} + {quantity(fit.slope * unit, 'B')} per {unit} "
-        "example(s)"
-    )
+    if fit.slope:
+        lines.append(
+            f"  line: {quantity(fit.fixed, 'B')} + {quantity(fit.slope * unit, 'B')} per {unit} "
+            "example(s)"
+        )
     lines += [f"  batch_size={n:<10,}refused by the compiler" for n in fit.refused]
     if fit.best is None:
         lines.append("  no batch that was compiled fits")

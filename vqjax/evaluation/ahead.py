@@ -121,7 +121,7 @@ class Ahead:
 
     @property
     def roofline(self) -> Roofline | None:
-        """None: the step does not compile, or the chips or the network between them is not known."""
+        """None: it does not compile, or the chips or the network between them are not known."""
         if self.topology is None or self.memory is None:
             return None
         over_network = any(reach and reach.slices > 1 for _, reach in self.collectives)

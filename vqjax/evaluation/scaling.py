@@ -21,7 +21,7 @@ class BatchFit:
 
     Attributes:
         fixed: bytes.
-        slope: bytes per example of the whole batch.
+        slope: bytes per example of the whole batch; 0: only one compiled.
         tried: {batch size: bytes of a device} of every step that compiled.
         refused: batch sizes that the compiler refused.
         best: the step of the largest batch that was compiled and fits; None: none does.
@@ -62,7 +62,8 @@ def fit_batch(compile_at: Compile, start: int, unit: int) -> BatchFit:
         unit: the batch size is a multiple of.
 
     Raises:
-        UsageError: nothing fits, or the device's memory is not known.
+        UsageError: nothing compiles, memory does not grow with the batch, or the device's is not
+            known.
     """
     tried: dict[int, float] = {}
     refused: list[int] = []
@@ -89,13 +90,18 @@ def fit_batch(compile_at: Compile, start: int, unit: int) -> BatchFit:
             raise UsageError(f"--fit-batch: not even batch_size={unit} compiles")
         size = max(unit, size // 2 // unit * unit)
     lower = size // 2 // unit * unit
-    if refused or attempt(2 * size).memory is None:
-        if not lower:
-            raise UsageError(f"--fit-batch: only batch_size={size} compiles: no line from one")
+    if 2 * size not in refused and not (refused and lower):
+        attempt(2 * size)
+    if len(tried) == 1 and lower:
         attempt(lower)
+    if len(tried) == 1:
+        return BatchFit(tried[size], 0.0, tried, tuple(refused), best)
     first = line_of(tried)
     for turn in range(VERIFICATIONS):
-        size = largest_batch(*line_of(tried), capacity, unit)
+        line = line_of(tried)
+        if turn and line[1] <= 0:  # of two near the end of the memory
+            break
+        size = largest_batch(*line, capacity, unit)
         # Near the end of the memory compilers trade work for it, and the line bends.
         low = best.batch_size if best else 0
         over = (*refused, *(n for n, v in tried.items() if v > capacity))
