@@ -78,6 +78,13 @@ def test_without_the_compiler_one_line_says_what_brings_it(
     assert f"pip install 'vqjax[{extra}]'" in err
 
 
+@pytest.mark.parametrize("words", [["compile", "--topology", "h100"], ["benchmark"]])
+def test_a_frozen_run_that_was_given_has_to_be_there(capsys, stand_in, words):
+    file = pathlib.Path(__file__).parents[2] / "experiments" / "mnist_gpt.py"
+    code, out, err = call(capsys, *words, file, "--frozen", "tokenizer=/no/run")
+    assert (code, out, len(err.splitlines())) == (3, "", 1) and "no run at /no/run" in err
+
+
 def test_a_step_for_a_box_of_gpus(capsys, file, stand_in):
     code, out, err = call(capsys, "compile", file, "--topology", "h100x8", "--json", "out/a.json")
     assert code == 0, err

@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     old = _checked(args)
     from vqjax.evaluation.speed import Wishes, measure
     from vqjax.evaluation.speed_table import against, table
+    from vqjax.training.frozen import adopt_known
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()
@@ -69,8 +70,11 @@ def run(args: argparse.Namespace) -> int:
         precisions=args.precisions,
         sweep=args.sweep,
     )
+    experiment = adopt_known(
+        experiment, args.frozen, tuple(args.trust), lambda line: print(line, file=sys.stderr)
+    )
     progress = _Progress()
-    found = measure(experiment, inputs_of(experiment, args.shape), wishes, progress.say, args.trust)
+    found = measure(experiment, inputs_of(experiment, args.shape), wishes, progress.say)
     progress.clear()
     head = {"command": ["vqjax", *sys.argv[1:]], "experiment": _named(args)}
     found = {"schema": found["schema"], **head, **found}

@@ -94,11 +94,11 @@ def ready(experiment: Any, args: argparse.Namespace) -> tuple[Any, dict]:
     """The experiment, checked and with its frozen runs, and what an example of it is like.
 
     Raises:
-        DataError: nothing is known of its examples.
+        DataError: nothing is known of its examples, or what --frozen names is not there.
     """
-    from vqjax.evaluation.ahead import settled
+    from vqjax.training.frozen import adopt_known
 
-    experiment = settled(experiment, tuple(args.trust))
+    experiment = adopt_known(experiment, args.frozen, tuple(args.trust), say)
     experiment.check()
     inputs = inputs_of(experiment, args.shape)
     experiment.task.check(inputs)

@@ -12,18 +12,17 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from vqjax import config
 from vqjax.evaluation import hlo
 from vqjax.evaluation.chips import Topology
 from vqjax.evaluation.flops import flops_of
 from vqjax.evaluation.machines import reach_of
 from vqjax.evaluation.roofline import PARTS, Reach, Roofline, roofline
 from vqjax.training.experiment import Experiment
-from vqjax.training.frozen import adopt, frozen_shapes
+from vqjax.training.frozen import frozen_shapes
 from vqjax.training.programs import trace_programs
 from vqjax.training.sharding import check_batch_size, replicated
 from vqjax.training.step import patterns
-from vqjax.types import ArraySpec, DataError, Tree
+from vqjax.types import ArraySpec, Tree
 
 ON_CHIP = {"tpu": (1,), "gpu": (), "cpu": ()}  # memory spaces that are not main memory
 # Without a card to try them on, XLA may find no tiles at all for a product written in Triton.
@@ -203,19 +202,6 @@ def frozen_target(experiment: Experiment, inputs: Mapping[str, ArraySpec], mesh:
         lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=replicated(mesh)),
         frozen_shapes(experiment, dict(inputs)),
     )
-
-
-def settled(experiment: Experiment, trust: tuple[str, ...] = ()) -> Experiment:
-    """The experiment with each frozen run's own, or with its stand-in where there is no run."""
-    for path, run in config.find_frozen(experiment).items():
-        try:
-            known = config.find_frozen(adopt(experiment, trust))[path]
-        except DataError:
-            if run.experiment is None:
-                raise
-            continue
-        experiment = config.with_frozen(experiment, path, known)
-    return experiment
 
 
 def compile_step(
