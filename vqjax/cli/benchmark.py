@@ -57,6 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     experiment = read_experiment(args)
     old = _checked(args)
+    from vqjax.evaluation.output import write_output
     from vqjax.evaluation.speed import Wishes, measure
     from vqjax.evaluation.speed_table import against, table
     from vqjax.training.frozen import adopt_known
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     print(args.file, *args.overrides, sep="  ")
     print(*table(found), sep="\n")
     if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(found, indent=1) + "\n")
+        write_output(args.json, json.dumps(found, indent=1) + "\n")
     if old is None:
         return 0
     tolerance = TOLERANCE if args.tolerance is None else args.tolerance
@@ -103,6 +104,7 @@ def _named(args: argparse.Namespace) -> dict[str, Any]:
 
 def _checked(args: argparse.Namespace) -> dict | None:
     """What --against names, or None; refuses options that cannot be, before anything is timed."""
+    from vqjax.evaluation.output import check_output
     from vqjax.types import DataError, UsageError
 
     if not 0 < args.seconds < math.inf:
@@ -113,8 +115,8 @@ def _checked(args: argparse.Namespace) -> dict | None:
         raise UsageError("--tolerance is for --against OLD.json")
     if args.tolerance is not None and not 0 <= args.tolerance < math.inf:
         raise UsageError(f"--tolerance {args.tolerance}: wanted a number, at least 0")
-    if args.json and not pathlib.Path(args.json).absolute().parent.is_dir():
-        raise UsageError(f"--json {args.json}: no such folder")
+    if args.json:
+        check_output(args.json)
     if args.against is None:
         return None
     try:
