@@ -143,6 +143,16 @@ def test_a_sweep_compiles_two_sizes_and_marks_the_rest():
     assert "v5e &lt;8&gt;" in picture and picture.startswith("<svg xmlns")
 
 
+def test_a_sweep_says_what_does_not_fit():
+    def compile_on(topology, batch_size):
+        return step(topology, batch_size, temporaries=20 * GB * (topology.chips > 1))
+
+    points = sweep([of_so_many(CHIPS["v5e"], n) for n in (1, 4, 256)], 8, compile_on)
+    assert [p.fits for p in points] == [True, False, False]
+    rows = sweep_table(points).splitlines()[1:]
+    assert ["DOES NOT FIT" in row for row in rows] == [False, True, True]
+
+
 def test_a_step_in_words_and_as_json():
     topology = parse_topology("v5e:2x2")
     known = step(topology, 32, 2 * GB, [all_reduce(topology)])

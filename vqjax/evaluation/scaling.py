@@ -124,6 +124,7 @@ class Point:
         batch_size: over all devices.
         compiled: or worked out from one that was.
         memory: bytes of one device.
+        fits: whether it has so many.
         roofline: of its step.
         efficiency: examples/s per chip against the smallest size.
     """
@@ -132,6 +133,7 @@ class Point:
     batch_size: int
     compiled: bool
     memory: float
+    fits: bool | None
     roofline: Roofline
     efficiency: float = 1.0
 
@@ -184,11 +186,10 @@ def sweep(
             known = compile_on(topology, batch_size)
             if known.roofline is None:
                 raise UsageError(f"--sweep: the step does not fit {topology}")
-            line, memory, was = known.roofline, known.needed, True
+            line, was = known.roofline, True
         else:
-            _, line = extrapolate(known, topology)
-            memory, was = known.needed, False
-        points.append(Point(topology, batch_size, was, memory, line))
+            (_, line), was = extrapolate(known, topology), False
+        points.append(Point(topology, batch_size, was, known.needed, known.fits, line))
     first = points[0].roofline.examples_per_second / points[0].topology.chips
     return tuple(
         dataclasses.replace(p, efficiency=p.roofline.examples_per_second / p.topology.chips / first)
