@@ -2,13 +2,15 @@
 
 import json
 
+import jax
 import pytest
 
+from vqjax.evaluation import ahead
 from vqjax.evaluation.ahead import Ahead, Memory, ahead_json
 from vqjax.evaluation.ahead_table import duration, notes, quantity, table
 from vqjax.evaluation.chips import CHIPS, Topology, of_so_many, parse_topology
 from vqjax.evaluation.hlo import Collective
-from vqjax.evaluation.roofline import reach_of_all
+from vqjax.evaluation.roofline import Reach, reach_of_all
 from vqjax.evaluation.scaling import extrapolate, fit_batch, largest_batch, sweep
 from vqjax.evaluation.sweep_chart import sweep_svg, sweep_table
 from vqjax.types import UsageError
@@ -182,6 +184,33 @@ def test_an_unknown_network_leaves_no_roofline():
     hosts = Topology(CHIPS["l4"], (16,))  # as devices at hand may be
     known = step(hosts, 32, collectives=[all_reduce(hosts)])
     assert known.roofline is None and "network between these chips is not known" in table(known)
+
+
+def test_parts_between_slices_are_of_a_group_of_slices():
+    two = parse_topology("v5e:16x16", slices=2)
+    part = Collective("all-reduce", 50e6, (), 1, between=True), Reach(1, 2)
+    assert ahead_json(step(two, 512, collectives=[part]))["largest_collectives"][0]["group"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Ran out of memory in memory space hbm. Used 21.50G of 15.48G hbm.", 21.5 * 2**30),
+        ("memory required for HLO temporaries (2.00T) exceeds available HBM (31G)", 2 * 2**40),
+        ("Ran out of memory in memory space vmem. Used 32.42M of 16.00M vmem.", None),
+        ("memory required for HLO temporaries (32M) exceeds available vmem (16M)", None),
+    ],
+)
+def test_only_want_of_main_memory_is_a_batch_that_does_not_fit(text, wanted):
+    class Lowered:
+        def compile(self, compiler_options):
+            raise jax.errors.JaxRuntimeError(f"RESOURCE_EXHAUSTED: {text}")
+
+    if wanted:
+        assert ahead._compiled(Lowered(), None) == (None, wanted)
+    else:
+        with pytest.raises(jax.errors.JaxRuntimeError, match="vmem"):
+            ahead._compiled(Lowered(), None)
 
 
 def test_what_gpus_are_not_told():

@@ -27,8 +27,9 @@ from vqjax.types import ArraySpec, Tree
 ON_CHIP = {"tpu": (1,), "gpu": (), "cpu": ()}  # memory spaces that are not main memory
 # Without a card to try them on, XLA may find no tiles at all for a product written in Triton.
 GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
-_EXCEEDS = re.compile(r"\(([\d.]+)([KMGT]?)\) exceeds available \w+ \(([\d.]+)([KMGT]?)\)")
-_USED = re.compile(r"[Uu]sed ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?)")
+# How the TPU compiler says what it wants of main memory; of its vmem it speaks likewise.
+_EXCEEDS = re.compile(r"\(([\d.]+)([KMGT]?)\) exceeds available HBM\b")
+_USED = re.compile(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm\b")
 POWERS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -175,7 +176,7 @@ def ahead_json(ahead: Ahead) -> dict[str, Any]:
         "compiler_says": ahead.told,
         "collectives": ahead.by_kind(),
         "largest_collectives": [
-            {**dataclasses.asdict(c), "group": len(c.group)}
+            {**dataclasses.asdict(c), "group": len(c.group) or ahead.slices}
             for c, _ in sorted(ahead.collectives, key=lambda p: -p[0].bytes * p[0].times)[:20]
         ],
         "loops_of_unknown_length": ahead.unknown_loops,
