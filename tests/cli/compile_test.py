@@ -51,15 +51,20 @@ def call(capsys, *words):
         (["--topology", "v5e:3x3"], "slices of v5e are"),
         (["--topology", "t4", "--slices", "2"], "network between slices of t4"),
         (["--topology", "h100x8", "--sweep", "8,1"], "--sweep 8,1"),
+        (["--topology", "h100x8", "--slices", "2", "--sweep", "1,8"], "--slices 2: --sweep takes"),
         (["--topology", "h100x8", "batch_size=12"], "batch_size=12 does not divide over 8"),
         (["--topology", "h100x8", "--shape", "8"], "--shape 8"),
         ([], "--topology"),
+        (["--topology", "t4", "--json", "."], "is a directory"),
+        (["--topology", "t4", "--json", "small.py/a.json"], "small.py is not a folder"),
+        (["--topology", "t4", "--sweep", "1,8", "--json", "a.svg"], "name a .json file"),
     ],
 )
 def test_mistakes_cost_one_line(capsys, file, stand_in, words, line):
     code, out, err = call(capsys, "compile", file, *words)
     errors = [text for text in err.splitlines() if "error" in text]
     assert code == 2 and out == "" and len(errors) == 1 and line in errors[0]
+    assert "compiling" not in err
 
 
 @pytest.mark.parametrize(
@@ -76,6 +81,13 @@ def test_without_the_compiler_one_line_says_what_brings_it(
     code, out, err = call(capsys, "compile", file, "--topology", name)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert f"pip install 'vqjax[{extra}]'" in err
+
+
+@pytest.mark.parametrize("words", [["compile", "--topology", "h100"], ["benchmark"]])
+def test_a_frozen_run_that_was_given_has_to_be_there(capsys, stand_in, words):
+    file = pathlib.Path(__file__).parents[2] / "experiments" / "mnist_gpt.py"
+    code, out, err = call(capsys, *words, file, "--frozen", "tokenizer=/no/run")
+    assert (code, out, len(err.splitlines())) == (3, "", 1) and "no run at /no/run" in err
 
 
 def test_a_step_for_a_box_of_gpus(capsys, file, stand_in):
@@ -104,7 +116,9 @@ def test_a_sweep(capsys, file, stand_in):
     code, out, err = call(capsys, "compile", file, *words)
     assert code == 0, err
     assert err.count("compiling for") == 2 and out.count("extrapolated") == 1
+    assert "note: cuDNN's workspace" in out
     points = json.loads(pathlib.Path("s.json").read_text())["points"]
+    assert all(p["fits"] for p in points)
     assert [(p["chips"], p["batch_size"], p["compiled"]) for p in points] == [
         (1, 4, True),
         (8, 32, True),

@@ -47,6 +47,7 @@ def test_slices():
         ("h100x0", 1, "give a number of GPUs"),
         ("v5e:2x2", 0, "--slices 0"),
         ("t4", 2, "network between slices of t4 is not known"),
+        ("l4x16", 1, "--topology l4x16: the network between hosts of l4 is not known"),
         ("", 1, "valid: a100"),
     ],
 )
@@ -74,6 +75,10 @@ def test_so_many_chips(kind, chips, name):
 def test_numbers_of_chips_that_no_slice_has():
     with pytest.raises(UsageError, match=r"7 chips of v5e: no slice has so many \(near: 8, 4, 2|1"):
         of_so_many(CHIPS["v5e"], 7)
+    with pytest.raises(UsageError, match="network between hosts of v100 is not known"):
+        of_so_many(CHIPS["v100"], 64)
+    with pytest.raises(UsageError, match="131,073 chips of v5p are more than 131,072"):
+        of_so_many(CHIPS["v5p"], 2**17 + 1)
 
 
 def test_rings():

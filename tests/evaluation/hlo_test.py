@@ -206,6 +206,42 @@ ENTRY %main (x: f32[100], i: s32[]) -> f32[100] {
     assert program.bytes_moved(on_chip=(1,)) == kept + 800 + read
 
 
+@pytest.mark.parametrize(
+    ("line", "size"),
+    [
+        ("((f32[8]{0}), f32[32]{0}) all-gather-start(%a)", 32 + 128),
+        ("(f32[8]{0}, f32[32]{0:S(1)}) all-gather-start(%a)", 32 + 128),
+        ("((f32[8]{0}, f32[4]{0}), (f32[32]{0}, f32[16]{0})) all-gather-start(%a, %b)", 48 + 192),
+        ("((f32[8]{0}), f32[2]{0}) reduce-scatter-start(%a)", 32 + 8),
+        ("f32[8]{0} all-reduce-start(%a)", 32 + 32),
+        ("(f32[8]{0}, f32[4]{0}) all-reduce-start(%a, %b)", 48 + 48),
+        ("((f32[8]{0}), f32[8]{0}) all-to-all-start(%a)", 32 + 32),
+        ("(f32[8]{0}, f32[8]{0}, u32[], u32[]) collective-permute-start(%a)", 32 + 32),
+        ("((f32[8]{0}), f32[2]{0}, s32[]) async-start(%a), calls=%inside", 32 + 8),
+    ],
+)
+def test_bytes_of_what_runs_beside_other_work(line, size):
+    """The forms of the GPU compiler, and those with contexts behind the results."""
+    text = f"""\
+HloModule m
+
+%inside (p: f32[8]) -> f32[2] {{
+  %p = f32[8]{{0}} parameter(0)
+  ROOT %r = f32[2]{{0}} reduce-scatter(%p), channel_id=1, replica_groups={{}}
+}}
+
+ENTRY %main (a: f32[8], b: f32[4]) -> f32[32] {{
+  %a = f32[8]{{0}} parameter(0)
+  %b = f32[4]{{0}} parameter(1)
+  %begun = {line}
+  ROOT %done = f32[32]{{0}} all-gather-done(%begun)
+}}
+"""
+    program = hlo.parse(text)
+    assert program.bytes_moved() == size
+    assert program.bytes_moved(on_chip=(1,)) == size - (128 if "S(1)" in line else 0)
+
+
 def test_what_is_no_program():
     with pytest.raises(ValueError, match="not the text"):
         hlo.parse("nothing")

@@ -114,3 +114,5 @@ def test_a_gpu_as_its_compiler_wants_it():
     for part in ("core_count: 132", "device_memory_size: 84929347584", "{ major: 9 minor: 0 }"):
         assert part in text
     assert math.isclose(text.count("{"), text.count("}"))
+    for name, size in (("h100", 232448), ("l4", 101376), ("t4", 65536), ("v100", 98304)):
+        assert f"block_optin: {size} " in target_config(parse_topology(name)), name

@@ -2,13 +2,15 @@
 
 import json
 
+import jax
 import pytest
 
+from vqjax.evaluation import ahead
 from vqjax.evaluation.ahead import Ahead, Memory, ahead_json
 from vqjax.evaluation.ahead_table import duration, notes, quantity, table
-from vqjax.evaluation.chips import of_so_many, parse_topology
+from vqjax.evaluation.chips import CHIPS, Topology, of_so_many, parse_topology
 from vqjax.evaluation.hlo import Collective
-from vqjax.evaluation.roofline import reach_of_all
+from vqjax.evaluation.roofline import Reach, reach_of_all
 from vqjax.evaluation.scaling import extrapolate, fit_batch, largest_batch, sweep
 from vqjax.evaluation.sweep_chart import sweep_svg, sweep_table
 from vqjax.types import UsageError
@@ -83,6 +85,19 @@ def test_what_the_compiler_refuses_is_not_asked_again():
         fit_batch(compiles(lambda b: 0, refuse=lambda b: True)[0], start=4, unit=1)
 
 
+def test_the_only_batch_that_compiles_is_the_answer():
+    for start, refused in ((8, (16,)), (24, (24, 16)), (16, (16,))):
+        compile_at, tried = compiles(lambda b: 0.1 * GB * b, refuse=lambda b: b > 8)
+        fit = fit_batch(compile_at, start, unit=8)
+        assert (fit.best.batch_size, fit.slope, fit.refused) == (8, 0.0, refused)
+        assert len(tried) == len(set(tried))
+
+
+def test_memory_that_shrinks_near_the_end_costs_no_answer():
+    compile_at, _ = compiles({4: 2 * GB, 8: 4 * GB, 28: 3.9 * GB}.__getitem__)
+    assert fit_batch(compile_at, start=4, unit=4).best.batch_size == 28
+
+
 def all_reduce(topology, size=50e6):
     group = tuple(range(topology.devices))
     return Collective("all-reduce", size, group, 1), reach_of_all(topology)
@@ -130,6 +145,16 @@ def test_a_sweep_compiles_two_sizes_and_marks_the_rest():
     assert "v5e &lt;8&gt;" in picture and picture.startswith("<svg xmlns")
 
 
+def test_a_sweep_says_what_does_not_fit():
+    def compile_on(topology, batch_size):
+        return step(topology, batch_size, temporaries=20 * GB * (topology.chips > 1))
+
+    points = sweep([of_so_many(CHIPS["v5e"], n) for n in (1, 4, 256)], 8, compile_on)
+    assert [p.fits for p in points] == [True, False, False]
+    rows = sweep_table(points).splitlines()[1:]
+    assert ["DOES NOT FIT" in row for row in rows] == [False, True, True]
+
+
 def test_a_step_in_words_and_as_json():
     topology = parse_topology("v5e:2x2")
     known = step(topology, 32, 2 * GB, [all_reduce(topology)])
@@ -153,6 +178,39 @@ def test_a_step_that_does_not_fit():
     assert refused.fits is False and refused.roofline is None
     assert "total, at least" in table(refused) and "roofline" not in table(refused)
     assert ahead_json(refused)["memory_per_device"] == {"total": 99 * GB}
+
+
+def test_an_unknown_network_leaves_no_roofline():
+    hosts = Topology(CHIPS["l4"], (16,))  # as devices at hand may be
+    known = step(hosts, 32, collectives=[all_reduce(hosts)])
+    assert known.roofline is None and "network between these chips is not known" in table(known)
+
+
+def test_parts_between_slices_are_of_a_group_of_slices():
+    two = parse_topology("v5e:16x16", slices=2)
+    part = Collective("all-reduce", 50e6, (), 1, between=True), Reach(1, 2)
+    assert ahead_json(step(two, 512, collectives=[part]))["largest_collectives"][0]["group"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Ran out of memory in memory space hbm. Used 21.50G of 15.48G hbm.", 21.5 * 2**30),
+        ("memory required for HLO temporaries (2.00T) exceeds available HBM (31G)", 2 * 2**40),
+        ("Ran out of memory in memory space vmem. Used 32.42M of 16.00M vmem.", None),
+        ("memory required for HLO temporaries (32M) exceeds available vmem (16M)", None),
+    ],
+)
+def test_only_want_of_main_memory_is_a_batch_that_does_not_fit(text, wanted):
+    class Lowered:
+        def compile(self, compiler_options):
+            raise jax.errors.JaxRuntimeError(f"RESOURCE_EXHAUSTED: {text}")
+
+    if wanted:
+        assert ahead._compiled(Lowered(), None) == (None, wanted)
+    else:
+        with pytest.raises(jax.errors.JaxRuntimeError, match="vmem"):
+            ahead._compiled(Lowered(), None)
 
 
 def test_what_gpus_are_not_told():

@@ -289,10 +289,11 @@ def test_the_verb_writes_and_compares(canned, capsys):
         (["--tolerance", "0.1"], 2, "--tolerance is for --against"),
         (["--seconds", "0"], 2, "--seconds 0.0"),
         (["--data", "real", "--shape", "8,8,1"], 2, "real data has its own"),
-        (["--json", "no/where.json"], 2, "no such folder"),
         (["--against", "old.json", "--shape", "8,8,1"], 2, "another experiment"),
         (["--against", "old.json", "--data", "real"], 2, "another data: synthetic, here real"),
         (["--against", "there.json"], 2, "another device"),
+        (["--json", "."], 2, "is a directory: name a file"),
+        (["--json", "torn.json/a.json"], 2, "torn.json is not a folder"),
     ],
 )
 def test_mistakes_cost_one_line_before_anything_is_timed(

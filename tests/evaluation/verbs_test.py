@@ -54,7 +54,7 @@ def test_evaluate_prints_a_table_or_one_json_object(cli, run_dir):
         (["report", "nowhere"], 3, "nowhere is not a run directory"),
         (["compare", "nowhere"], 3, "nowhere is not a run directory"),
         (["compare"], 2, "RUN"),
-        (["compare", "RUN", "--out", "."], 2, "is a directory: name a file for the page"),
+        (["compare", "RUN", "--out", "."], 2, "is a directory: name a file"),
         (["compare", "RUN", "--json", "--markdown"], 2, "not allowed with"),
     ],
 )

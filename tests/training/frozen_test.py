@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,10 @@ from jax.sharding import SingleDeviceSharding
 
 from tests import tiny
 from vqjax import config
-from vqjax.config import FrozenRun
+from vqjax.config import FrozenRun, WeightFile
 from vqjax.training.checkpoint import Checkpoints, seal_of
 from vqjax.training.experiment import Experiment
-from vqjax.training.frozen import frozen_shapes, load_frozen, pin
+from vqjax.training.frozen import adopt_known, frozen_shapes, load_frozen, pin
 from vqjax.training.loop import train
 from vqjax.training.mesh import make_mesh
 from vqjax.training.optim import SGD
@@ -102,6 +103,33 @@ def base(tmp_path):
 def go(experiment, run, **settings):
     train(experiment, run, devices=jax.devices()[:1], trust=TRUST, **settings)
     return read_record(run, TRUST).experiment.task.base
+
+
+@dataclasses.dataclass(frozen=True)
+class Lens:
+    """Needs a file."""
+
+    file: WeightFile
+    sources: ClassVar[dict[str, str]] = {"file": "grind one"}
+
+    def read_frozen(self):
+        return None
+
+
+def test_a_run_that_is_there_is_not_replaced_because_another_is_missing(base):
+    """Nor because a file is; where --frozen says that something is, it has to be."""
+    stand_in = tiny.vqvae(total_steps=99)
+    there, gone = (FrozenRun(str(base.parent / n), experiment=stand_in) for n in ("base", "gone"))
+    tree = {"a": there, "b": gone, "lens": Lens(WeightFile("no.pt"))}
+    told = []
+    found = adopt_known(tree, trust=TRUST, say=told.append)
+    steps = {name: found[name].experiment.total_steps for name in "ab"}
+    assert steps == {"a": tiny.vqvae().total_steps, "b": 99}
+    assert told == [f"b: no run at {gone.path}: its stand-in takes its place"]
+    with pytest.raises(DataError, match="b: no run at"):
+        adopt_known(tree, [f"b={gone.path}"], TRUST)
+    with pytest.raises(DataError, match="lens.file: no file no.pt: grind one"):
+        adopt_known(tree, ["file=no.pt"], TRUST)
 
 
 def test_the_first_start_pins_and_later_ones_stay_with_it(base, tmp_path):

@@ -57,8 +57,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     experiment = read_experiment(args)
     old = _checked(args)
+    from vqjax.evaluation.output import write_output
     from vqjax.evaluation.speed import SCHEMA, Wishes, devices_here, measure
     from vqjax.evaluation.speed_table import against, check_comparable, table
+    from vqjax.training.frozen import adopt_known
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()
@@ -73,15 +75,18 @@ def run(args: argparse.Namespace) -> int:
         precisions=args.precisions,
         sweep=args.sweep,
     )
+    experiment = adopt_known(
+        experiment, args.frozen, tuple(args.trust), lambda line: print(line, file=sys.stderr)
+    )
     progress = _Progress()
-    found = measure(experiment, inputs_of(experiment, args.shape), wishes, progress.say, args.trust)
+    found = measure(experiment, inputs_of(experiment, args.shape), wishes, progress.say)
     progress.clear()
     head = {"command": ["vqjax", *sys.argv[1:]], "experiment": named}
     found = {"schema": found["schema"], **head, **found}
     print(args.file, *args.overrides, sep="  ")
     print(*table(found), sep="\n")
     if args.json:
-        pathlib.Path(args.json).write_text(json.dumps(found, indent=1) + "\n")
+        write_output(args.json, json.dumps(found, indent=1) + "\n")
     if old is None:
         return 0
     tolerance = TOLERANCE if args.tolerance is None else args.tolerance
@@ -105,6 +110,7 @@ def _named(args: argparse.Namespace) -> dict[str, Any]:
 
 def _checked(args: argparse.Namespace) -> dict | None:
     """What --against names, or None; refuses options that cannot be, before anything is timed."""
+    from vqjax.evaluation.output import check_output
     from vqjax.types import DataError, UsageError
 
     if not 0 < args.seconds < math.inf:
@@ -115,8 +121,8 @@ def _checked(args: argparse.Namespace) -> dict | None:
         raise UsageError("--tolerance is for --against OLD.json")
     if args.tolerance is not None and not 0 <= args.tolerance < math.inf:
         raise UsageError(f"--tolerance {args.tolerance}: wanted a number, at least 0")
-    if args.json and not pathlib.Path(args.json).absolute().parent.is_dir():
-        raise UsageError(f"--json {args.json}: no such folder")
+    if args.json:
+        check_output(args.json)
     if args.against is None:
         return None
     try:

@@ -63,14 +63,14 @@ def run(args: argparse.Namespace) -> None:
         markdown_table,
         text_table,
     )
-    from vqjax.evaluation.report_page import check_page_path
+    from vqjax.evaluation.output import check_output
     from vqjax.training.platform import enable_compilation_cache
 
     bare = args.markdown or args.json
     runs = _runs_among(args.run_dirs)
     out = args.out or pathlib.Path(runs[0]).absolute().parent / "compare.html"
     if not bare or args.out:
-        check_page_path(pathlib.Path(out))  # before anything that takes time
+        check_output(out)  # before anything that takes time
     enable_compilation_cache()
     compared = compare_runs(
         runs, params=args.params, trust=args.trust, evaluate=args.evaluate, say=_say

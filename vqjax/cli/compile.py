@@ -78,9 +78,10 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.evaluation.chips import parse_topology
     from vqjax.evaluation.machines import check_compiler
 
+    _check_outputs(args)
     topology = parse_topology(args.topology, args.slices)
     check_compiler(topology)
-    sizes = _sizes(args.sweep) if args.sweep else ()
+    sizes = _sizes(args.sweep, args.slices) if args.sweep else ()
     experiment, inputs = ready(read_experiment(args), args)
     if args.fit_batch:
         _fit_batch(_sliced(experiment, topology), inputs, topology, args.json)
@@ -90,15 +91,30 @@ def run(args: argparse.Namespace) -> None:
         report(_compile(_sliced(experiment, topology), inputs, topology), args.json)
 
 
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Of what is written; a sweep's chart lies beside its JSON."""
+    from vqjax.evaluation.output import check_output
+    from vqjax.types import UsageError
+
+    if not args.json:
+        return
+    check_output(args.json)
+    if args.sweep:
+        picture = pathlib.Path(args.json).with_suffix(".svg")
+        if picture == pathlib.Path(args.json):
+            raise UsageError(f"--json {picture}: the sweep's chart goes there: name a .json file")
+        check_output(picture)
+
+
 def ready(experiment: Any, args: argparse.Namespace) -> tuple[Any, dict]:
     """The experiment, checked and with its frozen runs, and what an example of it is like.
 
     Raises:
-        DataError: nothing is known of its examples.
+        DataError: nothing is known of its examples, or what --frozen names is not there.
     """
-    from vqjax.evaluation.ahead import settled
+    from vqjax.training.frozen import adopt_known
 
-    experiment = settled(experiment, tuple(args.trust))
+    experiment = adopt_known(experiment, args.frozen, tuple(args.trust), say)
     experiment.check()
     inputs = inputs_of(experiment, args.shape)
     experiment.task.check(inputs)
@@ -117,7 +133,7 @@ def report(ahead: Any, path: str | None) -> None:
 
     print(table(ahead))
     if path:
-        _save(path, json.dumps(ahead_json(ahead), indent=1))
+        _save(path, ahead_json(ahead))
 
 
 def _sliced(experiment: Any, topology: Any) -> Any:
@@ -150,10 +166,11 @@ def _fit_batch(experiment: Any, inputs: dict, topology: Any, path: str | None) -
 
     fit = fit_batch(compile_at, experiment.batch_size, unit)
     lines = [f"  batch_size={n:<10,}{quantity(v, 'B')} a device" for n, v in fit.tried.items()]
-    lines.append(
-        f"  line: {quantity(fit.fixed, 'B')} + {quantity(fit.slope * unit, 'B')} per {unit} "
-        "example(s)"
-    )
+    if fit.slope:
+        lines.append(
+            f"  line: {quantity(fit.fixed, 'B')} + {quantity(fit.slope * unit, 'B')} per {unit} "
+            "example(s)"
+        )
     lines += [f"  batch_size={n:<10,}refused by the compiler" for n in fit.refused]
     if fit.best is None:
         lines.append("  no batch that was compiled fits")
@@ -171,12 +188,14 @@ def _fit_batch(experiment: Any, inputs: dict, topology: Any, path: str | None) -
             "largest": fit.best.batch_size if fit.best else 0,
             "step": ahead_json(fit.best) if fit.best else None,
         }
-        _save(path, json.dumps(found, indent=1))
+        _save(path, found)
 
 
-def _sizes(text: str) -> tuple[int, ...]:
+def _sizes(text: str, slices: int) -> tuple[int, ...]:
     from vqjax.types import UsageError
 
+    if slices > 1:
+        raise UsageError(f"--slices {slices}: --sweep takes as many slices as its chips need")
     words = text.split(",")
     sizes = tuple(int(w) for w in words if w.strip().isdecimal())
     if (
@@ -192,22 +211,28 @@ def _sizes(text: str) -> tuple[int, ...]:
 def _sweep(
     experiment: Any, inputs: dict, topology: Any, sizes: tuple[int, ...], path: str | None
 ) -> None:
-    from vqjax.evaluation.ahead_table import FORMULAS, chip_table
+    from vqjax.evaluation.ahead_table import FORMULAS, chip_table, notes
     from vqjax.evaluation.chips import of_so_many
+    from vqjax.evaluation.output import write_output
     from vqjax.evaluation.scaling import sweep
     from vqjax.evaluation.sweep_chart import sweep_svg, sweep_table
 
     topologies = [of_so_many(topology.chip, n) for n in sizes]
     per_chip = math.ceil(experiment.batch_size / topology.chips)
 
+    steps = []
+
     def compile_on(where: Any, batch_size: int) -> Any:
         sized = dataclasses.replace(_sliced(experiment, where), batch_size=batch_size)
-        return _compile(sized, inputs, where)
+        steps.append(_compile(sized, inputs, where))
+        return steps[-1]
 
     points = sweep(topologies, per_chip, compile_on)
     title = f"{topology.chip.name}, {per_chip} examples per chip"
     print(f"weak scaling: {title}", sweep_table(points), FORMULAS, sep="\n\n", end="\n\n")
-    print(chip_table([topology.chip]))
+    print(
+        chip_table([topology.chip]), "\n".join(f"note: {n}" for n in notes(steps[-1])), sep="\n\n"
+    )
     if path:
         rows = [
             {
@@ -216,6 +241,7 @@ def _sweep(
                 "batch_size": p.batch_size,
                 "compiled": p.compiled,
                 "memory_per_device": p.memory,
+                "fits": p.fits,
                 "step": p.roofline.step,
                 **dataclasses.asdict(p.roofline),
                 "bound": p.roofline.bound,
@@ -223,21 +249,12 @@ def _sweep(
             }
             for p in points
         ]
-        _save(path, json.dumps({"chip": topology.chip.name, "points": rows}, indent=1))
-        picture = pathlib.Path(path).with_suffix(".svg")
-        _save(str(picture), sweep_svg(title, points))
+        _save(path, {"chip": topology.chip.name, "points": rows})
+        picture = write_output(pathlib.Path(path).with_suffix(".svg"), sweep_svg(title, points))
         print(f"\n{picture}")
 
 
-def _save(path: str, text: str) -> None:
-    """Writes a whole file or none."""
-    from vqjax.types import UsageError
+def _save(path: str, found: dict) -> None:
+    from vqjax.evaluation.output import write_output
 
-    wanted = pathlib.Path(path)
-    half = wanted.with_name(f".{wanted.name}.part")
-    try:
-        wanted.parent.mkdir(parents=True, exist_ok=True)
-        half.write_text(text + ("" if text.endswith("\n") else "\n"))
-        os.replace(half, wanted)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_output(path, json.dumps(found, indent=1, allow_nan=False) + "\n")

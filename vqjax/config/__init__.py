@@ -9,6 +9,7 @@ from vqjax.config.frozen import (
     find_files,
     find_frozen,
     find_owners,
+    frozen_path,
     with_frozen,
 )
 from vqjax.config.names import foreign_classes, foreign_sources
@@ -35,6 +36,7 @@ __all__ = [
     "find_owners",
     "foreign_classes",
     "foreign_sources",
+    "frozen_path",
     "from_json",
     "load_file",
     "read_json",

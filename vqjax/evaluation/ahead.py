@@ -12,24 +12,24 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from vqjax import config
 from vqjax.evaluation import hlo
 from vqjax.evaluation.chips import Topology
 from vqjax.evaluation.flops import flops_of
 from vqjax.evaluation.machines import reach_of
 from vqjax.evaluation.roofline import PARTS, Reach, Roofline, roofline
 from vqjax.training.experiment import Experiment
-from vqjax.training.frozen import adopt, frozen_shapes
+from vqjax.training.frozen import frozen_shapes
 from vqjax.training.programs import trace_programs
 from vqjax.training.sharding import check_batch_size, replicated
 from vqjax.training.step import patterns
-from vqjax.types import ArraySpec, DataError, Tree
+from vqjax.types import ArraySpec, Tree
 
 ON_CHIP = {"tpu": (1,), "gpu": (), "cpu": ()}  # memory spaces that are not main memory
 # Without a card to try them on, XLA may find no tiles at all for a product written in Triton.
 GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
-_EXCEEDS = re.compile(r"\(([\d.]+)([KMGT]?)\) exceeds available \w+ \(([\d.]+)([KMGT]?)\)")
-_USED = re.compile(r"[Uu]sed ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?)")
+# How the TPU compiler says what it wants of main memory; of its vmem it speaks likewise.
+_EXCEEDS = re.compile(r"\(([\d.]+)([KMGT]?)\) exceeds available HBM\b")
+_USED = re.compile(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm\b")
 POWERS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -121,7 +121,11 @@ class Ahead:
 
     @property
     def roofline(self) -> Roofline | None:
+        """None: it does not compile, or the chips or the network between them are not known."""
         if self.topology is None or self.memory is None:
+            return None
+        over_network = any(reach and reach.slices > 1 for _, reach in self.collectives)
+        if over_network and self.topology.chip.network is None:
             return None
         return roofline(
             self.topology,
@@ -172,7 +176,7 @@ def ahead_json(ahead: Ahead) -> dict[str, Any]:
         "compiler_says": ahead.told,
         "collectives": ahead.by_kind(),
         "largest_collectives": [
-            {**dataclasses.asdict(c), "group": len(c.group)}
+            {**dataclasses.asdict(c), "group": len(c.group) or ahead.slices}
             for c, _ in sorted(ahead.collectives, key=lambda p: -p[0].bytes * p[0].times)[:20]
         ],
         "loops_of_unknown_length": ahead.unknown_loops,
@@ -199,19 +203,6 @@ def frozen_target(experiment: Experiment, inputs: Mapping[str, ArraySpec], mesh:
         lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=replicated(mesh)),
         frozen_shapes(experiment, dict(inputs)),
     )
-
-
-def settled(experiment: Experiment, trust: tuple[str, ...] = ()) -> Experiment:
-    """The experiment with each frozen run's own, or with its stand-in where there is no run."""
-    for path, run in config.find_frozen(experiment).items():
-        try:
-            known = config.find_frozen(adopt(experiment, trust))[path]
-        except DataError:
-            if run.experiment is None:
-                raise
-            continue
-        experiment = config.with_frozen(experiment, path, known)
-    return experiment
 
 
 def compile_step(

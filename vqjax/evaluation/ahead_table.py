@@ -13,8 +13,11 @@ formulas (vqjax/evaluation/roofline.py)
   compute       FLOPs / peak, summed over precisions
   memory        bytes moved / memory bandwidth
   interconnect  per run of a collective of B bytes over n devices through links of W bytes/s and h
-                hops: all-gather, reduce-scatter (n-1)/n B/W + h t; all-reduce twice that
-  network       between S slices: (S-1)/S (B/n)/N + log2(S) T; all-reduce twice that
+                hops: all-gather, reduce-scatter (n-1)/n B/W + h t; all-reduce twice that;
+                all-to-all (n-1)/n B/W max(1, s/4) + h t, s chips along a torus's longest side;
+                permute, broadcast B/W + h t
+  network       between S slices: (S-1)/S (B/n)/N + log2(S) T; all-reduce twice that; permute,
+                broadcast B/N + log2(S) T
   step          the sum of the four, nothing beside anything else; at best: the largest of them
   MFU           FLOPs / (step x peak of bfloat16)"""
 
@@ -168,6 +171,8 @@ def notes(ahead: Ahead) -> list[str]:
             lines.append("GPUs of different hosts meet over the network")
     if ahead.topology is None:
         lines.append("these devices are not in the table of chips: no roofline")
+    elif ahead.memory and not ahead.roofline:
+        lines.append("the network between these chips is not known: no roofline")
     if ahead.unknown_loops:
         lines.append(f"{ahead.unknown_loops} loop(s) of unknown length count as one turn")
     if ahead.roofline:

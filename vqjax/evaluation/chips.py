@@ -92,7 +92,8 @@ def _sm(major: int, minor: int, cores: int, units: int, clock: float, l2: int, s
         "clock_rate_ghz": clock,
         "l2_cache_size": l2,
         "shared_memory_per_core": shared,
-        "shared_memory_per_block_optin": shared - 1024,
+        # From compute capability 8 on, 1 KiB of it is the driver's.
+        "shared_memory_per_block_optin": shared - 1024 if major >= 8 else shared,
         "threads_per_core_limit": 2048,
     }
     return {**fields, **rest}
@@ -244,6 +245,8 @@ def parse_topology(text: str, slices: int = 1) -> Topology:
         raise UsageError(f"--slices {slices}: the network between slices of {kind} is not known")
     shape = _gpu_shape(text, form) if chip.platform == "gpu" else _tpu_shape(text, chip, form)
     found = Topology(chip, shape, slices)
+    if chip.platform == "gpu" and found.hosts > 1 and chip.network is None:
+        raise UsageError(f"--topology {text}: the network between hosts of {kind} is not known")
     if found.chips > MAX_CHIPS:
         raise UsageError(f"--topology {text}: {found.chips:,} chips are more than {MAX_CHIPS:,}")
     return found
@@ -290,6 +293,8 @@ def of_so_many(chip: Chip, chips: int) -> Topology:
     """
     if chip.platform == "gpu":
         return parse_topology(f"{chip.name}x{chips}")
+    if chips > MAX_CHIPS:
+        raise UsageError(f"{chips:,} chips of {chip.name} are more than {MAX_CHIPS:,}")
     most = math.prod(chip.largest)
     sizes = {math.prod(form): form for form in chip.forms}
     if len(chip.largest) == 3:

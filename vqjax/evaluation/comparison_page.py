@@ -19,8 +19,9 @@ from vqjax.evaluation.comparison_table import (
     columns_of,
     html_table,
 )
+from vqjax.evaluation.output import write_output
 from vqjax.evaluation.pictures import bands, draw
-from vqjax.evaluation.report_page import escape, png, read_picture, whole_page, write_page
+from vqjax.evaluation.report_page import escape, png, read_picture, whole_page
 from vqjax.evaluation.report_scatter import Point, scatter
 from vqjax.types import VqjaxError
 
@@ -203,4 +204,4 @@ def write_comparison(
         UsageError: `out` cannot be written.
     """
     strips = strips_of(comparison.rows, params, trust, say)
-    return write_page(out, comparison_page(comparison, strips))
+    return write_output(out, comparison_page(comparison, strips))

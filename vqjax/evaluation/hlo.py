@@ -20,7 +20,7 @@ COLLECTIVES = (
 FREE = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional",
     "call", "after-all", "opt-barrier", "partition-id", "replica-id", "iota", "domain",
-    "add-dependency",
+    "add-dependency", "async-start",
 }  # fmt: skip
 BITS = {"pred": 8, "token": 0, "opaque": 0, "s4": 4, "u4": 4, "s2": 2, "u2": 2}
 
@@ -234,8 +234,10 @@ def _plain_bytes(i: Instruction, shapes: dict, on_chip: tuple[int, ...]) -> floa
         return shape_bytes(piece) + shape_bytes(piece, on_chip)
     if i.opcode == "copy-start":  # its shape holds both ends
         return result
-    if i.opcode.endswith("-start"):  # its shape holds its operands too
-        return 2 * sum(sizes)
+    if i.opcode.endswith("-start"):  # its shape holds its operands too, but for an all-reduce
+        arrays = arrays_of(i.shape)
+        results = arrays[len(sizes) : 2 * len(sizes)] or arrays
+        return sum(sizes) + shape_bytes(" ".join(results), on_chip)
     return sum(sizes) + result
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from vqjax.config import describe
 from vqjax.evaluation.comparison import notes_on_data
 from vqjax.evaluation.comparison_table import REPORTED, Row, html_table, names_of
+from vqjax.evaluation.output import write_output
 from vqjax.evaluation.pictures import bands
 from vqjax.evaluation.report_chart import Mark, Series, line_chart, number
 from vqjax.evaluation.report_page import (
@@ -20,7 +21,6 @@ from vqjax.evaluation.report_page import (
     png,
     read_picture,
     whole_page,
-    write_page,
 )
 from vqjax.evaluation.report_records import REACHED, Record, read_record
 from vqjax.evaluation.report_tables import facts, numbers_table, run_table, span
@@ -269,4 +269,4 @@ def write_report(
         UsageError: `out` cannot be written.
     """
     records = [read_record(os.fspath(run), trust) for run in runs]
-    return write_page(out if out is not None else records[0].path / "report.html", page(records))
+    return write_output(out if out is not None else records[0].path / "report.html", page(records))

@@ -1,4 +1,4 @@
-"""What every page is made of: its frame, pictures inside it, and the file it is written to.
+"""What every page is made of: its frame, and pictures inside it.
 
 No script, no font, no picture from elsewhere: the file can be mailed, archived and opened offline.
 """
@@ -6,7 +6,6 @@ No script, no font, no picture from elsewhere: the file can be mailed, archived 
 import base64
 import html
 import io
-import os
 import pathlib
 import warnings
 
@@ -15,7 +14,6 @@ from PIL import Image
 
 from vqjax._version import __version__
 from vqjax.evaluation.report_style import CSS
-from vqjax.types import UsageError
 
 MAX_PIXELS = 32 << 20  # a larger picture is none that a run has drawn
 
@@ -73,30 +71,3 @@ def whole_page(title: str, body: str, kind: str, broad: bool = False) -> str:
         f"<title>{escape(title)}</title><style>{CSS}</style></head><body>{main}{body}"
         f"<footer>{escape(kind)} · made by vqjax {__version__}</footer></main></body></html>\n"
     )
-
-
-def check_page_path(path: pathlib.Path) -> None:
-    """Refuses, with UsageError, a file that cannot be made: a directory, or in no folder."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory: name a file for the page")
-    there = next(p for p in path.absolute().parents if p.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise UsageError(f"cannot write {path}: {there} is not a folder that can be written to")
-
-
-def write_page(path: str | os.PathLike, text: str) -> pathlib.Path:
-    """Writes a page whole or not at all; its directory is made where it is missing.
-
-    Raises:
-        UsageError: `path` cannot be written.
-    """
-    path = pathlib.Path(path)
-    check_page_path(path)
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    return path

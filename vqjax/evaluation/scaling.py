@@ -21,7 +21,7 @@ class BatchFit:
 
     Attributes:
         fixed: bytes.
-        slope: bytes per example of the whole batch.
+        slope: bytes per example of the whole batch; 0: only one compiled.
         tried: {batch size: bytes of a device} of every step that compiled.
         refused: batch sizes that the compiler refused.
         best: the step of the largest batch that was compiled and fits; None: none does.
@@ -62,7 +62,8 @@ def fit_batch(compile_at: Compile, start: int, unit: int) -> BatchFit:
         unit: the batch size is a multiple of.
 
     Raises:
-        UsageError: nothing fits, or the device's memory is not known.
+        UsageError: nothing compiles, memory does not grow with the batch, or the device's is not
+            known.
     """
     tried: dict[int, float] = {}
     refused: list[int] = []
@@ -89,13 +90,18 @@ def fit_batch(compile_at: Compile, start: int, unit: int) -> BatchFit:
             raise UsageError(f"--fit-batch: not even batch_size={unit} compiles")
         size = max(unit, size // 2 // unit * unit)
     lower = size // 2 // unit * unit
-    if refused or attempt(2 * size).memory is None:
-        if not lower:
-            raise UsageError(f"--fit-batch: only batch_size={size} compiles: no line from one")
+    if 2 * size not in refused and not (refused and lower):
+        attempt(2 * size)
+    if len(tried) == 1 and lower:
         attempt(lower)
+    if len(tried) == 1:
+        return BatchFit(tried[size], 0.0, tried, tuple(refused), best)
     first = line_of(tried)
     for turn in range(VERIFICATIONS):
-        size = largest_batch(*line_of(tried), capacity, unit)
+        line = line_of(tried)
+        if turn and line[1] <= 0:  # of two near the end of the memory
+            break
+        size = largest_batch(*line, capacity, unit)
         # Near the end of the memory compilers trade work for it, and the line bends.
         low = best.batch_size if best else 0
         over = (*refused, *(n for n, v in tried.items() if v > capacity))
@@ -118,6 +124,7 @@ class Point:
         batch_size: over all devices.
         compiled: or worked out from one that was.
         memory: bytes of one device.
+        fits: whether it has so many.
         roofline: of its step.
         efficiency: examples/s per chip against the smallest size.
     """
@@ -126,6 +133,7 @@ class Point:
     batch_size: int
     compiled: bool
     memory: float
+    fits: bool | None
     roofline: Roofline
     efficiency: float = 1.0
 
@@ -178,11 +186,10 @@ def sweep(
             known = compile_on(topology, batch_size)
             if known.roofline is None:
                 raise UsageError(f"--sweep: the step does not fit {topology}")
-            line, memory, was = known.roofline, known.needed, True
+            line, was = known.roofline, True
         else:
-            _, line = extrapolate(known, topology)
-            memory, was = known.needed, False
-        points.append(Point(topology, batch_size, was, memory, line))
+            (_, line), was = extrapolate(known, topology), False
+        points.append(Point(topology, batch_size, was, known.needed, known.fits, line))
     first = points[0].roofline.examples_per_second / points[0].topology.chips
     return tuple(
         dataclasses.replace(p, efficiency=p.roofline.examples_per_second / p.topology.chips / first)

@@ -31,7 +31,7 @@ import dataclasses
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -47,12 +47,12 @@ from vqjax.evaluation.shares import measure_shares
 from vqjax.evaluation.stopwatch import percentiles
 from vqjax.tasks import ClassifierTask, TokenizerTask
 from vqjax.training.experiment import Experiment
-from vqjax.training.frozen import adopt, frozen_shapes
+from vqjax.training.frozen import frozen_shapes
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
 from vqjax.training.restore import initial_state
 from vqjax.training.sharding import replicated
-from vqjax.types import ArraySpec, DataError, Tree
+from vqjax.types import ArraySpec, Tree
 
 SCHEMA = 1
 PRECISIONS = ("float32", "bfloat16")
@@ -85,14 +85,13 @@ def measure(
     inputs: Mapping[str, ArraySpec],
     wishes: Wishes = Wishes(),
     say: Say = lambda line: None,
-    trust: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measures an experiment on all devices.
 
     Args:
+        experiment: with its frozen runs (`adopt_known`).
         inputs: `ArraySpec` of one example.
         say: is told what is done next.
-        trust: modules and files whose classes frozen runs may be built from.
 
     Returns:
         The document above, without "command" and "experiment".
@@ -101,7 +100,6 @@ def measure(
         UsageError: settings that cannot work.
         DataError: real data that is not at hand.
     """
-    experiment = _with_known_runs(experiment, trust)
     experiment.check()
     experiment.task.check(inputs)
     if wishes.real:
@@ -160,18 +158,10 @@ def _shares(rig: Rig, compiled: Compiled, seconds: float) -> dict[str, float]:
     return shares
 
 
-def _with_known_runs(experiment: Experiment, trust: Sequence[str]) -> Experiment:
-    """Frozen runs as they are where they are there, else as the experiment describes them."""
-    try:
-        return adopt(experiment, tuple(trust))
-    except DataError:
-        return experiment
-
-
 def _frozen_arrays(
     experiment: Experiment, inputs: Mapping[str, ArraySpec], mesh: Any, say: Say
 ) -> Tree:
-    """Arrays like those of `load_frozen`: what they hold makes nothing faster."""
+    """Arrays like those of the frozen networks: what they hold makes nothing faster."""
     shapes = frozen_shapes(experiment, dict(inputs))
     if not shapes:
         return {}

@@ -40,7 +40,8 @@ def sweep_rows(points: Sequence[Point]) -> list[tuple[str, ...]]:
             p.roofline.bound,
             number(p.roofline.examples_per_second),
             f"{p.efficiency:.1%}",
-            "compiled" if p.compiled else "extrapolated",
+            ("compiled" if p.compiled else "extrapolated")
+            + (", DOES NOT FIT" if p.fits is False else ""),
         )
         for p in points
     ]

@@ -5,6 +5,7 @@ arrays.
 import dataclasses
 import hashlib
 import pathlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -29,33 +30,72 @@ def adopt(experiment: Experiment, trust: tuple[str, ...] = ()) -> Experiment:
         UsageError: it names classes that are not trusted.
     """
     for path, run in config.find_frozen(experiment).items():
-        root = _there(path, run)
-        held = read_record(root, trust).experiment
-        known = dataclasses.replace(run, path=str(root), experiment=held)
-        experiment = config.with_frozen(experiment, path, known)
+        experiment = _adopted(experiment, path, run, trust)
     for path, owner in config.find_owners(experiment).items():
-        for name, file in _files(path, owner).items():
+        for name in owner.sources:
+            file = _file(path, owner, name)
             moved = dataclasses.replace(getattr(owner, name), path=str(file))
             experiment = config.with_frozen(experiment, f"{path}.{name}", moved)
     return experiment
 
 
-def _files(path: str, owner: Any) -> dict[str, pathlib.Path]:
-    """The files of the owner at `path`, by its fields."""
-    found = {}
-    for name, source in owner.sources.items():
-        file = getattr(owner, name).path
-        found[name] = pathlib.Path(file).expanduser().absolute()
-        if not found[name].is_file():
-            raise DataError(
-                f"{path}.{name}: no file {file}: {source}, or say where it is by "
-                f"--frozen {name}=FILE"
-            )
+def adopt_known(
+    experiment: Experiment,
+    given: Sequence[str] = (),
+    trust: tuple[str, ...] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> Experiment:
+    """`adopt` where only shapes are needed: a run that is not there keeps its stand-in, and files
+    need not be there.
+
+    Args:
+        given: `--frozen NAME=PATH`; what these name has to be there.
+        say: is told of every stand-in.
+
+    Raises:
+        DataError: what was given is not there, or a run without a stand-in.
+        UsageError: a run names classes that are not trusted.
+    """
+    named = {config.frozen_path(experiment, item.partition("=")[0]) for item in given}
+    for path, owner in config.find_owners(experiment).items():
+        for name in owner.sources:
+            if f"{path}.{name}" in named:
+                _file(path, owner, name)
+    for path, run in config.find_frozen(experiment).items():
+        if run.experiment is None or path in named or (_root(run) / RECORD).is_file():
+            experiment = _adopted(experiment, path, run, trust)
+        else:
+            say(f"{path}: no run at {run.path}: its stand-in takes its place")
+    return experiment
+
+
+def _adopted(
+    experiment: Experiment, path: str, run: config.FrozenRun, trust: tuple[str, ...]
+) -> Experiment:
+    root = _there(path, run)
+    held = read_record(root, trust).experiment
+    known = dataclasses.replace(run, path=str(root), experiment=held)
+    return config.with_frozen(experiment, path, known)
+
+
+def _file(path: str, owner: Any, name: str) -> pathlib.Path:
+    """The file in field `name` of the owner at `path`."""
+    file = getattr(owner, name).path
+    found = pathlib.Path(file).expanduser().absolute()
+    if not found.is_file():
+        raise DataError(
+            f"{path}.{name}: no file {file}: {owner.sources[name]}, or say where it is by "
+            f"--frozen {name}=FILE"
+        )
     return found
 
 
+def _root(run: config.FrozenRun) -> pathlib.Path:
+    return pathlib.Path(run.path).absolute()  # the run may be opened from elsewhere
+
+
 def _there(path: str, run: config.FrozenRun) -> pathlib.Path:
-    root = pathlib.Path(run.path).absolute()  # the run may be opened from elsewhere
+    root = _root(run)
     if not (root / RECORD).is_file():
         make = f": make it by `{run.command}`" if run.command else ""
         raise DataError(f"{path}: no run at {run.path}{make}, or say where it is by --frozen")
@@ -85,7 +125,8 @@ def pin(experiment: Experiment) -> Experiment:
         pinned = dataclasses.replace(run, step=step, seal=seal)
         experiment = config.with_frozen(experiment, path, pinned)
     for path, owner in config.find_owners(experiment).items():
-        for name in _files(path, owner):
+        for name in owner.sources:
+            _file(path, owner, name)
             pinned = _pinned(f"{path}.{name}", getattr(owner, name))
             experiment = config.with_frozen(experiment, f"{path}.{name}", pinned)
     made = getattr(experiment.data, "seal", None)  # of the step that made tokens
