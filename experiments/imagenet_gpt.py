@@ -14,8 +14,8 @@ tokenizer of its own with 16,384 codes: over so many codes the parameters are as
 | L    | 24, 16, 1024         | 311 M (343 M)             | 3.80          | not measured |
 | XL   | 36, 20, 1280         | 735 M (775 M)             | 2.62 (384 px) | not measured |
 
-For accelerators: add `compute_dtype=bfloat16`; for XL also `task.prior.remat=true` and
-`mesh.fsdp=N` where memory is short. Another tokenizer: `--arg tokenizer=RUN`.
+For accelerators: add `compute_dtype=bfloat16`; where memory is short, `mesh.fsdp=N` and
+`task.prior.remat=true` (docs/scaling.md). Another tokenizer: `--arg tokenizer=RUN`.
 """
 
 from vqjax.config import FrozenRun

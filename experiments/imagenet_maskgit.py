@@ -15,8 +15,8 @@ published size; L and XL are those of `imagenet_gpt.py`.
 | L    | 24, 16, 1024         | 311 M                   |               | not measured |
 | XL   | 36, 20, 1280         | 735 M                   |               | not measured |
 
-For accelerators: add `compute_dtype=bfloat16`; for XL also `task.prior.remat=true` and
-`mesh.fsdp=N` where memory is short. Another tokenizer: `--arg tokenizer=RUN`.
+For accelerators: add `compute_dtype=bfloat16`; where memory is short, `mesh.fsdp=N` and
+`task.prior.remat=true` (docs/scaling.md). Another tokenizer: `--arg tokenizer=RUN`.
 """
 
 from vqjax.config import FrozenRun
