@@ -270,7 +270,8 @@ def _start(
         if taken is not None:  # a start must not take back what is known
             params, collections, _ = filled(params, collections, *where)
     placed = {"params": params, "collections": collections}
-    placed = jax.device_put(placed, shardings(placed, run.mesh))
+    # Waited for: what processes still send each other must not meet what they agree on next.
+    placed = jax.block_until_ready(jax.device_put(placed, shardings(placed, run.mesh)))
     ema = {p: jax.tree.map(lambda a: a.copy(), placed["params"][p]) for p in state.ema}
     state = state.replace(**placed, ema=ema)
     run.checkpoints.save(0, state)
