@@ -1,14 +1,47 @@
-"""Self-attention among all positions of a grid."""
+"""Attention: among all positions of a grid; along sequences, with caches; to a context."""
 
+import functools
 import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vqjax.nn.norm import GroupNorm
+from vqjax.nn.norm import GroupNorm, RMSNorm
+from vqjax.nn.rotary import rotate_pairs
 from vqjax.ops.numerics import at_least_float32
 from vqjax.types import UsageError
+
+INIT = nn.initializers.normal(0.02)
+
+
+class Cache(NamedTuple):
+    """Keys and values of all places so far, [B, kv_heads, T, head_dim]; zero where none are yet.
+
+    In this order a head's places lie together, as the products with them want it: in another, all
+    of the cache is put in order anew for every token.
+    """
+
+    keys: jax.Array
+    values: jax.Array
+
+
+class Context(NamedTuple):
+    """What cross-attention looks at.
+
+    Attributes:
+        vectors: [B, M, C]; or `Cache`, the keys and values that a block has made of them.
+        seen: bool [B, M], those that count, at least one per example; None: all.
+    """
+
+    vectors: Any
+    seen: jax.Array | None = None
+
+
+def rows_of(x: jax.Array) -> jax.Array:
+    """[B, T, C] -> [B T, C]: on CPUs a weight's gradient takes half the time out of two axes."""
+    return x.reshape(-1, x.shape[-1])
 
 
 class SelfAttention(nn.Module):
@@ -46,3 +79,145 @@ class SelfAttention(nn.Module):
         mixed = jnp.einsum("bhqk,bkhc->bqhc", weights, value).reshape(y.shape)
         out = nn.Dense(channels, dtype=self.dtype, name="out")(mixed)
         return x + out.reshape(x.shape)
+
+
+class Attention(nn.Module):
+    """Attention with grouped queries (arXiv 2305.13245) and rotary positions.
+
+    Attributes:
+        heads: of the queries; they divide the channels.
+        kv_heads: of keys and values; each serves heads / kv_heads queries. None: `heads`.
+        causal: whether a place sees only itself and those before it.
+        qk_norm: whether queries and keys are normalised first (arXiv 2302.05442), which keeps
+            wide networks from diverging.
+        dtype: to compute in; None: that of input and parameters. The softmax is worked out in at
+            least float32.
+    """
+
+    heads: int
+    kv_heads: int | None = None
+    causal: bool = True
+    qk_norm: bool = False
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        angles: jax.Array,
+        cache: Cache | None = None,
+        place: jax.Array | int = 0,
+        mask: jax.Array | None = None,
+    ) -> tuple[jax.Array, Cache]:
+        """Attends from every place of x.
+
+        Args:
+            x: [B, T, C].
+            angles: [T, head_dim / 2], of these places.
+            cache: of all S places, into which those of x are written; None: x is all there is.
+            place: of x's first in the cache.
+            mask: bool [B, S], places that may be seen; None: all.
+
+        Returns:
+            [B, T, C], and the keys and values of all places.
+        """
+        kv_heads = self.kv_heads or self.heads
+        channels = x.shape[-1]
+        if channels % self.heads or self.heads % kv_heads:
+            raise UsageError(
+                f"heads={self.heads} must divide the {channels} channels, and kv_heads={kv_heads} "
+                "the heads"
+            )
+        head_dim = channels // self.heads
+
+        def project(name: str, heads: int) -> jax.Array:
+            dense = nn.Dense(
+                heads * head_dim, use_bias=False, kernel_init=INIT, dtype=self.dtype, name=name
+            )
+            return dense(rows_of(x)).reshape(*x.shape[:2], heads, head_dim)
+
+        query = project("query", self.heads)
+        keys, values = project("key", kv_heads), project("value", kv_heads)
+        if self.qk_norm:
+            query = RMSNorm(dtype=self.dtype, name="query_norm")(query)
+            keys = RMSNorm(dtype=self.dtype, name="key_norm")(keys)
+        query, keys = rotate_pairs(query, angles), rotate_pairs(keys, angles)
+        keys, values = keys.swapaxes(1, 2), values.swapaxes(1, 2)  # [B, kv_heads, T, head_dim]
+        if cache is not None:
+            start = (0, 0, place, 0)
+            keys = jax.lax.dynamic_update_slice(cache.keys, keys.astype(cache.keys.dtype), start)
+            values = jax.lax.dynamic_update_slice(
+                cache.values, values.astype(cache.values.dtype), start
+            )
+        seen = None if mask is None else mask[:, None]  # [B, 1, S]
+        if self.causal:
+            now = place + jnp.arange(x.shape[1])[:, None]
+            before = (jnp.arange(keys.shape[2])[None] <= now)[None]  # [1, T, S]
+            seen = before if seen is None else seen & before
+        mixed = attend(query, keys, values, seen).reshape(-1, channels)
+        out = nn.Dense(channels, use_bias=False, kernel_init=INIT, dtype=self.dtype, name="out")
+        return out(mixed).reshape(x.shape), Cache(keys, values)
+
+
+@functools.partial(jax.checkpoint, prevent_cse=False)
+def attend(
+    query: jax.Array, keys: jax.Array, values: jax.Array, seen: jax.Array | None
+) -> jax.Array:
+    """softmax(q k^T / sqrt(D)) v (arXiv 1706.03762, eq. 1); the softmax in at least float32.
+
+    The backward pass works the weights out again: kept, they would grow with T S.
+
+    Args:
+        query: [B, T, heads, D].
+        keys: [B, kv_heads, S, D].
+        values: [B, kv_heads, S, D].
+        seen: bool, broadcasts against [B, T, S]; None: all.
+
+    Returns:
+        [B, T, heads, D].
+    """
+    batch, length, heads, dim = query.shape
+    kv_heads = keys.shape[1]
+    grouped = query.reshape(batch, length, kv_heads, heads // kv_heads, dim)
+    logits = jnp.einsum("btkgd,bksd->bkgts", grouped, keys) / math.sqrt(dim)
+    exact = at_least_float32(logits)
+    if seen is not None:
+        exact = jnp.where(seen[:, None, None], exact, jnp.finfo(exact.dtype).min)
+    weights = jax.nn.softmax(exact, axis=-1).astype(values.dtype)
+    return jnp.einsum("bkgts,bksd->btkgd", weights, values).reshape(query.shape)
+
+
+class CrossAttention(nn.Module):
+    """Attention from every place to a context, which has no positions (arXiv 1706.03762).
+
+    Attributes:
+        width: channels.
+        heads: they divide the channels.
+        dtype: to compute in; None: that of input and parameters.
+    """
+
+    width: int
+    heads: int
+    dtype: str | None = None
+
+    def setup(self) -> None:
+        def dense() -> nn.Dense:
+            return nn.Dense(self.width, use_bias=False, kernel_init=INIT, dtype=self.dtype)
+
+        self.query, self.key, self.value, self.out = dense(), dense(), dense(), dense()
+
+    def _heads(self, dense: nn.Dense, x: jax.Array) -> jax.Array:
+        return dense(rows_of(x)).reshape(*x.shape[:2], self.heads, self.width // self.heads)
+
+    def keys_values(self, vectors: jax.Array) -> Cache:
+        """[B, M, C] -> what every place looks at."""
+        keys, values = self._heads(self.key, vectors), self._heads(self.value, vectors)
+        return Cache(keys.swapaxes(1, 2), values.swapaxes(1, 2))
+
+    def __call__(self, x: jax.Array, context: Context) -> jax.Array:
+        """x [B, T, width], context -> [B, T, width]."""
+        cache = context.vectors
+        cache = cache if isinstance(cache, Cache) else self.keys_values(cache)
+        seen = None if context.seen is None else context.seen[:, None]  # [B, 1, M]
+        mixed = attend(self._heads(self.query, x), *cache, seen)
+        return self.out(mixed.reshape(-1, self.width)).reshape(x.shape)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from vqjax.nn.attention import INIT, Context
 from vqjax.nn.rotary import rotary_angles
-from vqjax.nn.transformer import INIT, Context
 from vqjax.ops.numerics import at_least_float32
 from vqjax.priors.order import TokenOrder
 from vqjax.sampling import Guidance

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from vqjax.nn.attention import INIT
 from vqjax.nn.rotary import rotary_angles
-from vqjax.nn.transformer import INIT, Transformer
+from vqjax.nn.transformer import Transformer
 from vqjax.types import ArraySpec, UsageError, did_you_mean
 
 WAYS = ("prefix", "cross")

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vqjax.nn.transformer import INIT, Cache, Transformer, unstacked
+from vqjax.nn.attention import INIT, Cache
+from vqjax.nn.transformer import Transformer, unstacked
 from vqjax.priors.base import TransformerPrior
 from vqjax.priors.ordered import OrderedPrior
 from vqjax.types import Level, Tree

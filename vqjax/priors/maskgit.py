@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from vqjax.nn.transformer import INIT, Transformer
+from vqjax.nn.attention import INIT
+from vqjax.nn.transformer import Transformer
 from vqjax.priors.base import EDITS, TransformerPrior
 from vqjax.sampling import Choice, Guidance, Parallel, sample_in_parallel
 from vqjax.sampling.parallel import masked_share

@@ -1,4 +1,4 @@
-"""Settings of JAX and of the machine below it that differ between places, in one place."""
+"""Settings of JAX itself that differ between versions and machines, in one place."""
 
 import os
 import pathlib
