@@ -12,6 +12,7 @@ from vqjax.cli import guard
 
 PARENT = """
 import mmap, os, pathlib, signal, sys, time
+{before}
 from vqjax.cli.guard import split
 peers = mmap.mmap(-1, 1)
 code = split(pathlib.Path(sys.argv[1]), peers)
@@ -21,8 +22,18 @@ if code is not None:
 """
 
 
-def start(run, child):
-    program = PARENT.format(child=child)
+SLOW_FORK = """
+fork = os.fork
+def slow_fork():
+    child = fork()
+    time.sleep({parent} if child else {child})
+    return child
+os.fork = slow_fork
+"""
+
+
+def start(run, child, *, before=""):
+    program = PARENT.format(child=child, before=before)
     return subprocess.Popen(
         [sys.executable, "-c", program, str(run)],
         stdout=subprocess.PIPE,
@@ -66,13 +77,14 @@ def test_an_abort_without_others_is_no_lost_peer(tmp_path):
     assert process.returncode == 134 and said == "vqjax: error: aborted (SIGABRT)\n"
 
 
-def test_a_signal_reaches_the_child(tmp_path):
+@pytest.mark.parametrize("before", ["", SLOW_FORK.format(parent=1, child=0)])
+def test_a_signal_reaches_the_child(tmp_path, before):
     child = (
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
         "print('ready', flush=True)\n"
         "time.sleep(60)"
     )
-    process = start(tmp_path, child)
+    process = start(tmp_path, child, before=before)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
@@ -97,6 +109,15 @@ def test_the_child_does_not_outlive_its_parent(tmp_path):
     alive.unlink()
     time.sleep(0.3)
     assert not alive.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux to end a child with its parent")
+def test_a_child_whose_parent_is_gone_at_once_ends(tmp_path):
+    started = tmp_path / "started"
+    before = SLOW_FORK.format(parent="os.kill(os.getpid(), signal.SIGKILL)", child=0.5)
+    process = start(tmp_path, f"pathlib.Path({str(started)!r}).touch()", before=before)
+    process.communicate(timeout=30)  # until the child closes its ends, too
+    assert process.returncode == -signal.SIGKILL and not started.exists()
 
 
 @pytest.mark.parametrize(

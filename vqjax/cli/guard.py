@@ -77,10 +77,12 @@ def split(run: pathlib.Path, peers: mmap.mmap) -> int | None:
         run: the run directory.
         peers: one byte of memory of both, not 0 where there are other processes to be lost.
     """
-    child = os.fork()
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # until there is someone to forward them
+    parent, child = os.getpid(), os.fork()
     if child == 0:
         os.setpgid(0, 0)  # Ctrl-C reaches it once, through the parent
-        _end_with_parent()
+        _end_with(parent)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
         return None
 
     def forward(number: int, frame: FrameType | None) -> None:
@@ -88,6 +90,7 @@ def split(run: pathlib.Path, peers: mmap.mmap) -> int | None:
 
     for number in FORWARDED:
         signal.signal(number, forward)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code == -signal.SIGABRT and peers[0]:
@@ -97,9 +100,11 @@ def split(run: pathlib.Path, peers: mmap.mmap) -> int | None:
     return code if code >= 0 else 128 - code
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was gone before Linux knew that we want to be told
+            os._exit(1)
 
 
 def _explain(run: pathlib.Path) -> int:
