@@ -57,9 +57,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     experiment = read_experiment(args)
     old = _checked(args)
-    from vqjax.evaluation.output import write_output
     from vqjax.evaluation.speed import SCHEMA, Wishes, devices_here, measure
     from vqjax.evaluation.speed_table import against, check_comparable, table
+    from vqjax.files import write_output
     from vqjax.training.frozen import adopt_known
     from vqjax.training.platform import enable_compilation_cache
 
@@ -110,7 +110,7 @@ def _named(args: argparse.Namespace) -> dict[str, Any]:
 
 def _checked(args: argparse.Namespace) -> dict | None:
     """What --against names, or None; refuses options that cannot be, before anything is timed."""
-    from vqjax.evaluation.output import check_output
+    from vqjax.files import check_output
     from vqjax.types import DataError, UsageError
 
     if not 0 < args.seconds < math.inf:

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
         markdown_table,
         text_table,
     )
-    from vqjax.evaluation.output import check_output
+    from vqjax.files import check_output
     from vqjax.training.platform import enable_compilation_cache
 
     bare = args.markdown or args.json

@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _check_outputs(args: argparse.Namespace) -> None:
     """Of what is written; a sweep's chart lies beside its JSON."""
-    from vqjax.evaluation.output import check_output
+    from vqjax.files import check_output
     from vqjax.types import UsageError
 
     if not args.json:
@@ -213,9 +213,9 @@ def _sweep(
 ) -> None:
     from vqjax.evaluation.ahead_table import FORMULAS, chip_table, notes
     from vqjax.evaluation.chips import of_so_many
-    from vqjax.evaluation.output import write_output
     from vqjax.evaluation.scaling import sweep
     from vqjax.evaluation.sweep_chart import sweep_svg, sweep_table
+    from vqjax.files import write_output
 
     topologies = [of_so_many(topology.chip, n) for n in sizes]
     per_chip = math.ceil(experiment.batch_size / topology.chips)
@@ -255,6 +255,6 @@ def _sweep(
 
 
 def _save(path: str, found: dict) -> None:
-    from vqjax.evaluation.output import write_output
+    from vqjax.files import write_output
 
     write_output(path, json.dumps(found, indent=1, allow_nan=False) + "\n")

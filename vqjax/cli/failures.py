@@ -3,6 +3,8 @@
 import sys
 import traceback
 
+from vqjax.format import LINE, printable
+
 MESSAGE_LENGTH = 300  # of an unexpected error's text
 
 
@@ -30,5 +32,5 @@ def fail(message: str, code: int, error: BaseException | None) -> int:
     """Prints a failure's line, and its traceback where `error` is given; returns `code`."""
     if error is not None:
         traceback.print_exception(error)
-    print(f"vqjax: error: {message}", file=sys.stderr)
+    print(printable(f"vqjax: error: {message}", LINE), file=sys.stderr)
     return code

@@ -19,10 +19,10 @@ from vqjax.evaluation.comparison_table import (
     columns_of,
     html_table,
 )
-from vqjax.evaluation.output import write_output
 from vqjax.evaluation.pictures import bands, draw
 from vqjax.evaluation.report_page import escape, png, read_picture, whole_page
 from vqjax.evaluation.report_scatter import Point, scatter
+from vqjax.files import write_output
 from vqjax.types import VqjaxError
 
 REMADE = 16  # pictures, of which the first row is shown

@@ -12,7 +12,6 @@ import numpy as np
 from vqjax.config import describe
 from vqjax.evaluation.comparison import notes_on_data
 from vqjax.evaluation.comparison_table import REPORTED, Row, html_table, names_of
-from vqjax.evaluation.output import write_output
 from vqjax.evaluation.pictures import bands
 from vqjax.evaluation.report_chart import Mark, Series, line_chart, number
 from vqjax.evaluation.report_page import (
@@ -24,6 +23,7 @@ from vqjax.evaluation.report_page import (
 )
 from vqjax.evaluation.report_records import REACHED, Record, read_record
 from vqjax.evaluation.report_tables import facts, numbers_table, run_table, span
+from vqjax.files import write_output
 
 OVER_TIME = 5  # steps shown in the picture over training time
 ADVERSARIAL = ("generator", "discriminator")

@@ -18,6 +18,7 @@ import numpy as np
 import tensorboardX
 import tqdm
 
+from vqjax.format import printable
 from vqjax.types import Alarm
 
 METRICS = "metrics.jsonl"
@@ -93,6 +94,7 @@ class Logbook:
         """One line for people: to stderr and log.txt."""
         if not self._writes:
             return
+        line = printable(line)
         tqdm.tqdm.write(line, file=sys.stderr)
         self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
         self._text.flush()

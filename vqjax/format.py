@@ -1,0 +1,25 @@
+"""Texts for people: what a stranger may have named, made fit for a terminal."""
+
+LINE = 480  # characters of a message; what is longer loses its middle
+
+
+def printable(text: str, width: int | None = None) -> str:
+    """`text` without anything that a terminal would obey.
+
+    Control characters, what is no character of its own (halves of surrogate pairs, as a file name
+    that is no UTF-8 has them), and marks that turn the direction of writing come out as escapes
+    such as ``\\x1b``; so does a line break.
+
+    Args:
+        text: of any origin.
+        width: the most characters to return; the middle of what is longer becomes "...".
+    """
+    text = "".join(c if c.isprintable() or c == " " else _escaped(c) for c in text)
+    if width is None or len(text) <= width:
+        return text
+    end = (width - 3) // 3
+    return f"{text[: width - 3 - end]}...{text[-end:]}"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
