@@ -11,8 +11,9 @@ import pytest
 
 import vqjax
 from vqjax.cli.main import main
-from vqjax.training import checkpoint, distributed, signals
+from vqjax.training import distributed, signals
 from vqjax.training.logbook import Logbook, read_metrics
+from vqjax.training.seal import sealed_steps
 
 FILE = str(pathlib.Path(__file__).parent.parent / "training" / "files" / "small_vqvae.py")
 
@@ -171,7 +172,7 @@ def test_a_changed_experiment_is_refused_with_the_difference(capsys, run):
     assert code == 3 and "holds another model" in lines[0] and len(lines) == 1
     assert before == {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
     assert train(capsys, *again, "--allow-change", "total_steps=8")[0] == 0
-    assert checkpoint.sealed_steps(run / "checkpoints") == [4, 6, 8]
+    assert sealed_steps(run / "checkpoints") == [4, 6, 8]
     assert vqjax.load(run).experiment.total_steps == 8
     assert train(capsys, *again, "total_steps=8") == (0, [f"{run} is done: 8 of 8 steps"])
 
@@ -232,7 +233,7 @@ def test_nan_ends_the_run_with_the_last_good_state_sealed(capsys, here):
     code, lines = train(capsys, FILE, "--arg", "poison=true", "total_steps=20", "--workdir", "run")
     assert code == 4
     assert "gradients not finite for 3 steps in a row, up to step 6; the last good" in lines[-1]
-    step = checkpoint.sealed_steps("run/checkpoints")[-1]
+    step = sealed_steps("run/checkpoints")[-1]
     assert f"sealed as step {step} of" in lines[-1]
     loaded = vqjax.load("run")
     assert loaded.step == step
@@ -253,7 +254,7 @@ def test_ctrl_c_saves_and_goes_on(capsys, here, finished, monkeypatch):
 
     monkeypatch.setattr(Logbook, "train", interrupted)
     code, lines = train(capsys, FILE, "--workdir", "run")
-    stopped = checkpoint.sealed_steps("run/checkpoints")[-1]
+    stopped = sealed_steps("run/checkpoints")[-1]
     assert code == 75 and 3 <= stopped < 6
     assert lines[-1].startswith(f"vqjax: error: SIGINT: step {stopped} is saved")
     monkeypatch.undo()
@@ -282,4 +283,4 @@ def test_the_second_ctrl_c_leaves_at_once(monkeypatch):
 
 def test_the_default_workdir_bears_the_files_name(capsys, here):
     assert train(capsys, FILE, "total_steps=2")[0] == 0
-    assert checkpoint.sealed_steps(here / "runs" / "small_vqvae" / "checkpoints") == [0, 2]
+    assert sealed_steps(here / "runs" / "small_vqvae" / "checkpoints") == [0, 2]

@@ -1,6 +1,7 @@
 """A checkpoint is either whole or not used."""
 
 import json
+import os
 import shutil
 
 import jax
@@ -10,7 +11,8 @@ import pytest
 from jax.sharding import SingleDeviceSharding
 
 from vqjax.training import checkpoint
-from vqjax.training.checkpoint import Checkpoints, restore, seal_of, sealed_steps
+from vqjax.training.checkpoint import Checkpoints, restore
+from vqjax.training.seal import Owner, as_stored, read_back, seal_of, sealed_steps, verify
 from vqjax.types import DataError
 
 
@@ -91,9 +93,9 @@ def test_every_single_flipped_byte_is_noticed(directory):
         content = path.read_bytes()
         place = len(content) // 2
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        assert checkpoint.verify(newest) is not None, path
+        assert verify(newest) is not None, path
         path.write_bytes(content)
-    assert checkpoint.verify(newest) is None
+    assert verify(newest) is None
 
 
 def flipped(folder):
@@ -124,8 +126,15 @@ def unreadable(folder):
 
 
 def added(folder):
-    (folder / "state" / "more").write_text("x")
-    return "state/more is not in its seal"
+    (folder / "state" / "array_metadatas" / "process_1").write_text("{}")
+    return "state/array_metadatas/process_1 is not in its seal"
+
+
+def a_pipe(folder):
+    path = files_of(folder / "state")[0]
+    path.unlink()
+    os.mkfifo(path)
+    return f"{path.relative_to(folder)} cannot be read (not a plain file)"
 
 
 def torn_seal(folder):
@@ -158,6 +167,7 @@ DAMAGES = [
     missing,
     unreadable,
     added,
+    a_pipe,
     torn_seal,
     other_seal,
     foreign_seal,
@@ -279,10 +289,10 @@ def test_a_sealed_step_is_never_written_again(directory):
 
 
 def test_a_save_that_fails_is_said_at_the_next_call(tmp_path, monkeypatch):
-    def full(folder, arrays):
+    def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_seal", full)
+    monkeypatch.setattr(checkpoint.seal, "write_seal", full)
     with (
         pytest.raises(DataError, match="saving in .* failed: .*No space left"),
         Checkpoints(tmp_path, keep=1) as checkpoints,
@@ -292,3 +302,80 @@ def test_a_save_that_fails_is_said_at_the_next_call(tmp_path, monkeypatch):
     with pytest.raises(KeyError), Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(0, state_of(0))
         raise KeyError("what went wrong first")
+
+
+def test_files_that_nobody_asked_for_do_no_harm(directory):
+    for name in (".DS_Store", "Thumbs.db", "d/.nfs0000", "array_metadatas/.DS_Store", "more"):
+        (directory / "15" / "state" / name).touch()
+    os.mkfifo(directory / "15" / "state" / "pipe")
+    assert restore(directory, TARGET).lines == ()
+    check(restore(directory, TARGET), 15)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_seal_that_is_no_file_seals_nothing(directory, make):
+    (directory / "15" / "seal.json").unlink()
+    make(directory / "15" / "seal.json")
+    assert sealed_steps(directory) == [5, 10]
+    check(restore(directory, TARGET), 10)
+
+
+def test_a_file_where_the_checkpoints_belong(tmp_path):
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(DataError, match="checkpoints cannot be read: Not a directory"):
+        restore(tmp_path / "checkpoints", TARGET)
+
+
+def test_only_what_reads_back_is_sealed(directory):
+    state, stored = directory / "15" / "state", as_stored(state_of(15))
+    read_back(state, stored)
+    with pytest.raises(DataError, match=r"does not read back: 1 of 2 arrays float32\[64\]"):
+        read_back(state, {**stored, "float32[64]": 2})
+    for data in [*(state / "d").iterdir()]:
+        data.unlink()
+    with pytest.raises(DataError, match="does not read back"):
+        read_back(state, stored)
+    for path in files_of(state):
+        path.unlink()
+    with pytest.raises(DataError, match="does not read back"):
+        read_back(state, stored)
+
+
+OURS = Owner("a" * 32, "now", {"once": ("seed: 0 -> 1",)})
+
+
+def owned(directory, *owners):
+    for step, owner in enumerate(owners, 1):
+        with Checkpoints(directory, keep=9, owner=owner) as checkpoints:
+            checkpoints.save(step, state_of(step))
+
+
+def test_steps_of_another_run_are_passed_over(tmp_path):
+    owned(tmp_path, OURS, Owner("b" * 32, "now"))
+    restored = restore(tmp_path, TARGET, owner=OURS)
+    check(restored, 1)
+    line = "checkpoint 2 is not this run's (it belongs to run bbbbbbbb; this one is aaaaaaaa)"
+    assert restored.lines == (f"{line}: passed over",)
+    with pytest.raises(DataError, match="no sound checkpoint in .*belongs to run bbbbbbbb"):
+        restore(tmp_path, TARGET, step=2, owner=OURS)
+    with Checkpoints(tmp_path, keep=9, owner=OURS) as checkpoints:
+        checkpoints.set_aside(after=None)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1.damaged", "2.damaged"]
+
+
+def test_settings_that_a_run_once_had_are_said_and_those_it_never_had_refused(tmp_path):
+    owned(tmp_path, None, Owner("a" * 32, "once"), Owner("a" * 32, "never"))
+    assert restore(tmp_path, TARGET).step == 3
+    with pytest.raises(DataError, match="3 was sealed under another experiment than exp"):
+        restore(tmp_path, TARGET, owner=OURS)
+    said = "checkpoint 2 was made before these changes: seed: 0 -> 1"
+    assert restore(tmp_path, TARGET, step=2, owner=OURS).lines == (said,)
+    (older,) = restore(tmp_path, TARGET, step=1, owner=OURS).lines
+    assert "checkpoint 1 was sealed by an earlier vqjax" in older
+
+
+def test_a_changed_owner_damages_a_seal(tmp_path):
+    owned(tmp_path, OURS)
+    path = tmp_path / "1" / "seal.json"
+    path.write_text(path.read_text().replace("a" * 32, "c" * 32))
+    assert verify(tmp_path / "1") == "seal.json is damaged"

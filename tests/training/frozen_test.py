@@ -13,13 +13,14 @@ from jax.sharding import SingleDeviceSharding
 from tests import tiny
 from vqjax import config
 from vqjax.config import FrozenRun, WeightFile
-from vqjax.training.checkpoint import Checkpoints, seal_of
+from vqjax.training.checkpoint import Checkpoints
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import adopt_known, frozen_shapes, load_frozen, pin
 from vqjax.training.loop import train
 from vqjax.training.mesh import make_mesh
 from vqjax.training.optim import SGD
 from vqjax.training.record import Record, read_record, write_record
+from vqjax.training.seal import seal_of
 from vqjax.training.state import create_state
 from vqjax.types import DataError, TaskOutput, UsageError
 

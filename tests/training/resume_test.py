@@ -21,6 +21,7 @@ from vqjax.training.loop import train
 from vqjax.training.mesh import make_mesh
 from vqjax.training.record import read_record
 from vqjax.training.restore import state_target
+from vqjax.training.seal import sealed_steps
 
 FILES = pathlib.Path(__file__).parent / "files"
 VQGAN = (str(FILES / "small_vqgan.py"),)
@@ -96,7 +97,7 @@ def test_kill_9_at_three_moments_and_one_sigterm_change_nothing(whole, tmp_path)
             assert f"resuming at step {stopped} of 40" in said
             stopped = None
         if number == signal.SIGTERM:
-            stopped = checkpoint.sealed_steps(run / "checkpoints")[-1]
+            stopped = sealed_steps(run / "checkpoints")[-1]
             assert f"vqjax: error: SIGTERM: step {stopped} is saved; run the same command" in said
             assert max(line["step"] for line in read_metrics(run)) == stopped
     code, said = finish(start(run))

@@ -28,6 +28,7 @@ from tests.training.resume_test import (
     wait_for,
 )
 from vqjax.training import checkpoint
+from vqjax.training.seal import sealed_steps
 
 TIMEOUT = 10  # seconds until a process without a sign of life counts as dead
 # So eager a revival that codes come back within these steps.
@@ -125,7 +126,7 @@ def test_sigterm_to_one_stops_both_at_the_same_step(whole, tmp_path):
     wait_for(processes[0], (run / "checkpoints" / "5").exists)
     processes[1].send_signal(signal.SIGTERM)
     ends = finish_all(processes)
-    last = checkpoint.sealed_steps(run / "checkpoints")[-1]
+    last = sealed_steps(run / "checkpoints")[-1]
     for code, said in ends:
         assert code == STOPPED, said
         assert f"vqjax: error: SIGTERM: step {last} is saved; run the same command" in said
@@ -146,7 +147,7 @@ def test_the_death_of_one_ends_the_other(victim, tmp_path):
     code, said = finish(processes[1 - victim])
     assert time.monotonic() - died < TIMEOUT + 15
     assert code == STOPPED, said
-    sealed = checkpoint.sealed_steps(run / "checkpoints")
+    sealed = sealed_steps(run / "checkpoints")
     told = re.search(r"another process of .* is gone \(.*\): step (\d+) is sealed", said)
     assert told and int(told[1]) == sealed[-1]
     assert finish(processes[victim])[0] == 128 + signal.SIGKILL
@@ -185,14 +186,14 @@ def weather(launch, run, kills, most, draw):
     """
     for number in range(kills + 1):
         processes = launch()
-        before = checkpoint.sealed_steps(run / "checkpoints")
+        before = sealed_steps(run / "checkpoints")
         deadline = time.monotonic() + (draw.uniform(0, most) if number < kills else 600)
         while time.monotonic() < deadline and processes[0].poll() is None:
             time.sleep(0.01)
         if processes[0].poll() is None:
             kill(draw.choice(processes))
         ends = finish_all(processes)
-        after = checkpoint.sealed_steps(run / "checkpoints")
+        after = sealed_steps(run / "checkpoints")
         assert not before or after[-1] >= before[-1], ends
         for code, said in ends:
             assert code in (0, 1, STOPPED, -signal.SIGKILL, 128 + signal.SIGKILL), said
@@ -240,7 +241,7 @@ def test_whatever_file_is_damaged_the_step_before_is_used(whole, tmp_path, damag
     """Every file of the newest step in turn, its seal among them."""
     run = tmp_path / "run"
     shutil.copytree(whole / "checkpoints", run)
-    *_, before, newest = checkpoint.sealed_steps(run)
+    *_, before, newest = sealed_steps(run)
     files = [file for file in (run / str(newest)).rglob("*") if file.is_file()]
     for file in files:
         if not file.stat().st_size and damage in (flip, cut):

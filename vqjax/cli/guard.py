@@ -108,8 +108,8 @@ def _end_with(parent: int) -> None:
 
 
 def _explain(run: pathlib.Path) -> int:
-    from vqjax.training.checkpoint import sealed_steps
     from vqjax.training.distributed import PeerLost
+    from vqjax.training.seal import sealed_steps
 
     lost = PeerLost(run, sealed_steps(run / "checkpoints"), "JAX gave up")
     print(f"vqjax: error: {lost}", file=sys.stderr)

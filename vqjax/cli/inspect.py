@@ -108,7 +108,7 @@ def _print_sizes(experiment: Any, inputs: dict) -> None:
 
 
 def _print_steps(path: pathlib.Path) -> None:
-    from vqjax.training.checkpoint import sealed_steps
+    from vqjax.training.seal import sealed_steps
 
     folder = path / "checkpoints"
     steps = sealed_steps(folder)

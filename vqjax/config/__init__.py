@@ -1,6 +1,7 @@
 """Experiments as plain objects: JSON, overrides, experiment files, what is frozen under them."""
 
 from vqjax.config.annotations import MissingArray, check_types
+from vqjax.config.canonical import digest
 from vqjax.config.files import load_file
 from vqjax.config.frozen import (
     FrozenRun,
@@ -30,6 +31,7 @@ __all__ = [
     "decode",
     "describe",
     "difference",
+    "digest",
     "encode",
     "find_files",
     "find_frozen",

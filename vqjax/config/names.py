@@ -35,6 +35,8 @@ PACKAGES = (
     "vqjax.training.experiment",
     "vqjax.config",
 )
+# {name in records: name today} of classes that were renamed; the old names are read for ever.
+RENAMED: dict[str, str] = {}
 _MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 
@@ -50,6 +52,11 @@ def table() -> dict[str, type]:
                 known = found.setdefault(cls.__name__, cls)
                 assert known is cls, f"two classes named {cls.__name__}: {known} and {cls}"
     return found
+
+
+def first_name(name: str) -> str:
+    """The name that a class of vqjax had when records first named it."""
+    return {new: old for old, new in RENAMED.items()}.get(name, name)
 
 
 @dataclasses.dataclass(frozen=True)

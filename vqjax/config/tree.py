@@ -14,6 +14,7 @@ from flax import linen as nn
 from vqjax.types import UsageError
 
 LINEN_FIELDS = ("parent", "name")
+ABSENT = "absent"  # in a field's metadata: its value in records that are older than the field
 
 
 def is_object_class(cls: Any) -> bool:
@@ -38,6 +39,17 @@ def is_required(field: dataclasses.Field) -> bool:
     """Whether a field has no default."""
     missing = dataclasses.MISSING
     return field.default is missing and field.default_factory is missing
+
+
+def absent(field: dataclasses.Field) -> Any:
+    """What a field that is not required has where a record lacks it: `metadata={"absent": ...}`, or
+    its default. A field that comes later than records of its class, and whose default means
+    something new, says so what the old records mean.
+    """
+    if ABSENT in field.metadata:
+        return field.metadata[ABSENT]
+    factory = field.default_factory
+    return field.default if factory is dataclasses.MISSING else factory()
 
 
 def children(value: Any) -> dict[str, Any]:

@@ -23,8 +23,23 @@ from typing import Any
 import numpy as np
 
 from vqjax.config.annotations import MissingArray, hints, mismatch
-from vqjax.config.names import ForeignName, Trust, foreign_name, parse_trust, table
-from vqjax.config.tree import fields_of, is_object, is_required, join, shorten
+from vqjax.config.names import (
+    RENAMED,
+    ForeignName,
+    Trust,
+    foreign_name,
+    parse_trust,
+    table,
+)
+from vqjax.config.tree import (
+    ABSENT,
+    absent,
+    fields_of,
+    is_object,
+    is_required,
+    join,
+    shorten,
+)
 from vqjax.types import DataError, UsageError, VqjaxError, did_you_mean
 
 CLASS = "class"
@@ -58,28 +73,42 @@ def _encode(value: Any, path: str, depth: int) -> Any:
         items = {k: _encode(v, join(path, k), depth + 1) for k, v in value.items()}
         return {CLASS: "mapping", "items": items} if CLASS in items else items
     if isinstance(value, np.ndarray):
-        value = _fingerprint(value, path)
+        value = fingerprint(value, path)
     if is_object(value):
         return _encode_object(value, path, depth)
     raise UsageError(f"{path or 'experiment'}: {_not_kept(value)}")
 
 
 def _encode_object(value: Any, path: str, depth: int) -> dict[str, Any]:
-    cls = type(value)
     try:
-        name = foreign_name(cls)
+        tag = tag_of(type(value))
     except UsageError as error:
         raise UsageError(f"{path or 'experiment'}: {error}") from error
-    tag = {CLASS: cls.__name__ if name is None else name.tag}
-    if name is not None and name.sha256 is not None:
-        tag[CLASS_SHA256] = name.sha256
     return tag | {
         field: _encode(getattr(value, field), join(path, field), depth + 1)
-        for field in fields_of(cls)
+        for field in fields_of(type(value))
     }
 
 
-def _fingerprint(array: np.ndarray, path: str) -> MissingArray:
+def tag_of(cls: type) -> dict[str, str]:
+    """What names a class in JSON.
+
+    Raises:
+        UsageError: no name would lead back to the class.
+    """
+    name = foreign_name(cls)
+    tag = {CLASS: cls.__name__ if name is None else name.tag}
+    if name is not None and name.sha256 is not None:
+        tag[CLASS_SHA256] = name.sha256
+    return tag
+
+
+def fingerprint(array: np.ndarray, path: str) -> MissingArray:
+    """What is kept of an array.
+
+    Raises:
+        UsageError: it holds Python objects.
+    """
     if array.dtype.hasobject:
         raise UsageError(f"{path or 'experiment'}: an array of Python objects cannot be kept")
     content = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
@@ -163,6 +192,8 @@ def _decode_object(value: dict[str, Any], trust: Trust, path: str, depth: int) -
         if is_required(field) and name not in given:
             raise DataError(f"{where}: {cls.__name__} needs a field {name!r}")
     below = {k: _decode(v, trust, join(path, k), depth + 1) for k, v in given.items()}
+    older = {k: absent(f) for k, f in fields.items() if k not in given and ABSENT in f.metadata}
+    below |= older
     for name, child in below.items():
         line = mismatch(hints(cls)[name], child, join(path, name))
         if line:
@@ -179,9 +210,10 @@ def _decode_object(value: dict[str, Any], trust: Trust, path: str, depth: int) -
 def _class_of(value: dict[str, Any], trust: Trust, where: str) -> type:
     tag = value[CLASS]
     if ":" not in tag:
-        if tag not in table():
+        cls = table().get(RENAMED.get(tag, tag))
+        if cls is None:
             raise DataError(f"{where}: {shorten(tag, 80)!r} is not a class of vqjax")
-        return table()[tag]
+        return cls
     module, _, name = tag.partition(":")
     sha256 = value.get(CLASS_SHA256)
     if not name.isidentifier():

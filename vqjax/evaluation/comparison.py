@@ -12,7 +12,7 @@ from vqjax.data.augment import RandomFlip
 from vqjax.evaluation.comparison_table import PICTURE_RANK, Row, names_of
 from vqjax.evaluation.kinds import is_tokenizer
 from vqjax.evaluation.report_records import is_number, read_record
-from vqjax.training.checkpoint import sealed_steps
+from vqjax.training.seal import sealed_steps
 from vqjax.types import DataError, VqjaxError
 
 DIFFERENCE = 120  # characters of what differs between two data sources

@@ -13,7 +13,7 @@ import tqdm
 from vqjax._version import __version__
 from vqjax.data.token_set import DESCRIPTION, read_description, shard_path, write_shard
 from vqjax.evaluation.kinds import check_tokenizer
-from vqjax.training import checkpoint
+from vqjax.training import seal
 from vqjax.training.experiment import Experiment
 from vqjax.training.mesh import make_mesh
 from vqjax.training.restore import OpenedRun, open_run
@@ -89,7 +89,7 @@ def _describe(
             "run": str(opened.path),
             "step": opened.step,
             "params": opened.params_kind,
-            "seal": checkpoint.seal_of(opened.path / "checkpoints", opened.step),
+            "seal": seal.seal_of(opened.path / "checkpoints", opened.step),
         },
         "levels": [
             {"name": v.name, "grid": list(v.grid), "codebook_size": v.codebook_size} for v in levels

@@ -12,7 +12,7 @@ import jax
 from jax.sharding import Mesh
 
 from vqjax import config
-from vqjax.training import checkpoint
+from vqjax.training import seal
 from vqjax.training.experiment import Experiment
 from vqjax.training.record import RECORD, read_record
 from vqjax.training.restore import open_run
@@ -113,16 +113,16 @@ def pin(experiment: Experiment) -> Experiment:
     """
     for path, run in config.find_frozen(experiment).items():
         root = _there(path, run)
-        steps = checkpoint.sealed_steps(root / "checkpoints")
+        steps = seal.sealed_steps(root / "checkpoints")
         if not steps:
             raise DataError(f"{path}: {run.path} has no sealed step yet")
         step = steps[-1] if run.step is None else run.step
         if step not in steps:
             raise DataError(f"{path}: {run.path} has no sealed step {step} any more")
-        seal = checkpoint.seal_of(root / "checkpoints", step)
-        if run.seal not in (None, seal):
+        found = seal.seal_of(root / "checkpoints", step)
+        if run.seal not in (None, found):
             raise DataError(f"{path}: step {step} of {run.path} is not the one recorded")
-        pinned = dataclasses.replace(run, step=step, seal=seal)
+        pinned = dataclasses.replace(run, step=step, seal=found)
         experiment = config.with_frozen(experiment, path, pinned)
     for path, owner in config.find_owners(experiment).items():
         for name in owner.sources:

@@ -15,7 +15,7 @@ from vqjax.training import distributed
 from vqjax.training.checkpoint import newest_sound
 from vqjax.training.experiment import Experiment
 from vqjax.training.partition import path_of
-from vqjax.training.record import read_record
+from vqjax.training.record import Record, owner_of, read_record
 from vqjax.training.restore import open_run
 from vqjax.training.state import create_state
 from vqjax.types import ArraySpec, DataError, Tree, UsageError
@@ -67,19 +67,19 @@ def check_init_from(
         DataError: no run there, or none with a sound step.
         UsageError: something differs that `init_new` or `init_cast` does not name.
     """
-    compared = distributed.agree(lambda: _compare(experiment, inputs, trust))
+    record = distributed.agree(lambda: read_record(experiment.init_from, trust))
+    compared = distributed.agree(lambda: _compare(experiment, inputs, record))
     folder = pathlib.Path(experiment.init_from) / "checkpoints"
-    step, _ = distributed.from_first(lambda: newest_sound(folder))
+    step, _ = distributed.from_first(lambda: newest_sound(folder, owner=owner_of(record)))
     if step is None:
         raise DataError(f"{experiment.init_from} has no sealed checkpoint yet")
     return Difference(*compared, step)
 
 
 def _compare(
-    experiment: Experiment, inputs: Mapping[str, ArraySpec], trust: Sequence[str]
+    experiment: Experiment, inputs: Mapping[str, ArraySpec], record: Record
 ) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str], tuple[str, ...]]:
     """All of a `Difference` but its step."""
-    record = read_record(experiment.init_from, trust)
     state = jax.eval_shape(lambda: create_state(experiment, inputs))
     here = _leaves(state)
     there = _leaves(jax.eval_shape(lambda: create_state(record.experiment, record.inputs)))

@@ -22,6 +22,7 @@ from vqjax.format import printable
 from vqjax.types import Alarm
 
 METRICS = "metrics.jsonl"
+TAIL = 1 << 16  # bytes in which the last line is looked for
 MAX_STEP = 1 << 53  # whole numbers below it are exact as floats
 PLAIN_SECONDS = 5.0  # between progress lines where there is no terminal
 PLAIN_COLUMNS = 100  # of the bar on a terminal that does not say how wide it is
@@ -37,13 +38,32 @@ def read_metrics(run: str | pathlib.Path) -> list[dict[str, Any]]:
     lines = []
     if path.is_file():
         for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                line = json.loads(text)
-            except (ValueError, RecursionError):
-                continue  # torn by a kill, or not ours
-            if isinstance(line, dict) and _is_metrics(line):
+            if line := _parsed(text):
                 lines.append(line)
     return lines
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    """One line's content; None where a kill has torn it, or it is not ours."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return line if isinstance(line, dict) and _is_metrics(line) else None
+
+
+def last_recorded(run: str | pathlib.Path) -> int:
+    """The last step that a run's metrics.jsonl tells of; 0 where there is none."""
+    path = pathlib.Path(run) / METRICS
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        texts = file.read().decode(errors="replace").splitlines()
+    for text in reversed(texts):
+        if line := _parsed(text):
+            return line["step"]
+    return 0
 
 
 def _is_metrics(line: dict[str, Any]) -> bool:

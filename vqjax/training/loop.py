@@ -16,17 +16,18 @@ from jax.sharding import Mesh
 
 from vqjax import config
 from vqjax.training import checkpoint, distributed
-from vqjax.training.checkpoint import sealed_steps
+from vqjax.training.claim import Claim, check_writable, claim, learned
 from vqjax.training.experiment import Experiment
 from vqjax.training.feed import Feed
-from vqjax.training.frozen import adopt, load_frozen, pin
+from vqjax.training.frozen import adopt, load_frozen
 from vqjax.training.init_from import Difference, check_init_from, filled
 from vqjax.training.logbook import Logbook
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
 from vqjax.training.programs import trace_programs
-from vqjax.training.record import Record, check_writable, claim, learned, write_record
+from vqjax.training.record import RECORD, Record, write_record
 from vqjax.training.restore import initial_state, state_target, usable
+from vqjax.training.seal import sealed_steps
 from vqjax.training.sharding import (
     check_batch_size,
     local_rows,
@@ -131,11 +132,15 @@ def _train(
     if step >= experiment.total_steps:
         done = f"{path} is done: {step} of {experiment.total_steps} steps"
         if distributed.is_first():
+            if not (path / RECORD).exists():
+                write_record(path, plan.record)
             print(*plan.lines, done, sep="\n", file=sys.stderr)
         return step
-    distributed.from_first(lambda: write_record(path, plan.record) if plan.changed else None)
-    checkpoints = checkpoint.Checkpoints(path / "checkpoints", experiment.keep)
-    checkpoints.set_aside(after=step)
+    claimed = plan.claimed
+    distributed.from_first(lambda: write_record(path, plan.record) if claimed.writes else None)
+    folder = path / "checkpoints"
+    checkpoints = checkpoint.Checkpoints(folder, experiment.keep, claimed.owner)
+    checkpoints.set_aside(after=None if claimed.fresh else step)
     with Logbook(path, step, experiment.total_steps) as logbook, checkpoints:
         for line in (*plan.lines, *experiment.data.notes()):
             logbook.say(line)
@@ -154,8 +159,7 @@ def _train(
 class _Plan:
     """All that can fail for a user's mistake, found out before anything is written."""
 
-    record: Record
-    changed: bool  # whether the record has to be written
+    claimed: Claim
     mesh: Mesh
     frozen: Tree
     step: int
@@ -163,6 +167,10 @@ class _Plan:
     lines: tuple[str, ...]
     traced: Mapping[tuple[str, ...], Any]
     taken: Difference | None  # from the run that step 0 takes arrays from
+
+    @property
+    def record(self) -> Record:
+        return self.claimed.record
 
 
 def _plan(
@@ -174,7 +182,7 @@ def _plan(
     trust: Sequence[str],
     devices: Sequence[jax.Device] | None,
 ) -> _Plan:
-    def alone() -> tuple[Mesh, Record, Any]:
+    def alone() -> tuple[Mesh, Claim]:
         """What a process finds out by itself."""
         adopted = adopt(experiment, tuple(trust))
         adopted.check()
@@ -186,18 +194,22 @@ def _plan(
         adopted.task.check(inputs)
         ready = learned(adopted, path, trust)
         record = Record(ready, inputs, name, tuple(command))
-        record, old = claim(path, record, allow_change, trust)
-        return mesh, dataclasses.replace(record, experiment=pin(record.experiment)), old
+        return mesh, claim(path, record, allow_change, trust)
 
-    mesh, record, old = distributed.agree(alone)
-    experiment, inputs = record.experiment, record.inputs
-    encoded = config.encode(experiment)
-    distributed.check_same("experiment", config.to_json(encoded))
+    mesh, claimed = distributed.agree(alone)
+    experiment, inputs = claimed.record.experiment, claimed.record.inputs
+    distributed.check_same("experiment", config.to_json(config.encode(experiment)))
     distributed.check_shared(path)
     frozen = load_frozen(experiment, mesh, tuple(trust))
 
     folder = path / "checkpoints"
-    newest, lines = distributed.from_first(lambda: checkpoint.newest_sound(folder))
+
+    def newest_sound() -> tuple[int | None, list[str]]:
+        if claimed.fresh:
+            return None, []
+        return checkpoint.newest_sound(folder, owner=claimed.owner)
+
+    newest, lines = distributed.from_first(newest_sound)
     state, step = None, 0
     if newest is not None:
         state, step = (
@@ -208,7 +220,8 @@ def _plan(
     if newest is None and experiment.init_from is not None:
         taken = check_init_from(experiment, inputs, trust)
     traced = trace_programs(experiment, inputs, frozen, mesh, step)
-    return _Plan(record, old != encoded, mesh, frozen, step, state, tuple(lines), traced, taken)
+    lines = (*claimed.lines, *lines)
+    return _Plan(claimed, mesh, frozen, step, state, lines, traced, taken)
 
 
 def _introduce(logbook: Logbook, experiment: Experiment, step: int, mesh: Mesh) -> None:

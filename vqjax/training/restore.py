@@ -11,10 +11,11 @@ from jax.sharding import Mesh
 from vqjax import config
 from vqjax.training import checkpoint
 from vqjax.training.experiment import Experiment
+from vqjax.training.logbook import METRICS, last_recorded
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
 from vqjax.training.platform import COMPILE_QUICKLY
-from vqjax.training.record import Record, read_record
+from vqjax.training.record import Record, owner_of, read_record
 from vqjax.training.state import TrainState, create_state
 from vqjax.types import ArraySpec, DataError, Tree, UsageError, did_you_mean
 
@@ -120,10 +121,14 @@ def open_run(
         experiment = config.apply_frozen(experiment, item)
     record = dataclasses.replace(record, experiment=experiment)
     target = state_target(experiment, record.inputs, mesh or make_mesh())
-    restored = checkpoint.restore(run / "checkpoints", target, step)
+    restored = checkpoint.restore(run / "checkpoints", target, step, owner_of(record))
     if restored is None:
         raise DataError(f"{run} has no sealed checkpoint yet")
     chosen, kind = usable(restored.state, params)
-    return OpenedRun(
-        run, record, restored.step, chosen, restored.state.collections, kind, restored.lines
-    )
+    lines, recorded = restored.lines, last_recorded(run)
+    if step is None and recorded > restored.step:
+        lines += (
+            f"{METRICS} goes on to step {recorded}, the newest checkpoint here is {restored.step}: "
+            "the run trains on, was stopped between two checkpoints, or has lost some",
+        )
+    return OpenedRun(run, record, restored.step, chosen, restored.state.collections, kind, lines)
