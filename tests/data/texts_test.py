@@ -1,6 +1,7 @@
 """Captions: whole characters as bytes; and those of a folder, beside the pictures or in a table."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -63,6 +64,7 @@ def test_texts_beside_pictures_come_first(root, cache_bytes):
     found, notes = shown(root, cache_bytes=cache_bytes)
     assert found == {0: "a red cross", 1: "from table", 2: "绿色三角", 3: "", 4: "", 5: ""}
     assert notes[1:] == [
+        "1 pictures that a table names have a text beside them, which counts",
         "3 of 6 pictures have no caption",
         "1 captions are longer than caption_bytes=12 and were cut",
     ]
@@ -81,13 +83,17 @@ def test_tables(root, keys, table):
         (root / "captions.jsonl").write_text("\n".join(lines) + "\n\n")
     found, notes = shown(root)
     assert found == {0: 'a "b", c', 1: "1", 2: "2", 3: "3", 4: "4", 5: "5"}
-    assert notes == [f"{root / 'captions'}.{table} names 1 files that are no pictures: x.png"]
+    assert notes == [
+        f"{root / 'captions'}.{table} names 1 files that are no pictures: x.png",
+        "1 of 6 pictures have several captions, 2 in all: training draws one of them at each "
+        "visit, evaluation takes the first",
+    ]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("captions.csv", b"", "line 1: needs file or file_name or image, and caption or text"),
+        ("captions.csv", b"", "line 1: needs file or .* or image, and caption or text"),
         ("captions.csv", b"file,title\na,b\n", "line 1: needs .*the columns are file, title"),
         ("captions.csv", b"file,caption\na,b\na\n", "line 3: not 2 columns"),
         ("captions.csv", b"file,caption\na,b,c\n", "line 2: not 2 columns"),
@@ -107,10 +113,12 @@ def test_a_table_that_cannot_be_read_is_one_line(root, name, content, message):
 
 
 def test_two_tables_and_a_text_that_is_none(root):
-    (root / "c0" / "000.txt").write_bytes(b"\xff\xfe")
+    (root / "c0" / "000.txt").write_bytes(b"gr\xfcn")
+    os.mkfifo(root / "c0" / "002.txt")
     _, notes = shown(root)
     assert notes == [
-        "1 caption files cannot be read, those of c0/000.png",
+        "1 caption files cannot be read, those of c0/002.png",
+        "1 caption files are not UTF-8, those of c0/000.png: save them as UTF-8",
         "6 of 6 pictures have no caption",
     ]
     write_csv(root, [])

@@ -14,6 +14,7 @@ from flax import linen as nn
 from vqjax.types import UsageError
 
 LINEN_FIELDS = ("parent", "name")
+ABSENT = "absent"  # the key in a field's metadata
 
 
 def is_object_class(cls: Any) -> bool:
@@ -38,6 +39,22 @@ def is_required(field: dataclasses.Field) -> bool:
     """Whether a field has no default."""
     missing = dataclasses.MISSING
     return field.default is missing and field.default_factory is missing
+
+
+def added_field(default: Any, absent: Any) -> Any:
+    """A field that its class got after runs had been recorded without it.
+
+    Args:
+        default: what a new object has.
+        absent: what an object has whose record lacks the field: what the class did until then.
+    """
+    return dataclasses.field(default=default, metadata={ABSENT: absent})
+
+
+def absent_values(cls: type) -> dict[str, Any]:
+    """What a record means that lacks a field, for each `added_field` of `cls`."""
+    fields = fields_of(cls).items()
+    return {name: field.metadata[ABSENT] for name, field in fields if ABSENT in field.metadata}
 
 
 def children(value: Any) -> dict[str, Any]:
