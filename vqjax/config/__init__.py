@@ -15,14 +15,13 @@ from vqjax.config.frozen import (
 from vqjax.config.names import foreign_classes, foreign_sources
 from vqjax.config.overrides import apply_override, apply_overrides
 from vqjax.config.show import describe, difference
-from vqjax.config.tree import added_field, check_single_use, show
+from vqjax.config.tree import check_single_use, show
 from vqjax.config.values import decode, encode, from_json, read_json, to_json
 
 __all__ = [
     "FrozenRun",
     "MissingArray",
     "WeightFile",
-    "added_field",
     "apply_frozen",
     "apply_override",
     "apply_overrides",

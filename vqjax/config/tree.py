@@ -14,7 +14,7 @@ from flax import linen as nn
 from vqjax.types import UsageError
 
 LINEN_FIELDS = ("parent", "name")
-ABSENT = "absent"  # the key in a field's metadata
+ABSENT = "absent"  # in a field's metadata: its value in records that are older than the field
 
 
 def is_object_class(cls: Any) -> bool:
@@ -41,20 +41,15 @@ def is_required(field: dataclasses.Field) -> bool:
     return field.default is missing and field.default_factory is missing
 
 
-def added_field(default: Any, absent: Any) -> Any:
-    """A field that its class got after runs had been recorded without it.
-
-    Args:
-        default: what a new object has.
-        absent: what an object has whose record lacks the field: what the class did until then.
+def absent(field: dataclasses.Field) -> Any:
+    """What a field that is not required has where a record lacks it: `metadata={"absent": ...}`, or
+    its default. A field that comes later than records of its class, and whose default means
+    something new, says so what the old records mean.
     """
-    return dataclasses.field(default=default, metadata={ABSENT: absent})
-
-
-def absent_values(cls: type) -> dict[str, Any]:
-    """What a record means that lacks a field, for each `added_field` of `cls`."""
-    fields = fields_of(cls).items()
-    return {name: field.metadata[ABSENT] for name, field in fields if ABSENT in field.metadata}
+    if ABSENT in field.metadata:
+        return field.metadata[ABSENT]
+    factory = field.default_factory
+    return field.default if factory is dataclasses.MISSING else factory()
 
 
 def children(value: Any) -> dict[str, Any]:

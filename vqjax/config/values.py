@@ -9,8 +9,8 @@
     numpy array                its fingerprint, a `MissingArray`
 
 Field names are identifiers other than keywords, so "class" and "class sha256" never meet one.
-A field that an object lacks has its default, or, where its class got it later (`added_field`), what
-the class did before: what was recorded long ago reads as it was meant.
+A field that an object lacks has its default, or what its class says that older records mean
+(`tree.absent`).
 Reading constructs objects of classes named in `vqjax.config.names`, and does nothing else.
 """
 
@@ -26,7 +26,15 @@ import numpy as np
 
 from vqjax.config.annotations import MissingArray, hints, mismatch
 from vqjax.config.names import ForeignName, Trust, foreign_name, parse_trust, table
-from vqjax.config.tree import absent_values, fields_of, is_object, is_required, join, shorten
+from vqjax.config.tree import (
+    ABSENT,
+    absent,
+    fields_of,
+    is_object,
+    is_required,
+    join,
+    shorten,
+)
 from vqjax.types import DataError, UsageError, VqjaxError, did_you_mean
 
 CLASS = "class"
@@ -165,7 +173,8 @@ def _decode_object(value: dict[str, Any], trust: Trust, path: str, depth: int) -
         if is_required(field) and name not in given:
             raise DataError(f"{where}: {cls.__name__} needs a field {name!r}")
     below = {k: _decode(v, trust, join(path, k), depth + 1) for k, v in given.items()}
-    below = {**absent_values(cls), **below}
+    older = {k: absent(f) for k, f in fields.items() if k not in given and ABSENT in f.metadata}
+    below |= older
     for name, child in below.items():
         line = mismatch(hints(cls)[name], child, join(path, name))
         if line:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from vqjax.config import added_field
 from vqjax.data import augment as augmentation
 from vqjax.data.arrays import ArraySplit, finished_spec
 from vqjax.data.folder_captions import read_captions
@@ -94,8 +93,11 @@ class Folder(SplitSource):
     max_pixels: int = 64 << 20
     cache_bytes: int = 1 << 30
     caption_bytes: int = 0
-    reading: int | None = added_field(default=None, absent=1)
-    formats: tuple[str, ...] | None = added_field(default=None, absent=FIRST_FORMATS)
+    # A record that is older than these fields means what vqjax did then (`config.tree.absent`).
+    reading: int | None = dataclasses.field(default=None, metadata={"absent": 1})
+    formats: tuple[str, ...] | None = dataclasses.field(
+        default=None, metadata={"absent": FIRST_FORMATS}
+    )
 
     def __post_init__(self) -> None:
         if self.on_bad not in ("skip", "fail"):
@@ -221,11 +223,11 @@ class Folder(SplitSource):
         if not listing.others:
             return []
         note = f"left out, of formats that are not read: {counted(listing.others)}"
-        heic = [s for s in FORMATS["heic"].suffixes if s[1:] in listing.others]
-        if heic and not is_readable("heic"):
-            note += "; for heic: pip install pillow-heif"
-        elif any(s[1:] in listing.others for s in suffixes_of(FORMATS)):
-            note += f" (formats={self._files.formats})"
+        known = {f for f in FORMATS if any(s[1:] in listing.others for s in suffixes_of([f]))}
+        if known - {"heic"}:
+            note += f"; formats={self._files.formats}"
+        if "heic" in known and not is_readable("heic"):
+            note += "; heic needs pillow-heif installed when a run begins"
         return [note]
 
     def _ours(self, part: str) -> np.ndarray:

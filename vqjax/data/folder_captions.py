@@ -64,7 +64,7 @@ def read_captions(
         notes.append(
             f"{len(several):,} of {len(names):,} pictures have several captions, "
             f"{sum(map(len, several)):,} in all: {rule}"
-            + ("" if first else ", evaluation takes the first")
+            + ("" if first else ", evaluation and `vqjax tokenize` take the first")
         )
     without = sum(not texts for texts in captions)
     if without:

@@ -67,9 +67,18 @@ def suffixes_of(formats: Iterable[str]) -> tuple[str, ...]:
 
 
 def open_picture(path: str | bytes, formats: Iterable[str]) -> Any:
-    """Opens a file with Pillow, as one of `formats` whatever its name says."""
+    """Opens a file with Pillow, as one of `formats` whatever its name says.
+
+    Raises:
+        BadPicture: a TIFF of numbers that need not be grey levels.
+        Exception: what Pillow raises.
+    """
     names = [FORMATS[name].pillow for name in formats if is_readable(name)]
-    return _pillow().open(os.fsdecode(path), formats=names)
+    image = _pillow().open(os.fsdecode(path), formats=names)
+    if image.format == "TIFF" and image.mode in ("I", "F"):
+        image.close()
+        raise BadPicture("32 bits per value, whose range is unknown: wanted 8 or 16")
+    return image
 
 
 @functools.cache
@@ -141,8 +150,6 @@ def _upright(image: Any, channels: int) -> Any:
     """Returns `image` rotated as EXIF says, in mode "L" or "RGB"."""
     from PIL import ImageOps
 
-    if image.format == "TIFF" and image.mode in ("I", "F"):
-        raise BadPicture("32 bits per value, whose range is unknown: wanted 8 or 16")
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits per pixel; Pillow's convert would clip at 255
         levels = np.asarray(image).astype(np.int64) >> 8
