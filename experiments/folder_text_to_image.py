@@ -5,8 +5,9 @@
     vqjax sample runs/folder_text_to_image --prompt "a red car" --guidance 3 --out out
 
 The caption of a picture is the text in `name.txt` beside it, or its line in DIR/captions.csv or
-captions.jsonl (`file`, `caption`), in any language. What is said of captions and pictures applies
-to a few thousand of them; a prior of this size learns those by heart rather than the world.
+captions.jsonl (`file`, `caption`) or in a metadata.csv, in any language; of several lines one is
+drawn at each visit (`Folder` has all the rules). What is said of captions and pictures applies to a
+few thousand of them; a prior of this size learns those by heart rather than the world.
 
 On a CPU take a tokenizer of 64 tokens: `--arg multipliers=1,2,4,4` for `folder_vqgan.py`. With
 2,008 captioned drawings (emoji), 600 steps of it and then `--arg total_steps=1500` here took 15 min

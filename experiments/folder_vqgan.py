@@ -2,8 +2,9 @@
 
     vqjax train experiments/folder_vqgan.py --arg folder=DIR
 
-Pictures are found at any depth (jpg, png, webp, gif, bmp), cut to their middle square and resized;
-one in ten is kept for evaluation; what cannot be read is skipped and named.
+Pictures are found at any depth (jpg, png, webp, gif, bmp, tiff, avif; heic with pillow-heif), cut
+to their middle square and resized; val/ or test/ beside train/ is kept for evaluation, else one in
+ten; what cannot be read is skipped and named, other formats are counted.
 
 The defaults suit a CPU: 2,008 drawings (emoji) at `image_size=64` took 15 min 25 s on two cores,
 and the 196 held out came back at PSNR 25.33 dB, SSIM 0.858, perplexity 727 of 1,024 (commit

@@ -41,6 +41,23 @@ class ArraySpec:
     dtype: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """Which whole numbers a task takes from an array of the batch.
+
+    Attributes:
+        low: the least.
+        high: one more than the largest.
+        setting: what says so, as an error line names it.
+        none: another number, which stands for none at all; None: there is no such number.
+    """
+
+    low: int
+    high: int
+    setting: str
+    none: int | None = None
+
+
 @flax.struct.dataclass
 class Quantized:
     """What a quantizer makes of `z`.

@@ -1,7 +1,11 @@
 """Folders: every kind of file, every kind of damage, and what decides class and split."""
 
+import dataclasses
 import os
+import re
 import struct
+import sys
+import types
 import zlib
 
 import numpy as np
@@ -9,9 +13,17 @@ import pytest
 from PIL import Image
 
 from tests.data.makers import pictures, write_folder
-from vqjax.data import Folder, RandomCrop
+from vqjax import config
+from vqjax.data import CaptionsByLabel, Folder, RandomCrop
 from vqjax.data.listing import chosen_for_eval, labels_of
-from vqjax.data.pictures import BadPicture, read_picture
+from vqjax.data.pictures import (
+    FIRST_FORMATS,
+    FORMATS,
+    BadPicture,
+    is_readable,
+    read_picture,
+    readable_formats,
+)
 from vqjax.types import ArraySpec, DataError, UsageError
 
 ROWS = np.arange(8)
@@ -154,7 +166,8 @@ SAVED = {
     "rgb.webp": ("RGB", {"lossless": True}), "rgb.bmp": ("RGB", {}), "RGB.PNG": ("RGB", {}),
     "palette.gif": ("P", {}), "palette.png": ("P", {}), "grey.png": ("L", {}),
     "grey.jpg": ("L", {}), "one.png": ("1", {}), "rgba.png": ("RGBA", {}), "la.png": ("LA", {}),
-    "cmyk.jpg": ("CMYK", {"quality": 95}),
+    "cmyk.jpg": ("CMYK", {"quality": 95}), "rgb.tiff": ("RGB", {}), "grey.tif": ("L", {}),
+    "cmyk.tif": ("CMYK", {"compression": "tiff_lzw"}), "rgb.avif": ("RGB", {"quality": 95}),
 }  # fmt: skip
 
 
@@ -186,6 +199,15 @@ def test_transparency_is_laid_on_white(tmp_path):
 def test_sixteen_bits_are_scaled(tmp_path):
     Image.fromarray(np.full((8, 8), 128 * 256, np.uint16)).save(tmp_path / "a.png")
     assert (read_picture(str(tmp_path / "a.png"), 8, 1, 1 << 20) == 128).all()
+
+
+def test_a_tiff_of_other_numbers_than_grey_levels_is_bad(tmp_path):
+    Image.fromarray(np.full((8, 8), 128 * 256, np.uint16)).save(tmp_path / "a.tif")
+    assert (read_picture(str(tmp_path / "a.tif"), 8, 1, 1 << 20) == 128).all()
+    for dtype in (np.float32, np.int32):
+        Image.fromarray(np.full((8, 8), 0.5).astype(dtype)).save(tmp_path / "b.tif")
+        with pytest.raises(BadPicture, match="32 bits per value"):
+            read_picture(str(tmp_path / "b.tif"), 8, 1, 1 << 20)
 
 
 def test_exif_rotation_is_applied(tmp_path):
@@ -231,6 +253,96 @@ def test_classes_are_first_directories():
     assert labels_of(["b/x.png", "top.png", "a/x.png"]).tolist() == [2, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("tops", "evaluated", "train", "words"),
+    [
+        (("train", "val", "test"), "val", 6, "6 pictures for training, 6 for evaluation .*6 for n"),
+        (("Train", "Validation"), "Validation", 6, "taken as splits, not as classes: Train/, Val"),
+        (("train", "test"), "test", 6, "6 for evaluation .eval_fraction does not count"),
+        (("train",), None, None, "a share of these for evaluation"),
+        (("train", "cars"), "", None, "as classes, not as splits: train/ .there are others beside"),
+        (("test", "val"), "", None, "as classes, not as splits: test/, val/ .there is no train/"),
+    ],
+)
+def test_directories_that_are_splits(tmp_path, tops, evaluated, train, words):
+    for seed, top in enumerate(tops):
+        write_folder(tmp_path / top, pictures(6, seed=seed), classes=3)
+    source = Folder(str(tmp_path), image_size=8, eval_fraction=0.5)
+    (note,) = source.notes()
+    assert re.search(words, note)
+    labels = np.concatenate([source.at_hand(part, "label") for part in ("train", "eval")])
+    assert set(labels) == (set(range(len(tops))) if evaluated == "" else {0, 1, 2})
+    if train is not None:
+        assert source.num_train() == train
+        shown = {image.tobytes() for image in pixels(source)}
+        assert shown == {p.tobytes() for p in pictures(6, seed=tops.index(evaluated))}
+        assert source.at_hand("eval", "label").tolist() == [0, 0, 1, 1, 2, 2]
+    old = dataclasses.replace(source, reading=1)
+    assert set(np.concatenate([old.at_hand(p, "label") for p in ("train", "eval")])) == set(
+        range(len(tops))
+    )
+
+
+def test_formats_that_are_not_read_are_counted(root):
+    image = Image.fromarray(pictures(1)[0])
+    for i in range(14):
+        image.save(root / f"{i}.tiff")
+    image.save(root / "a.avif")
+    for name in ("a.heic", "b.HEIC", "c.svg", "notes.txt"):
+        (root / name).write_bytes(b"x")
+    source = Folder(str(root), image_size=8)
+    assert source.num_train() + source.num_eval() == 30 + 15
+    note = "left out, of formats that are not read: 2 heic, 1 svg"
+    if "heic" not in readable_formats():
+        assert source.notes() == [f"{note}; heic needs pillow-heif installed when a run begins"]
+    old = Folder(str(root), image_size=8, formats=FIRST_FORMATS)
+    assert old.num_train() + old.num_eval() == 30
+    assert old.notes()[0].startswith("left out, of formats that are not read: 14 tiff, 2 heic, 1 a")
+
+
+@pytest.fixture
+def pillow_heif(monkeypatch):
+    """A package that reads "HEIF": these files are PNG here."""
+    from PIL import PngImagePlugin
+
+    module = types.ModuleType("pillow_heif")
+    opener = PngImagePlugin.PngImageFile, lambda prefix: prefix.startswith(b"\x89PNG")
+    module.register_heif_opener = lambda: monkeypatch.setitem(Image.OPEN, "HEIF", opener)
+    monkeypatch.setitem(sys.modules, "pillow_heif", module)
+    is_readable.cache_clear()
+    yield module
+    is_readable.cache_clear()
+
+
+def test_heic_where_its_package_is(root, pillow_heif, monkeypatch):
+    (root / "a.heic").write_bytes((root / "c0" / "000.png").read_bytes())
+    source = Folder(str(root), image_size=8).learned()
+    assert source.formats == tuple(FORMATS) and source.notes() == []
+    assert source.num_train() + source.num_eval() == 31
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as on another machine
+    is_readable.cache_clear()
+    with pytest.raises(DataError, match="holds heic files.*pip install pillow-heif"):
+        dataclasses.replace(source).check()
+    assert Folder(str(root), image_size=8).learned(source).formats == tuple(FORMATS)
+    assert "heic" not in Folder(str(root), image_size=8).learned().formats
+
+
+def test_a_run_goes_on_reading_as_it_began(root):
+    record = config.encode(Folder(str(root), image_size=8))
+    assert record.pop("reading") is None and record.pop("formats") is None
+    old = config.decode(record)  # as it was written before there were such fields
+    assert (old.reading, old.formats) == (1, FIRST_FORMATS)
+    again = Folder(str(root), image_size=8)
+    assert again.learned(old) == old
+    wrapped = CaptionsByLabel(again, ("a",)).learned(CaptionsByLabel(old, ("a",)))
+    assert wrapped.source == old
+    new = again.learned()
+    assert (new.reading, new.formats) == (2, readable_formats())
+    assert again.learned(new) == config.decode(config.encode(new)) == new
+    asked = dataclasses.replace(again, reading=2)
+    assert (asked.learned(old).reading, asked.learned(old).formats) == (2, FIRST_FORMATS)
+
+
 def test_the_split_is_stable():
     names = [f"c/{i}.png" for i in range(2_000)]
     chosen = chosen_for_eval(names, 0.1)
@@ -263,6 +375,9 @@ def test_cropping_from_a_larger_picture(root):
         ({"eval_fraction": 1.5}, r"\[0, 1\]"),
         ({"resize": 4}, "resize"),
         ({"image_size": 0}, "at least 1"),
+        ({"reading": 3}, "reading is 1 or 2, got 3"),
+        ({"formats": ("jpg",)}, "'jpg': did you mean 'jpeg'"),
+        ({"formats": ()}, "names none of"),
     ],
 )
 def test_wrong_settings_are_refused_at_once(settings, message):

@@ -1,6 +1,7 @@
 """The arithmetic of the data order, and what needs no TensorFlow."""
 
 import itertools
+import re
 import subprocess
 import sys
 
@@ -125,6 +126,53 @@ def test_missing_arrays_raise_only_when_they_are_needed():
 def test_wrong_arrays_are_refused_at_once(train, augment, message):
     with pytest.raises(UsageError, match=message):
         Arrays(train, {"image": images()}, augment=augment)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (
+            np.linspace(0, 255, 40),
+            r"train_arrays\['image'\] is float32 from 0 to 255: .*/ 127.5 - 1",
+        ),
+        (np.linspace(-2.1, 2.6, 40), r"from -2.1 to 2.6: wanted uint8, or floats in \[-1, 1\]"),
+        (np.arange(40), "is int64: .*astype.np.uint8."),
+        (np.arange(40) % 2 == 0, r"is bool: .*astype\(np.uint8\) \* 255"),
+        (np.where(np.arange(40) == 9, np.nan, 0.5), "holds NaN or infinity, first in row 2"),
+        (np.where(np.arange(40) == 9, np.inf, 0.5), "holds NaN or infinity, first in row 2"),
+    ],
+)
+def test_pictures_in_another_range_are_refused(image, message):
+    dtype = np.float32 if image.dtype == float else image.dtype
+    bad, good = image.astype(dtype).reshape(10, 2, 2, 1), np.zeros((1, 2, 2, 1), dtype)
+    with pytest.raises(DataError, match=message):
+        Arrays({"image": bad}, {"image": good}).check()
+    with pytest.raises(DataError, match=message.replace("train_arrays", "eval_arrays")):
+        Arrays({"image": bad if dtype in (int, bool) else good}, {"image": bad}).check()
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("image", np.linspace(0, 1, 40), "from 0 to 1: .* was 2 . x - 1 meant"),
+        ("image", np.linspace(-1.1, 1.2, 40), "from -1.1 to 1.2: .* clipped"),
+        ("image", (np.arange(40) % 2).astype(np.uint8), "uint8 from 0 to 1: .* was x . 255 meant"),
+        ("signal", np.linspace(-9, 9, 40), "from -9 to 9"),
+        ("signal", np.where(np.arange(40) == 39, np.nan, 0), "NaN or infinity, first in row 9"),
+        ("image", np.linspace(-1, 1, 40), None),
+        ("image", np.zeros(40, np.uint8), None),
+        ("size", np.arange(40) * 1000, None),
+    ],
+)
+def test_an_unusual_range_is_said(name, values, words):
+    dtype = np.float32 if values.dtype == float else values.dtype
+    array = values.astype(dtype).reshape(10, 2, 2, 1)
+    source = Arrays({name: array}, {name: array})
+    source.check()
+    notes = source.notes()
+    assert len(notes) == (0 if words is None else 2)
+    for note in notes:
+        assert re.search(words, note) and "_arrays" in note
 
 
 def test_training_and_eval_must_agree():

@@ -9,6 +9,7 @@ import pytest
 from tests.data.makers import pictures, write_folder, write_tfds
 from vqjax.data import TFDS, Arrays, Digits, Folder, RandomCrop, RandomFlip, Resize, Shapes
 from vqjax.data.shapes import splits
+from vqjax.data.texts import to_text
 
 BATCH = 8
 AUGMENT = (RandomCrop(6), RandomFlip())
@@ -25,6 +26,8 @@ def sources(tmp_path_factory):
     held_out = {"image": pictures(11, seed=1), "label": np.arange(11) % 10}
     write_tfds(home, {"train": train, "test": held_out}, shards=2)
     write_folder(home / "folder", pictures(30, seed=2))
+    lines = [f"c{i % 3}/{i:03d}.png,{i} {k}" for i in range(30) for k in range(i % 4)]
+    (home / "folder" / "captions.csv").write_text("\n".join(["file,caption", *lines]))
     tfds = {"name": "tiny", "data_dir": str(home), "augment": AUGMENT}
     folder = {"path": str(home / "folder"), "image_size": 6, "resize": 8, "eval_fraction": 0.3}
     folder["caption_bytes"] = 9
@@ -75,6 +78,23 @@ def test_batches_are_as_example_spec_says(source):
             k: (v.shape, v.dtype) for k, v in spec.items()
         }
         assert all(len(v) == BATCH for v in batch.values())
+
+
+def test_captions_are_drawn_by_seed_and_position(sources):
+    """Each of a picture's captions comes up, none of another one's; evaluation has the first."""
+    source, seen = sources["folder-kept"], {}
+    for batch in train(source, 40):
+        for i, caption in zip(batch["example_id"], batch["caption"], strict=True):
+            seen.setdefault(int(i), set()).add(to_text(caption))
+    assert {len(captions) for captions in seen.values()} == {1, 2, 3}
+    for captions in seen.values():
+        assert len({caption.split(" ")[0] for caption in captions}) == 1
+    drawn = [b["caption"] for b in train(source, 4, seed=1)]
+    assert any((a != b["caption"]).any() for a, b in zip(drawn, train(source, 4), strict=True))
+    (shown,) = {
+        tuple(to_text(c)[-1:] for c in b["caption"]) for b in source.eval(32, np.arange(32))
+    }
+    assert set(shown) == {"0", ""}
 
 
 def test_the_same_again_and_another_seed_differs(source):

@@ -1,6 +1,7 @@
 """Captions: whole characters as bytes; and those of a folder, beside the pictures or in a table."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -63,6 +64,7 @@ def test_texts_beside_pictures_come_first(root, cache_bytes):
     found, notes = shown(root, cache_bytes=cache_bytes)
     assert found == {0: "a red cross", 1: "from table", 2: "绿色三角", 3: "", 4: "", 5: ""}
     assert notes[1:] == [
+        "1 pictures that a table names have a text beside them, which counts",
         "3 of 6 pictures have no caption",
         "1 captions are longer than caption_bytes=12 and were cut",
     ]
@@ -81,18 +83,23 @@ def test_tables(root, keys, table):
         (root / "captions.jsonl").write_text("\n".join(lines) + "\n\n")
     found, notes = shown(root)
     assert found == {0: 'a "b", c', 1: "1", 2: "2", 3: "3", 4: "4", 5: "5"}
-    assert notes == [f"{root / 'captions'}.{table} names 1 files that are no pictures: x.png"]
+    assert notes == [
+        f"{root / 'captions'}.{table} names 1 files that are no pictures: x.png",
+        "1 of 6 pictures have several captions, 2 in all: training draws one of them at each "
+        "visit, evaluation and `vqjax tokenize` take the first",
+    ]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("captions.csv", b"", "line 1: needs file or file_name or image, and caption or text"),
+        ("captions.csv", b"", "line 1: needs file or .* or image, and caption or text"),
         ("captions.csv", b"file,title\na,b\n", "line 1: needs .*the columns are file, title"),
         ("captions.csv", b"file,caption\na,b\na\n", "line 3: not 2 columns"),
         ("captions.csv", b"file,caption\na,b,c\n", "line 2: not 2 columns"),
         ("captions.csv", b'file,caption\na,"b\n', "line 2: unexpected end of data"),
         ("captions.csv", b"file,caption\n" + 9_000 * b"a,b\n" + b"\xff", "line 9002: not UTF-8"),
+        ("captions.csv", "file,caption\na,grün\n".encode("cp1252"), "line 2: .*save it as UTF-8"),
         ("captions.jsonl", b'{"file": "a", "caption": "b"}\n{', "line 2: not JSON"),
         ("captions.jsonl", b'\n{"file": "a"}\n', "line 2: needs file"),
         ("captions.jsonl", b'["a", "b"]\n', "line 1: needs file"),
@@ -107,16 +114,79 @@ def test_a_table_that_cannot_be_read_is_one_line(root, name, content, message):
 
 
 def test_two_tables_and_a_text_that_is_none(root):
-    (root / "c0" / "000.txt").write_bytes(b"\xff\xfe")
+    (root / "c0" / "000.txt").write_bytes(b"gr\xfcn")
+    os.mkfifo(root / "c0" / "002.txt")
     _, notes = shown(root)
     assert notes == [
-        "1 caption files cannot be read, those of c0/000.png",
+        "1 caption files cannot be read, those of c0/002.png",
+        "1 caption files are not UTF-8, those of c0/000.png: save them as UTF-8",
         "6 of 6 pictures have no caption",
     ]
     write_csv(root, [])
     (root / "captions.jsonl").write_text("")
     with pytest.raises(DataError, match="only one of them"):
         shown(root)
+
+
+def written(name, text, coding="utf-8"):
+    """The act of writing a file of a folder."""
+    return lambda root: (root / name).write_bytes(text.encode(coding))
+
+
+WAYS = {
+    "semicolons": written("captions.csv", 'file;caption\nc0/000.png;"a; b"\n'),
+    "quoted": written("captions.csv", '"file";"caption"\n"c0/000.png";"a; b"\n'),
+    "tabs": written("captions.csv", "file\tcaption\nc0/000.png\ta; b\n"),
+    "capitals": written("Captions.csv", " File ,Caption\nc0/000.png,a; b\n"),
+    "filename": written("caption.csv", "filename,text\nc0/000.png,a; b\n"),
+    "backslashes": written("captions.csv", "file,caption\nc0\\000.png,a; b\n"),
+    "utf-16": written("captions.csv", "file,caption\nc0/000.png,a; b\n", "utf-16"),
+    "metadata": written("metadata.csv", "file_name,size,text\nc0/000.png,3,a; b\n"),
+    "below": written("c0/metadata.csv", "file_name,text\n000.png,a; b\n"),
+    "lines": written("metadata.jsonl", '{"file_name": "c0/000.png", "text": "a; b"}\n{"x": 1}\n'),
+    "a list": written("captions.jsonl", '{"File": "c0/000.png", "Caption": ["a; b", "a;  b"]}'),
+    "name.png.txt": written("c0/000.png.txt", "a; b\n"),
+    "name.caption": written("c0/000.caption", "a; b"),
+    "text in utf-16": written("c0/000.txt", "a; b", "utf-16"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_ways_to_write_a_caption(root, way):
+    WAYS[way](root)
+    found, notes = shown(root)
+    assert found == {0: "a; b", 1: "", 2: "", 3: "", 4: "", 5: ""}
+    assert notes == ["5 of 6 pictures have no caption"]
+
+
+def test_what_is_not_read_is_said(root):
+    (root / "metadata.csv").write_text("file_name,size\nc0/000.png,3\n")
+    for name in ("000.png.txt", "000.txt", "000.caption"):
+        (root / "c0" / name).write_text(name)
+    found, notes = shown(root)
+    assert found[0] == "000.png.txt"
+    assert notes[:2] == [
+        f"{root}/metadata.csv names no files with their captions: it is not read",
+        "1 pictures have several texts beside them, of which one counts: the first of "
+        "name.png.txt, name.png.caption, name.txt, name.caption",
+    ]
+
+
+def test_an_old_run_reads_the_first_caption_of_the_old_files(root):
+    for act in WAYS.values():
+        if act is not WAYS["text in utf-16"]:
+            act(root)
+    (root / "c0" / "002.txt").write_bytes("a".encode("utf-16"))
+    for name in ("Captions.csv", "captions.jsonl"):
+        (root / name).unlink()
+    write_csv(root, ["c1/001.png,", "c1/001.png,later", "c1/003.png,one", "c1/003.png,two"])
+    found, notes = shown(root, reading=1)
+    assert found == {0: "", 1: "", 2: "", 3: "one", 4: "", 5: ""}
+    assert notes == [
+        "1 caption files are not UTF-8, those of c0/002.png: save them as UTF-8",
+        "1 of 6 pictures have several captions, 2 in all: the first counts",
+        "5 of 6 pictures have no caption",
+    ]
 
 
 def test_captions_move_no_picture_to_the_other_side(root):

@@ -100,6 +100,14 @@ def test_pictures_of_different_sizes(tmp_path):
         ({"name": "tiny/config"}, DataError, "not prepared"),
         ({"name": "../tiny"}, UsageError, "name"),
         ({"split": "trian"}, DataError, "no split 'trian': did you mean 'train'"),
+        ({"split": "trian[:5]"}, DataError, "did you mean 'train'"),
+        ({"split": "test[50%]"}, DataError, r"only support slice syntax. A part is written test\["),
+        ({"split": "train[70:]"}, DataError, r"slice \[70:20\] incompatible with 20 examples"),
+        ({"split": "train[10:5]"}, UsageError, r"ends before it begins: train\[10:5\]"),
+        ({"split": "train[:3]+train[6:5]"}, UsageError, r"ends before it begins: train\[6:5\]"),
+        ({"split": "train[5:5]"}, DataError, "has no training examples"),
+        ({"name": "TINY"}, DataError, r"did you mean 'tiny'\? .*: run `vqjax prepare tiny "),
+        ({"caption_bytes": -1}, UsageError, "caption_bytes is 0 or more, got -1"),
         ({"image_key": "imgae"}, DataError, "did you mean 'image'"),
         ({"image_key": "label"}, DataError, "not uint8"),
         ({"label_key": "caption"}, DataError, "no whole number in 'caption'"),
@@ -173,7 +181,27 @@ def test_damaged_shards_are_one_line(tiny, cache_bytes, damage):
     source = TFDS("tiny", data_dir=str(tiny), cache_bytes=cache_bytes)
     with pytest.raises(DataError) as raised:
         next(source.train(8, 0, 0, ROWS))
-    assert "\n" not in str(raised.value) and "tiny" in str(raised.value)
+    assert "\n" not in str(raised.value) and path.name in str(raised.value)
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 30])
+def test_a_record_that_turns_bad_is_named_with_its_file(tiny, cache_bytes):
+    """Of the same length, and with the checksums of what it holds: only decoding finds out."""
+    from vqjax.data.tf_data import tensorflow
+
+    tf, path = tensorflow(), shard(tiny)
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(path))]
+    records[3] = records[3].replace(b"\x89PNG", b"\x89PIG")
+    source = TFDS("tiny", data_dir=str(tiny), cache_bytes=cache_bytes)
+    source.check()
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in records:
+            writer.write(record)
+    with pytest.raises(DataError, match=path.name) as raised:
+        for _ in zip(range(4), source.train(8, 0, 0, ROWS), strict=False):
+            pass
+    assert "\n" not in str(raised.value)
+    assert cache_bytes or "the record at byte" in str(raised.value)
 
 
 def test_damaged_metadata_is_one_line(tiny):

@@ -191,7 +191,7 @@ def test_it_insists_on_its_tokenizer(tokenizer, tmp_path):
     with pytest.raises(DataError, match="make it by `make it so`"):
         train(missing, tmp_path / "a")
     nine = experiment(GPT(16, 1, 2, condition=ClassLabel(9)), tokenizer)
-    with pytest.raises(UsageError, match="label 9: wanted 0 to 8"):
+    with pytest.raises(DataError, match="label 9: wanted 0 to 8, or -1 for none"):
         train(nine, tmp_path / "nine", devices=jax.devices()[:1])
     moved = tmp_path / "moved"
     shutil.copytree(tokenizer, moved)

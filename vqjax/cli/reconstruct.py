@@ -46,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vqjax.data.pictures import SUFFIXES
+    from vqjax.data.pictures import readable_formats
     from vqjax.types import UsageError
 
     for path in args.inputs:
@@ -55,7 +55,8 @@ def run(args: argparse.Namespace) -> None:
     out = pathlib.Path(args.out)
     files = _named(_files(args.inputs, out))
     if args.inputs and not files:
-        raise UsageError(f"no pictures in {', '.join(args.inputs)} ({' '.join(SUFFIXES)})")
+        formats = ", ".join(readable_formats())
+        raise UsageError(f"no pictures in {', '.join(args.inputs)} ({formats})")
     _check_overwriting(files, out)
 
     from vqjax.evaluation.kinds import check_tokenizer
@@ -76,10 +77,10 @@ def run(args: argparse.Namespace) -> None:
 
 def _files(inputs: list[str], out: pathlib.Path) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
     """(file, relative path) for every picture; folders are searched to the bottom, but for OUT."""
-    from vqjax.data.pictures import SUFFIXES
+    from vqjax.data.pictures import readable_formats, suffixes_of
     from vqjax.types import UsageError
 
-    results = out.resolve()
+    results, suffixes = out.resolve(), suffixes_of(readable_formats())
     for given in map(pathlib.Path, inputs):
         if not given.is_dir():
             yield given, pathlib.Path(given.name)
@@ -90,7 +91,7 @@ def _files(inputs: list[str], out: pathlib.Path) -> Iterator[tuple[pathlib.Path,
         for path in sorted(given.rglob("*")):
             if earlier and results in path.resolve().parents:
                 continue
-            if path.suffix.lower() in SUFFIXES and path.is_file():
+            if path.suffix.lower() in suffixes and path.is_file():
                 yield path, path.relative_to(given)
 
 
@@ -266,10 +267,11 @@ def read_picture(path: pathlib.Path, channels: int, max_pixels: int) -> Any:
     import numpy as np
     from PIL import Image, ImageOps
 
-    from vqjax.data.pictures import FORMATS, BadPicture
+    from vqjax.data.pictures import BadPicture, open_picture, readable_formats
 
+    formats = readable_formats()
     # Pillow would warn of what `max_pixels` settles.
-    with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+    with warnings.catch_warnings(action="ignore"), open_picture(path, formats) as image:
         if image.width * image.height > max_pixels:
             count = image.width * image.height
             raise BadPicture(f"{count} pixels, more than --max-pixels {max_pixels}")

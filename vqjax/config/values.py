@@ -9,6 +9,8 @@
     numpy array                its fingerprint, a `MissingArray`
 
 Field names are identifiers other than keywords, so "class" and "class sha256" never meet one.
+A field that an object lacks has its default, or what its class says that older records mean
+(`tree.absent`).
 Reading constructs objects of classes named in `vqjax.config.names`, and does nothing else.
 """
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from vqjax.data import augment as augmentation
+from vqjax.data.ranges import check_ranges
+from vqjax.data.several import Several, taken
 from vqjax.data.source import Split, SplitSource, Visits
 from vqjax.types import ArraySpec, DataError, UsageError
 
@@ -22,7 +24,8 @@ class ArraySplit:
     Args:
         num: examples.
         specs: of one example's arrays after the transforms that are done once.
-        load: called once, at the first batch: {name: array[num, ...]} as `specs` says.
+        load: called once, at the first batch: {name: array[num, ...]} as `specs` says, or several
+            values of some examples.
         transforms: what is done to "image" at each visit.
         rows: int64[num], the row of each example where the arrays hold more than this split.
     """
@@ -31,7 +34,7 @@ class ArraySplit:
         self,
         num: int,
         specs: Mapping[str, ArraySpec],
-        load: Callable[[], Mapping[str, np.ndarray]],
+        load: Callable[[], Mapping[str, np.ndarray | Several]],
         transforms: tuple[augmentation.Transform, ...],
         rows: np.ndarray | None = None,
     ):
@@ -42,8 +45,15 @@ class ArraySplit:
         self._rows = rows
 
     @functools.cached_property
-    def _arrays(self) -> Mapping[str, np.ndarray]:
+    def _arrays(self) -> Mapping[str, np.ndarray | Several]:
         return self._load()
+
+    def at_hand(self, name: str) -> np.ndarray | None:
+        """See `SplitSource.at_hand`."""
+        array = self._arrays.get(name) if "_arrays" in self.__dict__ else None
+        if not isinstance(array, np.ndarray):
+            return None
+        return array if self._rows is None else array[self._rows]
 
     def spec(self) -> dict[str, ArraySpec]:
         """See `Split.spec`."""
@@ -58,7 +68,10 @@ class ArraySplit:
         for step in visits.steps():
             visit = visits.at(step)
             rows = visit.indices if self._rows is None else self._rows[visit.indices]
-            batch = {name: array[rows] for name, array in self._arrays.items()}
+            batch = {
+                name: taken(array, rows, visits.seed, visit.positions)
+                for name, array in self._arrays.items()
+            }
             if self._transforms:
                 batch["image"] = augmentation.apply(
                     self._transforms, batch["image"], visits.seed, visit.positions
@@ -91,6 +104,8 @@ def finished_spec(
 @dataclasses.dataclass(frozen=True, eq=False)
 class Arrays(SplitSource):
     """Examples in memory: {"image": uint8[N, H, W, C], "label": int[N], ...}, any names and ranks.
+
+    Pictures are uint8, or floats in [-1, 1]; `check` refuses others, and NaN among them.
 
     Attributes:
         train_arrays: arrays that agree in their first axis, by name.
@@ -137,10 +152,27 @@ class Arrays(SplitSource):
         return ArraySplit(num, specs, lambda: _load(arrays, specs, fixed), each_visit)
 
     def check(self) -> None:
-        """See `Source.check`; also asks for arrays that a run's JSON does not hold."""
+        """See `Source.check`; also asks for arrays that a run's JSON does not hold, and refuses
+        values that no picture has.
+        """
         _present(self.train_arrays)
         _present(self.eval_arrays)
         super().check()
+        self.notes()
+
+    def at_hand(self, part: str, name: str) -> np.ndarray | None:
+        """See `SplitSource.at_hand`; as they were given, before any change of dtype."""
+        arrays = self.train_arrays if part == "train" else self.eval_arrays
+        return _present({name: arrays[name]})[name] if name in arrays else None
+
+    @functools.cached_property
+    def _notes(self) -> list[str]:
+        parts = {"train_arrays": self.train_arrays, "eval_arrays": self.eval_arrays}
+        return [line for p, arrays in parts.items() for line in check_ranges(_present(arrays), p)]
+
+    def notes(self) -> list[str]:
+        """See `Source.notes`: values that look like those of another range."""
+        return list(self._notes)
 
 
 def _spec(name: str, array: Any) -> ArraySpec:

@@ -143,6 +143,20 @@ class Wrapper(abc.ABC):
         """See `SplitSource.in_order`."""
         return self._changed(self.source.in_order(part, batch_size, start_step))
 
+    def at_hand(self, part: str, name: str) -> np.ndarray | None:
+        """See `SplitSource.at_hand`."""
+        known = hasattr(self.source, "at_hand") and name != CAPTION
+        return self.source.at_hand(part, name) if known else None
+
+    def learned(self, before: Any = None) -> Any:
+        """This with what its source learns before the first step of a run: from `before`, what an
+        earlier start made of this, or anew.
+        """
+        if not hasattr(self.source, "learned"):
+            return self
+        source = self.source.learned(getattr(before, "source", None))
+        return dataclasses.replace(self, source=source)
+
     def num_train(self) -> int:
         """See `Source.num_train`."""
         return self.source.num_train()
@@ -161,8 +175,8 @@ class Captions(Wrapper):
     """The examples of `source`, their captions as int32[b, length] ids.
 
     The first start of a run learns the vocabulary from the captions of the training split (of the
-    first 200,000) and keeps it in the run's record; later starts, and whoever opens the run, take
-    it from there.
+    first 200,000 examples, the first caption of each) and keeps it in the run's record; later
+    starts, and whoever opens the run, take it from there.
 
     Attributes:
         source: where captions are bytes.
@@ -181,11 +195,13 @@ class Captions(Wrapper):
         """These captions with a vocabulary: that of `before`, what an earlier start made of them,
         or a new one.
         """
+        ready = super().learned(before)
         if self.vocabulary.merges:
-            return self
+            return ready
         if isinstance(before, Captions) and before.vocabulary.size == self.vocabulary.size:
-            return dataclasses.replace(self, vocabulary=before.vocabulary)
-        return dataclasses.replace(self, vocabulary=self.vocabulary.learned(self._texts()))
+            return dataclasses.replace(ready, vocabulary=before.vocabulary)
+        ready.check()
+        return dataclasses.replace(ready, vocabulary=self.vocabulary.learned(ready._texts()))
 
     def _texts(self) -> Iterator[str]:
         size, left = 1_000, min(LEARNED_FROM, self.num_train())
@@ -266,9 +282,13 @@ class CaptionsByLabel(Wrapper):
         )
 
     def check(self) -> None:
-        """See `Source.check`."""
+        """See `Source.check`; also asks for a caption for each label that is known already."""
         self.source.check()
         self.example_spec()
+        for part in ("train", "eval"):
+            labels = self.at_hand(part, "label")
+            if labels is not None:
+                self._check_labels(labels, np.arange(len(labels)))
 
     def example_spec(self) -> dict[str, ArraySpec]:
         """See `Source.example_spec`."""
@@ -279,9 +299,13 @@ class CaptionsByLabel(Wrapper):
 
     def _change(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         label = batch["label"]
-        if label.size and not 0 <= label.min() <= label.max() < len(self.captions):
-            raise DataError(
-                f"labels {label.min()} to {label.max()}: CaptionsByLabel has {len(self.captions)} "
-                "captions"
-            )
+        self._check_labels(label, batch.get("example_id", np.arange(len(label))))
         return {**batch, CAPTION: self._rows[label]}
+
+    def _check_labels(self, labels: np.ndarray, ids: np.ndarray) -> None:
+        bad = np.flatnonzero((labels < 0) | (labels >= len(self.captions)))
+        if bad.size:
+            raise DataError(
+                f"example {ids[bad[0]]:,}: label {labels[bad[0]]}: CaptionsByLabel has "
+                f"{len(self.captions)} captions"
+            )

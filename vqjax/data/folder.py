@@ -4,25 +4,24 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from vqjax.data import augment as augmentation
 from vqjax.data.arrays import ArraySplit, finished_spec
-from vqjax.data.keep import keep, recall
-from vqjax.data.listing import chosen_for_eval, labels_of, picture_names, printable, stamps
-from vqjax.data.pictures import BadPicture, read_picture
+from vqjax.data.folder_captions import read_captions
+from vqjax.data.folder_files import PictureFiles
+from vqjax.data.listing import Listing, chosen_for_eval, counted, layout_of, list_folder
+from vqjax.data.pictures import FIRST_FORMATS, FORMATS, is_readable, readable_formats, suffixes_of
+from vqjax.data.several import Several, chosen, spread
 from vqjax.data.source import Split, SplitSource
-from vqjax.data.texts import read_captions
-from vqjax.data.tf_data import StreamSplit, decode_once, tensorflow
-from vqjax.types import ArraySpec, DataError, UsageError
+from vqjax.data.tf_data import StreamSplit
+from vqjax.types import ArraySpec, DataError, UsageError, did_you_mean
 
 __all__ = ["Folder"]
 
-_NAMED = 50  # bad files that one message names
-_REASON_LENGTH = 120
+READINGS = (1, 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +30,7 @@ class _Scan:
 
     names: tuple[str, ...]
     labels: np.ndarray  # int32[n]
-    captions: np.ndarray | None  # uint8[n, caption_bytes] where they are asked for
+    captions: np.ndarray | Several | None  # uint8[n, caption_bytes] where they are asked for
     chosen: np.ndarray  # bool[n], for evaluation; all of these without the bad files
     images: np.ndarray | None  # uint8[files, H, W, C] where they are kept
     rows: np.ndarray  # int64[n], each name's row of `images`
@@ -40,13 +39,24 @@ class _Scan:
 
 @dataclasses.dataclass(frozen=True)
 class Folder(SplitSource):
-    """Pictures under a directory: jpeg, png, webp, gif and bmp, at any depth, of any size.
+    """Pictures under a directory, at any depth, of any size: jpeg, png, webp, gif, bmp, tiff, avif,
+    and heic where `pillow-heif` is installed.
 
     The class of a picture is the first directory of its relative path: classes are numbered from 0
     in the order of their names; where pictures lie at the top, these are class 0 and the
     directories follow. Whether a picture is for training or for evaluation depends on a hash of its
     relative path: it stays so whatever is added to the folder. (One exception: where the hashes
     would leave a side empty, as they may in a small folder, one picture changes sides.)
+
+    Where there is train/ at the top, and beside it no pictures but in val/ (valid/, validation/)
+    and test/, these are splits instead, and the directories in them are the classes. Evaluation has
+    val/, or test/ if there is no val/, or a share of train/ if there is neither.
+
+    The caption of a/b.png is in a/b.png.txt, a/b.png.caption, a/b.txt or a/b.caption, else in a
+    table in any of the folders above it: captions.csv, caption.csv, metadata.csv (columns `file`,
+    `file_name`, `filename` or `image`, relative to the table, and `caption` or `text`), or .jsonl
+    with such keys. Without one it is empty. Of several that a table has, training draws one at each
+    visit by (seed, position), and evaluation takes the first.
 
     Every file is decoded once before the first step. If the result takes at most `cache_bytes` it
     is kept in memory; else only the verdict is, on disk too, and files are decoded at each visit.
@@ -64,9 +74,13 @@ class Folder(SplitSource):
         max_pixels: a file with more pixels is bad; it is not decoded.
         cache_bytes: largest decoded size that is kept in memory.
         caption_bytes: length of "caption", uint8 [caption_bytes]: UTF-8 with zeros behind it, cut
-            after the last whole character that fits; 0: no captions. The caption of a/b.png is in
-            a/b.txt, or in captions.csv (columns `file` and `caption`) or captions.jsonl (such keys)
-            at the top; without one it is empty.
+            after the last whole character that fits; 0: no captions.
+        reading: how the folder is read: 2 as above; 1 as runs did that were recorded without it:
+            all directories are classes, captions are in a/b.txt, captions.csv or captions.jsonl at
+            the top, and the first of several is the only one. None: 2, or that of the run which
+            goes on.
+        formats: of the files that are read; files of other formats are counted in `notes`. None:
+            all that can be read here, or those of the run which goes on.
     """
 
     path: str
@@ -79,6 +93,11 @@ class Folder(SplitSource):
     max_pixels: int = 64 << 20
     cache_bytes: int = 1 << 30
     caption_bytes: int = 0
+    # A record that is older than these fields means what vqjax did then (`config.tree.absent`).
+    reading: int | None = dataclasses.field(default=None, metadata={"absent": 1})
+    formats: tuple[str, ...] | None = dataclasses.field(
+        default=None, metadata={"absent": FIRST_FORMATS}
+    )
 
     def __post_init__(self) -> None:
         if self.on_bad not in ("skip", "fail"):
@@ -94,6 +113,24 @@ class Folder(SplitSource):
             )
         if self.caption_bytes < 0:
             raise UsageError(f"Folder: caption_bytes is 0 or more, got {self.caption_bytes!r}")
+        if self.reading is not None and self.reading not in READINGS:
+            raise UsageError(f"Folder: reading is 1 or 2, got {self.reading!r}")
+        if self.formats is not None and not self.formats:
+            raise UsageError(f"Folder: formats names none of {', '.join(FORMATS)}")
+        for name in self.formats or ():
+            if name not in FORMATS:
+                raise UsageError(f"Folder: formats has {name!r}: {did_you_mean(name, FORMATS)}")
+
+    def learned(self, before: Any = None) -> "Folder":
+        """This folder with `reading` and `formats` said: those of `before`, what an earlier start
+        of the run made of it, or else the newest.
+        """
+        said = before if isinstance(before, Folder) else self
+        return dataclasses.replace(
+            self,
+            reading=self.reading or said.reading or READINGS[-1],
+            formats=self.formats or said.formats or readable_formats(),
+        )
 
     @property
     def _root(self) -> pathlib.Path:
@@ -122,141 +159,118 @@ class Folder(SplitSource):
             return self.augment
         return (*self.augment, augmentation.CenterCrop(self.image_size))
 
+    @property
+    def _first(self) -> bool:
+        return self.reading == 1
+
+    @property
+    def _files(self) -> PictureFiles:
+        formats = self.formats or readable_formats()
+        side = self._stored.shape[0]
+        return PictureFiles(self._root, side, self.channels, self.max_pixels, formats)
+
     @functools.cached_property
     def _scan(self) -> _Scan:
         """Decodes every file once; DataError where nothing is left, or for `on_bad`."""
-        names, unreadable = picture_names(self._root)
+        files = self._files
+        listing = list_folder(self._root, files.formats)
+        notes = self._other_formats(listing)
+        layout = layout_of(listing.names, self._first)
+        names = layout.names
         fixed, _ = augmentation.divide(self._transforms())
         shape = augmentation.shape_after(fixed, self._stored.shape)
         if len(names) * int(np.prod(shape)) <= self.cache_bytes:
-            table = self._decode_all(names, fixed, shape)
+            table = files.read_all(names, fixed, shape)
         else:
-            key = [str(self._root.absolute()), self.max_pixels, stamps(self._root, names)]
-            table = recall("folders", key)
-            if table is None or set(table) != {"reason"}:
-                table = self._decode_all(names, (), None)
-                keep("folders", key, table)
+            table = files.verdicts(names)
         reasons = table["reason"].tolist()
         rows = np.array([i for i, reason in enumerate(reasons) if not reason], np.int64)
-        bad = [f"{printable(n)} ({r})" for n, r in zip(names, reasons, strict=True) if r]
-        notes = self._judge(names, bad, unreadable)
+        notes = [*files.judge(names, reasons, listing.unreadable, self.on_bad), *notes]
         good = tuple(names[i] for i in rows)
-        captions = None
+        captions, said = None, []
         if self.caption_bytes:
-            captions, more = read_captions(self._root, good, set(names), self.caption_bytes)
-            notes = (*notes, *more)
+            known, length = frozenset(listing.names), self.caption_bytes
+            captions, said = read_captions(
+                self._root, good, listing.files, known, length, first=self._first
+            )
+        held_out = layout.held_out
         return _Scan(
             names=good,
-            labels=labels_of(names)[rows],
+            labels=layout.labels[rows],
             captions=captions,
-            chosen=chosen_for_eval(good, self.eval_fraction),
+            chosen=(
+                chosen_for_eval(good, self.eval_fraction) if held_out is None else held_out[rows]
+            ),
             images=table.get("image"),
             rows=rows,
-            notes=notes,
+            notes=(*notes, *layout.notes, *said),
         )
 
-    def _decode_all(
-        self, names: Sequence[str], fixed: tuple[augmentation.Transform, ...], shape: Any
-    ) -> dict[str, np.ndarray]:
-        """Decodes all files: {"reason": str[n], "image": uint8[n, *shape] unless shape is None}."""
-        tf = tensorflow()
-        blank = np.zeros(shape or (), np.uint8)
+    def _other_formats(self, listing: Listing) -> list[str]:
+        """Returns the line about pictures of formats that are not read.
 
-        def read(path: bytes) -> list:
-            try:
-                image = read_picture(path, self._stored.shape[0], self.channels, self.max_pixels)
-            except BadPicture as error:
-                return [str(error)[:_REASON_LENGTH].encode(), blank]
-            if shape is None:
-                return [b"", blank]
-            return [b"", augmentation.apply(fixed, image[None], None, np.zeros(1))[0]]
+        Raises:
+            DataError: there are some of a format that is to be read, and cannot be here.
+        """
+        suffixes = {os.path.splitext(name)[1].lower() for name in listing.names}
+        for name in self._files.formats:
+            found = suffixes.intersection(FORMATS[name].suffixes)
+            if found and not is_readable(name):
+                raise DataError(
+                    f"folder {self._root} holds {name} files, which this machine cannot decode: "
+                    f"pip install {FORMATS[name].package}"
+                )
+        if not listing.others:
+            return []
+        note = f"left out, of formats that are not read: {counted(listing.others)}"
+        known = {f for f in FORMATS if any(s[1:] in listing.others for s in suffixes_of([f]))}
+        if known - {"heic"}:
+            note += f"; formats={self._files.formats}"
+        if "heic" in known and not is_readable("heic"):
+            note += "; heic needs pillow-heif installed when a run begins"
+        return [note]
 
-        def decode(path: Any, calls: Any) -> dict[str, Any]:
-            results = [("string", ()), ("uint8", blank.shape)]
-            reason, image = calls.tensors(read, [path], results)
-            return {"reason": reason} if shape is None else {"reason": reason, "image": image}
-
-        specs: dict[str, tuple] = {"reason": ("object", ())}
-        if shape is not None:
-            specs["image"] = ("uint8", shape)
-        paths = [os.fsencode(self._root / name) for name in names]
-        table = decode_once(
-            lambda: tf.data.Dataset.from_tensor_slices(paths),
-            len(names),
-            decode,
-            specs,
-            f"folder {self._root}",
-        )
-        table["reason"] = np.array([r.decode("utf-8", "replace") for r in table["reason"]], str)
-        return table
-
-    def _judge(self, names: list[str], bad: list[str], unreadable: list[str]) -> tuple[str, ...]:
-        """Returns the lines about what was left out, or raises them."""
-        listed = ", ".join(bad[:_NAMED])
-        if len(bad) > _NAMED:
-            listed += f" and {len(bad) - _NAMED:,} more"
-        count = f"{len(bad):,} of {len(names):,} files"
-        if len(bad) == len(names):
-            raise DataError(f"folder {self._root} has no readable picture: {listed}")
-        if self.on_bad == "fail" and (bad or unreadable):
-            raise DataError(
-                f"folder {self._root} has bad files and on_bad='fail': "
-                + "; ".join(filter(None, (f"{count}: {listed}" if bad else "", *unreadable)))
-            )
-        notes = [f"skipped {count}: {listed}"] if bad else []
-        return (*notes, *(f"skipped a folder that cannot be listed: {u}" for u in unreadable))
+    def _ours(self, part: str) -> np.ndarray:
+        """Returns the places of the pictures of `part` in the scan: int64[n]."""
+        return np.flatnonzero(self._scan.chosen == (part == "eval"))
 
     def _open(self, part: str) -> Split:
-        scan = self._scan
-        ours = np.flatnonzero(scan.chosen == (part == "eval"))
-        specs = self._specs()
-        transforms = self._transforms()
+        scan, ours = self._scan, self._ours(part)
+        specs, transforms = self._specs(), self._transforms()
+        known = {"label": scan.labels}
+        if scan.captions is not None:
+            known["caption"] = scan.captions
         if scan.images is None:
-            return self._stream(scan, ours, specs, transforms)
+            files = self._files
+
+            def fetch(indices: np.ndarray) -> list[bytes]:
+                return [files.path(scan.names[ours[i]]) for i in indices]
+
+            def decode(path: Any, calls: Any) -> dict[str, Any]:
+                results = [("uint8", self._stored.shape)]
+                (image,) = calls.tensors(lambda path: [files.read_again(path)], [path], results)
+                return {"image": image}
+
+            known = {name: chosen(array, ours) for name, array in known.items()}
+            what = f"folder {self._root}"
+            return StreamSplit(len(ours), specs, fetch, decode, transforms, what, known=known)
         fixed, each_visit = augmentation.divide(transforms)
         specs["image"] = ArraySpec(scan.images.shape[1:], "uint8")
-        arrays = {"image": scan.images, "label": _by_row(scan, scan.labels)}
-        if scan.captions is not None:
-            arrays["caption"] = _by_row(scan, scan.captions)
+        num = len(scan.images)
+        arrays = {name: spread(array, scan.rows, num) for name, array in known.items()}
+        arrays["image"] = scan.images
         return ArraySplit(len(ours), specs, lambda: arrays, each_visit, rows=scan.rows[ours])
 
-    def _stream(
-        self, scan: _Scan, ours: np.ndarray, specs: dict[str, ArraySpec], transforms: Any
-    ) -> Split:
-        """Returns the split of files `ours` that is decoded at each visit."""
-        known = {"label": scan.labels[ours]}
-        if scan.captions is not None:
-            known["caption"] = scan.captions[ours]
-
-        def fetch(indices: np.ndarray) -> list[bytes]:
-            return [os.fsencode(self._root / scan.names[ours[i]]) for i in indices]
-
-        def read(path: bytes) -> list[np.ndarray]:
-            try:
-                shape = self._stored.shape
-                return [read_picture(path, shape[0], self.channels, self.max_pixels)]
-            except BadPicture as error:
-                name = printable(os.fsdecode(path))
-                raise DataError(f"{name} was good when the run began, now: {error}") from error
-
-        def decode(path: Any, index: Any, calls: Any) -> dict[str, Any]:
-            (image,) = calls.tensors(read, [path], [("uint8", self._stored.shape)])
-            gather = tensorflow().gather
-            return {"image": image, **{name: gather(a, index) for name, a in known.items()}}
-
-        return StreamSplit(len(ours), specs, fetch, decode, transforms, f"folder {self._root}")
+    def at_hand(self, part: str, name: str) -> np.ndarray | None:
+        """See `SplitSource.at_hand`."""
+        return self._scan.labels[self._ours(part)] if name == "label" else None
 
     def example_spec(self) -> dict[str, ArraySpec]:
         """See `Source.example_spec`; known without the files."""
         return finished_spec(self._specs(), self._transforms())
 
     def notes(self) -> list[str]:
-        """See `Source.notes`: which files were skipped and why; what is odd about captions."""
+        """See `Source.notes`: which files are left out and why, what directories mean, what is odd
+        about captions.
+        """
         return list(self._scan.notes)
-
-
-def _by_row(scan: _Scan, values: np.ndarray) -> np.ndarray:
-    """Returns `values` [n, ...] in the order of `scan.images`, whose bad rows nobody asks for."""
-    result = np.zeros((len(scan.images), *values.shape[1:]), values.dtype)
-    result[scan.rows] = values
-    return result

@@ -1,25 +1,53 @@
-"""Which picture files a folder holds, which class each is, and which are for evaluation.
+"""Which files a folder of pictures holds, which class each is, and which are for evaluation.
 
 All of it depends on relative paths alone, so every host and every later run finds the same.
 """
 
+import collections
+import dataclasses
 import hashlib
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from vqjax.data.pictures import SUFFIXES
+from vqjax.data.pictures import FORMATS, OTHER_SUFFIXES, suffixes_of
 from vqjax.types import DataError
 
+TRAIN, VALIDATION, TEST = "train", "val", "test"
+SPLITS = {
+    "train": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "test": TEST,
+}
 
-def picture_names(root: pathlib.Path) -> tuple[list[str], list[str]]:
-    """Lists picture files under `root`, hidden ones left out, in the order of their bytes.
 
-    Returns:
-        Their paths relative to `root`, with "/" between the parts; and one phrase per directory
-        that cannot be listed.
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The files under a folder; paths are relative to it, with "/" between the parts.
+
+    Attributes:
+        names: of the pictures, in the order of their bytes.
+        files: all files, hidden ones left out.
+        others: how many pictures there are of other formats than those listed, by suffix.
+        unreadable: one phrase per directory that cannot be listed.
+    """
+
+    names: list[str]
+    files: frozenset[str]
+    others: Mapping[str, int]
+    unreadable: list[str]
+
+
+def list_folder(root: pathlib.Path, formats: Iterable[str]) -> Listing:
+    """Lists what lies under `root`, at any depth; links are followed.
+
+    Args:
+        root: the folder.
+        formats: of `FORMATS`, whose files are `names`.
 
     Raises:
         DataError: if `root` is no directory or holds no picture files.
@@ -28,14 +56,18 @@ def picture_names(root: pathlib.Path) -> tuple[list[str], list[str]]:
         raise DataError(f"folder {root} does not exist")
     if not root.is_dir():
         raise DataError(f"{root} is a file, not a folder of pictures")
+    suffixes = suffixes_of(formats)
+    known = (*suffixes_of(FORMATS), *OTHER_SUFFIXES)
     names: list[str] = []
+    files: list[str] = []
+    others: collections.Counter[str] = collections.Counter()
     unreadable: list[str] = []
-    seen: set[tuple[int, int]] = set()
 
     def failed(error: OSError) -> None:
         unreadable.append(f"{printable(str(error.filename))} ({error.strerror})")
 
-    for directory, below, files in os.walk(root, followlinks=True, onerror=failed):
+    seen: set[tuple[int, int]] = set()
+    for directory, below, here in os.walk(root, followlinks=True, onerror=failed):
         stat = os.stat(directory)
         if (stat.st_dev, stat.st_ino) in seen:  # a link to where we have been
             below.clear()
@@ -43,15 +75,81 @@ def picture_names(root: pathlib.Path) -> tuple[list[str], list[str]]:
         seen.add((stat.st_dev, stat.st_ino))
         below[:] = sorted(name for name in below if not name.startswith("."))
         relative = pathlib.PurePath(directory).relative_to(root)
-        for name in files:
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                names.append((relative / name).as_posix())
+        for name in here:
+            if name.startswith("."):
+                continue
+            path, suffix = (relative / name).as_posix(), os.path.splitext(name)[1].lower()
+            files.append(path)
+            if suffix in suffixes:
+                names.append(path)
+            elif suffix in known:
+                others[suffix[1:]] += 1
     if not names:
         raise DataError(
-            f"folder {root} holds no pictures ({', '.join(s[1:] for s in SUFFIXES)})"
+            f"folder {root} holds no pictures ({', '.join(s[1:] for s in suffixes)})"
+            + (f" but {counted(others)}" if others else "")
             + (f"; unreadable: {', '.join(unreadable)}" if unreadable else "")
         )
-    return sorted(names, key=os.fsencode), unreadable
+    return Listing(sorted(names, key=os.fsencode), frozenset(files), others, unreadable)
+
+
+def counted(others: Mapping[str, int]) -> str:
+    """Returns "14 tiff, 1 heic", the most frequent first."""
+    kinds = sorted(others.items(), key=lambda kind: (-kind[1], kind[0]))
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in kinds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What the directories of a folder mean.
+
+    Attributes:
+        names: the pictures that are for training or evaluation.
+        labels: int32[n], the class of each.
+        held_out: bool[n], whether it is for evaluation; None where no directory says so.
+        notes: lines for the user.
+    """
+
+    names: list[str]
+    labels: np.ndarray
+    held_out: np.ndarray | None
+    notes: list[str]
+
+
+def layout_of(names: Sequence[str], first: bool = False) -> Layout:
+    """Returns which of the pictures `names` count, and for what; see `Folder`.
+
+    Args:
+        names: relative to the folder, in order.
+        first: read as `Folder(reading=1)` does.
+    """
+    splits = [SPLITS.get(name.split("/")[0].lower()) if "/" in name else None for name in names]
+    tops = {name.split("/")[0] for name in names if "/" in name}
+    tops = ", ".join(f"{top}/" for top in sorted(tops) if top.lower() in SPLITS)
+    if first or TRAIN not in splits or None in splits:
+        why = (
+            "as they were when this run began"
+            if first
+            else "there are others beside them"
+            if TRAIN in splits
+            else "there is no train/"
+        )
+        notes = [f"taken as classes, not as splits: {tops} ({why})"] if tops else []
+        return Layout(list(names), labels_of(names), None, notes)
+    evaluated = next((split for split in (VALIDATION, TEST) if split in splits), None)
+    counts = collections.Counter(splits)
+    note = f"taken as splits, not as classes: {tops}; {counts[TRAIN]:,} pictures for training, "
+    if evaluated is None:
+        note += "a share of these for evaluation"
+    else:
+        note += f"{counts[evaluated]:,} for evaluation (eval_fraction does not count)"
+    if evaluated == VALIDATION and counts[TEST]:
+        note += f", {counts[TEST]:,} for neither"
+    labels = labels_of([name.split("/", 1)[1] for name in names])
+    ours = [i for i, split in enumerate(splits) if split in (TRAIN, evaluated)]
+    held_out = np.array([splits[i] == evaluated for i in ours])
+    kept = [names[i] for i in ours]
+    return Layout(kept, labels[ours], None if evaluated is None else held_out, [note])
 
 
 def labels_of(names: Sequence[str]) -> np.ndarray:

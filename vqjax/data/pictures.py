@@ -4,16 +4,81 @@ import functools
 import os
 import re
 import warnings
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
+
+class Format(NamedTuple):
+    """How files of one format are known: Pillow's name of it, suffixes, and the package needed."""
+
+    pillow: str
+    suffixes: tuple[str, ...]
+    package: str = "pillow"
+
+
+FORMATS = {
+    "jpeg": Format("JPEG", (".jpg", ".jpeg")),
+    "png": Format("PNG", (".png",)),
+    "webp": Format("WEBP", (".webp",)),
+    "gif": Format("GIF", (".gif",)),
+    "bmp": Format("BMP", (".bmp",)),
+    "tiff": Format("TIFF", (".tiff", ".tif")),
+    "avif": Format("AVIF", (".avif",)),
+    "heic": Format("HEIF", (".heic", ".heif"), "pillow-heif"),
+}
+FIRST_FORMATS = ("jpeg", "png", "webp", "gif", "bmp")  # all that vqjax read at first
+# Suffixes of pictures in formats that are not read: such files are counted, never passed over.
+OTHER_SUFFIXES = (
+    ".arw", ".cr2", ".cr3", ".dds", ".dng", ".exr", ".hdr", ".ico", ".j2k", ".jfif", ".jp2", ".jpe",
+    ".jpx", ".jxl", ".jxr", ".nef", ".orf", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd", ".raf",
+    ".rw2", ".svg", ".tga", ".xcf",
+)  # fmt: skip
 
 
 class BadPicture(Exception):
     """The file is no usable picture; the message says why in a few words."""
+
+
+@functools.cache
+def is_readable(name: str) -> bool:
+    """Whether files of the format `name`, one of `FORMATS`, can be decoded here."""
+    if name == "heic":
+        try:
+            import pillow_heif
+        except ImportError:
+            return False
+        pillow_heif.register_heif_opener()
+        return True
+    from PIL import features
+
+    return name not in ("webp", "avif") or bool(features.check(name))
+
+
+def readable_formats() -> tuple[str, ...]:
+    """Returns the names of all formats that can be decoded here."""
+    return tuple(name for name in FORMATS if is_readable(name))
+
+
+def suffixes_of(formats: Iterable[str]) -> tuple[str, ...]:
+    """Returns the suffixes of files of these formats, in lower case with their dots."""
+    return tuple(suffix for name in formats for suffix in FORMATS[name].suffixes)
+
+
+def open_picture(path: str | bytes, formats: Iterable[str]) -> Any:
+    """Opens a file with Pillow, as one of `formats` whatever its name says.
+
+    Raises:
+        BadPicture: a TIFF of numbers that need not be grey levels.
+        Exception: what Pillow raises.
+    """
+    names = [FORMATS[name].pillow for name in formats if is_readable(name)]
+    image = _pillow().open(os.fsdecode(path), formats=names)
+    if image.format == "TIFF" and image.mode in ("I", "F"):
+        image.close()
+        raise BadPicture("32 bits per value, whose range is unknown: wanted 8 or 16")
+    return image
 
 
 @functools.cache
@@ -29,16 +94,23 @@ def _too_large(pixels: int | str, max_pixels: int) -> str:
     return f"{pixels} pixels, more than max_pixels={max_pixels}"
 
 
-def read_picture(path: str | bytes, side: int, channels: int, max_pixels: int) -> np.ndarray:
+def read_picture(
+    path: str | bytes,
+    side: int,
+    channels: int,
+    max_pixels: int,
+    formats: Sequence[str] = tuple(FORMATS),
+) -> np.ndarray:
     """Reads a picture, resizes its shorter side (antialiased) and cuts the square in the middle.
 
     The first frame of an animation, EXIF rotation applied, transparency on white.
 
     Args:
-        path: of a jpeg, png, webp, gif or bmp file.
+        path: of the file.
         side: of the square, in pixels.
         channels: 1 (grey) or 3 (RGB).
         max_pixels: a picture with more is not decoded.
+        formats: of `FORMATS`, what the file may be.
 
     Returns:
         uint8[side, side, channels].
@@ -50,7 +122,7 @@ def read_picture(path: str | bytes, side: int, channels: int, max_pixels: int) -
     try:
         if os.path.getsize(path) == 0:
             raise BadPicture("empty")
-        with image_module.open(os.fsdecode(path), formats=FORMATS) as image:
+        with open_picture(path, formats) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise BadPicture(_too_large(width * height, max_pixels))
@@ -65,7 +137,7 @@ def read_picture(path: str | bytes, side: int, channels: int, max_pixels: int) -
         size = int(count[0]) if count else "far too many"
         raise BadPicture(_too_large(size, max_pixels)) from error
     except image_module.UnidentifiedImageError as error:
-        raise BadPicture("not a picture") from error
+        raise BadPicture("not a picture that can be read") from error
     except FileNotFoundError as error:
         raise BadPicture("it is gone") from error
     except OSError as error:

@@ -40,6 +40,10 @@ class RecordIndex:
         """Returns the records at `indices`, int[b]."""
         return [self._read(int(i)) for i in indices]
 
+    def where(self, i: int) -> str:
+        """Returns where record `i` lies, in words."""
+        return f"the record at byte {int(self.offset[i]):,} of {self.paths[self.shard[i]]}"
+
     def _read(self, i: int) -> bytes:
         path, length = self.paths[self.shard[i]], int(self.length[i])
         try:

@@ -157,6 +157,9 @@ class Split(Protocol):
     def spec(self) -> dict[str, ArraySpec]:
         """Returns shape and dtype of one example's arrays, as they are in a batch."""
 
+    def at_hand(self, name: str) -> np.ndarray | None:
+        """See `SplitSource.at_hand`."""
+
     def batches(self, visits: Visits) -> Iterator[dict[str, np.ndarray]]:
         """Returns one batch per step of `visits`."""
 
@@ -200,6 +203,12 @@ class SplitSource(abc.ABC):
         """
         split = self._train if part == "train" else self._eval
         return split.batches(Visits(split.num, batch_size, np.arange(batch_size), None, start_step))
+
+    def at_hand(self, part: str, name: str) -> np.ndarray | None:
+        """Returns the array `name` of all examples of `part`, "train" or "eval", by index: where it
+        can be had now without reading or decoding examples, and holds one value of each; else None.
+        """
+        return (self._train if part == "train" else self._eval).at_hand(name)
 
     def example_spec(self) -> dict[str, ArraySpec]:
         """See `Source.example_spec`."""

@@ -4,12 +4,14 @@ TensorFlow is imported at the first call, quietly, and never sees an accelerator
 """
 
 import atexit
+import collections
 import contextlib
 import functools
 import logging
 import os
+import types
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -18,11 +20,13 @@ import tqdm
 
 from vqjax.data import augment as augmentation
 from vqjax.data.arrays import finished_spec
+from vqjax.data.several import Several, taken
 from vqjax.data.source import Visits
 from vqjax.types import ArraySpec, DataError, UsageError
 
 _ENDLESS = np.iinfo(np.int64).max
 _DECODE_BATCH = 64  # examples handed from TensorFlow to Python at once
+_REMEMBERED = 64  # batches, among whose examples the one is that could not be decoded
 
 
 @functools.cache
@@ -138,10 +142,10 @@ class _Reader:
     Args:
         dataset: yields mappings of tensors.
         calls: what made the pipeline's Python functions.
-        what: is read, for messages.
+        what: is read, for messages; called after a failure.
     """
 
-    def __init__(self, dataset: Any, calls: _Calls, what: str):
+    def __init__(self, dataset: Any, calls: _Calls, what: Callable[[], str]):
         self._iterator = dataset.as_numpy_iterator()
         self._calls = calls
         self._what = what
@@ -162,7 +166,7 @@ class _Reader:
             self.close()
             if self._calls.errors:
                 raise self._calls.errors[0] from None
-            raise DataError(f"{self._what} cannot be read: {first_line(error)}") from error
+            raise DataError(f"{self._what()} cannot be read: {first_line(error)}") from error
 
 
 def first_line(error: BaseException) -> str:
@@ -178,9 +182,11 @@ class StreamSplit:
         num: examples.
         specs: of one decoded example's arrays, before any transform.
         fetch: int64[b] indices -> b byte strings.
-        decode: (byte string tensor, index tensor, calls) -> {name: tensor} of one example.
+        decode: (byte string tensor, calls) -> {name: tensor} of one example.
         transforms: all transforms of "image".
         what: is read, for messages.
+        where: index -> where the example lies, for messages.
+        known: {name: array[num, ...]}, what is known without reading.
     """
 
     def __init__(
@@ -188,9 +194,11 @@ class StreamSplit:
         num: int,
         specs: Mapping[str, ArraySpec],
         fetch: Callable[[np.ndarray], list[bytes]],
-        decode: Callable[[Any, Any, _Calls], dict[str, Any]],
+        decode: Callable[[Any, _Calls], dict[str, Any]],
         transforms: tuple[augmentation.Transform, ...],
         what: str,
+        where: Callable[[int], str] = "example {}".format,
+        known: Mapping[str, np.ndarray | Several] = types.MappingProxyType({}),
     ):
         self.num = num
         self._specs = dict(specs)
@@ -198,10 +206,17 @@ class StreamSplit:
         self._decode = decode
         self._transforms = transforms
         self._what = what
+        self._where = where
+        self._known = dict(known)
 
     def spec(self) -> dict[str, ArraySpec]:
         """See `Split.spec`."""
         return finished_spec(self._specs, self._transforms)
+
+    def at_hand(self, name: str) -> np.ndarray | None:
+        """See `SplitSource.at_hand`."""
+        array = self._known.get(name)
+        return array if isinstance(array, np.ndarray) else None
 
     def batches(self, visits: Visits) -> Iterator[dict[str, np.ndarray]]:
         """See `Split.batches`; reads ahead as far as tf.data finds useful."""
@@ -209,9 +224,11 @@ class StreamSplit:
         tf = tensorflow()
         calls = _Calls()
         size = len(visits.rows)
+        recent: collections.deque[np.ndarray] = collections.deque(maxlen=_REMEMBERED)
 
         def visit(step):
             positions, indices, mask = visits.at(int(step))
+            recent.append(indices)
             items = np.array(self._fetch(indices), object)
             return [positions, indices, np.ones(size, bool) if mask is None else mask, items]
 
@@ -220,7 +237,7 @@ class StreamSplit:
             return tuple(calls.tensors(visit, [step], [(dtype, (size,)) for dtype in results]))
 
         def example(position, index, mask, item):
-            arrays = self._decode(item, index, calls)
+            arrays = self._decode(item, calls)
             arrays["image"] = calls.transformed(
                 arrays["image"], self._transforms, visits.seed, position
             )
@@ -240,14 +257,30 @@ class StreamSplit:
                 .batch(size, drop_remainder=True)
                 .prefetch(tf.data.AUTOTUNE)
             )
-        reader = _Reader(dataset, calls, self._what)
-        return reader if visits.seed is None else _without_mask(reader)
+        return self._finished(_Reader(dataset, calls, lambda: self._blamed(recent)), visits)
 
+    def _finished(
+        self, batches: Iterator[dict[str, np.ndarray]], visits: Visits
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Adds what is known without reading; training has no mask."""
+        for step, batch in zip(visits.steps(), batches, strict=False):
+            positions, indices, mask = visits.at(step)
+            for name, array in self._known.items():
+                batch[name] = taken(array, indices, visits.seed, positions)
+            if mask is None:
+                del batch["mask"]
+            yield batch
 
-def _without_mask(batches: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-    for batch in batches:
-        del batch["mask"]
-        yield batch
+    def _blamed(self, recent: Iterable[np.ndarray]) -> str:
+        """Returns what cannot be read: the first of `recent` examples that cannot be decoded."""
+        tf = tensorflow()
+        for index in dict.fromkeys(int(i) for indices in list(recent) for i in indices):
+            try:
+                (item,) = self._fetch(np.array([index]))
+                self._decode(tf.constant(item), _Calls())
+            except (DataError, tf.errors.OpError):
+                return f"{self._what}: {self._where(index)}"
+        return self._what
 
 
 def decode_once(
@@ -289,7 +322,7 @@ def decode_once(
     done = 0
     # Shown on a terminal only, and only where this takes a while.
     with tqdm.tqdm(total=num, desc=what, delay=2.0, disable=None, leave=False) as bar:
-        for batch in _Reader(dataset, calls, what):
+        for batch in _Reader(dataset, calls, lambda: what):
             size = len(next(iter(batch.values())))
             if done + size <= num:
                 for name, array in result.items():

@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -93,11 +93,16 @@ def _not_prepared(name: str, data_dir: str | None) -> DataError:
     from etils import epath
 
     home = data_home(data_dir)
-    near = difflib.get_close_matches(name.split("/")[0].split(":")[0], _names(epath.Path(home)))
+    dataset = re.split("[/:]", name)[0]
+    small = dataset.lower()  # as all names of data sets are
+    near = difflib.get_close_matches(small, _names(epath.Path(home)))
     hint = f" (prepared there: {', '.join(near)})" if near else ""
+    if small != dataset and small in near:
+        hint = f": did you mean {small!r}?{hint}"
     option = f" --data-dir {data_dir}" if data_dir else ""
+    wanted = small + name[len(dataset) :]
     return DataError(
-        f"data set {name!r} is not prepared in {home}{hint}: run `vqjax prepare {name}{option}`"
+        f"data set {name!r} is not prepared in {home}{hint}: run `vqjax prepare {wanted}{option}`"
     )
 
 
@@ -169,6 +174,11 @@ class TFDS(SplitSource):
     augment: tuple[augmentation.Transform, ...] = ()
     cache_bytes: int = 1 << 30
 
+    def __post_init__(self) -> None:
+        for name in ("caption_bytes", "cache_bytes"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"TFDS: {name} is 0 or more, got {getattr(self, name)!r}")
+
     @functools.cached_property
     def _builder(self) -> Any:
         directory = find_prepared(self.name, self.data_dir)
@@ -217,16 +227,24 @@ class TFDS(SplitSource):
         return keys
 
     def _shards(self, split: str) -> list[Shard]:
+        import tensorflow_datasets as tfds
+
         info = self._builder.info
         try:
             instructions = info.splits[split].file_instructions
+            parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(info.splits)
         except (KeyError, ValueError, AssertionError) as error:
-            hint = did_you_mean(split, info.splits)
-            raise DataError(f"data set {self.name!r} has no split {split!r}: {hint}") from error
+            raise DataError(_no_split(self.name, split, error, info.splits)) from error
         if info.file_format is None or info.file_format.value != "tfrecord":
             raise DataError(
                 f"data set {self.name!r} is stored as {info.file_format}; only tfrecord is read"
             )
+        for part in parts:  # TFDS takes a negative number of these, and -1 for all that follow
+            if part.to is not None and part.to < (part.from_ or 0):
+                raise UsageError(
+                    f"split {split!r} of {self.name!r} has a slice that ends before it begins: "
+                    f"{part.splitname}[{part.from_}:{part.to}]"
+                )
         return [
             Shard(
                 os.fspath(one.filename),
@@ -253,7 +271,9 @@ class TFDS(SplitSource):
         records = _Records(features, keys, fixed, self.caption_bytes, what)
         if None in shape or num * np.prod(shape, dtype=np.int64) > self.cache_bytes:
             index = _LazyIndex(shards)
-            return StreamSplit(num, raw, index.read, records.decode, self.augment, records.what)
+            return StreamSplit(
+                num, raw, index.read, records.decode, self.augment, what, where=index.where
+            )
         kept = {**raw, "image": ArraySpec(shape, "uint8")}
         return ArraySplit(num, kept, lambda: records.load(shards, num, kept), each_visit)
 
@@ -261,6 +281,16 @@ class TFDS(SplitSource):
         """See `Source.check`."""
         super().check()
         tensorflow()
+
+
+def _no_split(name: str, split: str, error: Exception, splits: Iterable[str]) -> str:
+    """Returns the line about a split that TFDS refuses: its own reason where the split is there."""
+    line = f"data set {name!r} has no split {split!r}: "
+    whole = re.split(r"[\[(]", split)[0]
+    if whole not in splits:
+        return line + did_you_mean(whole, splits)
+    reason = str(error).strip().splitlines()[-1][:200]  # the first only says where to read more
+    return line + f"{reason} A part is written {whole}[:100] or {whole}[50%:]"
 
 
 def _is_whole_number(feature: Any) -> bool:
@@ -286,6 +316,9 @@ class _LazyIndex:
     def read(self, indices: np.ndarray) -> list[bytes]:
         return self._index.read(indices)
 
+    def where(self, index: int) -> str:
+        return self._index.where(index)
+
 
 @dataclasses.dataclass(frozen=True)
 class _Records:
@@ -305,9 +338,9 @@ class _Records:
     caption_bytes: int
     what: str
 
-    def decode(self, record: Any, index: Any, calls: Any) -> dict[str, Any]:
+    def decode(self, record: Any, calls: Any) -> dict[str, Any]:
         """Decodes a record tensor to {name: tensor}, untransformed."""
-        del index, calls
+        del calls
         import tensorflow_datasets as tfds
 
         wanted = tfds.decode.PartialDecoding(dict.fromkeys(self.keys.values(), True))
@@ -320,7 +353,21 @@ class _Records:
     def load(
         self, shards: list[Shard], num: int, specs: Mapping[str, ArraySpec]
     ) -> dict[str, np.ndarray]:
-        """Decodes all examples of `shards`, in file order, fixed transforms included."""
+        """Decodes all examples of `shards`, in file order, fixed transforms included.
+
+        Raises:
+            DataError: a shard cannot be read, or is damaged; the line names it.
+        """
+        try:
+            return self._load(shards, num, specs, self.what)
+        except DataError:  # TensorFlow does not say in which file
+            for shard in shards:
+                self._load([shard], shard.take, specs, f"{self.what}: {shard.path}")
+            raise
+
+    def _load(
+        self, shards: list[Shard], num: int, specs: Mapping[str, ArraySpec], what: str
+    ) -> dict[str, np.ndarray]:
         tf = tensorflow()
 
         def records() -> Any:
@@ -332,10 +379,9 @@ class _Records:
             )
 
         def decode(record: Any, calls: Any) -> dict[str, Any]:
-            arrays = self.decode(record, None, calls)
+            arrays = self.decode(record, calls)
             arrays["image"] = calls.transformed(arrays["image"], self.fixed, None, tf.constant(0))
             return arrays
 
-        return decode_once(
-            records, num, decode, {k: (s.dtype, s.shape) for k, s in specs.items()}, self.what
-        )
+        arrays = {k: (s.dtype, s.shape) for k, s in specs.items()}
+        return decode_once(records, num, decode, arrays, what)

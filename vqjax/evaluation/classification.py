@@ -13,6 +13,7 @@ from vqjax.evaluation.reconstruction import Evaluation
 from vqjax.evaluation.run import held_out, in_parts
 from vqjax.metrics import Classification
 from vqjax.tasks.classifier import LABEL
+from vqjax.training.bounds import within_bounds
 from vqjax.training.experiment import Experiment
 from vqjax.training.restore import OpenedRun
 from vqjax.training.sharding import local_rows, put_batch, replicated
@@ -38,14 +39,14 @@ class ClassifierEvaluator:
         """Evaluates once over the split.
 
         Raises:
-            DataError: the eval split is empty.
-            UsageError: a label is no class.
+            DataError: the eval split is empty, or a label is no class.
         """
         size = self._experiment.eval_batch_size or self._experiment.batch_size
         size = -(-size // self._mesh.size) * self._mesh.size
         state = Classification.empty()
-        for batch in self._experiment.data.eval(size, local_rows(size, self._mesh)):
-            self._task.check_labels(batch[LABEL])
+        data = self._experiment.data
+        batches = data.eval(size, local_rows(size, self._mesh))
+        for batch in within_bounds(self._task, data, "eval", batches):
             wanted = {name: batch[name] for name in (self._task.inputs, LABEL, "mask")}
             put = put_batch(wanted, self._mesh)
             with jax.set_mesh(self._mesh):

@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from vqjax.evaluation.pictures import picture_of, tile
 from vqjax.evaluation.reconstruction import Evaluation
 from vqjax.sampling import Choice, Guidance
+from vqjax.training.bounds import within_bounds
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import local_rows, put_batch, replicated
 from vqjax.types import Batch, DataError, Level, Tree
@@ -34,7 +35,7 @@ class PriorEvaluator:
         """Evaluates once over the split.
 
         Raises:
-            DataError: the eval split is empty.
+            DataError: the eval split is empty, or holds tokens or conditions out of range.
         """
         size = self._experiment.eval_batch_size or self._experiment.batch_size
         unit = self._mesh.size
@@ -43,7 +44,9 @@ class PriorEvaluator:
         condition = self._task.prior.condition
         total, count, levels = np.zeros((), np.float64), 0, ()
         given: list[np.ndarray] = []
-        for number, batch in enumerate(self._experiment.data.eval(size, rows)):
+        data = self._experiment.data
+        batches = within_bounds(self._task, data, "eval", data.eval(size, rows))
+        for number, batch in enumerate(batches):
             levels = self._task.levels_of({k: a.shape[1:] for k, a in batch.items()})
             put = put_batch({**batch, "place": np.int32(number * size + rows)}, self._mesh)
             with jax.set_mesh(self._mesh):

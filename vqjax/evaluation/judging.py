@@ -14,6 +14,7 @@ from vqjax.metrics.precision_recall import NEIGHBOURS
 from vqjax.priors import ClassLabel
 from vqjax.sampling import Choice, Guidance
 from vqjax.tasks.classifier import LABEL
+from vqjax.training.bounds import within_bounds
 from vqjax.types import UsageError
 
 BATCH = 100  # real examples read at a time
@@ -122,8 +123,8 @@ def _spread(count: int, wanted: int) -> np.ndarray:
 
 def _eval_split(judge: ClassifierRun) -> tuple[np.ndarray, float]:
     """Features float32[N, D] of the whole eval split, and the judge's accuracy on it."""
-    task, found, hits = judge.experiment.task, [], []
-    for batch in judge.experiment.data.eval(BATCH, np.arange(BATCH)):
+    task, data, found, hits = judge.experiment.task, judge.experiment.data, [], []
+    for batch in within_bounds(task, data, "eval", data.eval(BATCH, np.arange(BATCH))):
         mask = batch["mask"]
         features, logits = judge.outputs(batch[task.inputs])
         found.append(features[mask])

@@ -39,7 +39,7 @@ def tokenize_run(
         run: a tokenizer's run directory, whose averaged parameters are used where it keeps them,
             as priors do; `step`, `trust`: see `open_run`.
         out: the folder of the token set.
-        say: is given what opening the run has to say.
+        say: is given what opening the run, and its data, have to say.
 
     Raises:
         DataError: no run, or its data is not at hand.
@@ -55,6 +55,8 @@ def tokenize_run(
     experiment, folder = opened.experiment, pathlib.Path(out)
     source = experiment.data
     source.check()
+    for line in source.notes():
+        say(line)
     if not hasattr(source, "in_order"):
         raise UsageError(f"{type(source).__name__} cannot be read in order: it has no in_order()")
     task = experiment.network_task()

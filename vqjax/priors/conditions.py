@@ -14,7 +14,7 @@ from flax import linen as nn
 from vqjax.nn.attention import INIT
 from vqjax.nn.rotary import rotary_angles
 from vqjax.nn.transformer import Transformer
-from vqjax.types import ArraySpec, UsageError, did_you_mean
+from vqjax.types import ArraySpec, Bound, UsageError, did_you_mean
 
 WAYS = ("prefix", "cross")
 NULL = -1  # the label of an example that has none, and of guidance's unconditional half
@@ -47,6 +47,11 @@ class ClassLabel(nn.Module):
     def spec(self) -> ArraySpec:
         """Of `given`, in one example."""
         return ArraySpec((), "int32")
+
+    @property
+    def bound(self) -> Bound:
+        """Of the numbers in `given`."""
+        return Bound(0, self.classes, f"prior.condition.classes={self.classes}", NULL)
 
     def check_spec(self, spec: ArraySpec) -> None:
         """Refuses arrays of another kind than `given` must have, with UsageError."""
@@ -135,20 +140,17 @@ class Text(nn.Module):
         """Of `given`, in one example."""
         return ArraySpec((self.tokens,), "int32")
 
+    @property
+    def bound(self) -> Bound:
+        """Of the numbers in `given`."""
+        return Bound(0, self.vocabulary, f"prior.condition.vocabulary={self.vocabulary}")
+
     def check_spec(self, spec: ArraySpec) -> None:
         """Refuses arrays of another kind than `given` must have, with UsageError."""
         if spec.shape != (self.tokens,) or spec.dtype != "int32":
             raise UsageError(
                 f"prior.condition.tokens={self.tokens}: the captions are "
                 f"{spec.dtype}{list(spec.shape)}; wanted those of Captions(length={self.tokens})"
-            )
-
-    def check(self, ids: np.ndarray) -> None:
-        """Refuses ids outside the vocabulary, with UsageError."""
-        if ids.size and not 0 <= ids.min() <= ids.max() < self.vocabulary:
-            raise UsageError(
-                f"captions hold ids {ids.min()} to {ids.max()}: "
-                f"prior.condition.vocabulary={self.vocabulary}"
             )
 
     @nn.compact

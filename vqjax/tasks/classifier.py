@@ -1,24 +1,21 @@
 """`ClassifierTask`: learn the classes of examples, so that samples can be judged by them."""
 
 import dataclasses
-import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import linen as nn
 
 from vqjax.ops.numerics import at_least_float32
 from vqjax.ops.schedules import Schedule
 from vqjax.tasks.tokenizer import normalize
-from vqjax.types import Alarm, Batch, TaskOutput, Tree, UsageError, check_offers
+from vqjax.types import Alarm, Batch, Bound, TaskOutput, Tree, UsageError, check_offers
 
 CLASSIFIER = "classifier"
 LABEL = "label"  # the batch's array of classes
-LOOKED_AT = 8  # batches, for labels that are no classes
 
 
 class Classifier(nn.Module):
@@ -100,23 +97,13 @@ class ClassifierTask:
         variables = self.network.init(rng, normalize(batch[self.inputs]))
         return {CLASSIFIER: variables["params"]}, {CLASSIFIER: {}}
 
+    @property
+    def bounds(self) -> dict[str, Bound]:
+        """Which numbers a batch may hold, by the name of the array."""
+        return {LABEL: Bound(0, self.classes, f"task.classes={self.classes}")}
+
     def start(self, params: Tree, collections: Tree, batches: Iterator[Batch], rng: jax.Array):
-        """Looks whether the labels of the first batches are classes, before step 0.
-
-        Raises:
-            UsageError: one is not.
-        """
-        for batch in itertools.islice(batches, LOOKED_AT):
-            self.check_labels(np.asarray(batch[LABEL]))
         return params, collections
-
-    def check_labels(self, labels: np.ndarray) -> None:
-        """Refuses labels that are no classes, with UsageError."""
-        for label in np.unique(labels):
-            if not 0 <= label < self.classes:
-                raise UsageError(
-                    f"label {label}: wanted 0 to {self.classes - 1} (task.classes={self.classes})"
-                )
 
     def classify(self, params: Tree, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """x [B, *S, C] -> features float32[B, latent_dim] and logits float32[B, classes]."""

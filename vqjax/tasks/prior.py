@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from vqjax.config import FrozenRun
 from vqjax.ops.schedules import Schedule
-from vqjax.types import Alarm, Batch, Level, TaskOutput, Tree, UsageError, check_offers
+from vqjax.types import Alarm, Batch, Bound, Level, TaskOutput, Tree, UsageError, check_offers
 
 PRIOR = "prior"
 FROZEN = "task.tokenizer"  # where the tokenizer's arrays are in `frozen`
@@ -131,15 +131,27 @@ class PriorTask:
         return {PRIOR: params}, {PRIOR: {}}
 
     def start(self, params: Tree, collections: Tree, batches: Iterator[Batch], rng: jax.Array):
-        """Looks whether the condition fits the first batches, before step 0.
+        """Looks whether a condition without `bound` fits the first batches, before step 0.
 
         Raises:
             UsageError: it does not.
         """
-        if self.prior.condition is not None:
+        condition = self.prior.condition
+        if hasattr(condition, "check") and not hasattr(condition, "bound"):
             for batch in itertools.islice(batches, LOOKED_AT):
-                self.prior.condition.check(np.asarray(self._given(batch)))
+                condition.check(np.asarray(self._given(batch)))
         return params, collections
+
+    @property
+    def bounds(self) -> dict[str, Bound]:
+        """Which numbers a batch may hold, by the name of the array: conditions and tokens."""
+        tokenizer = self.tokenizer_task.tokenizer
+        names, size = tokenizer.level_names, getattr(tokenizer.quantizer, "codebook_size", 0)
+        bounds = {name: Bound(0, size, f"the tokenizer's codebook_size={size}") for name in names}
+        condition = self.prior.condition
+        if hasattr(condition, "bound"):
+            bounds[condition.given] = condition.bound
+        return bounds
 
     def _given(self, batch: Batch) -> jax.Array | None:
         condition = self.prior.condition

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from vqjax import config
 from vqjax.training import checkpoint, distributed
+from vqjax.training.bounds import check_at_hand, within_bounds
 from vqjax.training.claim import Claim, check_writable, claim, learned
 from vqjax.training.experiment import Experiment
 from vqjax.training.feed import Feed
@@ -189,10 +190,11 @@ def _plan(
         mesh = make_mesh(devices, adopted.mesh)
         check_batch_size("batch_size", adopted.batch_size, adopted.accumulate, mesh)
         check_writable(path)
-        adopted.data.check()
-        inputs = adopted.data.example_spec()
-        adopted.task.check(inputs)
-        ready = learned(adopted, path, trust)
+        ready = learned(adopted, path, trust)  # first of all: it may settle what is read
+        ready.data.check()
+        inputs = ready.data.example_spec()
+        ready.task.check(inputs)
+        check_at_hand(ready.task, ready.data)
         record = Record(ready, inputs, name, tuple(command))
         return mesh, claim(path, record, allow_change, trust)
 
@@ -254,7 +256,8 @@ def _compile(plan: _Plan, logbook: Logbook) -> dict[tuple[str, ...], Any]:
 
 def _batches(experiment: Experiment, mesh: Mesh, step: int) -> Iterator[Batch]:
     rows = local_rows(experiment.batch_size, mesh)
-    return experiment.data.train(experiment.batch_size, experiment.seed, step, rows)
+    batches = experiment.data.train(experiment.batch_size, experiment.seed, step, rows)
+    return within_bounds(experiment.task, experiment.data, "train", batches)
 
 
 def _start(

@@ -1,0 +1,132 @@
+"""Tables of captions: CSV and JSON lines, as spreadsheets, hubs and people write them."""
+
+import csv
+import io
+import json
+import pathlib
+from collections.abc import Sequence
+
+from vqjax.types import DataError
+
+FIRST_TABLES = ("captions.csv", "captions.jsonl")  # all that vqjax read at first
+TABLES = (*FIRST_TABLES, "caption.csv", "caption.jsonl", "metadata.csv", "metadata.jsonl")
+_FILE_KEYS = ("file", "file_name", "filename", "image")
+_CAPTION_KEYS = ("caption", "text")
+_WANTED = f"needs {' or '.join(_FILE_KEYS)}, and {' or '.join(_CAPTION_KEYS)}"
+_DELIMITERS = ",;\t"
+_MARKS = {  # longer ones first: that of UTF-32 begins like that of UTF-16
+    b"\xff\xfe\0\0": "utf-32",
+    b"\0\0\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+
+
+def decoded(data: bytes) -> str:
+    """Returns a file's text: UTF-8, or what a byte order mark says; UnicodeDecodeError else."""
+    coding = next((c for mark, c in _MARKS.items() if data.startswith(mark)), "utf-8-sig")
+    return data.decode(coding)
+
+
+def read_table(path: pathlib.Path) -> list[tuple[str, str]] | None:
+    """Reads a table of captions.
+
+    A CSV file has a line with the names of its columns; these are separated by commas, semicolons
+    or tabs. A line of a JSON lines file is an object, whose caption may be a list of texts.
+
+    Args:
+        path: one of `TABLES`.
+
+    Returns:
+        (file, caption) in their order, as they are written there; None where `path` is a
+        metadata.* that has no captions.
+
+    Raises:
+        DataError: it cannot be read; the line says where and why.
+    """
+    if path.exists() and not path.is_file():  # reading a pipe would never end
+        raise DataError(f"{path} is no plain file")
+    try:
+        text = decoded(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        coding = error.encoding.upper()
+        raise DataError(
+            f"{path}, line {line}: not {coding} ({error.reason}): save it as UTF-8, in a "
+            'spreadsheet as "CSV UTF-8"'
+        ) from error
+    optional = path.stem.lower() == "metadata"
+    rows = _csv_rows if path.suffix.lower() == ".csv" else _json_rows
+    return rows(path, text, optional)
+
+
+def _place(keys: Sequence[str], columns: Sequence[str]) -> str | None:
+    """Returns which of `columns` is one of `keys`, the first one; written just so, or nearly."""
+    nearly = {column.strip().lower(): column for column in columns}
+    return next((k for k in keys if k in columns), None) or next(
+        (nearly[k] for k in keys if k in nearly), None
+    )
+
+
+def _csv_rows(path: pathlib.Path, text: str, optional: bool) -> list[tuple[str, str]] | None:
+    heads = {delimiter: _head(text, delimiter) for delimiter in _DELIMITERS}
+    for delimiter, columns in heads.items():
+        wanted = [_place(keys, columns) for keys in (_FILE_KEYS, _CAPTION_KEYS)]
+        if None not in wanted:
+            places = {column: i for i, column in enumerate(columns)}  # the last of equal names
+            return _full_rows(path, text, delimiter, [places[column] for column in wanted])
+    if optional:
+        return None
+    listed = ", ".join(max(heads.values(), key=len))
+    raise DataError(f"{path}, line 1: {_WANTED}; the columns are {listed[:200]}")
+
+
+def _head(text: str, delimiter: str) -> list[str]:
+    """Returns the names of the columns, if `delimiter` separates them."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    try:
+        return next(filter(None, reader), [])
+    except csv.Error:  # as other delimiters make of quotes
+        return []
+
+
+def _full_rows(
+    path: pathlib.Path, text: str, delimiter: str, places: Sequence[int]
+) -> list[tuple[str, str]]:
+    """Returns what stands at `places` of each line but the first."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+    lines = filter(None, reader)
+    columns, rows = len(next(lines)), []
+    try:
+        for row in lines:
+            if len(row) != columns:
+                raise DataError(
+                    f"{path}, line {reader.line_num}: not {columns} columns (a text with "
+                    f"{delimiter!r} in it needs quotes)"
+                )
+            rows.append(tuple(row[place] for place in places))
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: {error}") from error
+    return rows
+
+
+def _json_rows(path: pathlib.Path, text: str, optional: bool) -> list[tuple[str, str]] | None:
+    rows: list[tuple[str, str]] = []
+    for number, line in enumerate(io.StringIO(text, newline=""), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}, line {number}: not JSON ({error})") from error
+        row = row if isinstance(row, dict) else {}
+        file, caption = (row.get(_place(k, list(row))) for k in (_FILE_KEYS, _CAPTION_KEYS))
+        if optional and (file is None or caption is None):
+            continue
+        captions = caption if isinstance(caption, list) else [caption]
+        if not all(isinstance(value, str) for value in (file, *captions)):
+            raise DataError(f"{path}, line {number}: {_WANTED}, both text")
+        rows += [(file, one) for one in captions]
+    return None if optional and not rows else rows

@@ -1,0 +1,192 @@
+"""The captions of pictures in a folder: a text beside each, or tables."""
+
+import collections
+import pathlib
+import posixpath
+from collections.abc import Iterable, Sequence, Set
+from typing import NamedTuple
+
+import numpy as np
+
+from vqjax.data.caption_tables import FIRST_TABLES, TABLES, decoded, read_table
+from vqjax.data.listing import printable
+from vqjax.data.several import Several
+from vqjax.data.texts import to_bytes
+from vqjax.types import DataError
+
+_NAMED = 10  # files that one note names
+
+
+class _Texts(NamedTuple):
+    """What is written of pictures: texts by picture, and lines for the user."""
+
+    texts: dict[str, list[str]]
+    notes: list[str]
+
+
+def read_captions(
+    root: pathlib.Path,
+    names: Sequence[str],
+    files: Set[str],
+    known: Set[str],
+    length: int,
+    *,
+    first: bool = False,
+) -> tuple[np.ndarray | Several, list[str]]:
+    """Reads the captions of pictures in a folder; see `Folder`. White space becomes single spaces.
+
+    Args:
+        root: the folder.
+        names: of the pictures, relative to it.
+        files: all that are there, likewise.
+        known: all pictures that a table may name.
+        length: of the result's last axis.
+        first: read as `Folder(reading=1)` does.
+
+    Returns:
+        uint8[n, length], zeros where there is no caption, or several of these for some pictures;
+        and notes for the user.
+
+    Raises:
+        DataError: a table cannot be read, with its line, or there are two in one place.
+    """
+    tables, beside = _tables(root, files, known, first), _beside(root, names, files, first)
+    found = [beside.texts.get(name, tables.texts.get(name, [])) for name in names]
+    all_of_them = [_cleaned(texts) for texts in found]
+    captions = [_cleaned(texts[:1]) for texts in found] if first else all_of_them
+    notes = [*tables.notes, *beside.notes]
+    both = sum(name in beside.texts and name in tables.texts for name in names)
+    if both and not first:
+        notes.append(f"{both:,} pictures that a table names have a text beside them, which counts")
+    several = [texts for texts in all_of_them if len(texts) > 1]
+    if several:
+        rule = "the first counts" if first else "training draws one of them at each visit"
+        notes.append(
+            f"{len(several):,} of {len(names):,} pictures have several captions, "
+            f"{sum(map(len, several)):,} in all: {rule}"
+            + ("" if first else ", evaluation and `vqjax tokenize` take the first")
+        )
+    without = sum(not texts for texts in captions)
+    if without:
+        notes.append(f"{without:,} of {len(names):,} pictures have no caption")
+    cut = sum(len(t.encode("utf-8", "replace")) > length for texts in captions for t in texts)
+    if cut:
+        notes.append(f"{cut:,} captions are longer than caption_bytes={length} and were cut")
+    return _packed([texts or [""] for texts in captions], length), notes
+
+
+def _packed(captions: Sequence[Sequence[str]], length: int) -> np.ndarray | Several:
+    values = np.zeros((sum(map(len, captions)), length), np.uint8)
+    for row, text in enumerate(text for texts in captions for text in texts):
+        values[row] = to_bytes(text, length)
+    counts = np.array([len(texts) for texts in captions], np.int64)
+    if (counts == 1).all():
+        return values
+    return Several(values, np.cumsum(counts) - counts, counts)
+
+
+def _cleaned(texts: Iterable[str]) -> list[str]:
+    """Returns texts with single spaces, each once, the empty ones left out."""
+    texts = (" ".join(text.replace("\0", " ").split()) for text in texts)
+    return [text for text in dict.fromkeys(texts) if text]
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _NAMED
+    listed = ", ".join(printable(name) for name in names[:_NAMED])
+    return listed + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def _beside(root: pathlib.Path, names: Sequence[str], files: Set[str], first: bool) -> _Texts:
+    """Returns the text beside each picture that has one; [] for one that cannot be read."""
+    texts: dict[str, list[str]] = {}
+    bad, coded, more = [], [], 0
+    for name in names:
+        there = [path for path in _candidates(name, first) if path in files]
+        more += len(there) > 1
+        for path in there[:1]:
+            texts[name] = []
+            try:
+                texts[name].append(_read(root / path, first))
+            except FileNotFoundError:  # a link that leads nowhere
+                del texts[name]
+            except UnicodeDecodeError:
+                coded.append(name)
+            except OSError:
+                bad.append(name)
+    notes = []
+    if bad:
+        notes.append(f"{len(bad):,} caption files cannot be read, those of {_some(bad)}")
+    if coded:
+        notes.append(
+            f"{len(coded):,} caption files are not UTF-8, those of {_some(coded)}: "
+            "save them as UTF-8"
+        )
+    if more:
+        notes.append(
+            f"{more:,} pictures have several texts beside them, of which one counts: the first of "
+            + ", ".join(_candidates("name.png", first))
+        )
+    return _Texts(texts, notes)
+
+
+def _candidates(name: str, first: bool) -> list[str]:
+    """Returns the files that may hold the caption of a picture; the first that is there does."""
+    stem, _ = posixpath.splitext(name)
+    if first:
+        return [f"{stem}.txt"]
+    return [f"{name}.txt", f"{name}.caption", f"{stem}.txt", f"{stem}.caption"]
+
+
+def _read(path: pathlib.Path, first: bool) -> str:
+    if path.exists() and not path.is_file():  # reading a pipe would never end
+        raise OSError("no plain file")
+    data = path.read_bytes()
+    return data.decode("utf-8-sig") if first else decoded(data)
+
+
+def _tables(root: pathlib.Path, files: Set[str], known: Set[str], first: bool) -> _Texts:
+    """Returns what tables say of each picture, in their order."""
+    texts: dict[str, list[str]] = {}
+    notes = []
+    for folder, paths in _table_paths(files, first).items():
+        tables = {path: read_table(root / path) for path in paths}
+        for path in [path for path, rows in tables.items() if rows is None]:
+            notes.append(f"{root / path} names no files with their captions: it is not read")
+            del tables[path]
+        if len(tables) > 1:
+            listed = " and ".join(posixpath.basename(path) for path in tables)
+            raise DataError(f"{root / folder} holds {listed}: only one of them can count")
+        for path, rows in tables.items():
+            missing: dict[str, None] = {}
+            for written, text in rows:
+                name = _named(folder, written, known, first)
+                texts.setdefault(name, []).append(text)
+                if name not in known:
+                    missing[name] = None
+            if missing:
+                notes.append(
+                    f"{root / path} names {len(missing):,} files that are no pictures: "
+                    + _some(list(missing))
+                )
+    return _Texts(texts, notes)
+
+
+def _table_paths(files: Set[str], first: bool) -> dict[str, list[str]]:
+    """Returns the paths of tables by the folder that they are in, in order."""
+    if first:
+        return {"": [name for name in FIRST_TABLES if name in files]}
+    paths: dict[str, list[str]] = collections.defaultdict(list)
+    for path in sorted(files):
+        folder, name = posixpath.split(path)
+        if name.lower() in TABLES:
+            paths[folder].append(path)
+    return paths
+
+
+def _named(folder: str, written: str, known: Set[str], first: bool) -> str:
+    """Returns the picture that a table in `folder` names: relative to it, "/" or "\\" in it."""
+    name = posixpath.normpath(posixpath.join(folder, written))
+    if first or name in known:
+        return name
+    return posixpath.normpath(posixpath.join(folder, written.replace("\\", "/")))
