@@ -24,7 +24,7 @@ PICTURES = [np.zeros((2, 2, c), np.uint8) for c in (1, 2, 3, 4)]
 
 
 def test_what_is_written_is_known_again(tmp_path):
-    contents = [png_file(p, "a <text>" * 400) for p in PICTURES]
+    contents = [png_file(p, "a <text>\udcff" * 400) for p in PICTURES]
     contents += [whole_page("t" * 9_000, "", "kind"), sweep_svg("t", [POINT])]
     contents += ["<main></main>made by vqjax 0.1.0</footer></main></body></html>\n"]  # before it
     paths = [write_output(tmp_path / str(i), content) for i, content in enumerate(contents)]

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, PngImagePlugin
 
 from vqjax.files import GENERATOR, SOFTWARE
+from vqjax.format import printable
 
 SHOWN = 64  # pixels; smaller pictures are enlarged by a whole factor to at least nearly this
 GAP = 2  # pixels between pictures
@@ -134,7 +135,7 @@ def png_file(picture: np.ndarray, description: str = "") -> bytes:
     info = PngImagePlugin.PngInfo()
     info.add_text(SOFTWARE, GENERATOR)  # first: `vqjax.files` looks for it behind the header
     if description:
-        info.add_itxt("Description", description)
+        info.add_itxt("Description", printable(description))
     buffer = io.BytesIO()
     plain = picture[..., 0] if picture.shape[-1] == 1 else picture
     Image.fromarray(plain).save(buffer, "PNG", pnginfo=info)
