@@ -23,7 +23,7 @@ FLOORS = {
 # Who may import whom on the same floor.
 SIDEWAYS = {
     ("config", "types"), ("config", "_version"), ("config", "format"), ("files", "types"),
-    ("files", "format"), ("types", "format"), ("ops", "kernels"),
+    ("files", "format"), ("files", "_version"), ("types", "format"), ("ops", "kernels"),
     ("evaluation", "training"), ("compression", "training"), ("__main__", "cli"),
 }  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))

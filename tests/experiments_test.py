@@ -188,14 +188,14 @@ def test_two_tiny_steps_then_every_verb(path, arguments, tmp_path, capsys):
 
     if hasattr(experiment.task.tokenizer.quantizer, "prior"):
         assert main(["sample", str(run), "-n", "4", "--out", str(tmp_path / "drawn")]) == 0
-        assert (tmp_path / "drawn" / "prior_00000002.png").exists()
+        assert (tmp_path / "drawn" / "sample_00000002_seed0_run.png").exists()
         capsys.readouterr()
     assert main(["evaluate", str(run), "--json"]) == 0
     measured = json.loads(capsys.readouterr().out)
     logged = next(x for x in reversed(lines) if x["kind"] == "eval")
     assert measured["psnr"] == pytest.approx(logged["psnr"], abs=0.01)
     assert main(["reconstruct", str(run), "--out", str(tmp_path / "out")]) == 0
-    assert (tmp_path / "out" / "grid.png").exists()
+    assert (tmp_path / "out" / "reconstruct_00000002_run.png").exists()
     capsys.readouterr()
     assert main(["inspect", str(run)]) == 0
     assert "sealed steps" in capsys.readouterr().out
@@ -227,7 +227,7 @@ def test_two_tiny_steps_of_a_prior_then_every_verb(path, arguments, tmp_path, ca
     for verb in ("inspect", "report", "compare"):
         assert main([verb, str(run)]) == 0
     assert main(["sample", str(run), "-n", "4", "--out", str(tmp_path / "drawn")]) == 0
-    assert (tmp_path / "drawn" / "prior_00000002.png").exists()
+    assert (tmp_path / "drawn" / "sample_00000002_seed0_run.png").exists()
     if hasattr(getattr(experiment.data, "source", None), "caption_tests"):
         capsys.readouterr()
         assert main(["evaluate", str(run), "--captions", "6", "--json"]) == 0

@@ -1,36 +1,118 @@
-"""Files that verbs write: tried before the work, written whole or not at all."""
+"""Files that verbs write: tried before the work, written whole or not at all, never over others'.
 
+What vqjax writes carries a mark: a PNG in its text, a page or drawing in its metadata, JSON in its
+first key. A file without it is somebody's own and stays, unless it is asked for by `overwrite`.
+"""
+
+import json
+import math
 import os
 import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
 
+from vqjax._version import __version__
 from vqjax.types import UsageError
 
+GENERATOR = f"vqjax {__version__}"  # the mark
+SOFTWARE = "Software"  # where PNG keeps it
+_HEAD = 2_048  # bytes at the start of a file that hold the mark
+_MARKS = (  # from the start of the file
+    # The first chunk behind the header: length, "tEXt", keyword, text.
+    rb"\x89PNG\r\n\x1a\n.{25}.{4}tEXtSoftware\0vqjax ",
+    rb'<!DOCTYPE html>\s*<html[^<>]*><head>(<meta[^<>]*>)*?<meta name="generator" content="vqjax ',
+    rb"<svg [^<>]*><metadata>vqjax ",
+    rb'\s*\{\s*"generator":\s*"vqjax ',
+)
+# Pages of versions before the mark.
+_OLD_END = rb"made by vqjax [^<>]{1,40}</footer></main></body></html>\s*\Z"
 
-def check_output(path: str | os.PathLike) -> None:
-    """Refuses, with UsageError, a file that cannot be made: a directory, or where no folder is or
-    can be made. Makes nothing.
+
+def is_ours(path: str | os.PathLike) -> bool:
+    """Whether a file, which is there, carries the mark. One that cannot be read does not."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEAD)
+            file.seek(max(os.fstat(file.fileno()).st_size - 200, 0))
+            end = file.read()
+    except OSError:
+        return False
+    marked = any(re.match(mark, head, re.DOTALL) for mark in _MARKS)
+    return marked or re.search(_OLD_END, end) is not None
+
+
+def check_output(path: str | os.PathLike, *, overwrite: bool = False) -> None:
+    """Refuses, with UsageError, a file that cannot be made or must not be: a directory or device, a
+    file without the mark, or where no folder is or can be made. Makes nothing.
+
+    Args:
+        path: of the file.
+        overwrite: whether a file without the mark may be replaced, too.
     """
     path = pathlib.Path(path)
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory: name a file")
-    there = next(p for p in path.absolute().parents if p.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write {path}: {there} is not a folder that can be written to")
+    try:
+        if path.is_dir():
+            raise UsageError(f"{path} is a directory: name a file")
+        there = next(p for p in path.absolute().parents if p.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise UsageError(f"cannot write {path}: {there} is not a folder that can be written to")
+        if path.exists() and not path.is_file():
+            raise UsageError(f"cannot write {path}: it is no plain file")
+        if path.exists() and not overwrite and not is_ours(path):
+            raise UsageError(
+                f"{path} is there and vqjax did not write it: name another, or say --overwrite"
+            )
+    except OSError as error:  # a name that no file can have
+        raise _cannot(path, error) from error
 
 
-def write_output(path: str | os.PathLike, text: str) -> pathlib.Path:
+def write_output(
+    path: str | os.PathLike, content: str | bytes, *, overwrite: bool = False
+) -> pathlib.Path:
     """Writes a file whole or not at all; its directory is made where it is missing.
 
     Raises:
-        UsageError: `path` cannot be written.
+        UsageError: `path` cannot be written, or must not be (`check_output`).
     """
     path = pathlib.Path(path)
-    check_output(path)
-    part = path.with_name(path.name + ".part")
+    check_output(path, overwrite=overwrite)
+    part = path.with_name(f".vqjax-{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+        try:
+            part.write_bytes(content.encode() if isinstance(content, str) else content)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        raise _cannot(path, error) from error
     return path
+
+
+def _cannot(path: pathlib.Path, error: Exception) -> UsageError:
+    why = error.strerror if isinstance(error, OSError) else None
+    return UsageError(f"cannot write {path}: {why or error}")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON, which has no infinity and no NaN: null says that a number is none of the finite."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def write_json(
+    path: str | os.PathLike, found: Mapping[str, Any], *, overwrite: bool = False
+) -> pathlib.Path:
+    """`write_output` of a JSON object with the mark."""
+    text = json_text({"generator": GENERATOR, **found}, indent=1) + "\n"
+    return write_output(path, text, overwrite=overwrite)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value

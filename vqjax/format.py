@@ -14,11 +14,17 @@ def printable(text: str, width: int | None = None) -> str:
         text: of any origin.
         width: the most characters to return; the middle of what is longer becomes "...".
     """
-    text = "".join(c if c.isprintable() or c == " " else _escaped(c) for c in text)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() or c == " " else _escaped(c) for c in text)
     if width is None or len(text) <= width:
         return text
     end = (width - 3) // 3
     return f"{text[: width - 3 - end]}...{text[-end:]}"
+
+
+def printable_lines(text: str) -> str:
+    """`text` likewise, but its lines stay lines."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _escaped(character: str) -> str:

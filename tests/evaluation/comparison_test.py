@@ -292,6 +292,8 @@ def test_the_plot_is_whole_and_escaped():
     assert "&lt;c&gt;, no tokens" in text and text.count("<circle") == 2
     assert scatter("t", points[2:], "x", "y") == ""
     _check(scatter("t", [Point("a" * 300, 0.01, 1.0), Point("b", 9.0, 1.0)], "x", "y"))
+    for y in (1e60, 5e-324, 0.0):
+        _check(scatter("t", [Point("a", 1.0, y), Point("b", 1.0, -y)], "x", "y"))
 
 
 def test_the_page_shows_the_same_pictures_through_each_run(trained_records, trust, tmp_path):

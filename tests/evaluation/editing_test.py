@@ -1,6 +1,7 @@
 """Editing by tokens: what stays, what is drawn anew, and who cannot; with untrained priors."""
 
 import dataclasses
+import os
 import pathlib
 import types
 
@@ -265,18 +266,20 @@ def test_the_verb_writes_a_sheet_and_the_results(
     assert main(words) == 0
     said = capsys.readouterr()
     assert "no --classes and no --prompt: the prior is told nothing" in said.err
-    assert said.out.strip() == str(out / "inpaint_00000001.png")
-    assert Image.open(out / "inpaint_00000001.png").size == (5 * 66 + 2, 68)
+    sheet = out / "edit-inpaint_00000001_seed0_RUN_digit_mask.png"
+    assert said.out.strip() == str(sheet)
+    assert Image.open(sheet).size == (5 * 66 + 2, 68)
     masks = np.zeros((3, 8, 8), bool)
     masks[:, 4:] = True
     made = runs["maskgit"].inpaint(images[:1].repeat(3, 0), masks)
     for number in range(3):
-        np.testing.assert_array_equal(Image.open(out / f"000{number}.png"), made[number, ..., 0])
+        path = out / f"edit-inpaint_00000001_seed0-000{number}_RUN_digit_mask.png"
+        np.testing.assert_array_equal(Image.open(path), made[number, ..., 0])
     # A half by its name, of a held-out example.
     monkeypatch.setattr(runs["maskgit"], "held_out", lambda count: images[:count])
     assert main(["edit", run, "--mask", "bottom", "-n", "3", "--out", str(tmp_path / "half")]) == 0
     for number in range(3):
-        path = tmp_path / "half" / f"000{number}.png"
+        path = tmp_path / "half" / f"edit-inpaint_00000001_seed0-000{number}_RUN_bottom.png"
         np.testing.assert_array_equal(Image.open(path), made[number, ..., 0])
     for edit, name, size in (
         (["--outpaint", "2,0,8,4"], "outpaint", (18, 12)),
@@ -286,8 +289,9 @@ def test_the_verb_writes_a_sheet_and_the_results(
     ):
         image = "wide.png" if "--fit" in edit else "digit.png"
         assert main(["edit", run, image, *edit, "--out", str(tmp_path / name)]) == 0
-        assert Image.open(tmp_path / name / "0001.png").size == size
-        assert (tmp_path / name / f"{name}_00000001.png").exists()
+        (single,) = (tmp_path / name).glob(f"edit-{name}_00000001_seed0-0001_*.png")
+        assert Image.open(single).size == size
+        assert len(list((tmp_path / name).glob(f"edit-{name}_00000001_seed0_*.png"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -326,6 +330,12 @@ def test_it_takes_priors_and_never_writes_over_what_it_reads(runs, files, monkey
     assert main(["edit", "RUN", "digit.png", "--upscale", "2"]) == 2
     assert "RUN is a tokenizer: edit takes the run of a prior" in capsys.readouterr().err
     monkeypatch.setattr(verb, "load_run", lambda args: runs["maskgit"])
-    Image.open("digit.png").save("0001.png")
-    assert main(["edit", "RUN", "0001.png", "--upscale", "2", "--out", "."]) == 2
-    assert "0001.png would be written over 0001.png" in capsys.readouterr().err
+    target = "edit-upscale_00000001_seed0-0001_RUN_digit.png"
+    Image.open("digit.png").save(target)
+    words = ["edit", "RUN", "digit.png", "--upscale", "2", "--out", "."]
+    assert main(words) == 2
+    assert f"{target} is there and vqjax did not write it" in capsys.readouterr().err
+    os.remove(target)
+    os.symlink("digit.png", target)
+    assert main([*words, "--overwrite"]) == 2
+    assert f"{target} would be written over digit.png" in capsys.readouterr().err

@@ -10,12 +10,23 @@ import pytest
 from PIL import Image
 
 from vqjax.evaluation import report_page
+from vqjax.evaluation.comparison import Comparison
+from vqjax.evaluation.comparison_page import comparison_page
+from vqjax.evaluation.comparison_table import (
+    Row,
+    columns_of,
+    json_row,
+    markdown_table,
+    text_table,
+)
+from vqjax.evaluation.pictures import png_file
 from vqjax.evaluation.report import page, write_report
 from vqjax.evaluation.report_chart import Mark, Series, line_chart, log_ticks, nice_ticks, number
 from vqjax.evaluation.report_records import read_record
 from vqjax.evaluation.report_tables import count, span
 from vqjax.types import DataError, UsageError
 
+HOSTILE = "<img src=x onerror=alert(1)>"
 VOID = {"meta", "img", "br", "wbr"}
 
 
@@ -55,6 +66,8 @@ def _check(text: str) -> Page:
     """The laws of every page."""
     parsed = Page(text)
     assert "script" not in parsed.tags and "link" not in parsed.tags
+    whole = text.startswith("<!DOCTYPE html>")
+    assert whole == (("content", report_page.POLICY) in parsed.attributes)
     assert "http:" not in text and "https:" not in text and "@import" not in text
     for name, value in parsed.attributes:
         assert not name.startswith("on"), name
@@ -115,10 +128,23 @@ def test_seconds_between_two_timings_follow_the_steps(trained_records, trust):
 
 
 def test_hostile_names_and_logs_are_text(trained_records, trust):
-    parsed = _check(page([read_record(trained_records, trust)]))
-    assert "digits <b>vqgan</b> & co" in parsed.text
-    assert any("<script>alert(1)</script>" in text for text in parsed.text)
-    assert any("<b>first</b> step" in text for text in parsed.text)
+    picture = np.zeros((4, 4, 3), np.uint8)
+    drawn = trained_records / "samples" / f"{HOSTILE}\x1b[2J.png"
+    drawn.write_bytes(png_file(picture, f"{HOSTILE}\x1b" * 999))
+    line = {"kind": "eval", "step": 400, "psnr": 20.0, "perplexity": 2.0}
+    names = {f"{kind}/{HOSTILE}\x1b\ud800": 0.5 for kind in ("x", "codebook_usage", "perplexity")}
+    with (trained_records / "metrics.jsonl").open("a") as file:
+        file.write("\n" + json.dumps(line | names) + "\n")
+    record = read_record(trained_records, trust)
+    text = page([record])
+    parsed = _check(text)
+    assert "digits <b>vqgan</b> & co" in parsed.text and HOSTILE not in text
+    for shown in ("<script>alert(1)</script>", "<b>first</b> step", HOSTILE, "\\x1b", "\\ud800"):
+        assert any(shown in words for words in parsed.text), shown
+    text.encode()
+    rows = [Row.of(record, "a"), Row.of(record, f"b {HOSTILE}|")]
+    assert HOSTILE not in markdown_table(rows, columns_of(rows))
+    assert HOSTILE not in comparison_page(Comparison(tuple(rows), (HOSTILE,), True), [])
 
 
 def test_a_run_that_has_only_begun_has_a_page(run_dir, trust, tmp_path):
@@ -146,6 +172,25 @@ def test_damaged_records_leave_out_what_they_spoil(trained_records, trust):
     parsed = _check(page([read_record(trained_records, trust)]))
     assert any("Nobody" in text for text in parsed.text)  # the real reason
     assert any(text.startswith("Step 350") for text in parsed.text)
+
+
+@pytest.mark.parametrize("value", ["1.7e308", "-1.7e308", "1e61", "1e999", "null", "NaN", "5e-324"])
+def test_numbers_that_no_run_writes_break_nothing(trained_records, trust, value):
+    numbers = ("psnr", "ssim", "perplexity", "codebook_usage", "nll_bound", "l1")
+    odd = ", ".join(f'"{name}": {value}' for name in numbers)
+    timed = f'"elapsed": {value}, "examples_per_second": {value}, "input_wait": {value}'
+    with (trained_records / "metrics.jsonl").open("a") as file:
+        for step in (400, 401, 402):
+            file.write(f'\n{{"kind": "eval", "step": {step}, {odd}}}')
+            file.write(f'\n{{"kind": "train", "step": {step}, {odd}, "total": {value}}}')
+            file.write(f'\n{{"kind": "time", "step": {step}, {timed}}}')
+    record = read_record(trained_records, trust)
+    text = page([record, record])
+    _check(text)
+    assert not re.search(r"\d{16}", re.sub('base64,[^"]*', "", text))
+    row = Row.of(record, "a")
+    json.dumps(json_row(row), allow_nan=False)
+    assert max(map(len, text_table([row], columns_of([row])).splitlines())) < 400
 
 
 def test_hostile_records_are_left_out(trained_records, trust):
@@ -228,12 +273,26 @@ def test_ticks_are_round_and_inside():
     assert all(0.5 <= t < 0.601 for t in log_ticks(0.5, 0.6)) and len(log_ticks(0.5, 0.6)) > 1
 
 
-@pytest.mark.parametrize("values", [[1.0], [2.0, 2.0], [0.0, 0.0], [-1.0, 5.0], [1e-9, 1e9]])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1.0],
+        [2.0, 2.0],
+        [0.0, 0.0],
+        [-1.0, 5.0],
+        [1e-9, 1e9],
+        [5e-324],
+        [0.0, 5e-324],
+        [1e60, -1e60],
+    ]
+    + [[1.0, 1.0 + 2e-16], [1e60], [1e38] * 99],
+    ids=str,
+)
 @pytest.mark.parametrize("log", [False, True])
 def test_any_curve_can_be_drawn(values, log):
     points = [(float(i), v) for i, v in enumerate(values)]
     text = line_chart("t", [Series("<a>", points)], "x", "y", log=log, mark=Mark(0, 1, "<m>"))
-    assert text or log and max(values) <= 0
+    assert text or log and max(values) < 1e-60
     if text:
         Page(text)
         assert "nan" not in text and "<a>" not in text and "<m>" not in text

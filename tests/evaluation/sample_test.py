@@ -9,10 +9,12 @@ from PIL import Image
 
 import vqjax
 from tests import tiny
+from vqjax.cli import reconstruct, sample
 from vqjax.cli.main import main
 from vqjax.data import Binarize, Digits
 from vqjax.evaluation.diversity import mean_distance, sample_diversity
 from vqjax.evaluation.reconstruction import ReconstructionEvaluator
+from vqjax.files import is_ours
 from vqjax.training.loop import train
 from vqjax.types import UsageError
 
@@ -102,7 +104,7 @@ IMAGES = np.zeros((2, 8, 8, 1), np.uint8)
 def test_sample_writes_one_picture_and_prints_its_path(cli, paths, runs, tmp_path):
     code, out, err = cli("sample", paths["vae"], "-n", 6, "--seed", 3)
     path, number = out.splitlines()
-    assert code == 0 and path == str(paths["vae"] / "samples" / "prior_00000002.png"), err
+    assert code == 0 and path == str(paths["vae"] / "samples" / "sample_00000002_seed3.png"), err
     assert Image.open(path).size == (2 * 66 + 2, 3 * 66 + 2)  # three rows of two
     samples = runs["vae"].sample(6, 3)
     corner = np.asarray(Image.open(path))[2:66:8, 2:66:8, 0]
@@ -112,13 +114,18 @@ def test_sample_writes_one_picture_and_prints_its_path(cli, paths, runs, tmp_pat
     code, out, _ = cli(
         "sample", paths["vae"], "-n", 1, "--step", 2, "--out", tmp_path / "deep" / "o"
     )
-    assert code == 0 and out.strip() == str(tmp_path / "deep" / "o" / "prior_00000002.png")
+    assert code == 0 and out.strip() == str(
+        tmp_path / "deep" / "o" / "sample_00000002_seed0_run.png"
+    )
+    assert (tmp_path / "deep" / "o" / "sample_00000002_seed0-0000_run.png").exists()
 
 
 def test_sample_draws_ways_between_held_out_examples(cli, paths, tmp_path):
     for name in ("vae", "ae"):
         code, out, _ = cli("sample", paths[name], "--interpolate", 3, "--out", tmp_path / name)
-        assert code == 0 and out.strip() == str(tmp_path / name / "interpolation_00000002.png")
+        assert code == 0 and out.strip() == str(
+            tmp_path / name / "sample-interpolation_00000002_run.png"
+        )
         assert Image.open(out.strip()).size == (10 * 66 + 2, 3 * 66 + 2)
 
 
@@ -166,13 +173,32 @@ def test_evaluate_prints_the_bounds_and_what_they_are_of(cli, paths):
     assert code == 0 and "nll_bound" not in out and "diversity" not in out and "psnr" in out
 
 
+def test_verbs_and_calls_share_a_folder_and_no_name(cli, runs, monkeypatch, tmp_path):
+    for verb in (reconstruct, sample):
+        monkeypatch.setattr(verb, "load_run", lambda args: runs[args.run_dir])
+    out, before = tmp_path / "out", {}
+    for words in ("reconstruct vae", "sample vae -n 2", "sample vae -n 2 --seed 1",
+                  "sample vae --interpolate 1"):  # fmt: skip
+        code, _, err = cli(*words.split(), "--out", out)
+        assert code == 0, err
+        assert {path: path.stat().st_mtime_ns for path in before} == before
+        before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert len(before) == 17 + 3 + 3 + 1 and all(map(is_ours, before))
+    # What is the user's stays.
+    (mine := out / "sample_00000002_seed0-0001_run.png").write_text("mine")
+    words = ["sample", "vae", "-n", 2, "--out", out]
+    code, text, err = cli(*words)
+    assert (code, text) == (2, "") and f"{mine} is there and vqjax did not write it" in err
+    assert cli(*words, "--overwrite")[0] == 0 and is_ours(mine)
+
+
 @pytest.mark.parametrize("name", ["vae", "ae"])
 def test_the_other_verbs_work_without_tokens(cli, paths, tmp_path, name):
     code, out, err = cli("inspect", paths[name])
     shape, count = {"vae": ("1 x 1 x 3", 3), "ae": ("4 x 4 x 3", 48)}[name]
     assert code == 0 and f"{shape}, {count} real numbers: nothing is discrete" in out, err
     assert cli("reconstruct", paths[name], "--out", tmp_path / "o")[0] == 0
-    assert (tmp_path / "o" / "grid.png").exists()
+    assert (tmp_path / "o" / "reconstruct_00000002_run.png").exists()
     code, out, err = cli("report", paths[name], paths["vqvae"], "--out", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert code == 0 and f"{shape.replace('x', '×')} real numbers" in page, err

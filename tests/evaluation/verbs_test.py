@@ -11,6 +11,8 @@ from PIL import Image
 import vqjax
 from vqjax.cli import reconstruct
 from vqjax.cli.main import main
+from vqjax.evaluation.pictures import png_file
+from vqjax.files import is_ours
 
 
 @pytest.fixture
@@ -75,31 +77,50 @@ def test_reconstruct_any_size_keeps_names_and_paths(cli, run_dir, trust, tmp_pat
     code, text, err = cli("reconstruct", run_dir, folder, "--out", out)
     assert code == 0, err
     assert "4 pictures" in text
+    start = f"reconstruct_00000004_{run_dir.name}"
     names = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
-    assert names == ["a-2.png", "a.png", "deep/a.png", "grid-2.png", "grid.png"]
-    # a.bmp comes before a.png and keeps the plain name.
-    result = np.asarray(Image.open(out / "a-2.png"))
+    results = ["a.bmp.png", "a.png", "grid.png"]
+    assert names == [f"deep/{start}_a.png", f"{start}.png", *(f"{start}_{n}" for n in results)]
+    assert text.endswith(f"4 pictures and {start}.png in {out}\n")
+    result = np.asarray(Image.open(out / f"{start}_a.png"))
     padded = np.pad(grey, [(0, 1), (0, 0)], mode="edge")[None, ..., None]
     expected = vqjax.load(run_dir, trust=trust).reconstruct(padded)[0, :7, :, 0]
     np.testing.assert_array_equal(result, expected)
-    assert Image.open(out / "grid-2.png").size == (8, 8)
+    assert Image.open(out / f"{start}_grid.png").size == (8, 8)
+    # Beside the sources, which stay.
+    code, _, err = cli("reconstruct", run_dir, folder / "a.png", folder / "a.bmp", "--out", folder)
+    assert code == 0 and len(list(folder.glob(f"{start}*"))) == 3, err
+    assert np.array_equal(np.asarray(Image.open(folder / "a.png")), grey)
 
 
-@pytest.mark.parametrize("words", ["photo.png .", "grid.png .", ". .", "photo.png out", "in out"])
-def test_reconstruct_never_writes_over_its_inputs(cli, tmp_path, monkeypatch, words):
-    for name in ("photo.png", "grid.png", "in/photo.png"):
-        _save(tmp_path / name, (8, 8))
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "photo.png").symlink_to(tmp_path / words.split()[0] / "photo.png")
-    if words == "photo.png out":
-        (tmp_path / "out" / "photo.png").unlink()
-        os.link(tmp_path / "photo.png", tmp_path / "out" / "photo.png")
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png") if path.exists()}
-    monkeypatch.chdir(tmp_path)
-    given, out = words.split()
-    code, text, err = cli("reconstruct", "no_run_is_opened", given, "--out", out)
-    assert (code, text) == (2, "") and err.count("\n") == 1 and f"--out {out}" in err
-    assert before == {path: path.read_bytes() for path in before}
+@pytest.mark.parametrize("how", ["own", "link", "hard link", "earlier"])
+def test_reconstruct_never_writes_over_pictures(cli, run_dir, tmp_path, how):
+    _save(tmp_path / "photo.png", (8, 8))
+    target = tmp_path / "out" / f"reconstruct_00000004_{run_dir.name}_photo.png"
+    inputs, words = [tmp_path / "photo.png"], []
+    target.parent.mkdir()
+    if how == "own":
+        _save(target, (8, 8))
+    elif how == "link":
+        target.symlink_to(tmp_path / "photo.png")
+    elif how == "hard link":
+        os.link(tmp_path / "photo.png", target)
+    else:  # what an earlier call wrote is replaced, but not while it is read
+        target.write_bytes(png_file(np.zeros((8, 8, 1), np.uint8)))
+        inputs, words = [*inputs, target], ["--overwrite"]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    code, text, err = cli("reconstruct", run_dir, *inputs, "--out", target.parent, *words)
+    assert (code, text) == (2, "") and err.count("\n") == 1 and str(target) in err
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    if how == "own":
+        words = ["--out", target.parent, "--overwrite"]
+        assert cli("reconstruct", run_dir, *inputs, *words)[0] == 0 and is_ours(target)
+
+
+def test_reconstruct_refuses_the_folder_of_the_pictures(cli, tmp_path):
+    _save(tmp_path / "a.png", (8, 8))
+    code, text, err = cli("reconstruct", "no_run_is_opened", tmp_path, "--out", tmp_path)
+    assert (code, text) == (2, "") and "is the folder of the pictures" in err
 
 
 def test_reconstruct_leaves_out_its_own_results(cli, run_dir, tmp_path):
@@ -131,7 +152,8 @@ def test_reconstruct_turns_pictures_upright(cli, run_dir, tmp_path):
     exif[0x0112] = 6  # a quarter turn
     _save(tmp_path / "turned.jpg", (6, 10), exif=exif)
     assert cli("reconstruct", run_dir, tmp_path / "turned.jpg", "--out", tmp_path / "o")[0] == 0
-    assert Image.open(tmp_path / "o" / "turned.png").size == (6, 10)
+    (result,) = (tmp_path / "o").glob("*_turned.jpg.png")
+    assert Image.open(result).size == (6, 10)
 
 
 def test_reconstruct_names_bad_files_and_goes_on(cli, run_dir, tmp_path):
@@ -146,9 +168,10 @@ def test_reconstruct_names_bad_files_and_goes_on(cli, run_dir, tmp_path):
 
 def test_reconstruct_without_inputs_takes_the_eval_split(cli, run_dir, tmp_path):
     code, out, _ = cli("reconstruct", run_dir, "--out", tmp_path / "o")
-    assert code == 0 and "11 pictures and grid.png" in out
-    assert len(list((tmp_path / "o").glob("00*.png"))) == 11
-    assert Image.open(tmp_path / "o" / "0000.png").size == (8, 8)
+    name = f"reconstruct_00000004_{run_dir.name}"
+    assert code == 0 and f"11 pictures and {name}.png" in out
+    assert len(list((tmp_path / "o").glob("*_eval-00*.png"))) == 11
+    assert Image.open(tmp_path / "o" / f"{name}_eval-0000.png").size == (8, 8)
 
 
 def test_reconstruct_refuses_a_file_as_out(cli, run_dir, tmp_path):
@@ -210,6 +233,36 @@ def test_report_prints_the_page_s_path(cli, trained_records, tmp_path):
     assert code == 0 and out.strip() == str(trained_records / "report.html")
     code, out, _ = cli("report", trained_records, trained_records, "--out", tmp_path / "p.html")
     assert code == 0 and "<h2>Side by side</h2>" in (tmp_path / "p.html").read_text()
+
+
+@pytest.mark.parametrize("verb", ["report", "compare"])
+def test_a_page_goes_over_pages_alone(cli, trained_records, tmp_path, verb):
+    run, mine = trained_records, tmp_path / "mine.py"
+    mine.write_text("print(1)")
+    for path in (mine, run / "experiment.json", run / "metrics.jsonl", run / "log.txt"):
+        before = path.read_bytes()
+        code, out, err = cli(verb, run, "--out", path)
+        assert (code, out) == (2, "") and path.read_bytes() == before
+        assert f"{path} is there and vqjax did not write it" in err and err.count("\n") == 1
+    for _ in range(2):
+        assert cli(verb, run, "--out", mine, "--overwrite")[0] == 0 and is_ours(mine)
+    assert cli(verb, run, "--out", mine)[0] == 0
+    (run / "report.html").write_text("<p>mine</p>")  # but that of the run is vqjax's
+    assert cli("report", run)[0] == 0 and is_ours(run / "report.html")
+
+
+def test_names_obey_no_terminal(cli, run_dir, trained_records, tmp_path):
+    odd = tmp_path / "a\x1b[2Jb"
+    _save(odd / "c\x1b]0;d.png", (8, 8))
+    (odd / "torn\x9b.png").write_bytes(b"\x89PNG")
+    shown = [cli("reconstruct", run_dir, odd, "--out", odd / "out")]
+    trained_records.rename(run := tmp_path / "run\x1b[31m\n")
+    shown += [cli(verb, run) for verb in ("report", "compare", "inspect")]
+    shown += [cli("compare", run, "--markdown"), cli("evaluate", run_dir, "--frozen", "\x1b=a")]
+    for _, out, err in shown:
+        assert not set(out + err) & {"\x1b", "\x9b"}, (out, err)
+    assert [code for code, _, _ in shown] == [0, 0, 0, 0, 0, 2]
+    assert "\\x1b" in shown[0][2] and "\\x1b" in shown[2][1]
 
 
 def test_compare_prints_a_table_and_last_the_page_s_path(cli, trained_records):

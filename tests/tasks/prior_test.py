@@ -125,11 +125,13 @@ def test_samples_from_python(paths, name):
 def test_every_verb(paths, tokenizer, tmp_path, capsys):
     run, out = str(paths["gpt"]), tmp_path / "out"
     assert main(["sample", run, "-n", "6", "--classes", "3,7", "--out", str(out)]) == 0
+    start = "sample_00000006_seed0"
+    singles = [f"{start}-{i:04d}_{paths['gpt'].name}_class-{(3, 7)[i % 2]}.png" for i in range(6)]
     assert sorted(p.name for p in out.iterdir()) == [
-        *(f"{i:04d}.png" for i in range(6)),
-        "prior_00000006.png",
+        *singles,
+        f"{start}_{paths['gpt'].name}_class-3-7.png",
     ]
-    assert Image.open(out / "0000.png").size == (8, 8)
+    assert Image.open(out / singles[0]).size == (8, 8)
     for verb in ("inspect", "report"):
         assert main([verb, run]) == 0, capsys.readouterr().err
     assert "samples</small>" in (paths["gpt"] / "report.html").read_text()
@@ -209,6 +211,16 @@ def test_it_insists_on_its_tokenizer(tokenizer, tmp_path):
     train(tiny.ae(data=Digits(), total_steps=1), plain, devices=jax.devices()[:1])
     with pytest.raises(UsageError, match="has no tokens"):
         train(experiment(PRIORS["gpt"], plain), tmp_path / "b")
+
+
+def test_arrays_that_nobody_described_are_not_taken_for_tokens(tmp_path):
+    description = {"arrays": {"tokens": {}, "label": {}}, "examples": {"train": 3, "eval": 1}}
+    (tmp_path / "eval").mkdir()
+    stray = tmp_path / "eval" / "label.00000.npy"
+    stray.write_bytes(b"mine")
+    with pytest.raises(UsageError, match=f"{stray} is there without tokens.json"):
+        tokenize._begin(tmp_path, description)
+    assert [p.name for p in tmp_path.rglob("*")] == ["eval", stray.name]
 
 
 @pytest.mark.slow  # two trainings and two token sets

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 
 import numpy as np
 import pytest
@@ -76,6 +77,26 @@ def test_pictures_scalars_and_their_purge_reach_tensorboard(tmp_path):
     assert [e.step for e in events if e.HasField("session_log")] == [4]
     tags = {v.tag for e in events for v in e.summary.value}
     assert tags == {"eval/psnr", "reconstructions"}
+
+
+def test_a_number_that_is_not_finite_is_null_and_said_once(tmp_path, capsys):
+    old = '{"kind": "eval", "step": 1, "psnr": NaN, "l1": -Infinity, "mse": 1e999, "ssim": 0.1}\n'
+    (tmp_path / "metrics.jsonl").write_text(old)
+    with Logbook(tmp_path, 1, 10) as book:
+        for step in (2, 3):
+            book.evaluation(step, {"psnr": math.nan, "ssim": 0.25, "l1": math.inf}, None)
+            book.train(step, {"psnr": math.nan})
+    text = (tmp_path / "metrics.jsonl").read_text()
+    strict = [json.loads(line, parse_constant=lambda _: 1 // 0) for line in text.splitlines()]
+    assert strict == read_metrics(tmp_path)
+    assert strict[0] == {"kind": "eval", "step": 1, "psnr": None, "l1": None, "mse": None,
+                         "ssim": 0.1}  # fmt: skip
+    assert strict[1] == {"kind": "eval", "step": 2, "psnr": None, "ssim": 0.25, "l1": None}
+    said = [line for line in capsys.readouterr().err.splitlines() if "not finite" in line]
+    assert said == [
+        "step 2: eval: psnr, l1 not finite, which metrics.jsonl has as null",
+        "step 2: train: psnr not finite, which metrics.jsonl has as null",
+    ]
 
 
 def records(content):

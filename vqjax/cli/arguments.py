@@ -5,6 +5,8 @@ import re
 import sys
 from typing import Any
 
+from vqjax.format import printable
+
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 
@@ -68,6 +70,15 @@ def add_trust_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--overwrite`."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="also replace files that vqjax did not write (those it wrote are replaced anyway)",
+    )
+
+
 def load_run(args: argparse.Namespace) -> Any:
     """RUN, opened as the arguments of `add_run_arguments` and --step say; prints its lines."""
     from vqjax.evaluation.run import load
@@ -82,7 +93,7 @@ def load_run(args: argparse.Namespace) -> Any:
         frozen=args.frozen,
     )
     for line in trained.lines:
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     return trained
 
 

@@ -7,8 +7,9 @@ import pathlib
 import sys
 from typing import Any
 
-from vqjax.cli.arguments import add_experiment_arguments, read_experiment
+from vqjax.cli.arguments import add_experiment_arguments, add_overwrite_argument, read_experiment
 from vqjax.cli.examples import add_shape_argument, inputs_of
+from vqjax.format import printable, printable_lines
 
 DESCRIPTION = """\
 Runs the step that training ends with, all players and terms active, and prints examples and tokens
@@ -42,6 +43,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--seconds", metavar="S", type=float, default=10.0, help="to time the step (default: 10)"
     )
     parser.add_argument("--json", metavar="OUT", help="write everything there, for machines")
+    add_overwrite_argument(parser)
     parser.add_argument("--trace", metavar="DIR", help="write a profile of some steps, for xprof")
     parser.add_argument("--precisions", action="store_true", help="also float32 against bfloat16")
     parser.add_argument(
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     old = _checked(args)
     from vqjax.evaluation.speed import SCHEMA, Wishes, devices_here, measure
     from vqjax.evaluation.speed_table import against, check_comparable, table
-    from vqjax.files import write_output
+    from vqjax.files import write_json
     from vqjax.training.frozen import adopt_known
     from vqjax.training.platform import enable_compilation_cache
 
@@ -76,22 +78,25 @@ def run(args: argparse.Namespace) -> int:
         sweep=args.sweep,
     )
     experiment = adopt_known(
-        experiment, args.frozen, tuple(args.trust), lambda line: print(line, file=sys.stderr)
+        experiment,
+        args.frozen,
+        tuple(args.trust),
+        lambda line: print(printable(line), file=sys.stderr),
     )
     progress = _Progress()
     found = measure(experiment, inputs_of(experiment, args.shape), wishes, progress.say)
     progress.clear()
     head = {"command": ["vqjax", *sys.argv[1:]], "experiment": named}
     found = {"schema": found["schema"], **head, **found}
-    print(args.file, *args.overrides, sep="  ")
-    print(*table(found), sep="\n")
+    print(printable("  ".join([args.file, *args.overrides])))
+    print(printable_lines("\n".join(table(found))))
     if args.json:
-        write_output(args.json, json.dumps(found, indent=1) + "\n")
+        write_json(args.json, found, overwrite=args.overwrite)
     if old is None:
         return 0
     tolerance = TOLERANCE if args.tolerance is None else args.tolerance
     lines, worse = against(found, old, tolerance)
-    print(f"against {args.against}", *lines, sep="\n")
+    print(printable_lines("\n".join([f"against {args.against}", *lines])))
     if worse:
         print(f"worse by more than {tolerance:.0%}: {', '.join(worse)}", file=sys.stderr)
     return 1 if worse else 0
@@ -122,7 +127,7 @@ def _checked(args: argparse.Namespace) -> dict | None:
     if args.tolerance is not None and not 0 <= args.tolerance < math.inf:
         raise UsageError(f"--tolerance {args.tolerance}: wanted a number, at least 0")
     if args.json:
-        check_output(args.json)
+        check_output(args.json, overwrite=args.overwrite)
     if args.against is None:
         return None
     try:

@@ -1,13 +1,14 @@
 """`vqjax compare RUN ...`: runs side by side, in one table and one page."""
 
 import argparse
-import json
 import pathlib
 import sys
 import textwrap
 
-from vqjax.cli.arguments import add_run_arguments
+from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments
 from vqjax.evaluation.comparison_reading import READING
+from vqjax.files import json_text
+from vqjax.format import printable, printable_lines
 
 DESCRIPTION = """\
 Prints one table of the runs and writes one HTML page with the table, PSNR against bits per pixel,
@@ -35,6 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out", metavar="PAGE", help="(default: compare.html beside the first RUN)"
     )
+    add_overwrite_argument(parser)
     parser.add_argument("--evaluate", action="store_true", help="evaluate every run anew")
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
@@ -70,25 +72,32 @@ def run(args: argparse.Namespace) -> None:
     runs = _runs_among(args.run_dirs)
     out = args.out or pathlib.Path(runs[0]).absolute().parent / "compare.html"
     if not bare or args.out:
-        check_output(out)  # before anything that takes time
+        check_output(out, overwrite=args.overwrite)  # before anything that takes time
     enable_compilation_cache()
     compared = compare_runs(
         runs, params=args.params, trust=args.trust, evaluate=args.evaluate, say=_say
     )
     columns = columns_of(compared.rows)
     if args.json:
-        print(json.dumps([json_row(row) for row in compared.rows], indent=2))
+        print(json_text([json_row(row) for row in compared.rows], indent=2))
     elif args.markdown:
-        print(markdown_table(compared.rows, columns))
+        print(printable_lines(markdown_table(compared.rows, columns)))
     else:
-        print(text_table(compared.rows, columns))
+        print(printable_lines(text_table(compared.rows, columns)))
     for note in compared.notes:
-        print(f"note: {note}", file=sys.stderr if bare else sys.stdout)
+        print(printable(f"note: {note}"), file=sys.stderr if bare else sys.stdout)
     if not bare or args.out:
         from vqjax.evaluation.comparison_page import write_comparison
 
-        path = write_comparison(compared, out, params=args.params, trust=args.trust, say=_say)
-        print(path, file=sys.stderr if bare else sys.stdout)
+        path = write_comparison(
+            compared,
+            out,
+            params=args.params,
+            trust=args.trust,
+            say=_say,
+            overwrite=args.overwrite,
+        )
+        print(printable(str(path)), file=sys.stderr if bare else sys.stdout)
 
 
 def _runs_among(paths: list[str]) -> list[str]:
@@ -103,4 +112,4 @@ def _runs_among(paths: list[str]) -> list[str]:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(printable(line), file=sys.stderr)

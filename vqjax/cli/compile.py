@@ -2,15 +2,15 @@
 
 import argparse
 import dataclasses
-import json
 import math
 import os
 import pathlib
 import sys
 from typing import Any
 
-from vqjax.cli.arguments import add_experiment_arguments, read_experiment
+from vqjax.cli.arguments import add_experiment_arguments, add_overwrite_argument, read_experiment
 from vqjax.cli.examples import add_shape_argument, inputs_of
+from vqjax.format import printable, printable_lines
 
 DESCRIPTION = """\
 Compiles the real train step for a TPU slice or a GPU box with no chip present, and prints the
@@ -57,6 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add_shape_argument(parser)
     parser.add_argument("--json", metavar="OUT", help="save all numbers to this file")
+    add_overwrite_argument(parser)
     other = parser.add_mutually_exclusive_group()
     other.add_argument(
         "--fit-batch",
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
         os.environ.update(ENVIRONMENT)
     from vqjax.evaluation.chips import parse_topology
     from vqjax.evaluation.machines import check_compiler
+    from vqjax.files import write_json
 
     _check_outputs(args)
     topology = parse_topology(args.topology, args.slices)
@@ -84,11 +86,13 @@ def run(args: argparse.Namespace) -> None:
     sizes = _sizes(args.sweep, args.slices) if args.sweep else ()
     experiment, inputs = ready(read_experiment(args), args)
     if args.fit_batch:
-        _fit_batch(_sliced(experiment, topology), inputs, topology, args.json)
+        found = _fit_batch(_sliced(experiment, topology), inputs, topology)
     elif sizes:
-        _sweep(experiment, inputs, topology, sizes, args.json)
+        found = _sweep(experiment, inputs, topology, sizes, args)
     else:
-        report(_compile(_sliced(experiment, topology), inputs, topology), args.json)
+        found = report(_compile(_sliced(experiment, topology), inputs, topology))
+    if args.json:
+        write_json(args.json, found, overwrite=args.overwrite)
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
@@ -98,12 +102,12 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
     if not args.json:
         return
-    check_output(args.json)
+    check_output(args.json, overwrite=args.overwrite)
     if args.sweep:
         picture = pathlib.Path(args.json).with_suffix(".svg")
         if picture == pathlib.Path(args.json):
             raise UsageError(f"--json {picture}: the sweep's chart goes there: name a .json file")
-        check_output(picture)
+        check_output(picture, overwrite=args.overwrite)
 
 
 def ready(experiment: Any, args: argparse.Namespace) -> tuple[Any, dict]:
@@ -123,17 +127,16 @@ def ready(experiment: Any, args: argparse.Namespace) -> tuple[Any, dict]:
 
 def say(line: str) -> None:
     """A line of progress."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)
 
 
-def report(ahead: Any, path: str | None) -> None:
-    """Prints a compiled step, and saves it as JSON."""
+def report(ahead: Any) -> dict[str, Any]:
+    """Prints a compiled step, and returns its numbers."""
     from vqjax.evaluation.ahead import ahead_json
     from vqjax.evaluation.ahead_table import table
 
-    print(table(ahead))
-    if path:
-        _save(path, ahead_json(ahead))
+    print(printable_lines(table(ahead)))
+    return ahead_json(ahead)
 
 
 def _sliced(experiment: Any, topology: Any) -> Any:
@@ -152,7 +155,7 @@ def _compile(experiment: Any, inputs: dict, topology: Any) -> Any:
     return compile_step(experiment, inputs, mesh, topology, say)
 
 
-def _fit_batch(experiment: Any, inputs: dict, topology: Any, path: str | None) -> None:
+def _fit_batch(experiment: Any, inputs: dict, topology: Any) -> dict[str, Any]:
     from vqjax.evaluation.ahead import ahead_json
     from vqjax.evaluation.ahead_table import quantity, table
     from vqjax.evaluation.scaling import fit_batch
@@ -178,17 +181,15 @@ def _fit_batch(experiment: Any, inputs: dict, topology: Any, path: str | None) -
         lines.append(f"  largest that was compiled and fits: batch_size={fit.best.batch_size}")
     print("\n".join(["batch that fits", *lines]))
     if fit.best is not None:
-        print("\n" + table(fit.best))
-    if path:
-        found = {
-            "fixed": fit.fixed,
-            "bytes_per_example": fit.slope,
-            "tried": fit.tried,
-            "refused": fit.refused,
-            "largest": fit.best.batch_size if fit.best else 0,
-            "step": ahead_json(fit.best) if fit.best else None,
-        }
-        _save(path, found)
+        print("\n" + printable_lines(table(fit.best)))
+    return {
+        "fixed": fit.fixed,
+        "bytes_per_example": fit.slope,
+        "tried": fit.tried,
+        "refused": fit.refused,
+        "largest": fit.best.batch_size if fit.best else 0,
+        "step": ahead_json(fit.best) if fit.best else None,
+    }
 
 
 def _sizes(text: str, slices: int) -> tuple[int, ...]:
@@ -209,8 +210,8 @@ def _sizes(text: str, slices: int) -> tuple[int, ...]:
 
 
 def _sweep(
-    experiment: Any, inputs: dict, topology: Any, sizes: tuple[int, ...], path: str | None
-) -> None:
+    experiment: Any, inputs: dict, topology: Any, sizes: tuple[int, ...], args: argparse.Namespace
+) -> dict[str, Any]:
     from vqjax.evaluation.ahead_table import FORMULAS, chip_table, notes
     from vqjax.evaluation.chips import of_so_many
     from vqjax.evaluation.scaling import sweep
@@ -233,28 +234,23 @@ def _sweep(
     print(
         chip_table([topology.chip]), "\n".join(f"note: {n}" for n in notes(steps[-1])), sep="\n\n"
     )
-    if path:
-        rows = [
-            {
-                "topology": str(p.topology),
-                "chips": p.topology.chips,
-                "batch_size": p.batch_size,
-                "compiled": p.compiled,
-                "memory_per_device": p.memory,
-                "fits": p.fits,
-                "step": p.roofline.step,
-                **dataclasses.asdict(p.roofline),
-                "bound": p.roofline.bound,
-                "efficiency": p.efficiency,
-            }
-            for p in points
-        ]
-        _save(path, {"chip": topology.chip.name, "points": rows})
-        picture = write_output(pathlib.Path(path).with_suffix(".svg"), sweep_svg(title, points))
-        print(f"\n{picture}")
-
-
-def _save(path: str, found: dict) -> None:
-    from vqjax.files import write_output
-
-    write_output(path, json.dumps(found, indent=1, allow_nan=False) + "\n")
+    if args.json:
+        drawn = pathlib.Path(args.json).with_suffix(".svg")
+        write_output(drawn, sweep_svg(title, points), overwrite=args.overwrite)
+        print(f"\n{printable(str(drawn))}")
+    rows = [
+        {
+            "topology": str(p.topology),
+            "chips": p.topology.chips,
+            "batch_size": p.batch_size,
+            "compiled": p.compiled,
+            "memory_per_device": p.memory,
+            "fits": p.fits,
+            "step": p.roofline.step,
+            **dataclasses.asdict(p.roofline),
+            "bound": p.roofline.bound,
+            "efficiency": p.efficiency,
+        }
+        for p in points
+    ]
+    return {"chip": topology.chip.name, "points": rows}

@@ -1,7 +1,9 @@
 """What verbs that draw share: options of priors over tokens, and how pictures are written."""
 
 import argparse
+import dataclasses
 import pathlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 TELLING = ("classes", "prompt", "given")  # options that say what a prior is told
@@ -70,30 +72,85 @@ def telling(args: argparse.Namespace) -> dict[str, list]:
     return {**wishes, "prompts": prompts} if prompts else wishes
 
 
-def write_sheet(rows: list, path: pathlib.Path, caption: str = "") -> pathlib.Path:
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """Where one call of a verb writes its pictures.
+
+    Attributes:
+        args: of the verb, with `out` and `overwrite`. With --out, names hold that of the run.
+        trained: the run.
+        verb: with its kind, as "edit-inpaint".
+        seed: None: nothing is drawn at random.
+        of: texts that say what else the pictures are of.
+    """
+
+    args: argparse.Namespace
+    trained: Any
+    verb: str
+    seed: int | None = None
+    of: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> pathlib.Path:
+        out = self.args.out
+        return pathlib.Path(out) if out else pathlib.Path(self.trained.path) / "samples"
+
+    def path(self, kinds: Sequence[int | str] = (), number: int | None = None) -> pathlib.Path:
+        """Of one picture, or of the sheet; `kinds`: classes or prompts that it is drawn from."""
+        from vqjax.evaluation.drawn import picture_name, told
+
+        run = [pathlib.Path(self.trained.path).name] if self.args.out else []
+        of = [*run, *self.of, *told(kinds)]
+        return self.folder / picture_name(self.verb, self.trained.step, self.seed, number, of)
+
+    def singles(self, kinds: Sequence[int | str], count: int) -> list[pathlib.Path]:
+        """Of `count` pictures one by one, drawn from `kinds` in turn; none without --out."""
+        turns = [kinds[i % len(kinds) :][:1] if kinds else () for i in range(count)]
+        return [self.path(kind, i) for i, kind in enumerate(turns if self.args.out else ())]
+
+    def check(self, paths: Iterable[pathlib.Path], read: Iterable = ()) -> None:
+        """Refuses, with UsageError, to write over what vqjax did not write or, even with
+        --overwrite, over one of the files to be `read`. Makes nothing.
+        """
+        from vqjax.files import check_output
+        from vqjax.types import UsageError
+
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"--out {self.folder} is a file: name a folder")
+        inputs = {identity: path for path in read if (identity := _identity(path)) is not None}
+        for path in paths:
+            if (identity := _identity(path)) in inputs:
+                other = inputs[identity]
+                raise UsageError(f"{path} would be written over {other}: name another --out")
+            check_output(path, overwrite=self.args.overwrite)
+
+
+def _identity(path: str | pathlib.Path) -> tuple[int, int] | None:
+    """What a file is, by whatever name or link it is reached; None where there is none."""
+    try:
+        stat = pathlib.Path(path).stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def write_sheet(
+    rows: list, path: pathlib.Path, caption: str = "", *, overwrite: bool = False
+) -> pathlib.Path:
     """A picture of rows of examples; `caption` goes into the file, for the run's report."""
     from vqjax.evaluation.pictures import picture_of, tile
 
     sheet = tile([[picture_of(example) for example in row] for row in rows])
-    return write_example(sheet, path, caption)
+    return write_example(sheet, path, caption, overwrite=overwrite)
 
 
-def write_example(example: Any, path: pathlib.Path, caption: str = "") -> pathlib.Path:
+def write_example(
+    example: Any, path: pathlib.Path, caption: str = "", *, overwrite: bool = False
+) -> pathlib.Path:
     """An example as it is, without enlargement."""
-    from PIL import Image, PngImagePlugin
-
-    from vqjax.evaluation.pictures import picture_of, to_uint8
-    from vqjax.types import UsageError
+    from vqjax.evaluation.pictures import picture_of, png_file, to_uint8
+    from vqjax.files import write_output
 
     plain = example.ndim == 3 and example.shape[-1] in (1, 3, 4)
     picture = to_uint8(example) if plain else picture_of(example)  # clips and signals: drawn
-    picture = picture[..., 0] if picture.shape[-1] == 1 else picture
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        info = PngImagePlugin.PngInfo()
-        if caption:
-            info.add_itxt("Description", caption)
-        Image.fromarray(picture).save(path, pnginfo=info)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    return write_output(path, png_file(picture, caption), overwrite=overwrite)

@@ -6,9 +6,10 @@ import pathlib
 import sys
 from typing import Any
 
-from vqjax.cli.arguments import add_run_arguments, load_run
+from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run
 from vqjax.cli.drawing import (
     TELLING,
+    Names,
     add_choosing_arguments,
     add_telling_arguments,
     choosing,
@@ -17,10 +18,13 @@ from vqjax.cli.drawing import (
     write_example,
     write_sheet,
 )
+from vqjax.cli.masks import HALVES, WHITE, check_some_white, half, read_mask
+from vqjax.format import printable
 
 DESCRIPTION = """\
 Turns a picture into tokens, keeps some of them and has a prior draw the others. Writes one PNG:
-the original, the mask where there is one, and the results.
+the original, the mask where there is one, and the results. Its name says the edit, step, seed, the
+names of IMAGE and MASK and what the prior is told; a file of the same name is replaced.
 
   vqjax edit runs/mnist_maskgit digit.png --mask mask.png --classes 3 -n 8
   vqjax edit runs/mnist_maskgit --mask bottom
@@ -30,7 +34,8 @@ the original, the mask where there is one, and the results.
 
 IMAGE: without one, the first held-out example of the run's data is taken.
 --mask: white is drawn anew, with every token of whose cell a pixel is white; all other pixels
-  stay exactly as they are. top, bottom, left and right mean that half.
+  stay exactly as they are. A file is black and white (or 0 and 1), without transparency; top,
+  bottom, left and right mean that half.
 --outpaint: pixels are added, by windows that slide outward from the picture half their size at a
   time; the picture itself stays exactly as it is.
 --upscale: the picture is made twice as large (bicubic), then the share --strength of its tokens,
@@ -49,7 +54,6 @@ before alone, so it adds below and nowhere else. The priors of vqjax:
 RESULTS = 4  # alternatives
 MAX_RESULTS = 1_000  # in one picture
 COLUMNS = 10  # of that picture
-HALVES = ("top", "bottom", "left", "right")
 OF_STRENGTH = ("--variations", "--upscale")
 
 
@@ -86,6 +90,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="folder, also for the results one by one (default: RUN/samples, for the one picture)",
     )
+    add_overwrite_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -99,18 +104,23 @@ def run(args: argparse.Namespace) -> None:
     check_prior(trained, "edit")
     if not named(args, *TELLING) and trained.experiment.task.prior.condition is not None:
         print("no --classes and no --prompt: the prior is told nothing", file=sys.stderr)
-    out = pathlib.Path(args.out) if args.out else pathlib.Path(trained.path) / "samples"
-    sheet = out / f"{edit}_{trained.step:08d}.png"
-    singles = [out / f"{number:04d}.png" for number in range(count if args.out else 0)]
-    _check_overwriting([sheet, *singles], args)
+    kinds = next(iter(told.values()), [])
+    names = Names(args, trained, f"edit-{edit}", args.seed, _of(args))
+    sheet, singles = names.path(kinds), names.singles(kinds, count)
+    names.check([sheet, *singles], _files(args))
     shown, results = _edited(trained, args, edit, count, wishes)
     pictures = [*shown, *results]
     rows = [pictures[first : first + COLUMNS] for first in range(0, len(pictures), COLUMNS)]
-    said = ["the original", *(["the mask"] if len(shown) > 1 else []), "results"]
-    said += map(str, next(iter(told.values()), ()))
-    print(write_sheet(rows, sheet, ", ".join(said)))
+    said = ["the original", *(["the mask"] if len(shown) > 1 else []), "results", *map(str, kinds)]
+    write_sheet(rows, sheet, ", ".join(said), overwrite=args.overwrite)
+    print(printable(str(sheet)))
     for path, example in zip(singles, results, strict=False):
-        write_example(example, path)
+        write_example(example, path, overwrite=args.overwrite)
+
+
+def _of(args: argparse.Namespace) -> tuple[str, ...]:
+    """What the names of the results say: the picture and the mask."""
+    return tuple(pathlib.PurePath(name).stem for name in (args.image, args.mask) if name)
 
 
 def _checked(args: argparse.Namespace) -> tuple[str, int]:
@@ -146,22 +156,13 @@ def _has(args: argparse.Namespace, name: str) -> bool:
     return getattr(args, name) is not None
 
 
-def _check_overwriting(targets: list[pathlib.Path], args: argparse.Namespace) -> None:
-    from vqjax.types import UsageError
-
-    for path in _files(args):
-        for target in targets:
-            if target.exists() and target.samefile(path):
-                raise UsageError(f"{target} would be written over {path}: name another --out")
-
-
 def _edited(
     trained: Any, args: argparse.Namespace, edit: str, count: int, wishes: dict[str, Any]
 ) -> tuple[list, Any]:
     """(what is shown before the results, the results [N, H, W, C])."""
     import numpy as np
 
-    from vqjax.cli.reconstruct import MODES
+    from vqjax.cli.reconstruct import MAX_PIXELS, MODES
     from vqjax.evaluation.editing import doubled
     from vqjax.evaluation.pictures import to_uint8
     from vqjax.types import UsageError
@@ -181,13 +182,18 @@ def _edited(
     if args.strength is not None:
         wishes = {**wishes, "strength": args.strength}
     if edit == "inpaint":
-        mask = _half(args.mask, size) if args.mask in HALVES else _read(args.mask, 1)
+        named = args.mask in HALVES
+        mask = half(args.mask, size) if named else read_mask(args.mask, MAX_PIXELS)
         if mask.shape[:2] != size:
             whole = args.image or "the example"
             raise UsageError(f"{args.mask}: {_size(mask)} pixels, {whole} has {_size(size)}")
-        mask = _fitted(mask, (*trained.shape[:2], 1), args.mask, args.fit) > 127
+        mask = _fitted(mask, (*trained.shape[:2], 1), args.mask, args.fit)
+        check_some_white(mask, args.mask, "too little of it is left at this size")
+        mask = mask > WHITE // 2
         masks = np.repeat(mask[None, ..., 0], count, axis=0)
-        return [original, mask * np.uint8(255)], trained.inpaint(images, masks, args.seed, **wishes)
+        return [original, mask * np.uint8(WHITE)], trained.inpaint(
+            images, masks, args.seed, **wishes
+        )
     if edit == "outpaint":
         left, top, right, bottom = sides = _sides(args.outpaint)
         results = trained.outpaint(images, sides, args.seed, **wishes)
@@ -197,17 +203,6 @@ def _edited(
     if edit == "upscale":
         return [doubled(original)], trained.upscale(images, args.seed, **wishes)
     return [original], trained.variations(images, args.seed, **wishes)
-
-
-def _half(name: str, size: tuple[int, int]) -> Any:
-    """A mask uint8[H, W, 1] whose half of that name is white."""
-    import numpy as np
-
-    mask = np.zeros((*size, 1), np.uint8)
-    height, width = size[0] // 2, size[1] // 2
-    sides = {"top": mask[:height], "bottom": mask[height:], "left": mask[:, :width]}
-    sides.get(name, mask[:, width:])[:] = 255
-    return mask
 
 
 def _read(path: str, channels: int) -> Any:

@@ -1,13 +1,13 @@
 """`vqjax evaluate RUN`: how well a run does on its eval split."""
 
 import argparse
-import json
-import math
 import sys
 from typing import Any
 
 from vqjax.cli.arguments import add_run_arguments, load_run
 from vqjax.cli.drawing import CHOOSING, add_choosing_arguments, choosing, named
+from vqjax.files import json_text
+from vqjax.format import printable
 
 DESCRIPTION = """\
 Reconstructs the whole eval split and prints PSNR (dB), SSIM, L1, MSE (both of values in [0, 1]),
@@ -63,7 +63,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--seed", metavar="N", type=int, help="of the samples (default: 0)")
     add_choosing_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object instead of a table; null: no finite number",
+    )
     parser.set_defaults(run=run)
 
 
@@ -83,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
         frozen=args.frozen,
         importance_samples=args.importance_samples,
         # What drew from the run has said already what opening it has to say.
-        say=lambda line: None if judgement or check else print(line, file=sys.stderr),
+        say=lambda line: None if judgement or check else print(printable(line), file=sys.stderr),
     )
     numbers = evaluation.numbers
     lines = protocol(opened.experiment) if "nll_bound" in numbers else []
@@ -91,20 +95,18 @@ def run(args: argparse.Namespace) -> None:
         numbers, lines = numbers | judgement.numbers, [*lines, judgement.protocol]
     header = {"run": str(args.run_dir), "step": opened.step, "params": opened.params_kind}
     if args.json:
-        # JSON has no NaN; null says that the number is not defined.
-        clean = {k: v if math.isfinite(v) else None for k, v in numbers.items()}
         said = {} if judgement is None else {"protocol": judgement.protocol}
         told = (
             {} if check is None else {"captions": check.tests, "captions_protocol": check.protocol}
         )
-        print(json.dumps(header | clean | said | told))
+        print(json_text(header | numbers | said | told))
         return
-    print(f"{args.run_dir}, step {opened.step}, {opened.params_kind} parameters")
+    print(printable(f"{args.run_dir}, step {opened.step}, {opened.params_kind} parameters"))
     width = max(map(len, numbers))
     for name, value in numbers.items():
-        print(f"  {name:<{width}}  {value:>12.4f}")
+        print(printable(f"  {name:<{width}}  {value:>12.4f}"))
     for line in [*lines, *([] if check is None else check.lines())]:
-        print(f"  {line}")
+        print(printable(f"  {line}"))
 
 
 def _check_options(args: argparse.Namespace) -> None:

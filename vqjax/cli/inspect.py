@@ -9,6 +9,7 @@ from typing import Any
 
 from vqjax.cli.arguments import add_experiment_arguments, read_experiment
 from vqjax.cli.examples import add_shape_argument, inputs_of, with_shape
+from vqjax.format import printable, printable_lines
 
 DESCRIPTION = """\
 Prints the resolved experiment, parameter counts, the layout of its tokens, bits per pixel and
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
         inputs = with_shape(experiment, inputs, args.shape)
     if inputs is not None and not runs:
         experiment.task.check(inputs)
-    print(describe(experiment))
+    print(printable_lines(describe(experiment)))
     if inputs is not None:
         _print_sizes(experiment, inputs)
     if runs:
@@ -70,7 +71,7 @@ def _known(experiment: Any, shape: str | None) -> dict | None:
     try:
         return inputs_of(experiment, shape)
     except DataError as error:
-        print(f"note: {error}; sizes and tokens are not known", file=sys.stderr)
+        print(printable(f"note: {error}; sizes and tokens are not known"), file=sys.stderr)
         return None
 
 
@@ -82,7 +83,7 @@ def _print_sizes(experiment: Any, inputs: dict) -> None:
     print("\nparameters")
     for part, number in sizes.parameters.items():
         if number:
-            print(f"  {part:<16}{number:>14,}")
+            print(printable(f"  {part:<16}{number:>14,}"))
     print(f"  {'total':<16}{sizes.total:>14,}")
     if sizes.kept:
         print(f"  {'kept beside':<16}{sizes.kept:>14,}  (not trained by gradient)")
@@ -95,7 +96,7 @@ def _print_sizes(experiment: Any, inputs: dict) -> None:
         return
     print(f"\ntokens {example}")
     for level in sizes.levels:
-        print(f"  {level.name:<16}{_times(level.grid)} of {level.codebook_size:,} codes")
+        print(printable(f"  {level.name:<16}{_times(level.grid)} of {level.codebook_size:,} codes"))
     place = "pixel" if len(sizes.shape) == 3 else "position"
     rows = (
         ("per example", f"{sizes.tokens:,} tokens, {sizes.bits:,.6g} bits"),

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from vqjax.format import printable
+
 CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
 RETRIES = 4  # of one download, about 6 s; TFDS's ten take more than three minutes without a network
 
@@ -42,13 +44,13 @@ def run(args: argparse.Namespace) -> int:
     name = with_config(args.name) if embedded else args.name
     directory = find_prepared(name, args.data_dir)
     if directory is not None:
-        print(f"{name} is prepared in {directory}")
+        print(printable(f"{name} is prepared in {directory}"))
         return 0
     if embedded:
         directory = _prepare_embedded(name, args.data_dir)
     else:
         directory = _prepare(name, data_home(args.data_dir))
-    print(f"prepared {name} in {directory}")
+    print(printable(f"prepared {name} in {directory}"))
     return 0
 
 
@@ -86,7 +88,8 @@ def _prepare(name: str, home: str) -> str:
             raise UsageError(f"{name!r} cannot be prepared: {_reason(error)}") from error
         except ImportError as error:
             raise UsageError(f"{name!r} needs a package that is missing: {error}") from error
-    print(f"preparing {builder.info.full_name} in {builder.data_dir}", file=sys.stderr)
+    said = f"preparing {builder.info.full_name} in {builder.data_dir}"
+    print(printable(said), file=sys.stderr)
     try:
         with quiet(), _patience():
             builder.download_and_prepare(file_format="tfrecord")

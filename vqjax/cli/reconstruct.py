@@ -1,26 +1,30 @@
 """`vqjax reconstruct RUN [image or folder ...] --out OUT`: pictures through the tokens and back."""
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from vqjax.cli.arguments import add_run_arguments, load_run
+from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run
+from vqjax.cli.drawing import Names
+from vqjax.format import printable
 
 DESCRIPTION = """\
 Reconstructs pictures of any size, or the first ones of the eval split where none are given.
-Writes one PNG per picture and grid.png, originals with their reconstructions beneath.
+Writes one PNG per picture, reconstruct_<step>_<RUN>_<its name>.png, and one sheet of originals with
+their reconstructions beneath, reconstruct_<step>_<RUN>.png. Files of the same names are replaced.
 
   vqjax reconstruct runs/mnist_vqvae --out out
   vqjax reconstruct runs/folder_vqgan photos holiday.jpg --out out
 """
-SHOWN = 16  # pictures in grid.png
+SHOWN = 16  # pictures on the sheet
 MAX_PIXELS = 64 << 20
 WAITING_PIXELS = 16 << 20  # of pictures that wait for others of their size
-SHOWN_SIZE = 256  # pixels; larger pictures are made smaller in grid.png
-GRID = pathlib.PurePath("grid.png")
+SHOWN_SIZE = 256  # pixels; larger pictures are made smaller on the sheet
+LONGEST = 120  # bytes of a picture's name that its result's name keeps
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # PIL's names by number of channels
 
 
@@ -42,6 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         default=MAX_PIXELS,
         help=f"skip pictures with more (default: {MAX_PIXELS})",
     )
+    add_overwrite_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -53,11 +58,10 @@ def run(args: argparse.Namespace) -> None:
         if not os.path.exists(path):
             raise UsageError(f"{path}: no such file or folder")
     out = pathlib.Path(args.out)
-    files = _named(_files(args.inputs, out))
+    files = list(_files(args.inputs, out))
     if args.inputs and not files:
         formats = ", ".join(readable_formats())
         raise UsageError(f"no pictures in {', '.join(args.inputs)} ({formats})")
-    _check_overwriting(files, out)
 
     from vqjax.evaluation.kinds import check_tokenizer
 
@@ -65,14 +69,17 @@ def run(args: argparse.Namespace) -> None:
     check_tokenizer(trained, "reconstruct")
     if files and (len(trained.shape) != 3 or trained.shape[-1] not in MODES):
         raise UsageError(f"{args.run_dir} was trained on {list(trained.shape)}, not on pictures")
-    _make_writable(out)
-    sheet = _Sheet(out)
+    names = Names(args, trained, "reconstruct")
+    sheet = _Sheet(names.path(), args.overwrite)
     if files:
-        _reconstruct_files(trained, files, sheet, args.max_pixels)
+        targets = _targets(names.path(), files)
+        names.check([names.path(), *targets], [path for path, _ in files])
+        _reconstruct_files(trained, list(zip(files, targets, strict=True)), sheet, args.max_pixels)
     else:
-        _reconstruct_split(trained, sheet)
+        _reconstruct_split(trained, names, sheet)
     sheet.close()
-    print(f"step {trained.step}: {_pictures(sheet.written)} and grid.png in {out}")
+    said = f"step {trained.step}: {_pictures(sheet.written)} and {names.path().name} in {out}"
+    print(printable(said))
 
 
 def _files(inputs: list[str], out: pathlib.Path) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
@@ -95,55 +102,24 @@ def _files(inputs: list[str], out: pathlib.Path) -> Iterator[tuple[pathlib.Path,
                 yield path, path.relative_to(given)
 
 
-def _named(
-    files: Iterable[tuple[pathlib.Path, pathlib.Path]],
-) -> list[tuple[pathlib.Path, pathlib.Path]]:
-    """(file, path under OUT), each of the latter once."""
-    taken, named = {GRID}, []
-    for path, relative in files:
-        first = chosen = relative.with_suffix(".png")
-        number = 2
-        while chosen in taken:
-            chosen = first.with_name(f"{first.stem}-{number}.png")
-            number += 1
-        taken.add(chosen)
-        named.append((path, chosen))
-    return named
+def _targets(
+    sheet: pathlib.Path, files: Iterable[tuple[pathlib.Path, pathlib.Path]]
+) -> list[pathlib.Path]:
+    """Where the result of each of (file, relative path) goes: beside the sheet, by the same way and
+    with the whole name, as a.jpg is not a.png. Files of one name in several folders are numbered.
+    """
+    from vqjax.evaluation.drawn import slug
 
-
-def _check_overwriting(files: list[tuple[pathlib.Path, pathlib.Path]], out: pathlib.Path) -> None:
-    """Refuses, with UsageError, to write over one of the pictures that are to be read."""
-    from vqjax.types import UsageError
-
-    inputs = {identity: path for path, _ in files if (identity := _identity(path)) is not None}
-    for target in (out / GRID, *(out / name for _, name in files)):
-        if (identity := _identity(target)) in inputs:
-            raise UsageError(
-                f"--out {out}: {target} would be written over the picture {inputs[identity]}: "
-                "name another folder"
-            )
-
-
-def _identity(path: pathlib.Path) -> tuple[int, int] | None:
-    """What a file is, by whatever name or link it is reached; None where there is none."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_dev, stat.st_ino
-
-
-def _make_writable(out: pathlib.Path) -> None:
-    from vqjax.types import UsageError
-
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file: name a folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {out}: {error.strerror or error}") from error
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise UsageError(f"--out {out}: cannot be written")
+    taken, targets = set(), []
+    for _, relative in files:
+        name = relative.stem if relative.suffix == ".png" else relative.name
+        name = name if len(name.encode(errors="replace")) <= LONGEST else slug(name)
+        chosen, number = relative.with_name(name), 2
+        while str(chosen).casefold() in taken:
+            chosen, number = relative.with_name(f"{name}-{number}"), number + 1
+        taken.add(str(chosen).casefold())
+        targets.append(sheet.parent / chosen.parent / f"{sheet.stem}_{chosen.name}.png")
+    return targets
 
 
 def _pictures(count: int) -> str:
@@ -151,25 +127,21 @@ def _pictures(count: int) -> str:
 
 
 class _Sheet:
-    """Writes results under `out`, and grid.png at the end."""
+    """Writes results, and at the end what shows some beneath their originals."""
 
-    def __init__(self, out: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path, overwrite: bool) -> None:
         self.written = 0
-        self._out = out
+        self._path, self._overwrite = path, overwrite
         self._shown: list[tuple[Any, Any]] = []
 
-    def add(self, name: pathlib.Path, original: Any, reconstruction: Any) -> None:
+    def add(self, path: pathlib.Path, original: Any, reconstruction: Any) -> None:
         """Both uint8 [H, W, C] with 1 to 4 channels."""
         from PIL import Image
 
-        from vqjax.types import UsageError
+        from vqjax.evaluation.pictures import png_file
+        from vqjax.files import write_output
 
-        path = self._out / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _to_image(reconstruction).save(path)
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+        write_output(path, png_file(reconstruction), overwrite=self._overwrite)
         self.written += 1
         if len(self._shown) < SHOWN:
             import numpy as np
@@ -182,13 +154,13 @@ class _Sheet:
             self._shown.append((small[0], small[1]))
 
     def close(self) -> None:
-        """Writes grid.png."""
-        from PIL import Image
-
-        from vqjax.evaluation.pictures import draw
+        """Writes the sheet."""
+        from vqjax.evaluation.pictures import draw, png_file
+        from vqjax.files import write_output
 
         originals, reconstructions = zip(*self._shown, strict=True)
-        Image.fromarray(draw(originals, reconstructions)).save(self._out / GRID)
+        drawn = png_file(draw(originals, reconstructions))
+        write_output(self._path, drawn, overwrite=self._overwrite)
 
 
 def _to_image(picture: Any) -> Any:
@@ -206,17 +178,17 @@ def _reconstruct_files(trained: Any, files: list, sheet: _Sheet, max_pixels: int
 
     waiting: dict[tuple[int, ...], list] = {}
     held = bad = 0
-    for path, name in tqdm.tqdm(files, unit="picture", disable=not sys.stderr.isatty()):
+    for (path, _), target in tqdm.tqdm(files, unit="picture", disable=not sys.stderr.isatty()):
         try:
             picture = read_picture(path, trained.shape[-1], max_pixels)
         except Exception as error:  # decoders raise what they like
             bad += 1
             reason = " ".join(str(error).split()) or type(error).__name__
-            tqdm.tqdm.write(f"skipped {path}: {reason}", file=sys.stderr)
+            tqdm.tqdm.write(printable(f"skipped {path}: {reason}"), file=sys.stderr)
             continue
         padded = _pad(picture, trained.experiment.task.tokenizer.encoder.factors)
         same = waiting.setdefault(padded.shape, [])
-        same.append((name, picture, padded))
+        same.append((target, picture, padded))
         held += padded[..., 0].size
         if len(same) == BATCH:
             held -= len(same) * padded[..., 0].size
@@ -242,22 +214,22 @@ def _flush(trained: Any, same: list, sheet: _Sheet) -> None:
     if trained.dtype != "uint8":
         x = x.astype(np.float32) / 127.5 - 1.0
     x_hat = to_uint8(trained.reconstruct(x))
-    for (name, picture, _), result in zip(same, x_hat, strict=True):
+    for (target, picture, _), result in zip(same, x_hat, strict=True):
         height, width = picture.shape[:2]
-        sheet.add(name, picture, result[:height, :width])
+        sheet.add(target, picture, result[:height, :width])
 
 
-def _reconstruct_split(trained: Any, sheet: _Sheet) -> None:
-
+def _reconstruct_split(trained: Any, names: Names, sheet: _Sheet) -> None:
     from vqjax.evaluation.pictures import picture_of, to_uint8
 
+    each = (dataclasses.replace(names, of=(f"eval {i:04d}",)) for i in range(SHOWN))
+    targets = [one.path() for one in each]
+    names.check([names.path(), *targets])
     x = trained.held_out(SHOWN)
     x_hat = trained.reconstruct(x)
     as_picture = to_uint8 if len(trained.shape) == 3 and x.shape[-1] in MODES else picture_of
-    for i, (original, reconstruction) in enumerate(zip(x, x_hat, strict=True)):
-        sheet.add(
-            pathlib.PurePath(f"{i:04d}.png"), as_picture(original), as_picture(reconstruction)
-        )
+    for target, original, reconstruction in zip(targets, x, x_hat, strict=False):
+        sheet.add(target, as_picture(original), as_picture(reconstruction))
 
 
 def read_picture(path: pathlib.Path, channels: int, max_pixels: int) -> Any:

@@ -2,12 +2,14 @@
 
 import argparse
 
-from vqjax.cli.arguments import add_trust_argument
+from vqjax.cli.arguments import add_overwrite_argument, add_trust_argument
+from vqjax.format import printable
 
 DESCRIPTION = """\
 Writes one HTML page that needs nothing else: numbers, loss curves, originals beside their
 reconstructions over training time, codebook usage, wall time, and the experiment itself. Several
-runs are compared. Works at any time, also while a run is going on.
+runs are compared. Works at any time, also while a run is going on. RUN/report.html is replaced by
+every call, any other file only if vqjax wrote it.
 
   vqjax report runs/mnist_vqvae
   vqjax report runs/mnist_vqvae runs/mnist_vqgan --out compared.html
@@ -23,6 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("run_dirs", metavar="RUN", nargs="+", help="run directory")
     parser.add_argument("--out", metavar="PAGE", help="(default: report.html in the first RUN)")
+    add_overwrite_argument(parser)
     add_trust_argument(parser)
     parser.set_defaults(run=run)
 
@@ -30,4 +33,5 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     from vqjax.evaluation.report import write_report
 
-    print(write_report(args.run_dirs, args.out, args.trust))
+    path = write_report(args.run_dirs, args.out, args.trust, overwrite=args.overwrite)
+    print(printable(str(path)))

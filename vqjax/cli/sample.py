@@ -1,15 +1,15 @@
 """`vqjax sample RUN`: new examples, or ways between held-out ones."""
 
 import argparse
-import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from vqjax.cli.arguments import add_run_arguments, load_run
+from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run
 from vqjax.cli.drawing import (
     CHOOSING,
     TELLING,
+    Names,
     add_choosing_arguments,
     add_telling_arguments,
     choosing,
@@ -18,12 +18,13 @@ from vqjax.cli.drawing import (
     write_example,
     write_sheet,
 )
+from vqjax.format import printable
 
 DESCRIPTION = """\
 Draws examples from a prior over tokens, or from that over a VAE's latents, and writes one picture,
-prior_<step>.png. Of a VAE it also prints sample_diversity: the mean distance between two of the
-first 64 samples over that between two held-out originals (root mean square of pixels; 1: they
-differ as much as real ones do).
+sample_<step>_seed<seed>.png, with what the prior is told at the end of its name. Of a VAE it also
+prints sample_diversity: the mean distance between two of the first 64 samples over that between two
+held-out originals (root mean square of pixels; 1: they differ as much as real ones do).
 
   vqjax sample runs/mnist_gpt --classes 3,7 -n 16 --out out
   vqjax sample runs/mnist_gpt --guidance 2 --top-p 0.95
@@ -31,8 +32,9 @@ differ as much as real ones do).
   vqjax sample runs/mnist_vae -n 100 --seed 1 --out out
   vqjax sample runs/mnist_vae --interpolate 8
 
-With --out the samples are also written one by one. With --interpolate N it writes
-interpolation_<step>.png instead: N rows, each from one held-out example to another along the
+With --out the samples are also written one by one, with their number behind the seed and the name
+of RUN in all names. Files of the same names are replaced. With --interpolate N it writes
+sample-interpolation_<step>.png instead: N rows, each from one held-out example to another along the
 straight line between their latents. That needs no prior, only latents that are not discrete.
 """
 SAMPLES = 64
@@ -60,6 +62,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out", metavar="DIR", help="folder for the picture (default: RUN/samples)"
     )
+    add_overwrite_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -79,25 +82,30 @@ def run(args: argparse.Namespace) -> None:
 
     trained = load_run(args)
     check_not_classifier(trained, "sample")
-    out = pathlib.Path(args.out) if args.out else pathlib.Path(trained.path) / "samples"
     if ways:
         check_tokenizer(trained, "--interpolate")
+        names = Names(args, trained, "sample-interpolation")
+        names.check([names.path()])
         rows = _interpolated(trained, args.interpolate)
-        print(write_sheet(rows, out / f"interpolation_{trained.step:08d}.png"))
+        write_sheet(rows, names.path(), overwrite=args.overwrite)
+        print(printable(str(names.path())))
         return
-    if is_prior(trained.experiment):
-        told = telling(args)
-        samples = trained.sample(count, args.seed or 0, **told, **choosing(args))
-        kinds = next(iter(told.values()), ())
-    elif given:
+    prior = is_prior(trained.experiment)
+    if given and not prior:
         raise UsageError(f"{given[0]} is for priors over tokens: {trained.path} is none")
-    else:
-        samples, kinds = trained.sample(count, args.seed or 0), ()
-    sheet, caption = _sheet(samples, kinds), ", ".join(map(str, kinds))
-    print(write_sheet(sheet, out / f"prior_{trained.step:08d}.png", caption))
-    for number, example in enumerate(samples if args.out else ()):
-        write_example(example, out / f"{number:04d}.png")
-    if not is_prior(trained.experiment):
+    seed, told = args.seed or 0, telling(args)
+    kinds = next(iter(told.values()), [])
+    names = Names(args, trained, "sample", seed)
+    sheet, singles = names.path(kinds), names.singles(kinds, count)
+    names.check([sheet, *singles])
+    wishes = told | choosing(args) if prior else {}
+    samples = trained.sample(count, seed, **wishes)
+    caption = ", ".join(map(str, kinds))
+    write_sheet(_sheet(samples, kinds), sheet, caption, overwrite=args.overwrite)
+    print(printable(str(sheet)))
+    for path, example in zip(singles, samples, strict=False):
+        write_example(example, path, overwrite=args.overwrite)
+    if not prior:
         _print_diversity(trained, samples)
 
 
@@ -126,7 +134,7 @@ def _print_diversity(trained: Any, samples: Any) -> None:
     try:
         originals = trained.held_out(COMPARED)
     except DataError as error:
-        print(f"note: {error}; no sample_diversity without originals", file=sys.stderr)
+        print(printable(f"note: {error}; no sample_diversity without originals"), file=sys.stderr)
         return
     if min(len(samples), len(originals)) > 1:
         print(f"sample_diversity {sample_diversity(samples, originals):.4f}")

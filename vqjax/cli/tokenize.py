@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from vqjax.cli.arguments import add_trust_argument
+from vqjax.format import printable
 
 DESCRIPTION = """\
 Writes the tokens of the data set that RUN was trained on, both splits, with labels and whatever
@@ -40,6 +41,6 @@ def run(args: argparse.Namespace) -> None:
         args.out,
         step=args.step,
         trust=args.trust,
-        say=lambda line: print(line, file=sys.stderr),
+        say=lambda line: print(printable(line), file=sys.stderr),
     )
-    print(path)
+    print(printable(str(path)))

@@ -112,5 +112,5 @@ def _dry_run(experiment: Any, args: argparse.Namespace) -> int:
     experiment, inputs = ready(experiment, args)
     mesh = make_mesh(None, experiment.mesh)
     topology = topology_of(list(mesh.devices.flat))
-    report(compile_step(experiment, inputs, mesh, topology, say), None)
+    report(compile_step(experiment, inputs, mesh, topology, say))
     return 0

@@ -19,8 +19,10 @@ from vqjax.evaluation.comparison_table import (
     columns_of,
     html_table,
 )
+from vqjax.evaluation.drawn import newest_samples
+from vqjax.evaluation.markup import NOTHING, Content, Markup, element, fragment
 from vqjax.evaluation.pictures import bands, draw
-from vqjax.evaluation.report_page import escape, png, read_picture, whole_page
+from vqjax.evaluation.report_page import captioned, png, quiet, read_picture, strips, whole_page
 from vqjax.evaluation.report_scatter import Point, scatter
 from vqjax.files import write_output
 from vqjax.types import VqjaxError
@@ -110,13 +112,13 @@ def strips_of(
     return strips
 
 
-def _caption(row: Row) -> str:
+def _caption(row: Row) -> Content:
     words = []
     if PSNR.value(row) is not None:
         words.append(f"{PSNR.cell(row)} dB")
     if BITS_PER_PIXEL.value(row) is not None:
         words.append(f"{BITS_PER_PIXEL.cell(row)} {_rate_unit([row])}")
-    return f"<span><b>{escape(row.name)}</b>{' · '.join(words)}</span>"
+    return element("b", {}, row.name), " · ".join(words)
 
 
 def _rate_unit(rows: Sequence[Row]) -> str:
@@ -125,38 +127,34 @@ def _rate_unit(rows: Sequence[Row]) -> str:
     return "bits/pixel" if pictures else "bits/position"
 
 
-def _pictures(strips: Sequence[Strip]) -> str:
-    if not strips:
-        return '<p class="quiet">No pictures: the runs hold none.</p>'
+def _pictures(found: Sequence[Strip]) -> Markup:
+    if not found:
+        return quiet("No pictures: the runs hold none.")
     out = []
-    for strip in strips:
-        lines = [f"<span>original</span>{png(strip.originals, 'originals')}"]
+    for strip in found:
+        lines = [("original", png(strip.originals, "originals"))]
         for row, band in strip.through:
-            lines.append(_caption(row) + png(band, f"through {row.name}"))
-        head = "" if strip is strips[0] else f"<figcaption>Of {escape(strip.of)}</figcaption>"
-        figure = f'{head}<div class="strips">{"".join(lines)}</div>'
-        out.append(f'<figure class="sheet">{figure}</figure>')
-    return f'<div class="sheets">{"".join(out)}</div>'
+            lines.append((_caption(row), png(band, f"through {row.name}")))
+        out.append(captioned(None if strip is found[0] else f"Of {strip.of}", strips(lines)))
+    return element("div", {"class": "sheets"}, out)
 
 
-def _priors(rows: Sequence[Row]) -> str:
-    """What priors over the runs' tokens made up: RUN/samples/prior_*.png."""
+def _priors(rows: Sequence[Row]) -> Markup:
+    """What priors over the runs' tokens made up."""
     figures = []
     for row in rows:
-        for path in sorted((row.record.path / "samples").glob("prior_*.png"))[-PRIORS:]:
+        for path in newest_samples(row.record.path / "samples", PRIORS):
             picture = read_picture(path)
             if picture is not None:
-                title = f"{escape(row.name)} <small>{escape(path.stem)}</small>"
-                figures.append(
-                    f'<figure class="sheet"><figcaption>{title}</figcaption>'
-                    f"{png(picture, f'{row.name}, {path.stem}')}</figure>"
-                )
+                title = (f"{row.name} ", element("small", {}, path.stem))
+                figures.append(captioned(title, png(picture, f"{row.name}, {path.stem}")))
     if not figures:
-        return ""
-    return f'<h2>Sampled from a prior</h2><div class="sheets small">{"".join(figures)}</div>'
+        return NOTHING
+    heading = element("h2", {}, "Sampled from a prior")
+    return fragment(heading, element("div", {"class": "sheets small"}, figures))
 
 
-def _plot(rows: Sequence[Row]) -> str:
+def _plot(rows: Sequence[Row]) -> Markup:
     points = [
         Point(row.name, BITS_PER_PIXEL.value(row), PSNR.value(row), "no tokens")
         for row in rows
@@ -166,21 +164,25 @@ def _plot(rows: Sequence[Row]) -> str:
     return scatter("Rate and distortion", points, unit, "PSNR, dB")
 
 
-def comparison_page(comparison: Comparison, strips: Sequence[Strip]) -> str:
+def comparison_page(comparison: Comparison, found: Sequence[Strip]) -> str:
     """The whole page."""
     rows = comparison.rows
     title = rows[0].name if len(rows) == 1 else f"{len(rows)} runs"
-    notes = "".join(f'<p class="quiet">Note: {escape(note)}</p>' for note in comparison.notes)
-    reading = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(text[0].upper() + text[1:])}.</dd>"
+    kind = element("p", {"class": "kind"}, "vqjax compare")
+    reading = [
+        (element("dt", {}, name), element("dd", {}, f"{text[0].upper()}{text[1:]}."))
         for name, text in READING
-    )
+    ]
+    explained = element("dl", {"class": "reading"}, reading)
     body = (
-        f'<header><p class="kind">vqjax compare</p><h1>{escape(title)}</h1></header>'
-        f"<h2>Side by side</h2>"
-        f"{html_table(rows, columns_of(rows), ranked=comparison.same_data)}{notes}"
-        f'<div class="plot">{_plot(rows)}<dl class="reading">{reading}</dl></div>'
-        f"<h2>The same held-out pictures</h2>{_pictures(strips)}{_priors(rows)}"
+        element("header", {}, kind, element("h1", {}, title)),
+        element("h2", {}, "Side by side"),
+        html_table(rows, columns_of(rows), ranked=comparison.same_data),
+        [quiet(f"Note: {note}") for note in comparison.notes],
+        element("div", {"class": "plot"}, _plot(rows), explained),
+        element("h2", {}, "The same held-out pictures"),
+        _pictures(found),
+        _priors(rows),
     )
     return whole_page(title, body, "vqjax compare", broad=True)
 
@@ -192,6 +194,7 @@ def write_comparison(
     params: str = "auto",
     trust: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
+    overwrite: bool = False,
 ) -> pathlib.Path:
     """Writes the page and returns its path.
 
@@ -199,9 +202,10 @@ def write_comparison(
         comparison: from `compare_runs`.
         out: the page.
         params: with which the numbers were made; `trust`, `say`: likewise.
+        overwrite: whether `out` may replace a file that vqjax did not write.
 
     Raises:
-        UsageError: `out` cannot be written.
+        UsageError: `out` cannot be written, or must not be.
     """
-    strips = strips_of(comparison.rows, params, trust, say)
-    return write_output(out, comparison_page(comparison, strips))
+    found = strips_of(comparison.rows, params, trust, say)
+    return write_output(out, comparison_page(comparison, found), overwrite=overwrite)

@@ -5,7 +5,6 @@ left out.
 """
 
 import dataclasses
-import html
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +14,11 @@ import numpy as np
 
 from vqjax.config import tree
 from vqjax.evaluation.footprint import Footprint
+from vqjax.evaluation.markup import Content, Markup, element
 from vqjax.evaluation.report_chart import number
 from vqjax.evaluation.report_records import REACHED, Record, is_number
-from vqjax.evaluation.report_tables import NONE, count, shown_value, table
+from vqjax.evaluation.report_tables import NONE, Cell, count, shown_value, table
+from vqjax.format import printable
 
 QUANTIZER_TEXT = 44  # characters of a quantizer on the terminal
 PICTURE_RANK = 3  # of one example, [H, W, C]
@@ -298,9 +299,14 @@ def _short(column: Column, row: Row) -> str:
     return tree.shorten(column.cell(row), QUANTIZER_TEXT)
 
 
-def _breakable(code: str) -> str:
+def _parted(words: Sequence[str], name: str) -> list[Content]:
+    """The words with an empty element of that `name` between them."""
+    return [part for word in words for part in (element(name, {}), word)][1:]
+
+
+def _breakable(code: str) -> list[Content]:
     """Code that a narrow cell may break between the words of a name and after brackets."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=\()", "<wbr>", code)
+    return _parted(re.split(r"(?<=[a-z])(?=[A-Z])|(?<=\()", code), "wbr")
 
 
 def _one_line(title: str) -> str:
@@ -311,13 +317,22 @@ def _one_line(title: str) -> str:
 def markdown_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """The table as Markdown."""
     columns = _filled(rows, columns)
-    head = ["Run", *(_one_line(c.title) for c in columns)]
+    head = ["Run", *(_plain(_one_line(c.title)) for c in columns)]
     rule = ["---", *("---" if c.is_text else "---:" for c in columns)]
     lines = [head, rule]
     for row in rows:
-        cells = [f"`{c.cell(row)}`" if c.is_text else c.cell(row) for c in columns]
-        lines.append([row.name, *cells])
+        cells = [_code(c.cell(row)) if c.is_text else _plain(c.cell(row)) for c in columns]
+        lines.append([_plain(row.name), *cells])
     return "\n".join(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in x)} |" for x in lines)
+
+
+def _plain(text: str) -> str:
+    """Text in Markdown that no reader of it takes for HTML, a link or an emphasis."""
+    return re.sub(r"([\\`*\[\]<>&])", r"\\\1", printable(text))
+
+
+def _code(text: str) -> str:
+    return f"`{printable(text).replace('`', chr(39))}`"
 
 
 def html_table(
@@ -325,7 +340,7 @@ def html_table(
     columns: Sequence[Column],
     anchors: Sequence[str] = (),
     ranked: bool = True,
-) -> str:
+) -> Markup:
     """The table for a page.
 
     Args:
@@ -333,23 +348,23 @@ def html_table(
         ranked: whether the best of each number stands out.
     """
     columns = _filled(rows, columns)
-    head = ["Run"]
-    for column in columns:
-        title = html.escape(column.title).replace("\n", "<br>")
-        head.append(f"<th>{title}</th>" if column.is_text else title)
+    titles = [_parted(column.title.split("\n"), "br") for column in columns]
+    head = [
+        Cell(title) if column.is_text else title
+        for title, column in zip(titles, columns, strict=True)
+    ]
     lines = []
     for i, row in enumerate(rows):
-        name = html.escape(row.name)
-        line = [f'<a href="#{anchors[i]}">{name}</a>' if anchors else name]
+        line = [element("a", {"href": f"#{anchors[i]}"}, row.name) if anchors else row.name]
         for column in columns:
-            cell = html.escape(column.cell(row))
+            cell = column.cell(row)
             if column.is_text:
-                cell = f'<td class="code">{_breakable(cell)}</td>'
+                cell = Cell(_breakable(cell), "code")
             elif ranked and column.is_best(row, rows):
-                cell = f'<td class="n best">{cell}</td>'
+                cell = Cell(cell, "n best")
             line.append(cell)
         lines.append(line)
-    return table(head, lines, "wide compact")
+    return table(["Run", *head], lines, "wide compact")
 
 
 def json_row(row: Row) -> dict[str, Any]:

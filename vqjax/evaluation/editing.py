@@ -103,8 +103,10 @@ class Editing:
         self._check_can("inpaint")
         images, masks = self._checked(images), np.asarray(masks)
         if masks.dtype != bool or masks.shape != images.shape[:-1]:
+            cast = "" if masks.dtype == bool else ", as masks > 0 or masks > 127 give it"
             raise UsageError(
-                f"masks: {masks.dtype} {list(masks.shape)}, wanted bool {list(images.shape[:-1])}"
+                f"masks: {masks.dtype} {list(masks.shape)}, wanted bool "
+                f"{list(images.shape[:-1])}{cast}"
             )
         redraw = {v.name: cells_under(masks, v.grid) for v in self.token_layout()}
         wishes = self._wishes(len(images), seed, classes, prompts, choice, guidance)

@@ -3,11 +3,15 @@
 Pictures are shown as they are, clips by their middle frame, signals as a drawn curve.
 """
 
+import io
 from collections.abc import Sequence
 
 import chex
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, PngImagePlugin
+
+from vqjax.files import GENERATOR, SOFTWARE
+from vqjax.format import printable
 
 SHOWN = 64  # pixels; smaller pictures are enlarged by a whole factor to at least nearly this
 GAP = 2  # pixels between pictures
@@ -122,3 +126,17 @@ def bands(sheet: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
             rows = [sheet[i * height + GAP : (i + 1) * height] for i in range(count)]
             return rows[::2], rows[1::2]
     return [], []
+
+
+def png_file(picture: np.ndarray, description: str = "") -> bytes:
+    """The PNG of a picture uint8 [H, W, C] of 1 to 4 channels, with the mark of what vqjax writes
+    and, where there is one, a description.
+    """
+    info = PngImagePlugin.PngInfo()
+    info.add_text(SOFTWARE, GENERATOR)  # first: `vqjax.files` looks for it behind the header
+    if description:
+        info.add_itxt("Description", printable(description))
+    buffer = io.BytesIO()
+    plain = picture[..., 0] if picture.shape[-1] == 1 else picture
+    Image.fromarray(plain).save(buffer, "PNG", pnginfo=info)
+    return buffer.getvalue()

@@ -12,23 +12,26 @@ import numpy as np
 from vqjax.config import describe
 from vqjax.evaluation.comparison import notes_on_data
 from vqjax.evaluation.comparison_table import REPORTED, Row, html_table, names_of
+from vqjax.evaluation.drawn import sheets_of, title_of
+from vqjax.evaluation.markup import NOTHING, Content, Markup, element, fragment
 from vqjax.evaluation.pictures import bands
 from vqjax.evaluation.report_chart import Mark, Series, line_chart, number
 from vqjax.evaluation.report_page import (
+    captioned,
     description,
-    escape,
     png,
+    quiet,
     read_picture,
+    strips,
     whole_page,
 )
 from vqjax.evaluation.report_records import REACHED, Record, read_record
-from vqjax.evaluation.report_tables import facts, numbers_table, run_table, span
-from vqjax.files import write_output
+from vqjax.evaluation.report_tables import facts, fixed, numbers_table, run_table, span
+from vqjax.files import check_output, write_output
 
+PAGE = "report.html"  # of a run
 OVER_TIME = 5  # steps shown in the picture over training time
 ADVERSARIAL = ("generator", "discriminator")
-MADE_BY = {"prior": "Samples", "inpaint": "Inpainting", "upscale": "Upscaling"}
-MADE_BY |= {name: name.capitalize() for name in ("outpaint", "variations", "interpolation")}
 SMALL_SHEET = 800  # pixels; narrower sheets stand side by side
 
 
@@ -40,54 +43,48 @@ def _chosen(samples: list[tuple[int, pathlib.Path]]) -> list[tuple[int, np.ndarr
     return [readable[i] for i in dict.fromkeys(np.rint(places).astype(int).tolist())]
 
 
-def _strips(chosen: list[tuple[int, np.ndarray]], record: Record) -> str:
+def _strips(chosen: list[tuple[int, np.ndarray]], record: Record) -> Markup:
     """The first row of originals, and beneath it its reconstructions step by step."""
     psnr = dict(record.curve("eval", "psnr"))
     cut = [(step, *bands(picture)) for step, picture in chosen]
     if not record.reconstructs or len(cut) < 2 or not all(x for _, x, _ in cut):
-        return ""
-    rows = [f"<span>original</span>{png(cut[-1][1][0], 'originals')}"]
+        return NOTHING
+    rows: list[tuple[Content, Markup]] = [("original", png(cut[-1][1][0], "originals"))]
     for step, _, reconstructions in cut:
-        decibels = f"{psnr[step]:.1f} dB" if step in psnr else ""
-        label = f"<b>step {step:,}</b>{decibels}"
-        rows.append(f"<span>{label}</span>{png(reconstructions[0], f'step {step}')}")
-    return (
-        '<figure class="sheet"><figcaption>Over training time</figcaption>'
-        f'<div class="strips">{"".join(rows)}</div></figure>'
-    )
+        decibels = f"{fixed(psnr[step], '.1f')} dB" if step in psnr else ""
+        label = (element("b", {}, f"step {step:,}"), decibels)
+        rows.append((label, png(reconstructions[0], f"step {step}")))
+    return captioned("Over training time", strips(rows))
 
 
-def _pictures(record: Record) -> str:
+def _pictures(record: Record) -> Markup:
     chosen = _chosen(record.samples)
     if not chosen:
-        return '<p class="quiet">No pictures yet: the first come with the first evaluation.</p>'
+        return quiet("No pictures yet: the first come with the first evaluation.")
     step, newest = chosen[-1]
     size = "sheets small" if newest.shape[1] <= SMALL_SHEET else "sheets"
     what = "held-out originals, each row with its reconstructions"
-    caption = f"Step {step:,} <small>{what if record.reconstructs else 'samples'}</small>"
-    return (
-        f'<div class="{size}"><figure class="sheet"><figcaption>{caption}</figcaption>'
-        f"{png(newest, f'pictures at step {step}')}</figure>{_strips(chosen, record)}</div>"
-    )
+    caption = (f"Step {step:,} ", element("small", {}, what if record.reconstructs else "samples"))
+    sheet = captioned(caption, png(newest, f"pictures at step {step}"))
+    return element("div", {"class": size}, sheet, _strips(chosen, record))
 
 
-def _made_later(record: Record) -> str:
+def _made_later(record: Record) -> Markup:
     """Pictures that `sample` and `edit` left beside those of the training."""
-    paths = (path for path in (record.path / "samples").glob("*.png") if not path.stem.isdigit())
     sheets = []
-    for path in sorted(paths):
-        picture, name = read_picture(path), path.stem.split("_")[0]
+    for path in sheets_of(record.path / "samples"):
+        picture = read_picture(path)
         if picture is not None:
-            said = description(path)
-            title = MADE_BY.get(name, name) + (f" <small>{escape(said)}</small>" if said else "")
-            caption = f"<figcaption>{title}</figcaption>"
-            sheets.append(f'<figure class="sheet">{caption}{png(picture, name)}</figure>')
+            name, said = title_of(path), description(path)
+            caption = (name, (" ", element("small", {}, said)) if said else None)
+            sheets.append(captioned(caption, png(picture, name)))
     if not sheets:
-        return ""
-    return f'<h2>Drawn to order</h2><div class="sheets">{"".join(sheets)}</div>'
+        return NOTHING
+    heading = element("h2", {}, "Drawn to order")
+    return fragment(heading, element("div", {"class": "sheets"}, sheets))
 
 
-def _quality_chart(record: Record) -> str:
+def _quality_chart(record: Record) -> Markup:
     """PSNR over seconds or minutes of training; over steps where nothing was timed."""
     points = record.curve("eval", "psnr")
     timed = [(record.seconds_at(int(step)), value) for step, value in points]
@@ -115,12 +112,12 @@ def _quality_chart(record: Record) -> str:
     )
 
 
-def _accuracy_chart(record: Record) -> str:
+def _accuracy_chart(record: Record) -> Markup:
     series = [Series("accuracy", _scaled(record.curve("eval", "accuracy"), 100.0))]
     return line_chart("Accuracy, on the eval split", series, "step", "%")
 
 
-def _loss_charts(record: Record) -> list[str]:
+def _loss_charts(record: Record) -> list[Markup]:
     """Terms that stay above zero on a logarithmic axis, the two players' terms on a plain one.
 
     Where there are two players, the sum of what both lose says nothing: `total` is left out.
@@ -140,7 +137,7 @@ def _loss_charts(record: Record) -> list[str]:
     ]
 
 
-def _codebook_chart(record: Record) -> str:
+def _codebook_chart(record: Record) -> Markup:
     """Usage and perplexity on one axis, as shares of the codebook."""
     levels = () if record.footprint is None else record.footprint.levels
     sizes = {level.name: level.codebook_size for level in levels}
@@ -161,49 +158,54 @@ def _scaled(points: list[tuple[float, float]], factor: float) -> list[tuple[floa
     return [(x, y * factor) for x, y in points]
 
 
-def _detail_chart(record: Record) -> str:
+def _detail_chart(record: Record) -> Markup:
     names = {"ssim": "SSIM", "high_frequency_ratio": "high-frequency ratio"}
     series = [Series(shown, record.curve("eval", name)) for name, shown in names.items()]
     return line_chart("Structure and sharpness", series, "step", "1.0 = as the original")
 
 
-def _charts(record: Record) -> str:
+def _charts(record: Record) -> Markup:
     quality = _quality_chart(record) if record.draws else _accuracy_chart(record)
-    charts = [quality, *_loss_charts(record)]
-    charts += [_codebook_chart(record), _detail_chart(record)]
-    drawn = "".join(chart for chart in charts if chart)
-    if not drawn:
-        return '<p class="quiet">No numbers yet.</p>'
-    return f'<div class="charts">{drawn}</div>'
+    charts = [quality, *_loss_charts(record), _codebook_chart(record), _detail_chart(record)]
+    if not any(charts):
+        return quiet("No numbers yet.")
+    return element("div", {"class": "charts"}, charts)
 
 
-def _behind(record: Record) -> str:
+def _behind(record: Record) -> Markup:
     """Command, machine, experiment and log."""
     tree = record.unreadable if record.experiment is None else describe(record.experiment)
-    command = f"<pre>{escape(record.command)}</pre>" if record.command else ""
-    log = "\n".join(record.log)
-    shown_log = f"<details><summary>Log, last lines</summary><pre>{escape(log)}</pre></details>"
-    return (
-        f"{command}<details><summary>Experiment</summary><pre>{escape(tree)}</pre></details>"
-        f"{shown_log if log else ''}"
-    )
+    command = element("pre", {}, record.command) if record.command else NOTHING
+    log = _folded("Log, last lines", "\n".join(record.log)) if record.log else NOTHING
+    return fragment(command, _folded("Experiment", tree), log)
 
 
-def _samples(record: Record) -> str:
-    """What the run makes, under a heading; "" for one that makes no pictures."""
+def _folded(summary: str, text: str) -> Markup:
+    return element("details", {}, element("summary", {}, summary), element("pre", {}, text))
+
+
+def _samples(record: Record) -> Markup:
+    """What the run makes, under a heading; nothing for one that makes no pictures."""
     if not record.draws:
-        return ""
-    heading = "Reconstructions" if record.reconstructs else "Samples"
-    return f"{_made_later(record)}<h2>{heading}</h2>{_pictures(record)}"
+        return NOTHING
+    heading = element("h2", {}, "Reconstructions" if record.reconstructs else "Samples")
+    return fragment(_made_later(record), heading, _pictures(record))
 
 
-def _section(record: Record, heading: str, anchor: str) -> str:
-    return (
-        f'<section id="{anchor}">{heading}{facts(record)}'
-        f"{_samples(record)}"
-        f"<h2>Training</h2>{_charts(record)}"
-        f'<h2>Numbers</h2><div class="pair">{numbers_table(record)}{run_table(record)}</div>'
-        f"<h2>How it was made</h2>{_behind(record)}</section>"
+def _section(record: Record, heading: Content, anchor: str) -> Markup:
+    tables = element("div", {"class": "pair"}, numbers_table(record), run_table(record))
+    return element(
+        "section",
+        {"id": anchor},
+        heading,
+        facts(record),
+        _samples(record),
+        element("h2", {}, "Training"),
+        _charts(record),
+        element("h2", {}, "Numbers"),
+        tables,
+        element("h2", {}, "How it was made"),
+        _behind(record),
     )
 
 
@@ -211,62 +213,73 @@ def page(records: Sequence[Record]) -> str:
     """The whole page."""
     if len(records) == 1:
         record = records[0]
-        title = record.name
-        kind = f"vqjax run · {record.path}"
-        head = f'<p class="kind">vqjax run</p><h1>{escape(record.name)}</h1>{_lead(record)}'
-        body = _section(record, f"<header>{head}</header>", "run")
-    else:
-        title = f"{len(records)} runs"
-        kind = "vqjax report"
-        head = f'<p class="kind">vqjax report</p><h1>{title}</h1>'
-        rows = [
-            Row.of(record, name) for record, name in zip(records, names_of(records), strict=True)
-        ]
-        anchors = [f"run-{i}" for i in range(len(rows))]
-        notes = notes_on_data(rows)
-        table = html_table(rows, REPORTED, anchors, ranked=not notes)
-        noted = "".join(f'<p class="quiet">Note: {escape(note)}</p>' for note in notes)
-        sections = [
-            _section(r.record, f'<h2 class="run">{escape(r.name)}</h2>{_lead(r.record)}', anchor)
-            for r, anchor in zip(rows, anchors, strict=True)
-        ]
-        alike = len({record.reconstructs for record in records}) == 1  # else nothing compares
-        compared = f"<h2>Side by side</h2>{table}{noted}" if alike else ""
-        body = f"<header>{head}</header>{compared}{''.join(sections)}"
-    return whole_page(title, body, kind)
+        head = _header("vqjax run", record.name, _lead(record))
+        return whole_page(record.name, _section(record, head, "run"), f"vqjax run · {record.path}")
+    title = f"{len(records)} runs"
+    rows = [Row.of(record, name) for record, name in zip(records, names_of(records), strict=True)]
+    anchors = [f"run-{i}" for i in range(len(rows))]
+    notes = notes_on_data(rows)
+    compared = (
+        element("h2", {}, "Side by side"),
+        html_table(rows, REPORTED, anchors, ranked=not notes),
+        [quiet(f"Note: {note}") for note in notes],
+    )
+    alike = len({record.reconstructs for record in records}) == 1  # else nothing compares
+    sections = [
+        _section(r.record, (element("h2", {"class": "run"}, r.name), _lead(r.record)), anchor)
+        for r, anchor in zip(rows, anchors, strict=True)
+    ]
+    body = (_header("vqjax report", title), compared if alike else None, sections)
+    return whole_page(title, body, "vqjax report")
 
 
-def _lead(record: Record) -> str:
+def _header(kind: str, title: str, *lead: Markup) -> Markup:
+    above = element("p", {"class": "kind"}, kind)
+    return element("header", {}, above, element("h1", {}, title), *lead)
+
+
+def _lead(record: Record) -> Markup:
     """One sentence: what goes in, what comes out."""
+    return element("p", {"class": "lead"}, _sentence(record))
+
+
+def _sentence(record: Record) -> Content:
     sizes = record.footprint
     if sizes is None:
-        return f'<p class="lead"><code>{escape(record.path)}</code></p>'
+        return element("code", {}, str(record.path))
     example = " × ".join(map(str, sizes.shape))
     if not sizes.levels:
         latents = " × ".join(map(str, sizes.latents))
-        return f'<p class="lead">{example} values become {latents} real numbers.</p>'
+        return f"{example} values become {latents} real numbers."
     grids = " + ".join(
         f"{' × '.join(map(str, v.grid))} tokens of {v.codebook_size:,} codes" for v in sizes.levels
     )
     times = "" if sizes.compression is None else f", {number(sizes.compression, 3)} times smaller"
-    return f'<p class="lead">{example} values become {grids}{times}.</p>'
+    return f"{example} values become {grids}{times}."
 
 
 def write_report(
     runs: Sequence[str | os.PathLike],
     out: str | os.PathLike | None = None,
     trust: Sequence[str] = (),
+    *,
+    overwrite: bool = False,
 ) -> pathlib.Path:
     """Writes the page of `runs` and returns its path.
 
     Args:
         runs: run directories; with several, a comparison comes first.
-        out: the page; None: report.html in the first run.
+        out: the page; None: report.html in the first run, which is always replaced.
         trust: modules or files whose classes may be built.
+        overwrite: whether `out` may replace a file that vqjax did not write.
 
     Raises:
         DataError: one of `runs` is no run directory.
-        UsageError: `out` cannot be written.
+        UsageError: `out` cannot be written, or must not be.
     """
+    own = [pathlib.Path(run).absolute() / PAGE for run in runs]
+    path = own[0] if out is None else pathlib.Path(out)
+    overwrite = overwrite or path.absolute() in own
+    check_output(path, overwrite=overwrite)  # before anything that takes time
     records = [read_record(os.fspath(run), trust) for run in runs]
-    return write_output(out if out is not None else records[0].path / "report.html", page(records))
+    return write_output(path, page(records), overwrite=overwrite)

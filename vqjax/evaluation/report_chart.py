@@ -4,10 +4,11 @@ Text and strokes take their colours from the CSS variables of `report_style`.
 """
 
 import dataclasses
-import html
 import itertools
 import math
 from collections.abc import Sequence
+
+from vqjax.evaluation.markup import NOTHING, Markup, element
 
 Points = list[tuple[float, float]]
 
@@ -16,6 +17,8 @@ LEFT, RIGHT, TOP, BOTTOM = 60, 24, 12, 46
 COLOURS = 8  # --c0 to --c7
 DENSE = 40  # curves with more points than this are drawn faint, with a smooth line over them
 DRAWN = 500  # points per curve
+TINY = 1e-60  # what is nearer to 0 is drawn as 0
+LONGEST = 15  # digits in front of the point; longer numbers are written with an exponent
 SMOOTH = 0.04  # the smooth line averages over about this share of the curve
 
 
@@ -43,7 +46,7 @@ def number(value: float, digits: int = 4) -> str:
     if value == 0:
         return "0"
     magnitude = math.floor(math.log10(abs(value)))
-    if magnitude < -4:
+    if not -4 <= magnitude < LONGEST:
         return f"{value:.{digits - 1}g}"
     text = f"{value:,.{max(0, digits - 1 - magnitude)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
@@ -51,7 +54,7 @@ def number(value: float, digits: int = 4) -> str:
 
 def nice_ticks(low: float, high: float, wanted: int = 6) -> list[float]:
     """Round numbers (1, 2 or 5 times a power of ten apart) within [low, high]."""
-    if not high > low:
+    if not high - low > TINY:
         return [low]
     rough = (high - low) / wanted
     power = 10.0 ** math.floor(math.log10(rough))
@@ -123,70 +126,97 @@ def _limits(values: Sequence[float], log: bool, floor: float | None) -> tuple[fl
     return (low if low == floor else low - room), (high if high == floor else high + room)
 
 
-def _path(points: Points, x: Scale, y: Scale, kind: str, colour: int) -> str:
+def polyline(points: Points, x: Scale, y: Scale, kind: str, colour: int | None = None) -> Markup:
+    """A curve of a `kind` that the style sheet knows, in one of its colours."""
     places = " ".join(f"{x(a)},{y(b)}" for a, b in points)
-    return f'<polyline class="{kind}" style="stroke:var(--c{colour})" points="{places}"/>'
+    stroke = None if colour is None else f"stroke:var(--c{colour})"
+    return element("polyline", {"class": kind, "style": stroke, "points": places})
 
 
-def _curve(series: Series, x: Scale, y: Scale, colour: int, unit: str) -> list[str]:
+def _curve(series: Series, x: Scale, y: Scale, colour: int, unit: str) -> list[Markup]:
     if len(series.points) > DENSE:
         thin = _thin(series.points)
         return [
-            _path(thin, x, y, "faint", colour),
-            _path(_thin(_smooth(series.points)), x, y, "line", colour),
+            polyline(thin, x, y, "faint", colour),
+            polyline(_thin(_smooth(series.points)), x, y, "line", colour),
         ]
     dots = [
-        f'<circle cx="{x(a)}" cy="{y(b)}" r="2.8" style="fill:var(--c{colour})">'
-        f"<title>{html.escape(series.name)} {number(b)} at {number(a)} {html.escape(unit)}</title>"
-        "</circle>"
+        element(
+            "circle",
+            {"cx": x(a), "cy": y(b), "r": 2.8, "style": f"fill:var(--c{colour})"},
+            element("title", {}, f"{series.name} {number(b)} at {number(a)} {unit}"),
+        )
         for a, b in series.points
     ]
-    return [_path(series.points, x, y, "line", colour), *dots]
+    return [polyline(series.points, x, y, "line", colour), *dots]
 
 
 def axes(
     x: Scale, y: Scale, x_label: str, y_label: str, size: tuple[int, int] = (WIDTH, HEIGHT)
-) -> list[str]:
+) -> list[Markup]:
     """Axes with round ticks and their labels, for a drawing of `size` (width, height)."""
     right, base = size[0] - RIGHT, size[1] - BOTTOM
     out = []
     for tick in log_ticks(y.low, y.high) if y.log else nice_ticks(y.low, y.high):
-        out.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y(tick)}" y2="{y(tick)}"/>')
-        out.append(f'<text class="tick y" x="{LEFT - 8}" y="{y(tick) + 4}">{number(tick)}</text>')
+        out.append(_stroke("grid", (LEFT, y(tick)), (right, y(tick))))
+        spot = {"class": "tick y", "x": LEFT - 8, "y": y(tick) + 4}
+        out.append(element("text", spot, number(tick)))
     for tick in log_ticks(x.low, x.high) if x.log else nice_ticks(x.low, x.high):
-        out.append(
-            f'<line class="axis" x1="{x(tick)}" x2="{x(tick)}" y1="{base}" y2="{base + 5}"/>'
-        )
-        out.append(f'<text class="tick x" x="{x(tick)}" y="{base + 19}">{number(tick)}</text>')
-    out.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{base}" y2="{base}"/>')
-    middle = (LEFT + right) / 2
-    out.append(f'<text class="label" x="{middle}" y="{size[1] - 5}">{html.escape(x_label)}</text>')
-    out.append(
-        f'<text class="label" transform="translate(13 {(TOP + base) / 2}) rotate(-90)">'
-        f"{html.escape(y_label)}</text>"
-    )
+        out.append(_stroke("axis", (x(tick), base), (x(tick), base + 5)))
+        spot = {"class": "tick x", "x": x(tick), "y": base + 19}
+        out.append(element("text", spot, number(tick)))
+    out.append(_stroke("axis", (LEFT, base), (right, base)))
+    below = {"class": "label", "x": (LEFT + right) / 2, "y": size[1] - 5}
+    beside = f"translate(13 {(TOP + base) / 2}) rotate(-90)"
+    out.append(element("text", below, x_label))
+    out.append(element("text", {"class": "label", "transform": beside}, y_label))
     return out
 
 
-def _marked(mark: Mark, x: Scale, y: Scale) -> list[str]:
+def _stroke(kind: str, start: tuple[float, float], end: tuple[float, float]) -> Markup:
+    places = {"x1": start[0], "x2": end[0], "y1": start[1], "y2": end[1]}
+    return element("line", {"class": kind, **places})
+
+
+def _marked(mark: Mark, x: Scale, y: Scale) -> list[Markup]:
     base, place = HEIGHT - BOTTOM, x(mark.x)
     on_left = place > (LEFT + WIDTH) * 0.55
     anchor, shift = ("end", -8) if on_left else ("start", 8)
+    spot = {"class": "note", "text-anchor": anchor, "x": place + shift, "y": base - 12}
     return [
-        f'<line class="mark" x1="{place}" x2="{place}" y1="{base}" y2="{y(mark.y)}"/>',
-        f'<circle class="mark" cx="{place}" cy="{y(mark.y)}" r="5"/>',
-        f'<text class="note" text-anchor="{anchor}" x="{place + shift}" y="{base - 12}">'
-        f"{html.escape(mark.text)}</text>",
+        _stroke("mark", (place, base), (place, y(mark.y))),
+        element("circle", {"class": "mark", "cx": place, "cy": y(mark.y), "r": 5}),
+        element("text", spot, mark.text),
     ]
 
 
-def _legend(series: Sequence[Series]) -> str:
-    entries = "".join(
-        f'<li><i style="background:var(--c{i % COLOURS})"></i>{html.escape(s.name)} '
-        f"<b>{number(s.points[-1][1], 3)}</b></li>"
+def _legend(series: Sequence[Series]) -> Markup:
+    entries = [
+        element(
+            "li",
+            {},
+            element("i", {"style": f"background:var(--c{i % COLOURS})"}),
+            f"{s.name} ",
+            element("b", {}, number(s.points[-1][1], 3)),
+        )
         for i, s in enumerate(series)
-    )
-    return f'<ul class="legend">{entries}</ul>'
+    ]
+    return element("ul", {"class": "legend"}, entries)
+
+
+def figure(
+    title: str,
+    described: str,
+    body: Sequence[Markup],
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    above: Markup = NOTHING,
+    below: Markup = NOTHING,
+) -> Markup:
+    """A chart as an HTML figure; `described` is for those who cannot see it."""
+    box = f"0 0 {size[0]} {size[1]}"
+    drawing = element("svg", {"viewBox": box, "role": "img", "aria-label": described}, body)
+    caption = element("figcaption", {}, title)
+    return element("figure", {"class": "chart"}, caption, above, drawing, below)
 
 
 def line_chart(
@@ -198,24 +228,24 @@ def line_chart(
     floor: float | None = None,
     mark: Mark | None = None,
     note: str = "",
-) -> str:
-    """One chart as an HTML figure.
+) -> Markup:
+    """One chart as an HTML figure; nothing where nothing can be drawn.
 
     Args:
         title: heading.
         series: curves with at least one point in all; with `log`, points with y > 0 alone count.
         x_label: what is along the lower axis, with its unit.
         y_label: what is along the left axis, with its unit.
-        log: logarithmic upright axis.
+        log: logarithmic upright axis, of which what is below `TINY` is left out.
         floor: a value that the upright axis shows, such as 0.
         mark: a point to point out.
         note: a sentence beneath.
     """
     if log:
-        series = [Series(s.name, [p for p in s.points if p[1] > 0]) for s in series]
+        series = [Series(s.name, [p for p in s.points if p[1] > TINY]) for s in series]
     series = [s for s in series if s.points]
     if not series:
-        return ""
+        return NOTHING
     # Limits follow what is drawn boldly: one outlier must not press all curves flat.
     bold = [_smooth(s.points) if len(s.points) > DENSE else s.points for s in series]
     values = [b for points in bold for _, b in points]
@@ -224,18 +254,16 @@ def line_chart(
     y = Scale(*_limits(values, log, floor), HEIGHT - BOTTOM, TOP, log)
     body = axes(x, y, x_label, y_label)
     # An svg within the svg cuts off what noise lies outside; unlike clipPath it needs no id.
-    box = (LEFT - 4, TOP - 6, WIDTH - LEFT - RIGHT + 8, HEIGHT - TOP - BOTTOM + 10)
-    body.append(
-        '<svg x="{}" y="{}" width="{}" height="{}" viewBox="{} {} {} {}">'.format(*box, *box)
+    left, top, width, height = (
+        LEFT - 4,
+        TOP - 6,
+        WIDTH - LEFT - RIGHT + 8,
+        HEIGHT - TOP - BOTTOM + 10,
     )
-    for i, one in enumerate(series):
-        body += _curve(one, x, y, i % COLOURS, x_label)
-    body.append("</svg>")
+    window = {"x": left, "y": top, "width": width, "height": height}
+    curves = [_curve(one, x, y, i % COLOURS, x_label) for i, one in enumerate(series)]
+    body.append(element("svg", {**window, "viewBox": f"{left} {top} {width} {height}"}, curves))
     body += _marked(mark, x, y) if mark else []
-    described = html.escape(f"{title}: {y_label} over {x_label}", quote=True)
-    below = f'<p class="note">{html.escape(note)}</p>' if note else ""
-    return (
-        f'<figure class="chart"><figcaption>{html.escape(title)}</figcaption>{_legend(series)}'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{described}">'
-        f"{''.join(body)}</svg>{below}</figure>"
-    )
+    below = element("p", {"class": "note"}, note) if note else NOTHING
+    described = f"{title}: {y_label} over {x_label}"
+    return figure(title, described, body, above=_legend(series), below=below)

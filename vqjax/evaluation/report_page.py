@@ -1,38 +1,53 @@
 """What every page is made of: its frame, and pictures inside it.
 
 No script, no font, no picture from elsewhere: the file can be mailed, archived and opened offline.
+The browser is told so, too: by its policy a page runs nothing and asks for nothing.
 """
 
 import base64
-import html
 import io
 import pathlib
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
 
 from vqjax._version import __version__
+from vqjax.evaluation.markup import Content, Markup, document, element, style
 from vqjax.evaluation.report_style import CSS
+from vqjax.files import GENERATOR
+from vqjax.format import LINE, printable
 
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 MAX_PIXELS = 32 << 20  # a larger picture is none that a run has drawn
 
 
-def escape(text: object) -> str:
-    """Text for any place in the page, attributes included."""
-    return html.escape(str(text), quote=True)
-
-
-def png(picture: np.ndarray, text: str) -> str:
+def png(picture: np.ndarray, text: str) -> Markup:
     """An `img` with the picture inside; size attributes keep the page from jumping."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "PNG", optimize=True)
     data = base64.b64encode(buffer.getvalue()).decode()
     height, width = picture.shape[:2]
-    return (
-        f'<img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
-        f'alt="{escape(text)}">'
-    )
+    source = f"data:image/png;base64,{data}"
+    return element("img", {"src": source, "width": width, "height": height, "alt": text})
+
+
+def quiet(text: str) -> Markup:
+    """A paragraph that stands back."""
+    return element("p", {"class": "quiet"}, text)
+
+
+def captioned(caption: Content, *content: Content) -> Markup:
+    """A sheet of pictures with what it shows; `caption` may be None."""
+    above = None if caption is None else element("figcaption", {}, caption)
+    return element("figure", {"class": "sheet"}, above, *content)
+
+
+def strips(rows: Sequence[tuple[Content, Markup]]) -> Markup:
+    """Pictures beneath each other, each with its label on the left."""
+    lines = [(element("span", {}, label), picture) for label, picture in rows]
+    return element("div", {"class": "strips"}, lines)
 
 
 def read_picture(path: pathlib.Path) -> np.ndarray | None:
@@ -50,24 +65,28 @@ def description(path: pathlib.Path) -> str:
     """What a PNG says of itself; "" where it says nothing."""
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG",)) as image:
-            return str(image.info.get("Description", ""))
+            return printable(str(image.info.get("Description", "")), LINE)
     except Exception:  # as above
         return ""
 
 
-def whole_page(title: str, body: str, kind: str, broad: bool = False) -> str:
+def whole_page(title: str, body: Content, kind: str, broad: bool = False) -> str:
     """The document.
 
     Args:
-        title: of the window, plain text.
-        body: HTML.
-        kind: plain text in front of the version at the bottom.
+        title: of the window.
+        body: what is on it.
+        kind: what stands in front of the version at the bottom.
         broad: whether it may be broader than is good for reading, for the sake of a table.
     """
-    main = '<main class="broad">' if broad else "<main>"
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{CSS}</style></head><body>{main}{body}"
-        f"<footer>{escape(kind)} · made by vqjax {__version__}</footer></main></body></html>\n"
-    )
+    meta = [
+        {"charset": "utf-8"},
+        {"name": "generator", "content": GENERATOR},
+        {"http-equiv": "Content-Security-Policy", "content": POLICY},
+        {"name": "viewport", "content": "width=device-width, initial-scale=1"},
+    ]
+    described = [element("meta", attributes) for attributes in meta]
+    head = element("head", {}, described, element("title", {}, title), style(CSS))
+    footer = element("footer", {}, f"{kind} · made by vqjax {__version__}")
+    main = element("main", {"class": "broad" if broad else None}, body, footer)
+    return document(element("html", {"lang": "en"}, head, element("body", {}, main)))

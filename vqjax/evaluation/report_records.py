@@ -5,7 +5,6 @@ there is left out of the page.
 """
 
 import dataclasses
-import math
 import os
 import pathlib
 import re
@@ -18,12 +17,13 @@ from vqjax.config import decode, read_json
 from vqjax.evaluation.footprint import Footprint, footprint_of
 from vqjax.evaluation.kinds import is_classifier, is_prior
 from vqjax.training.experiment import Experiment
-from vqjax.training.logbook import read_metrics
+from vqjax.training.logbook import MAX_STEP, read_metrics
 from vqjax.training.record import RECORD
 from vqjax.types import ArraySpec, DataError
 
 Line = dict[str, Any]
 Points = list[tuple[float, float]]
+LARGEST = 1e60  # metrics are float32, which end at 3.4e38
 REACHED = 0.95  # of the final PSNR
 LOG_LINES = 60
 _START = re.compile(r"examples on (.+?); run: ")  # what a start writes to the log
@@ -137,13 +137,12 @@ class Record:
 
 
 def is_number(line: Line, name: str) -> bool:
-    """Whether `line` has a finite number of that name."""
+    """Whether `line` has a number of that name that a run may have written: finite, and so far from
+    the largest float that sums and products of some stay finite.
+    """
     if name not in line or isinstance(line[name], bool) or not isinstance(line[name], int | float):
         return False
-    try:
-        return math.isfinite(line[name])
-    except OverflowError:  # a whole number larger than any float
-        return False
+    return abs(line[name]) <= LARGEST  # False also of NaN
 
 
 def is_run(path: str | os.PathLike) -> bool:
@@ -179,7 +178,7 @@ def read_record(run: str | pathlib.Path, trust: Sequence[str] = ()) -> Record:
         footprint=None if experiment is None else _footprint(experiment, header),
         train=_of_kind(lines, "train"),
         evals=_of_kind(lines, "eval"),
-        times=[line for line in _of_kind(lines, "time") if is_number(line, "elapsed")],
+        times=[line for line in _of_kind(lines, "time") if _is_timed(line)],
         samples=_samples(path / "samples"),
         devices=started[-1] if started else "",
         starts=len(started),
@@ -189,6 +188,10 @@ def read_record(run: str | pathlib.Path, trust: Sequence[str] = ()) -> Record:
 
 def _of_kind(lines: Iterable[Line], kind: str) -> list[Line]:
     return [line for line in lines if "kind" in line and line["kind"] == kind]
+
+
+def _is_timed(line: Line) -> bool:
+    return is_number(line, "elapsed") and 0 <= line["elapsed"] < MAX_STEP
 
 
 def _text(header: dict, name: str) -> str:

@@ -1,12 +1,22 @@
 """A scatter plot as inline SVG in which every point has its name beside it and no two touch."""
 
 import dataclasses
-import html
 import math
 from collections.abc import Iterator, Sequence
 
 from vqjax.config.tree import shorten
-from vqjax.evaluation.report_chart import BOTTOM, COLOURS, LEFT, RIGHT, TOP, Scale, axes, number
+from vqjax.evaluation.markup import NOTHING, Markup, element
+from vqjax.evaluation.report_chart import (
+    BOTTOM,
+    COLOURS,
+    LEFT,
+    RIGHT,
+    TOP,
+    Scale,
+    axes,
+    figure,
+    number,
+)
 
 WIDTH, HEIGHT = 760, 420
 DOT = 5.5  # radius of a point
@@ -135,15 +145,14 @@ def labels_of(points: Sequence[Point], x: Scale, y: Scale) -> list[Label]:
     return [labels[i] for i in range(len(points))]
 
 
-def _drawn(point: Point, label: Label, x: Scale, y: Scale, colour: int) -> list[str]:
+def _drawn(point: Point, label: Label, x: Scale, y: Scale, colour: int) -> list[Markup]:
     """A point or line with its name and, where that is farther away, a line to it."""
     box, height = label.box, y(point.y)
     out = []
     if point.x is None:
-        out.append(
-            f'<line class="across" style="stroke:var(--c{colour})" x1="{LEFT}" '
-            f'x2="{WIDTH - RIGHT}" y1="{height}" y2="{height}"/>'
-        )
+        stroke = {"class": "across", "style": f"stroke:var(--c{colour})"}
+        ends = {"x1": LEFT, "x2": WIDTH - RIGHT, "y1": height, "y2": height}
+        out.append(element("line", stroke | ends))
         anchor, place = "end", box.right
     else:
         spot = x(point.x)
@@ -153,24 +162,18 @@ def _drawn(point: Point, label: Label, x: Scale, y: Scale, colour: int) -> list[
         if label.distance > NEAR:
             near_x = min(max(spot, box.left), box.right)
             near_y = min(max(height, box.top + 3), box.bottom - 3)
-            out.append(
-                f'<line class="leader" x1="{spot}" y1="{height}" x2="{near_x:.1f}" '
-                f'y2="{near_y:.1f}"/>'
-            )
+            ends = {"x1": spot, "y1": height, "x2": f"{near_x:.1f}", "y2": f"{near_y:.1f}"}
+            out.append(element("line", {"class": "leader", **ends}))
         title = f"{point.name}: {number(point.y)} at {number(point.x)}"
-        out.append(
-            f'<circle cx="{spot}" cy="{height}" r="{DOT}" style="fill:var(--c{colour})">'
-            f"<title>{html.escape(title)}</title></circle>"
-        )
-    out.append(
-        f'<text class="note" text-anchor="{anchor}" x="{place:.1f}" y="{box.bottom - 4:.1f}">'
-        f"{html.escape(label.text)}</text>"
-    )
+        dot = {"cx": spot, "cy": height, "r": DOT, "style": f"fill:var(--c{colour})"}
+        out.append(element("circle", dot, element("title", {}, title)))
+    spot = {"x": f"{place:.1f}", "y": f"{box.bottom - 4:.1f}"}
+    out.append(element("text", {"class": "note", "text-anchor": anchor, **spot}, label.text))
     return out
 
 
-def scatter(title: str, points: Sequence[Point], x_label: str, y_label: str) -> str:
-    """The plot as an HTML figure; "" where no point has an `x`.
+def scatter(title: str, points: Sequence[Point], x_label: str, y_label: str) -> Markup:
+    """The plot as an HTML figure; nothing where no point has an `x`.
 
     Args:
         title: heading.
@@ -180,16 +183,11 @@ def scatter(title: str, points: Sequence[Point], x_label: str, y_label: str) -> 
     """
     across = [p.x for p in points if p.x is not None]
     if not across:
-        return ""
+        return NOTHING
     wide = min(across) > 0 and max(across) / min(across) > DECADE
     x = _scale(across, LEFT, WIDTH - RIGHT, log=wide)
     y = _scale([p.y for p in points], HEIGHT - BOTTOM, TOP)
     body = axes(x, y, x_label, y_label, (WIDTH, HEIGHT))
     for i, (point, label) in enumerate(zip(points, labels_of(points, x, y), strict=True)):
         body += _drawn(point, label, x, y, i % COLOURS)
-    described = html.escape(f"{title}: {y_label} over {x_label}", quote=True)
-    return (
-        f'<figure class="chart"><figcaption>{html.escape(title)}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{described}">'
-        f"{''.join(body)}</svg></figure>"
-    )
+    return figure(title, f"{title}: {y_label} over {x_label}", body, (WIDTH, HEIGHT))

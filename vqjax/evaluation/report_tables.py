@@ -1,12 +1,16 @@
 """The report's numbers: the band of facts on top, and its tables."""
 
-import html
+import dataclasses
 from collections.abc import Sequence
 
-from vqjax.evaluation.report_chart import number
+from vqjax.evaluation.markup import NOTHING, Content, Markup, element
+from vqjax.evaluation.report_chart import LONGEST, number
+from vqjax.evaluation.report_page import quiet
 from vqjax.evaluation.report_records import REACHED, Record, is_number
+from vqjax.format import printable
 
 NONE = "–"
+NAME = 80  # characters of a number's name
 LABELS = {
     "nll_bound": "NLL bound, nats",
     "psnr": "PSNR, dB",
@@ -29,21 +33,26 @@ def label(name: str) -> str:
     """What people call a number; "name/level" keeps its level."""
     kind, _, level = name.partition("/")
     shown = LABELS.get(kind, kind)
-    return f"{shown} ({level})" if level else shown
+    return printable(f"{shown} ({level})" if level else shown, NAME)
+
+
+def fixed(value: float, form: str) -> str:
+    """`value` as the format `form` has it; what would be too long as `number`."""
+    return format(value, form) if abs(value) < 10.0**LONGEST else number(value)
 
 
 def shown_value(name: str, value: float) -> str:
     """A number of the eval split as tables give it."""
     kind = name.partition("/")[0]
     if kind in ("psnr", "nll_bound"):
-        return f"{value:.2f}"
+        return fixed(value, ".2f")
     if kind == "accuracy":
-        return f"{100 * value:.2f}"
+        return fixed(100 * value, ".2f")
     if kind == "codebook_usage":
-        return f"{100 * value:.1f}"
+        return fixed(100 * value, ".1f")
     if kind == "perplexity":
-        return f"{value:,.1f}"
-    return f"{value:.4f}" if abs(value) >= 0.001 else number(value)
+        return fixed(value, ",.1f")
+    return fixed(value, ".4f") if abs(value) >= 0.001 else number(value)
 
 
 def span(seconds: float | None) -> str:
@@ -65,13 +74,13 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
-def _fact(name: str, value: str, unit: str = "", below: str = "") -> str:
-    small = f" <small>{html.escape(unit)}</small>" if unit else ""
-    note = f"<dd>{html.escape(below)}</dd>" if below else ""
-    return f"<div><dt>{html.escape(name)}</dt><dd>{value}{small}</dd>{note}</div>"
+def _fact(name: str, value: str, unit: str = "", below: str = "") -> Markup:
+    small = (" ", element("small", {}, unit)) if unit else None
+    note = element("dd", {}, below) if below else None
+    return element("div", {}, element("dt", {}, name), element("dd", {}, value, small), note)
 
 
-def _perplexity(record: Record) -> str:
+def _perplexity(record: Record) -> Markup:
     sizes = record.footprint
     name = next((n for n in record.final if n.partition("/")[0] == "perplexity"), "perplexity")
     if not is_number(record.final, name):
@@ -80,13 +89,14 @@ def _perplexity(record: Record) -> str:
     level = name.partition("/")[2]
     books = () if sizes is None else [v for v in sizes.levels if level in ("", v.name)]
     if not books:
-        return _fact("Perplexity", f"{value:,.0f}")
+        return _fact("Perplexity", fixed(value, ",.0f"))
     size = books[0].codebook_size
-    below = f"{value / size:.0%} of the codebook" + (f", {level}" if level else "")
-    return _fact("Perplexity", f"{value:,.0f}", f"of {size:,}", below)
+    share = fixed(100 * value / size, ".0f")
+    below = f"{share}% of the codebook" + (f", {level}" if level else "")
+    return _fact("Perplexity", fixed(value, ",.0f"), f"of {size:,}", below)
 
 
-def facts(record: Record) -> str:
+def facts(record: Record) -> Markup:
     """The run in one band of numbers."""
     final, sizes = record.final, record.footprint
     reached = record.reached()
@@ -94,16 +104,22 @@ def facts(record: Record) -> str:
     early = "" if seconds is None else f"{REACHED:.0%} after {span(seconds)}"
     psnr = is_number(final, "psnr")
     entries = [
-        _fact("PSNR", f"{final['psnr']:.2f}" if psnr else NONE, "dB" if psnr else "", early),
-        _fact("SSIM", f"{final['ssim']:.3f}") if is_number(final, "ssim") else "",
-        _perplexity(record) if sizes is None or sizes.levels else "",
+        _fact(
+            "PSNR",
+            shown_value("psnr", final["psnr"]) if psnr else NONE,
+            "dB" if psnr else "",
+            early,
+        ),
+        _fact("SSIM", fixed(final["ssim"], ".3f")) if is_number(final, "ssim") else NOTHING,
+        _perplexity(record) if sizes is None or sizes.levels else NOTHING,
     ]
     if is_number(final, "accuracy"):
-        entries[0] = _fact("Accuracy", f"{100 * final['accuracy']:.2f}", "%")
+        entries[0] = _fact("Accuracy", shown_value("accuracy", final["accuracy"]), "%")
     if is_number(final, "nats_per_token"):
-        entries = [_fact("-log p", f"{final['nats_per_token']:.3f}", "nats", "per token")]
+        value = fixed(final["nats_per_token"], ".3f")
+        entries = [_fact("-log p", value, "nats", "per token")]
     if is_number(final, "nll_bound"):
-        value = f"{final['nll_bound']:.2f}"
+        value = shown_value("nll_bound", final["nll_bound"])
         entries.insert(0, _fact("Bound on -log p(x)", value, "nats", "per example"))
     if sizes is not None and sizes.levels:
         place = "pixel" if len(sizes.shape) == 3 else "position"
@@ -117,32 +133,37 @@ def facts(record: Record) -> str:
     entries.append(_fact("Wall time", span(record.elapsed), "", rate))
     if sizes is not None:
         entries.append(_fact("Parameters", count(sizes.total)))
-    return f'<dl class="facts">{"".join(entries)}</dl>'
+    return element("dl", {"class": "facts"}, entries)
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "wide") -> str:
-    """Cells are HTML; the first of a row is text, the others are numbers, aligned right."""
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A cell of a table, of a `kind` that the style sheet knows ("": text)."""
 
-    def cells(row: Sequence[str], tag: str) -> str:
-        return "".join(
-            cell
-            if cell.startswith(("<td", "<th"))
-            else f"<{tag}{'' if i == 0 else ' class=n'}>{cell}</{tag}>"
-            for i, cell in enumerate(row)
-        )
-
-    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return (
-        f'<div class="{kind}"><table><thead><tr>{cells(head, "th")}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    content: Content
+    kind: str = ""
 
 
-def numbers_table(record: Record) -> str:
+def table(head: Sequence[Content], rows: Sequence[Sequence[Content]], kind: str = "wide") -> Markup:
+    """A table. The first of a row is text, the others are numbers, aligned right; `Cell` says
+    otherwise.
+    """
+
+    def cells(row: Sequence[Content], name: str) -> list[Markup]:
+        made = [c if isinstance(c, Cell) else Cell(c, "n" if i else "") for i, c in enumerate(row)]
+        return [element(name, {"class": cell.kind or None}, cell.content) for cell in made]
+
+    lines = [element("tr", {}, cells(row, "td")) for row in rows]
+    top = element("thead", {}, element("tr", {}, cells(head, "th")))
+    whole = element("table", {}, top, element("tbody", {}, lines))
+    return element("div", {"class": kind}, whole)
+
+
+def numbers_table(record: Record) -> Markup:
     """All numbers of the newest evaluation, beside the best ones."""
     names = [name for name in record.names("eval") if is_number(record.final, name)]
     if not names:
-        return '<p class="quiet">No evaluation yet.</p>'
+        return quiet("No evaluation yet.")
     rows = []
     for name in names:
         points = record.curve("eval", name)
@@ -152,7 +173,7 @@ def numbers_table(record: Record) -> str:
             step, best = min(points, key=lambda p: abs(p[1] - 1))
         rows.append(
             [
-                html.escape(label(name)),
+                label(name),
                 shown_value(name, record.final[name]),
                 shown_value(name, best),
                 f"{step:,.0f}",
@@ -162,18 +183,18 @@ def numbers_table(record: Record) -> str:
     return table(head, rows)
 
 
-def run_table(record: Record) -> str:
+def run_table(record: Record) -> Markup:
     """Sizes and machine."""
     rows: list[list[str]] = []
     sizes = record.footprint
     if sizes is not None:
         parts = {k: v for k, v in sizes.parameters.items() if v}
-        rows += [[f"Parameters: {html.escape(k)}", f"{v:,}"] for k, v in parts.items()]
+        rows += [[f"Parameters: {k}", f"{v:,}"] for k, v in parts.items()]
         if sizes.levels:
             rows.append(["Bits per token", number(sizes.bits / sizes.tokens, 4)])
             rows.append(["Bits per example", number(sizes.bits, 6)])
     if record.devices:
-        rows.append(["Devices", html.escape(record.devices)])
+        rows.append(["Devices", record.devices])
     if record.starts > 1:
         rows.append(["Starts", str(record.starts)])
     for name, shown in (
@@ -185,7 +206,9 @@ def run_table(record: Record) -> str:
             rows.append([shown, span(points[-1][1])])
     waits = record.curve("time", "input_wait")
     if waits:
-        rows.append(["Waiting for input", f"{sum(v for _, v in waits) / len(waits):.1%}"])
+        rows.append(
+            ["Waiting for input", f"{fixed(100 * sum(v for _, v in waits) / len(waits), '.1f')}%"]
+        )
     if record.version:
-        rows.append(["vqjax", html.escape(record.version)])
-    return table(["Run", ""], rows) if rows else ""
+        rows.append(["vqjax", record.version])
+    return table(["Run", ""], rows) if rows else NOTHING

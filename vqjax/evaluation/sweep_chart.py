@@ -1,9 +1,9 @@
 """A sweep over chips: its table, and a chart as an SVG file of its own."""
 
-import html
 from collections.abc import Sequence
 
 from vqjax.evaluation.ahead_table import duration, quantity
+from vqjax.evaluation.markup import element, fragment, style
 from vqjax.evaluation.report_chart import (
     BOTTOM,
     HEIGHT,
@@ -14,8 +14,10 @@ from vqjax.evaluation.report_chart import (
     Scale,
     axes,
     number,
+    polyline,
 )
 from vqjax.evaluation.scaling import Point
+from vqjax.files import GENERATOR
 
 HEADS = ("chips", "topology", "batch", "memory/device", "step", "bound", "examples/s",
          "efficiency", "")  # fmt: skip
@@ -59,7 +61,8 @@ def sweep_table(points: Sequence[Point]) -> str:
 
 
 def sweep_svg(title: str, points: Sequence[Point]) -> str:
-    """Examples/s over chips, both logarithmic; a dashed line is one chip's rate times the chips.
+    """An SVG file of examples/s over chips, both logarithmic; a dashed line is one chip's rate
+    times the chips.
 
     Filled dots were compiled, hollow ones worked out.
     """
@@ -71,16 +74,17 @@ def sweep_svg(title: str, points: Sequence[Point]) -> str:
     y = Scale(min(rates) / 1.5, max(rates + even) * 1.5, HEIGHT - BOTTOM, top, log=True)
     body = axes(x, y, "chips", "examples/s")
     for kind, values in (("even", even), ("line", rates)):
-        places = " ".join(f"{x(a)},{y(b)}" for a, b in zip(chips, values, strict=True))
-        body.append(f'<polyline class="{kind}" points="{places}"/>')
+        body.append(polyline(list(zip(chips, values, strict=True)), x, y, kind))
     for p, n, rate in zip(points, chips, rates, strict=True):
-        kind = "compiled" if p.compiled else "worked"
-        body.append(
-            f'<circle class="{kind}" cx="{x(n)}" cy="{y(rate)}" r="4">'
-            f"<title>{number(rate)} at {n} chips, {p.efficiency:.1%}</title></circle>"
-        )
-    body.append(f'<text class="title" x="{WIDTH / 2}" y="{TOP + 8}">{html.escape(title)}</text>')
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        f'width="{WIDTH}" height="{HEIGHT}"><style>{STYLE}</style>{"".join(body)}</svg>\n'
-    )
+        dot = {"class": "compiled" if p.compiled else "worked", "cx": x(n), "cy": y(rate), "r": 4}
+        said = f"{number(rate)} at {n} chips, {p.efficiency:.1%}"
+        body.append(element("circle", dot, element("title", {}, said)))
+    body.append(element("text", {"class": "title", "x": WIDTH / 2, "y": TOP + 8}, title))
+    frame = {
+        "xmlns": "http://www.w3.org/2000/svg",
+        "viewBox": f"0 0 {WIDTH} {HEIGHT}",
+        "width": WIDTH,
+        "height": HEIGHT,
+    }
+    mark = element("metadata", {}, GENERATOR)
+    return fragment(element("svg", frame, mark, style(STYLE), body), "\n")

@@ -13,6 +13,7 @@ import tqdm
 from vqjax._version import __version__
 from vqjax.data.token_set import DESCRIPTION, read_description, shard_path, write_shard
 from vqjax.evaluation.kinds import check_tokenizer
+from vqjax.files import write_output
 from vqjax.training import seal
 from vqjax.training.experiment import Experiment
 from vqjax.training.mesh import make_mesh
@@ -136,13 +137,15 @@ def _begin(folder: pathlib.Path, description: dict[str, Any]) -> None:
             made = old["tokenizer"]["run"]
             raise UsageError(f"{folder} holds tokens of another step or run, {made}")
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        half = path.with_suffix(".part")
-        half.write_text(json.dumps(description, indent=2), encoding="utf-8")
-        os.replace(half, path)
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror or error}") from error
+    for part, total in description["examples"].items():
+        for name in description["arrays"]:
+            for number in range(-(-total // SHARD)):
+                if (shard := shard_path(folder, part, name, number)).exists():
+                    raise UsageError(
+                        f"{shard} is there without {DESCRIPTION}, so nobody knows what it holds: "
+                        "name another --out"
+                    )
+    write_output(path, json.dumps(description, indent=2))
 
 
 def _write_part(

@@ -18,6 +18,7 @@ import numpy as np
 import tensorboardX
 import tqdm
 
+from vqjax.files import json_text
 from vqjax.format import printable
 from vqjax.types import Alarm
 
@@ -33,6 +34,7 @@ def read_metrics(run: str | pathlib.Path) -> list[dict[str, Any]]:
     """All whole lines of a run's metrics.jsonl, in order; [] where there are none.
 
     Each has a "kind", a str, and a "step", an int from 0 on; what else is there, is left out.
+    Numbers that are not finite are None: null in the file, or NaN as earlier versions wrote it.
     """
     path = pathlib.Path(run) / METRICS
     lines = []
@@ -46,7 +48,7 @@ def read_metrics(run: str | pathlib.Path) -> list[dict[str, Any]]:
 def _parsed(text: str) -> dict[str, Any] | None:
     """One line's content; None where a kill has torn it, or it is not ours."""
     try:
-        line = json.loads(text)
+        line = json.loads(text, parse_constant=_null, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
     return line if isinstance(line, dict) and _is_metrics(line) else None
@@ -64,6 +66,15 @@ def last_recorded(run: str | pathlib.Path) -> int:
         if line := _parsed(text):
             return line["step"]
     return 0
+
+
+def _null(constant: str) -> None:
+    """For NaN and Infinity, which JSON does not have."""
+
+
+def _finite(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
 
 
 def _is_metrics(line: dict[str, Any]) -> bool:
@@ -94,6 +105,7 @@ class Logbook:
         self._timed: tuple[int, float] | None = None  # the first progress: its step and time
         self._bar = None
         self._alarm: Alarm | None = None  # what is wrong at the moment
+        self._odd: set[tuple[str, str]] = set()  # kind and name of numbers that were not finite
         if not self._writes:
             return
         path = run / METRICS
@@ -182,10 +194,17 @@ class Logbook:
     def _write(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
         if not self._writes:
             return
-        self._metrics.write(json.dumps({"kind": kind, "step": step, **numbers}) + "\n")
+        self._metrics.write(json_text({"kind": kind, "step": step, **numbers}) + "\n")
+        odd = []
         for name, value in numbers.items():
             if math.isfinite(value):
                 self._board.add_scalar(f"{kind}/{name}", value, step)
+            elif (kind, name) not in self._odd:
+                odd.append(name)
+        if odd:
+            self._odd.update((kind, name) for name in odd)
+            names = ", ".join(odd[:SHOWN]) + (", ..." if len(odd) > SHOWN else "")
+            self.say(f"step {step}: {kind}: {names} not finite, which {METRICS} has as null")
 
     def flush(self) -> None:
         """Before a step is sealed: its lines must not be younger than the seal."""

@@ -1,0 +1,82 @@
+"""Files that verbs write: whole, marked, and never over somebody's own."""
+
+import json
+import math
+import os
+import types
+
+import numpy as np
+import pytest
+
+from vqjax.evaluation.pictures import png_file
+from vqjax.evaluation.report_page import whole_page
+from vqjax.evaluation.sweep_chart import sweep_svg
+from vqjax.files import check_output, is_ours, json_text, write_json, write_output
+from vqjax.types import UsageError
+
+POINT = types.SimpleNamespace(
+    topology=types.SimpleNamespace(chips=1),
+    roofline=types.SimpleNamespace(examples_per_second=2.0),
+    efficiency=1.0,
+    compiled=True,
+)
+PICTURES = [np.zeros((2, 2, c), np.uint8) for c in (1, 2, 3, 4)]
+
+
+def test_what_is_written_is_known_again(tmp_path):
+    contents = [png_file(p, "a <text>\udcff" * 400) for p in PICTURES]
+    contents += [whole_page("t" * 9_000, "", "kind"), sweep_svg("t", [POINT])]
+    contents += ["<main></main>made by vqjax 0.1.0</footer></main></body></html>\n"]  # before it
+    paths = [write_output(tmp_path / str(i), content) for i, content in enumerate(contents)]
+    paths.append(write_json(tmp_path / "deep" / "a.json", {"a": [1.5]}))
+    for path in paths:
+        assert is_ours(path)
+        write_output(path, "mine")  # and replaced
+        with pytest.raises(UsageError, match=f"{path} is there and vqjax did not write it"):
+            write_output(path, "x")
+        assert path.read_text() == "mine"
+        write_output(path, "x", overwrite=True)
+        assert path.read_text() == "x"
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["0", "1", "2", "3", "4",
+        "5", "6", "a.json"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"vqjax 0.1.0",
+        b'{"vqjax": "0.1.0", "experiment": {}}',  # a run's record is no output to be replaced
+        b'[{"generator": "vqjax 0.1.0"}]',
+        b'{"a": {"generator": "vqjax 0.1.0"}}',
+        b'<p>&lt;meta name="generator" content="vqjax </p>',
+        b'<!DOCTYPE html><html><head><title><meta name="generator" content="vqjax ',
+        b"\x89PNG\r\n\x1a\n" + bytes(60) + b"tEXtSoftware\0vqjax 1",
+        b"\x00\xff" * 3_000,
+    ],
+)
+def test_what_others_wrote_is_not(tmp_path, content):
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    assert not is_ours(path)
+    with pytest.raises(UsageError, match="say --overwrite"):
+        check_output(path)
+    check_output(path, overwrite=True)
+
+
+def test_what_is_no_file_and_cannot_be_one_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path, tmp_path / "fifo", tmp_path / "fifo" / "a", tmp_path / ("a" * 300),
+                 "/dev/null", tmp_path / "nul\0"):  # fmt: skip
+        for overwrite in (False, True):
+            with pytest.raises(UsageError, match="is a directory|cannot write"):
+                write_output(path, "x", overwrite=overwrite)
+    (tmp_path / "a.part").write_text("mine")
+    write_output(tmp_path / "a", "x")
+    assert (tmp_path / "a.part").read_text() == "mine"
+
+
+def test_a_number_that_is_not_finite_is_null():
+    found = {"a": [math.nan, (math.inf, {"b": -math.inf})], "c": 1.5, "d": True, "e": None, "f": 7}
+    wanted = {"a": [None, [None, {"b": None}]], "c": 1.5, "d": True, "e": None, "f": 7}
+    assert json.loads(json_text(found)) == wanted

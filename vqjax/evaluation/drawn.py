@@ -1,0 +1,98 @@
+"""Names of the pictures that verbs draw: no two verbs share one, and each says what made it.
+
+`<verb>_<step>_seed<seed>-<number>_<what it is of>.png`, without what there is not: a sheet of all
+has no number, what is not drawn at random no seed.
+"""
+
+import hashlib
+import pathlib
+import re
+import unicodedata
+from collections.abc import Sequence
+
+SLUG = 48  # bytes; the end of what is longer becomes a digest. Four fit into the name of a file.
+_DIGEST = 8  # hexadecimal digits
+_NAME = re.compile(r"(?P<verb>[a-z-]+)_(?P<step>\d{8,})(_seed\d+(?P<number>-\d+)?)?(?P<of>_.*)?")
+# What the report calls them. The last ones are names of versions before verbs were in them.
+TITLES = {
+    "reconstruct": "Reconstructions",
+    "sample": "Samples",
+    "sample-interpolation": "Interpolation",
+    "edit-inpaint": "Inpainting",
+    "edit-outpaint": "Outpaint",
+    "edit-upscale": "Upscaling",
+    "edit-variations": "Variations",
+    "prior": "Samples",
+    "interpolation": "Interpolation",
+    "inpaint": "Inpainting",
+    "outpaint": "Outpaint",
+    "upscale": "Upscaling",
+    "variations": "Variations",
+}
+SAMPLED = ("sample", "prior")
+
+
+def picture_name(
+    verb: str,
+    step: int,
+    seed: int | None = None,
+    number: int | None = None,
+    of: Sequence[str] = (),
+) -> str:
+    """The name of one file.
+
+    Args:
+        verb: with its kind, as "edit-inpaint".
+        step: the checkpoint's.
+        seed: what was drawn at random with.
+        number: of one of several pictures; None: a sheet of all.
+        of: texts: what was read, what the model was told.
+    """
+    seeded = "" if seed is None else f"seed{seed}" + ("" if number is None else f"-{number:04d}")
+    return "_".join(filter(None, [verb, f"{step:08d}", seeded, *map(slug, of)])) + ".png"
+
+
+def slug(text: str) -> str:
+    """Letters, digits and dashes that stand for `text`: other texts have other ones."""
+    text = unicodedata.normalize("NFC", text)
+    short = "-".join(re.findall(r"\w+", text))
+    start = short.encode()[: SLUG - _DIGEST - 1].decode(errors="ignore")
+    if len(short.encode()) <= SLUG and text in (short, short.replace("-", " ")):
+        return short
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST]
+    return "-".join(filter(None, [start.rstrip("-"), digest]))
+
+
+def told(kinds: Sequence[int | str]) -> list[str]:
+    """Classes (-1: none) or prompts, for `of`; [] where a model is told nothing."""
+    if not kinds:
+        return []
+    words = ["none" if kind == -1 else str(kind) for kind in kinds]
+    return [" ".join(words if isinstance(kinds[0], str) else ["class", *words])]
+
+
+def sheets_of(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Sheets that verbs left in a folder, in the order of their names: neither the pictures of the
+    training there nor what `sample --out` and its like write one by one.
+    """
+    return [path for path in sorted(folder.glob("*.png")) if _is_sheet(path.stem)]
+
+
+def newest_samples(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
+    """The sheets of `vqjax sample` of the latest steps, at most `count`."""
+    found = [(_NAME.fullmatch(path.stem), path) for path in sheets_of(folder)]
+    sampled = [(int(m["step"]), path) for m, path in found if m and m["verb"] in SAMPLED]
+    return [path for _, path in sorted(sampled)[-count:]]
+
+
+def title_of(path: pathlib.Path) -> str:
+    """What a sheet is called."""
+    name = path.stem.split("_")[0]
+    return TITLES.get(name, name)
+
+
+def _is_sheet(stem: str) -> bool:
+    if stem.isdigit():
+        return False
+    name = _NAME.fullmatch(stem)
+    return name is None or not (name["number"] or name["verb"] == "reconstruct" and name["of"])
