@@ -1,6 +1,7 @@
 """`vqjax train` as it is typed: mistakes cost one line and leave nothing behind."""
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -12,6 +13,7 @@ import pytest
 import vqjax
 from vqjax.cli.main import main
 from vqjax.training import distributed, signals
+from vqjax.training.lock import Lock
 from vqjax.training.logbook import Logbook, read_metrics
 from vqjax.training.seal import sealed_steps
 
@@ -199,6 +201,14 @@ def test_a_damaged_record_is_not_taken_over(capsys, run, text):
     (run / "experiment.json").write_text(text)
     line = refused(capsys, run, FILE, "--workdir", run, code=3)
     assert "experiment.json" in line
+
+
+def test_a_run_in_training_is_refused_and_a_finished_one_needs_no_lock(capsys, run):
+    with Lock(run):
+        line = refused(capsys, run, FILE, "--workdir", run, "total_steps=8", "--allow-change")
+        assert f"is being trained by process {os.getpid()} on " in line
+        assert train(capsys, FILE, "--workdir", run) == (0, [f"{run} is done: 6 of 6 steps"])
+    assert not (run / ".lock").exists()
 
 
 def flip(run, step):

@@ -3,6 +3,10 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +16,7 @@ from jax.sharding import SingleDeviceSharding
 
 from vqjax.training import checkpoint
 from vqjax.training.checkpoint import Checkpoints, restore
+from vqjax.training.lock import LockLostError
 from vqjax.training.seal import Owner, as_stored, read_back, seal_of, sealed_steps, verify
 from vqjax.types import DataError
 
@@ -29,6 +34,19 @@ def target_of(state):
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=device), state)
 
 
+FILL = """
+import sys, time
+import jax.numpy as jnp
+from vqjax.training.checkpoint import Checkpoints
+from vqjax.types import DataError
+started = time.monotonic()
+try:
+    with Checkpoints(sys.argv[1], keep=3) as checkpoints:
+        for step in range(3):
+            checkpoints.save(step, {f"a{n}": jnp.full((1000,), 1.0) for n in range(40)})
+except DataError as error:
+    print(time.monotonic() - started, error, sep="\\n")
+"""
 TARGET = target_of(state_of(0))
 
 
@@ -301,6 +319,8 @@ def test_a_save_that_fails_is_said_at_the_next_call(tmp_path, monkeypatch):
     assert sealed_steps(tmp_path) == []
     with pytest.raises(KeyError), Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(0, state_of(0))
+        while not checkpoints.failed:
+            time.sleep(0.01)
         raise KeyError("what went wrong first")
 
 
@@ -379,3 +399,60 @@ def test_a_changed_owner_damages_a_seal(tmp_path):
     path = tmp_path / "1" / "seal.json"
     path.write_text(path.read_text().replace("a" * 32, "c" * 32))
     assert verify(tmp_path / "1") == "seal.json is damaged"
+
+
+def test_a_folder_that_cannot_be_made_is_said_at_once(directory):
+    before = threading.active_count()
+
+    def fails(where, line):
+        with pytest.raises(DataError, match=line), Checkpoints(where, keep=3) as checkpoints:
+            checkpoints.save(20, state_of(20))
+
+    (directory / "20").mkdir()
+    (directory / "20" / "state.trial").write_text("a file")
+    fails(directory, "failed: File exists; step 15 is the newest sealed")
+    shutil.rmtree(directory)
+    directory.write_text("a file")
+    fails(directory, "checkpoints cannot be read: Not a directory")
+    fails(directory.parent / "moved" / "checkpoints", "failed: No such file or directory")
+    assert threading.active_count() <= before  # none that the program would wait for
+
+
+def test_a_run_that_is_another_process_now_gets_no_seal(directory):
+    lost = []
+
+    def check():
+        if lost:
+            raise LockLostError("taken")
+
+    with pytest.raises(LockLostError), Checkpoints(directory, 1, check=check) as checkpoints:
+        checkpoints.save(20, state_of(20))
+        checkpoints.wait()
+        checkpoints._writer.wait_until_finished = lambda: lost.append(1)
+        checkpoints.save(25, state_of(25))
+    assert sealed_steps(directory) == [20]
+    with pytest.raises(LockLostError), Checkpoints(directory, 1, check=check) as checkpoints:
+        checkpoints.save(30, state_of(30))
+    assert not (directory / "30").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", ["size=140k", "nr_inodes=20", "nr_inodes=40"])
+def test_a_full_disk_is_one_line_in_seconds(tmp_path, limit):
+    """Bytes and inodes; in a process of its own, because threads of Orbax complain at its end."""
+    (tmp_path / "disk").mkdir()
+    mount = "mount", "-t", "tmpfs", "-o", limit, "tmpfs", str(tmp_path / "disk")
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no permission to mount")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", FILL, str(tmp_path / "disk" / "checkpoints")],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    finally:
+        subprocess.run(["umount", str(tmp_path / "disk")], check=True)
+    seconds, line = done.stdout.splitlines()
+    assert "failed: No space left on device; " in line and float(seconds) < 10.0
+    assert done.stderr == ""

@@ -9,7 +9,9 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from vqjax.training import logbook
+from vqjax.training.journal import Journal
 from vqjax.training.logbook import Logbook, read_metrics
+from vqjax.types import DataError
 
 
 def lines_of(run):
@@ -128,3 +130,87 @@ def test_a_terminal_gets_a_bar_others_plain_lines(tmp_path, monkeypatch):
     assert plain[0] == "hello" and plain[1].startswith("step 4/10  ") and "left" in plain[1]
     assert plain[1].endswith("l1=0.123 l2=5") and len(plain) == 3
     assert "hello" in (tmp_path / "log.txt").read_text()
+
+
+def test_lines_wait_for_a_full_disk_and_no_step_is_sealed_without_them(tmp_path, monkeypatch):
+    def full(self, piece):
+        raise OSError(28, "No space left on device")
+
+    with Logbook(tmp_path, 0, 10) as book:
+        book.train(1, {"l1": 1.0})
+        with monkeypatch.context() as patch:
+            patch.setattr(Journal, "append", full)
+            for step in (2, 3):
+                book.train(step, {"l1": 1.0})
+                book.say("hello")
+            with pytest.raises(DataError, match=r"cannot write .*metrics.jsonl: No space left"):
+                book.flush()
+        book.train(4, {"l1": 1.0})
+        book.flush()
+        assert [line["step"] for line in lines_of(tmp_path)] == [1, 2, 3, 4]
+        (tmp_path / "metrics.jsonl").unlink()
+        with pytest.raises(DataError, match=r"cannot write .*metrics.jsonl: No such file"):
+            book.flush()
+
+
+def test_records_that_cannot_be_begun(tmp_path, capsys):
+    with pytest.raises(DataError, match=r"cannot write .*metrics.jsonl: No such file"):
+        Logbook(tmp_path / "nowhere", 0, 10)
+    (tmp_path / "log.txt").mkdir()
+    (tmp_path / "samples").write_text("a file")
+    with Logbook(tmp_path, 0, 10) as book:
+        for step in (1, 2):
+            book.say("hello")
+            book.evaluation(step, {"psnr": 20.0}, np.zeros((4, 6, 3), np.uint8))
+    said = capsys.readouterr().err.splitlines()
+    assert sorted(said) == [
+        "cannot write log.txt (Is a directory): left out, training goes on",
+        "cannot write samples (File exists): left out, training goes on",
+        "hello",
+        "hello",
+    ]
+    assert len(lines_of(tmp_path)) == 2 and len(list(tmp_path.glob("events.*"))) == 1
+
+
+def test_nothing_is_written_for_another_process(tmp_path):
+    mine = [True]
+    with Logbook(tmp_path, 0, 10, lambda: mine[0]) as book:
+        book.train(1, {"l1": 1.0})
+        book.say("hello")
+        mine[0] = False
+        before = (tmp_path / "metrics.jsonl").read_text()
+        book.train(2, {"l1": 1.0})
+        book.say("no more")
+        book.flush()
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+class Gone(io.StringIO):
+    """A stream whose reader has left."""
+
+    def __init__(self, terminal):
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+    def write(self, text):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    flush = fileno = lambda self: self.write("")
+
+
+@pytest.mark.parametrize("stream", ["none", "closed", "pipe", "terminal"])
+def test_a_stderr_that_is_gone_ends_nothing(tmp_path, monkeypatch, stream, capsys):
+    streams = {"none": None, "closed": io.StringIO(), "pipe": Gone(False), "terminal": Gone(True)}
+    streams["closed"].close()
+    monkeypatch.setattr(logbook, "PLAIN_SECONDS", 0.0)
+    monkeypatch.setattr("sys.stderr", streams[stream])
+    with Logbook(tmp_path, 2, 10) as book:
+        book.say("hello")
+        for step in (3, 4, 10):
+            book.progress(step, {"l1": 0.5})
+            book.say("there")
+    assert capsys.readouterr().out == ""
+    assert (tmp_path / "log.txt").read_text().count("there") == 3

@@ -6,13 +6,20 @@ import os
 import pathlib
 import shutil
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import orbax.checkpoint as ocp
 
 from vqjax.training import distributed, seal
+from vqjax.training.journal import reason
+from vqjax.training.quiet import Quiet
 from vqjax.training.seal import SEAL, STATE, Owner, describe, sealed_steps, steps_in
-from vqjax.types import DataError, Tree
+from vqjax.types import DataError, Tree, VqjaxError
+
+TRIAL = "state.trial"
+LISTEN_SECONDS = 0.5  # between two questions whether another process has failed
+MESSAGE = 200  # characters of what Orbax says
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,15 +127,33 @@ class Checkpoints:
 
     Use it in `with`: at the end it waits. Errors of the background surface at the next call. All
     processes of a run call it alike; process 0 alone moves, seals and deletes.
+
+    Args:
+        directory: RUN/checkpoints; RUN has to be there.
+        keep: how many sealed steps stay.
+        owner: whose steps they are.
+        check: raises VqjaxError where the run may not be written to any more.
     """
 
-    def __init__(self, directory: str | os.PathLike, keep: int, owner: Owner | None = None) -> None:
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        keep: int,
+        owner: Owner | None = None,
+        check: Callable[[], object] = lambda: None,
+    ) -> None:
         self.directory = pathlib.Path(directory).absolute()
         self.keep = keep
         self.owner = owner
-        self._writer = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler())
+        self._check = check
+        # Made in its thread, a directory that fails leaves others waiting for it for five minutes.
+        options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+        self._writer = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler(), async_options=options)
+        self._quiet = Quiet()
+        self._number = 0  # of saves: each process counts alike
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._broken = False  # whether a save has failed
         if distributed.is_first() and self.directory.is_dir():
             for left in self.directory.glob("*/*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(left, ignore_errors=True)  # of a save that was killed
@@ -141,47 +166,89 @@ class Checkpoints:
             return  # the others may never come here
         try:
             self.wait()
-        except DataError:
+        except VqjaxError:
             if kind is None:  # else what went wrong first counts
                 raise
         finally:
-            self._writer.close()
+            with contextlib.suppress(Exception):  # it was said, or every step is sealed
+                self._writer.close()
+            if not self._broken:
+                self._quiet.end()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the next call will raise what has happened in the background."""
+        return self._error is not None
 
     def save(self, step: int, state: Tree) -> None:
         """Copies `state` off the device, then returns; the rest happens in the background.
 
         A step that is sealed already stays as it is.
+
+        Raises:
+            DataError: the step cannot be written, or the one before could not.
         """
         self.wait()
         folder = self.directory / str(step)
         if not distributed.from_first(lambda: self._make_room(folder)):
             return
         arrays = describe(state), seal.as_stored(state)
-        self._writer.save(folder / STATE, args=ocp.args.StandardSave(state), force=True)
+        self._number += 1
+        try:
+            self._writer.save(folder / STATE, args=ocp.args.StandardSave(state), force=True)
+        except (OSError, ValueError) as error:
+            raise self._failure(error) from error
         self._thread = threading.Thread(target=self._finish, args=(folder, *arrays), daemon=True)
         self._thread.start()
 
     def _make_room(self, folder: pathlib.Path) -> bool:
-        """A folder for a step that is not sealed yet; False where it is."""
-        if int(folder.name) in sealed_steps(self.directory):
-            return False
-        if folder.exists() and not folder.is_dir():
-            folder.rename(_damaged(folder))
-        folder.mkdir(parents=True, exist_ok=True)
+        """A folder for a step that is not sealed yet, in which folders can be made; False where it
+        is sealed.
+        """
+        self._check()
+        try:
+            if int(folder.name) in sealed_steps(self.directory):
+                return False
+            if folder.exists() and not folder.is_dir():
+                folder.rename(_damaged(folder))
+            for made in (self.directory, folder, folder / TRIAL):  # no parents: RUN may be gone
+                made.mkdir(exist_ok=True)
+            made.rmdir()
+        except OSError as error:
+            raise self._failure(error) from error
         return True
 
     def wait(self) -> None:
-        """Until the last save is sealed."""
+        """Until the last save is sealed.
+
+        Raises:
+            DataError: it failed.
+        """
         if self._thread is None:
             return
-        self._thread.join()
+        while self._thread.is_alive():
+            self._thread.join(LISTEN_SECONDS if distributed.several() else None)
+            if distributed.several() and distributed.heard(self._name()):
+                break  # in Orbax this process would wait for the one that failed
         self._thread = None
         distributed.agree(self._complain)
+
+    def _name(self) -> str:
+        return f"vqjax_save_{self._number}_failed"
 
     def _complain(self) -> None:
         if self._error is not None:
             error, self._error = self._error, None
-            raise DataError(f"saving in {self.directory} failed: {error}") from error
+            raise error if isinstance(error, VqjaxError) else self._failure(error) from error
+
+    def _failure(self, error: BaseException) -> DataError:
+        self._broken = True
+        why = reason(error)
+        sealed = []
+        with contextlib.suppress(DataError):  # the directory may be what fails
+            sealed = sealed_steps(self.directory)
+        last = f"step {sealed[-1]} is the newest" if sealed else "no step is"
+        return DataError(f"saving in {self.directory} failed: {why[:MESSAGE]}; {last} sealed")
 
     def close(self) -> None:
         self.__exit__(None)
@@ -207,11 +274,13 @@ class Checkpoints:
         try:
             self._writer.wait_until_finished()
             if distributed.is_first():
+                self._check()
                 seal.write_seal(folder, arrays, stored, self.owner)
                 for old in sealed_steps(self.directory)[: -self.keep]:
                     _delete(self.directory / str(old))
         except BaseException as error:
             self._error = error
+            distributed.tell(self._name())
 
 
 def _delete(folder: pathlib.Path) -> None:

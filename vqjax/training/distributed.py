@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from vqjax.types import DataError, Stopped, UsageError, VqjaxError
@@ -277,6 +278,21 @@ def should_stop(step: int) -> bool:
     on every process after every step.
     """
     return several() and multihost_utils.reached_preemption_sync_point(step)
+
+
+def tell(word: str) -> None:
+    """Leaves a word for the other processes, whatever they are doing; see `heard`."""
+    if several():
+        with contextlib.suppress(Exception):  # they are gone, and hear nothing any more
+            ocp.multihost.get_jax_distributed_client().key_value_set(word, "told")
+
+
+def heard(word: str) -> bool:
+    """Whether another process, or this one, has told a word."""
+    try:
+        return bool(ocp.multihost.get_jax_distributed_client().key_value_try_get(word))
+    except Exception:  # not told; or the service is gone, which JAX will notice by itself
+        return False
 
 
 def is_lost_peer(error: Exception) -> bool:

@@ -4,22 +4,25 @@ Lines of kind "train" and "eval" are deterministic: after a restart they come ou
 bit. Timings go into lines of kind "time".
 """
 
+import contextlib
+import io
 import json
 import math
 import os
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
-import tensorboardX
 import tqdm
 
 from vqjax.files import json_text
 from vqjax.format import printable
+from vqjax.training import distributed
+from vqjax.training.board import Board
+from vqjax.training.journal import Aside, Journal, writing
 from vqjax.types import Alarm
 
 METRICS = "metrics.jsonl"
@@ -28,6 +31,7 @@ MAX_STEP = 1 << 53  # whole numbers below it are exact as floats
 PLAIN_SECONDS = 5.0  # between progress lines where there is no terminal
 PLAIN_COLUMNS = 100  # of the bar on a terminal that does not say how wide it is
 SHOWN = 5  # numbers on the progress line
+UNHEARD = (OSError, ValueError, AttributeError)  # of a stream that is gone, full, closed or None
 
 
 def read_metrics(run: str | pathlib.Path) -> list[dict[str, Any]]:
@@ -86,35 +90,62 @@ def _is_metrics(line: dict[str, Any]) -> bool:
 class Logbook:
     """Opens a run's records at `step`; what was written of later steps is cut.
 
-    Only process 0 writes.
+    Only process 0 writes. metrics.jsonl belongs to the checkpoints: what could not be written to it
+    waits for `flush`, which must succeed before a step is sealed. Everything else, the terminal
+    too, neither ends nor holds up the run.
+
+    Args:
+        run: the run directory.
+        step: finished updates.
+        total_steps: of the run.
+        may_write: asked before every write; False once the run is another process's.
 
     Attributes:
         elapsed_before: seconds of training in earlier starts.
+        evaluated: whether there is an evaluation of `step`.
+
+    Raises:
+        DataError: metrics.jsonl cannot be read or written.
     """
 
-    def __init__(self, run: pathlib.Path, step: int, total_steps: int) -> None:
+    def __init__(
+        self,
+        run: pathlib.Path,
+        step: int,
+        total_steps: int,
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.run = run
-        self._writes = jax.process_index() == 0
+        self.elapsed_before, self.evaluated = 0.0, False
         self._total = total_steps
-        kept = [line for line in read_metrics(run) if line["step"] <= step]
-        times = [line["elapsed"] for line in kept if "elapsed" in line]
-        times = [t for t in times if type(t) in (int, float) and 0 <= t < MAX_STEP]
-        self.elapsed_before = max(times, default=0.0)
+        self._may_write = may_write
         self._started = time.perf_counter()
         self._last_line = 0.0
         self._timed: tuple[int, float] | None = None  # the first progress: its step and time
         self._bar = None
         self._alarm: Alarm | None = None  # what is wrong at the moment
         self._odd: set[tuple[str, str]] = set()  # kind and name of numbers that were not finite
-        if not self._writes:
-            return
-        path = run / METRICS
-        part = path.with_suffix(".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        part.replace(path)
-        self._metrics = path.open("a", encoding="utf-8")
-        self._text = (run / "log.txt").open("a", encoding="utf-8")
-        self._board = tensorboardX.SummaryWriter(str(run), purge_step=step + 1, flush_secs=20)
+        self._waiting: list[str] = []  # lines that metrics.jsonl could not take yet
+        self._metrics: Journal | None = None
+        self._text: Journal | None = None
+        distributed.agree(lambda: self._open(step))
+        self._aside = Aside(self._warn, may_write)
+        self._board = Board(run, step + 1)
+
+    def _open(self, step: int) -> None:
+        """Every process needs the times; process 0 cuts the lines."""
+        path = self.run / METRICS
+        with writing(path):
+            kept = [line for line in read_metrics(self.run) if line["step"] <= step]
+            if distributed.is_first():
+                part = path.with_suffix(".part")
+                part.write_text("".join(json_text(n) + "\n" for n in kept), encoding="utf-8")
+                part.replace(path)
+                self._metrics = Journal(path)
+        times = [line["elapsed"] for line in kept if "elapsed" in line]
+        times = [t for t in times if type(t) in (int, float) and 0 <= t < MAX_STEP]
+        self.elapsed_before = max(times, default=0.0)
+        self.evaluated = any((line["kind"], line["step"]) == ("eval", step) for line in kept)
 
     def __enter__(self) -> "Logbook":
         return self
@@ -122,14 +153,26 @@ class Logbook:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def _writes(self) -> bool:
+        return self._metrics is not None and self._may_write()
+
     def say(self, line: str) -> None:
         """One line for people: to stderr and log.txt."""
         if not self._writes:
             return
-        line = printable(line)
-        tqdm.tqdm.write(line, file=sys.stderr)
-        self._text.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
-        self._text.flush()
+        show(line)
+        text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(line)}\n"
+        self._aside.do("log.txt", lambda: self._to_log(text))
+
+    def _to_log(self, text: str) -> None:
+        if self._text is None:
+            self._text = Journal(self.run / "log.txt")
+        self._text.append(text.encode())
+
+    def _warn(self, line: str) -> None:
+        """Of what is left out: log.txt may be just that."""
+        show(line) if "log.txt" in line else self.say(line)
 
     def progress(self, step: int, numbers: Mapping[str, float]) -> None:
         """A bar with rate and ETA on a terminal, now and then a plain line elsewhere.
@@ -141,18 +184,9 @@ class Logbook:
         shown = {k: f"{v:.3g}" for k, v in list(numbers.items())[:SHOWN]}
         if self._alarm is not None:
             shown = {"ALARM": self._alarm.short, **shown}
-        if sys.stderr.isatty():
-            if self._bar is None:
-                width = None if _has_width() else PLAIN_COLUMNS
-                self._bar = tqdm.tqdm(
-                    total=self._total,
-                    initial=step,
-                    unit="step",
-                    ncols=width,
-                    dynamic_ncols=width is None,
-                )
-            self._bar.set_postfix(shown, refresh=False)
-            self._bar.update(step - self._bar.n)
+        if _is_terminal():
+            with contextlib.suppress(*UNHEARD):
+                self._draw(step, shown)
             return
         now = time.perf_counter()
         if self._timed is None:  # compilation is over now; the rate counts from here
@@ -163,6 +197,19 @@ class Logbook:
             left = (self._total - step) / max(rate, 1e-9)
             text = " ".join(f"{k}={v}" for k, v in shown.items())
             self.say(f"step {step}/{self._total}  {rate:.2f} steps/s  {_span(left)} left  {text}")
+
+    def _draw(self, step: int, shown: Mapping[str, str]) -> None:
+        if self._bar is None:
+            width = None if _has_width() else PLAIN_COLUMNS
+            self._bar = tqdm.tqdm(
+                total=self._total,
+                initial=step,
+                unit="step",
+                ncols=width,
+                dynamic_ncols=width is None,
+            )
+        self._bar.set_postfix(shown, refresh=False)
+        self._bar.update(step - self._bar.n)
 
     def alarm(self, step: int, alarm: Alarm | None) -> None:
         """Says when something goes wrong and when it is well again; the bar shows it meanwhile."""
@@ -180,11 +227,24 @@ class Logbook:
         """Numbers over the eval split and, where there is one, a picture uint8[H, W, 3]."""
         self._write("eval", step, numbers)
         if self._writes and picture is not None:
-            from PIL import Image  # only the process that draws needs it
+            picture, when = np.array(picture), time.time()  # the caller may use its own again
+            self._aside.do("samples", lambda: self._to_samples(step, picture))
+            board = self._board
+            self._aside.do("events", lambda: board.picture("reconstructions", step, picture, when))
 
-            (self.run / "samples").mkdir(exist_ok=True)
-            Image.fromarray(np.asarray(picture)).save(self.run / "samples" / f"{step:08d}.png")
-            self._board.add_image("reconstructions", picture, step, dataformats="HWC")
+    def _to_samples(self, step: int, picture: np.ndarray) -> None:
+        from PIL import Image  # only the process that draws needs it
+
+        folder, content = self.run / "samples", io.BytesIO()
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(content, "png")
+        part = folder / f"{step:08d}.part"
+        try:
+            part.write_bytes(content.getvalue())
+            part.replace(folder / f"{step:08d}.png")
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
 
     def timing(self, step: int, numbers: Mapping[str, float]) -> None:
         """Measured seconds and rates; `elapsed` counts all starts of the run."""
@@ -194,39 +254,67 @@ class Logbook:
     def _write(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
         if not self._writes:
             return
-        self._metrics.write(json_text({"kind": kind, "step": step, **numbers}) + "\n")
-        odd = []
-        for name, value in numbers.items():
-            if math.isfinite(value):
-                self._board.add_scalar(f"{kind}/{name}", value, step)
-            elif (kind, name) not in self._odd:
-                odd.append(name)
+        line = {"kind": kind, "step": step, **numbers}
+        self._waiting.append(json_text(line) + "\n")
+        with contextlib.suppress(OSError):
+            self._append()  # or at the next line; `flush` is where it must work
+        numbers, when = dict(numbers), time.time()
+        self._aside.do("events", lambda: self._board.numbers(kind, step, numbers, when))
+        odd = [n for n, v in numbers.items() if not math.isfinite(v) and (kind, n) not in self._odd]
         if odd:
             self._odd.update((kind, name) for name in odd)
             names = ", ".join(odd[:SHOWN]) + (", ..." if len(odd) > SHOWN else "")
             self.say(f"step {step}: {kind}: {names} not finite, which {METRICS} has as null")
 
-    def flush(self) -> None:
-        """Before a step is sealed: its lines must not be younger than the seal."""
-        if self._writes:
-            self._metrics.flush()
-            os.fsync(self._metrics.fileno())
+    def _append(self) -> None:
+        self._metrics.append("".join(self._waiting).encode())
+        self._waiting.clear()
 
-    def close(self) -> None:
+    def flush(self) -> None:
+        """Before a step is sealed: its lines must not be younger than the seal.
+
+        Raises:
+            DataError: they cannot be written.
+        """
         if not self._writes:
             return
+        with writing(self.run / METRICS):
+            self._append()
+            self._metrics.sync()
+
+    def close(self) -> None:
         if self._bar is not None:
-            self._bar.close()
-        self._board.close()
-        self._metrics.close()
-        self._text.close()
+            with contextlib.suppress(*UNHEARD):
+                self._bar.close()
+        if self._writes:
+            with contextlib.suppress(OSError):
+                self._append()
+        self._aside.do("events", self._board.close)
+        self._aside.close()
+        for journal in (self._metrics, self._text):
+            if journal is not None:
+                journal.close()
+
+
+def show(line: str) -> None:
+    """One line on stderr, above a bar; where nobody can read it any more, nothing happens."""
+    if sys.stderr is not None:  # tqdm would take stdout
+        with contextlib.suppress(*UNHEARD):
+            tqdm.tqdm.write(printable(line), file=sys.stderr)
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except UNHEARD:
+        return False
 
 
 def _has_width() -> bool:
     """Whether the terminal knows its width; a pseudo-terminal may say 0, where no bar fits."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns > 0
-    except (OSError, ValueError):
+    except UNHEARD:
         return False
 
 

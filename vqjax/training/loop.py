@@ -1,15 +1,13 @@
-"""The loop: batches in, steps, records, evaluations, sealed checkpoints, a clean end."""
+"""A training from its plan to its end: what can fail is found out first, then it is written."""
 
-import collections
 import contextlib
 import dataclasses
 import os
 import pathlib
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -17,55 +15,31 @@ from jax.sharding import Mesh
 from vqjax import config
 from vqjax.training import checkpoint, distributed
 from vqjax.training.bounds import check_at_hand, within_bounds
+from vqjax.training.checkpoint import Checkpoints
 from vqjax.training.claim import Claim, check_writable, claim, learned
 from vqjax.training.experiment import Experiment
 from vqjax.training.feed import Feed
 from vqjax.training.frozen import adopt, load_frozen
 from vqjax.training.init_from import Difference, check_init_from, filled
-from vqjax.training.logbook import Logbook
+from vqjax.training.journal import writing
+from vqjax.training.logbook import Logbook, show
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
 from vqjax.training.programs import trace_programs
 from vqjax.training.record import RECORD, Record, write_record
-from vqjax.training.restore import initial_state, state_target, usable
+from vqjax.training.restore import initial_state, state_target
 from vqjax.training.seal import sealed_steps
-from vqjax.training.sharding import (
-    check_batch_size,
-    local_rows,
-    put_batch,
-)
+from vqjax.training.sharding import check_batch_size, local_rows, put_batch
 from vqjax.training.signals import StopSignal
 from vqjax.training.state import TrainState
-from vqjax.training.step import active_at, patterns
-from vqjax.types import ArraySpec, Batch, NonFiniteError, Stopped, Tree, UsageError
+from vqjax.training.step import patterns
+from vqjax.training.steps import Evaluator, Parts, save, train_steps
+from vqjax.training.turn import Turn
+from vqjax.types import ArraySpec, Batch, Tree, UsageError
 
 START_STREAM = 2**32 - 1  # what `task.start` draws from; no step has this number
-RUN_AHEAD = 8  # steps given to the device before the oldest of them is waited for
 
-
-class Evaluation(Protocol):
-    """What an evaluator returns."""
-
-    numbers: Mapping[str, float]
-    pictures: Any
-
-
-Evaluator = Callable[[Tree, Tree], Evaluation]  # (params, collections) -> numbers and pictures
 MakeEvaluator = Callable[[Experiment, Mesh, Tree], Evaluator]  # with the frozen arrays
-
-
-@dataclasses.dataclass
-class _Run:
-    """What the parts of the loop share."""
-
-    experiment: Experiment
-    mesh: Mesh
-    frozen: Tree
-    programs: Mapping[tuple[str, ...], Any]
-    checkpoints: checkpoint.Checkpoints
-    logbook: Logbook
-    evaluate: Evaluator | None
-    pending: collections.deque = dataclasses.field(default_factory=collections.deque)
 
 
 def train(
@@ -95,19 +69,23 @@ def train(
         The last step.
 
     Raises:
-        UsageError: settings that cannot work, a bucket's URL; nothing was written then.
-        DataError: data, a frozen run or a checkpoint is missing or damaged.
+        UsageError: settings that cannot work, a bucket's URL, a run that another process trains;
+            nothing was written then.
+        DataError: data, a frozen run or a checkpoint is missing or damaged, a save failed, or the
+            run directory went away.
         NonFiniteError: too many steps in a row without finite gradients; the state is sealed.
         Stopped: a signal came; the state is sealed.
         PeerLost: another process is gone.
+        LockLostError: another process has taken the run over.
     """
     started = time.perf_counter()
     if re.match(r"\w\w+:/", str(workdir)):  # of the two slashes a Path keeps one
         raise UsageError(f"--workdir {workdir}: mount the bucket, or give a disk that is shared")
     path = pathlib.Path(workdir).absolute()
     with lost_peers_named(path):
+        turn = Turn(path, experiment.total_steps)
         plan = _plan(experiment, path, name, command, allow_change, trust, devices)
-        return _train(plan, path, make_evaluator, trust, started)
+        return _train(plan, turn, make_evaluator, trust, started)
 
 
 @contextlib.contextmanager
@@ -124,36 +102,52 @@ def lost_peers_named(run: pathlib.Path) -> Iterator[None]:
 
 def _train(
     plan: "_Plan",
-    path: pathlib.Path,
+    turn: Turn,
+    make_evaluator: MakeEvaluator | None,
+    trust: Sequence[str],
+    started: float,
+) -> int:
+    step, experiment, path = plan.step, plan.record.experiment, turn.run
+    if step >= experiment.total_steps:
+        if distributed.is_first():
+            if not (path / RECORD).exists():
+                write_record(path, plan.record)
+            done = f"{path} is done: {step} of {experiment.total_steps} steps"
+            for line in (*plan.lines, done):
+                show(line)
+        return step
+    claimed = plan.claimed
+    with turn.taken():
+        distributed.from_first(lambda: write_record(path, plan.record) if claimed.writes else None)
+        with writing(path):
+            where = path / "checkpoints", experiment.keep
+            checkpoints = Checkpoints(*where, claimed.owner, turn.check)
+            after = None if claimed.fresh else step
+            distributed.from_first(lambda: checkpoints.set_aside(after))
+        with Logbook(path, step, experiment.total_steps, turn.ours) as logbook, checkpoints:
+            return _go(plan, turn, checkpoints, logbook, make_evaluator, trust, started)
+
+
+def _go(
+    plan: "_Plan",
+    turn: Turn,
+    checkpoints: Checkpoints,
+    logbook: Logbook,
     make_evaluator: MakeEvaluator | None,
     trust: Sequence[str],
     started: float,
 ) -> int:
     step, experiment = plan.step, plan.record.experiment
-    if step >= experiment.total_steps:
-        done = f"{path} is done: {step} of {experiment.total_steps} steps"
-        if distributed.is_first():
-            if not (path / RECORD).exists():
-                write_record(path, plan.record)
-            print(*plan.lines, done, sep="\n", file=sys.stderr)
-        return step
-    claimed = plan.claimed
-    distributed.from_first(lambda: write_record(path, plan.record) if claimed.writes else None)
-    folder = path / "checkpoints"
-    checkpoints = checkpoint.Checkpoints(folder, experiment.keep, claimed.owner)
-    checkpoints.set_aside(after=None if claimed.fresh else step)
-    with Logbook(path, step, experiment.total_steps) as logbook, checkpoints:
-        for line in (*plan.lines, *experiment.data.notes()):
-            logbook.say(line)
-        _introduce(logbook, experiment, step, plan.mesh)
-        with StopSignal() as signal, Feed(_batches(experiment, plan.mesh, step)) as feed:
-            programs = _compile(plan, logbook)  # while the first batches are made
-            evaluate = (
-                make_evaluator(experiment, plan.mesh, plan.frozen) if make_evaluator else None
-            )
-            run = _Run(experiment, plan.mesh, plan.frozen, programs, checkpoints, logbook, evaluate)
-            state = plan.state or _start(run, plan.record.inputs, plan.taken, trust, feed)
-            return _steps(run, state, step, signal, started, feed)
+    for line in (*plan.lines, *experiment.data.notes()):
+        logbook.say(line)
+    _introduce(logbook, experiment, step, plan.mesh)
+    with StopSignal() as signal, Feed(_batches(experiment, plan.mesh, step)) as feed:
+        programs = _compile(plan, logbook)  # while the first batches are made
+        evaluate = make_evaluator(experiment, plan.mesh, plan.frozen) if make_evaluator else None
+        what = experiment, plan.mesh, plan.frozen, programs
+        run = Parts(*what, turn, checkpoints, logbook, evaluate)
+        state = plan.state or _start(run, plan.record.inputs, plan.taken, trust, feed)
+        return train_steps(run, state, step, signal, started, feed)
 
 
 @dataclasses.dataclass
@@ -261,7 +255,7 @@ def _batches(experiment: Experiment, mesh: Mesh, step: int) -> Iterator[Batch]:
 
 
 def _start(
-    run: _Run,
+    run: Parts,
     inputs: Mapping[str, ArraySpec],
     taken: Difference | None,
     trust: Sequence[str],
@@ -290,127 +284,5 @@ def _start(
     placed = jax.block_until_ready(jax.device_put(placed, shardings(placed, run.mesh)))
     ema = {p: jax.tree.map(lambda a: a.copy(), placed["params"][p]) for p in state.ema}
     state = state.replace(**placed, ema=ema)
-    run.checkpoints.save(0, state)
+    save(run, state, 0)
     return state
-
-
-def _steps(
-    run: _Run, state: TrainState, step: int, signal: StopSignal, started: float, feed: Feed
-) -> int:
-    # What moves between host and device does so where it is written down.
-    with jax.transfer_guard("disallow"):
-        step = _until_the_end(run, state, step, signal, started, feed)
-    feed.close()
-    run.checkpoints.wait()
-    run.logbook.say(f"done: {step} steps; run: {run.logbook.run}")
-    return step
-
-
-def _until_the_end(
-    run: _Run, state: TrainState, step: int, signal: StopSignal, started: float, feed: Feed
-) -> int:
-    experiment, logbook = run.experiment, run.logbook
-    clock = _Clock(step, experiment.batch_size)
-    while step < experiment.total_steps and not signal.stops_at(step):
-        batch = put_batch(next(feed), run.mesh)
-        active = active_at(experiment, step)
-        state, metrics = run.programs[active](state, run.frozen, batch)
-        step += 1
-        run.pending.append((step, metrics))
-        if clock.first:
-            jax.block_until_ready(metrics)
-            seconds = time.perf_counter() - started
-            logbook.timing(step, {"first_step_seconds": round(seconds, 3)})
-            logbook.say(f"first step after {seconds:.1f} s")
-            logbook.progress(step, {})
-            clock.restart(step, feed.waited)
-        _drain(run, state, clock, feed, keep=RUN_AHEAD)
-        if step % experiment.eval_period == 0 or step == experiment.total_steps:
-            _drain(run, state, clock, feed, keep=0)
-            _evaluate(run, state, step)
-            clock.restart(step, feed.waited)
-        if step % experiment.save_period == 0 or step == experiment.total_steps:
-            _drain(run, state, clock, feed, keep=0)
-            _save(run, state, step)
-    _drain(run, state, clock, feed, keep=0)
-    if step < experiment.total_steps:
-        _save(run, state, step)
-        run.checkpoints.wait()
-        raise Stopped(f"{signal.received}: step {step} is saved; run the same command to go on")
-    return step
-
-
-@dataclasses.dataclass
-class _Clock:
-    """Rates since the last line of timings."""
-
-    step: int
-    batch_size: int
-    first: bool = True
-    at: float = 0.0
-    waited: float = 0.0
-
-    def restart(self, step: int, waited: float) -> None:
-        self.first, self.step, self.at, self.waited = False, step, time.perf_counter(), waited
-
-    def numbers(self, step: int, waited: float) -> dict[str, float]:
-        seconds = max(time.perf_counter() - self.at, 1e-9)
-        numbers = {
-            "examples_per_second": round((step - self.step) * self.batch_size / seconds, 2),
-            "input_wait": round((waited - self.waited) / seconds, 4),
-        }
-        self.restart(step, waited)
-        return numbers
-
-
-def _drain(run: _Run, state: TrainState, clock: _Clock, feed: Feed, keep: int) -> None:
-    """Takes in what finished steps report, all but the newest `keep`; writes their lines."""
-    while len(run.pending) > keep:
-        step, count = _report(run, clock, feed)
-        if count < run.experiment.max_nonfinite:
-            continue
-        last = step
-        while run.pending:  # `state` is already that of the newest step given out
-            last, _ = _report(run, clock, feed)
-        _save(run, state, last)
-        run.checkpoints.wait()
-        raise NonFiniteError(
-            f"gradients not finite for {count} steps in a row, up to step {step}; "
-            f"the last good state is sealed as step {last} of {run.logbook.run}"
-        )
-
-
-def _report(run: _Run, clock: _Clock, feed: Feed) -> tuple[int, int]:
-    """Writes the oldest pending step's lines; that step, and its steps in a row left out."""
-    step, metrics = run.pending.popleft()
-    count = int(jax.device_get(metrics["nonfinite"]))
-    if count:
-        run.logbook.say(f"step {step}: gradients not finite, left out ({count} in a row)")
-    if step % run.experiment.log_every == 0 or step == run.experiment.total_steps:
-        numbers = {k: float(v) for k, v in sorted(jax.device_get(metrics).items())}
-        run.logbook.train(step, numbers)
-        if step > clock.step:
-            run.logbook.timing(step, clock.numbers(step, feed.waited))
-        losses = {k: numbers[k] for k in run.experiment.task.terms if k in numbers}
-        run.logbook.alarm(step, run.experiment.task.alarm(numbers))
-        run.logbook.progress(step, losses)
-    return step, count
-
-
-def _evaluate(run: _Run, state: TrainState, step: int) -> None:
-    if run.evaluate is None:
-        return
-    params, _ = usable(state, "auto")
-    started = time.perf_counter()
-    with jax.transfer_guard("allow"):  # once in a while; only steps are guarded
-        result = run.evaluate(params, state.collections)
-    run.logbook.evaluation(step, result.numbers, result.pictures)
-    run.logbook.timing(step, {"evaluation_seconds": round(time.perf_counter() - started, 3)})
-    shown = "  ".join(f"{k} {v:.4g}" for k, v in result.numbers.items())
-    run.logbook.say(f"step {step} evaluated: {shown}")
-
-
-def _save(run: _Run, state: TrainState, step: int) -> None:
-    run.logbook.flush()  # a step's lines must not be younger than its seal
-    with jax.transfer_guard("allow"):
-        run.checkpoints.save(step, state)

@@ -1,0 +1,234 @@
+"""From step to step: batches in, lines, evaluations and saves out, and every way to the end."""
+
+import collections
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+import jax
+from jax.sharding import Mesh
+
+from vqjax.training import distributed
+from vqjax.training.checkpoint import Checkpoints
+from vqjax.training.experiment import Experiment
+from vqjax.training.feed import Feed
+from vqjax.training.logbook import Logbook
+from vqjax.training.restore import usable
+from vqjax.training.sharding import put_batch
+from vqjax.training.signals import StopSignal
+from vqjax.training.state import TrainState
+from vqjax.training.step import active_at
+from vqjax.training.turn import Turn
+from vqjax.types import NonFiniteError, Stopped, Tree
+
+RUN_AHEAD = 8  # steps given to the device before the oldest of them is waited for
+
+
+class Evaluation(Protocol):
+    """What an evaluator returns."""
+
+    numbers: Mapping[str, float]
+    pictures: Any
+
+
+Evaluator = Callable[[Tree, Tree], Evaluation]  # (params, collections) -> numbers and pictures
+
+
+@dataclasses.dataclass
+class Parts:
+    """What the parts of the loop share."""
+
+    experiment: Experiment
+    mesh: Mesh
+    frozen: Tree
+    programs: Mapping[tuple[str, ...], Any]
+    turn: Turn
+    checkpoints: Checkpoints
+    logbook: Logbook
+    evaluate: Evaluator | None
+    pending: collections.deque = dataclasses.field(default_factory=collections.deque)
+
+
+def train_steps(
+    run: Parts, state: TrainState, step: int, signal: StopSignal, started: float, feed: Feed
+) -> int:
+    """Goes on from `step` to the end; returns the last step.
+
+    Raises:
+        Stopped: a signal came; the state is sealed.
+        NonFiniteError: too many steps in a row without finite gradients; the state is sealed.
+        DataError: a save failed, or the run directory is not there any more. What the data raised
+            comes as it is, and the state after the last whole step is sealed before.
+        LockLostError: another process has taken the run over.
+    """
+    # What moves between host and device does so where it is written down.
+    with jax.transfer_guard("disallow"):
+        step = _until_the_end(run, state, step, signal, started, feed)
+    feed.close()
+    run.checkpoints.wait()
+    distributed.from_first(run.turn.check)
+    run.logbook.say(f"done: {step} steps; run: {run.logbook.run}")
+    return step
+
+
+def _until_the_end(
+    run: Parts, state: TrainState, step: int, signal: StopSignal, started: float, feed: Feed
+) -> int:
+    experiment, logbook = run.experiment, run.logbook
+    clock = _Clock(step, experiment.batch_size)
+    if step and step % experiment.eval_period == 0:
+        _evaluate_late(run, state, step)
+    while step < experiment.total_steps and not signal.stops_at(step):
+        _check_alone(run)
+        with _kept(run, state, step, clock, feed):
+            batch = put_batch(next(feed), run.mesh)
+        active = active_at(experiment, step)
+        state, metrics = run.programs[active](state, run.frozen, batch)
+        step += 1
+        run.pending.append((step, metrics))
+        if clock.first:
+            jax.block_until_ready(metrics)
+            seconds = time.perf_counter() - started
+            logbook.timing(step, {"first_step_seconds": round(seconds, 3)})
+            logbook.say(f"first step after {seconds:.1f} s")
+            logbook.progress(step, {})
+            clock.restart(step, feed.waited)
+        _drain(run, state, clock, feed, keep=RUN_AHEAD)
+        if step % experiment.eval_period == 0 or step == experiment.total_steps:
+            _drain(run, state, clock, feed, keep=0)
+            with _kept(run, state, step, clock, feed):
+                _evaluate(run, state, step)
+            clock.restart(step, feed.waited)
+        if step % experiment.save_period == 0 or step == experiment.total_steps:
+            _drain(run, state, clock, feed, keep=0)
+            save(run, state, step)
+    _drain(run, state, clock, feed, keep=0)
+    if step < experiment.total_steps:
+        save(run, state, step)
+        run.checkpoints.wait()
+        raise Stopped(f"{signal.received}: step {step} is saved; run the same command to go on")
+    return step
+
+
+def _check_alone(run: Parts) -> None:
+    """Raises at once what the threads of saves and of the lock have found. Several processes hear
+    it at the next save, or they would not come to their end together.
+    """
+    if distributed.several():
+        return
+    if run.checkpoints.failed:
+        run.checkpoints.wait()
+    if run.turn.lost is not None:
+        raise run.turn.lost
+
+
+@contextlib.contextmanager
+def _kept(run: Parts, state: TrainState, step: int, clock: "_Clock", feed: Feed) -> Iterator[None]:
+    """Seals `step` before it lets an error out. Not among several processes: the others are on
+    their way into the next step; they go on from the newest sealed one.
+    """
+    try:
+        yield
+    except Exception:
+        if not distributed.several():
+            with contextlib.suppress(Exception):  # what went wrong first counts
+                _drain(run, state, clock, feed, keep=0)
+                save(run, state, step)
+                run.checkpoints.wait()
+                run.logbook.say(f"an error after step {step}, which is saved")
+        raise
+
+
+@dataclasses.dataclass
+class _Clock:
+    """Rates since the last line of timings."""
+
+    step: int
+    batch_size: int
+    first: bool = True
+    at: float = 0.0
+    waited: float = 0.0
+
+    def restart(self, step: int, waited: float) -> None:
+        self.first, self.step, self.at, self.waited = False, step, time.perf_counter(), waited
+
+    def numbers(self, step: int, waited: float) -> dict[str, float]:
+        seconds = max(time.perf_counter() - self.at, 1e-9)
+        numbers = {
+            "examples_per_second": round((step - self.step) * self.batch_size / seconds, 2),
+            "input_wait": round((waited - self.waited) / seconds, 4),
+        }
+        self.restart(step, waited)
+        return numbers
+
+
+def _drain(run: Parts, state: TrainState, clock: _Clock, feed: Feed, keep: int) -> None:
+    """Takes in what finished steps report, all but the newest `keep`; writes their lines."""
+    while len(run.pending) > keep:
+        step, count = _report(run, clock, feed)
+        if count < run.experiment.max_nonfinite:
+            continue
+        last = step
+        while run.pending:  # `state` is already that of the newest step given out
+            last, _ = _report(run, clock, feed)
+        save(run, state, last)
+        run.checkpoints.wait()
+        raise NonFiniteError(
+            f"gradients not finite for {count} steps in a row, up to step {step}; "
+            f"the last good state is sealed as step {last} of {run.logbook.run}"
+        )
+
+
+def _report(run: Parts, clock: _Clock, feed: Feed) -> tuple[int, int]:
+    """Writes the oldest pending step's lines; that step, and its steps in a row left out."""
+    step, metrics = run.pending.popleft()
+    count = int(jax.device_get(metrics["nonfinite"]))
+    if count:
+        run.logbook.say(f"step {step}: gradients not finite, left out ({count} in a row)")
+    if step % run.experiment.log_every == 0 or step == run.experiment.total_steps:
+        numbers = {k: float(v) for k, v in sorted(jax.device_get(metrics).items())}
+        run.logbook.train(step, numbers)
+        if step > clock.step:
+            run.logbook.timing(step, clock.numbers(step, feed.waited))
+        losses = {k: numbers[k] for k in run.experiment.task.terms if k in numbers}
+        run.logbook.alarm(step, run.experiment.task.alarm(numbers))
+        run.logbook.progress(step, losses)
+    return step, count
+
+
+def _evaluate_late(run: Parts, state: TrainState, step: int) -> None:
+    """The evaluation of a step that was saved because its evaluation had failed."""
+    if run.evaluate is not None and not distributed.from_first(lambda: run.logbook.evaluated):
+        _evaluate(run, state, step)
+
+
+def _evaluate(run: Parts, state: TrainState, step: int) -> None:
+    if run.evaluate is None:
+        return
+    params, _ = usable(state, "auto")
+    started = time.perf_counter()
+    with jax.transfer_guard("allow"):  # once in a while; only steps are guarded
+        result = run.evaluate(params, state.collections)
+    run.logbook.evaluation(step, result.numbers, result.pictures)
+    run.logbook.timing(step, {"evaluation_seconds": round(time.perf_counter() - started, 3)})
+    shown = "  ".join(f"{k} {v:.4g}" for k, v in result.numbers.items())
+    run.logbook.say(f"step {step} evaluated: {shown}")
+
+
+def save(run: Parts, state: TrainState, step: int) -> None:
+    """Begins to save `step`, all of whose lines are on the disk.
+
+    Raises:
+        DataError: this cannot be, or the save before has failed.
+        LockLostError: another process has taken the run over.
+    """
+
+    def ready() -> None:
+        run.turn.check()
+        run.logbook.flush()  # a step's lines must not be younger than its seal
+
+    distributed.from_first(ready)
+    with jax.transfer_guard("allow"):
+        run.checkpoints.save(step, state)
