@@ -15,6 +15,8 @@ import jax
 from jax.sharding import Mesh
 
 from vqjax import config
+from vqjax.ops import progress
+from vqjax.ops.numerics import make_key
 from vqjax.training import checkpoint, distributed
 from vqjax.training.claim import Claim, check_writable, claim, learned
 from vqjax.training.experiment import Experiment
@@ -34,6 +36,7 @@ from vqjax.training.sharding import (
     put_batch,
 )
 from vqjax.training.signals import StopSignal
+from vqjax.training.start import listener, once_through
 from vqjax.training.state import TrainState
 from vqjax.training.step import active_at, patterns
 from vqjax.types import ArraySpec, Batch, NonFiniteError, Stopped, Tree, UsageError
@@ -151,7 +154,7 @@ def _train(
                 make_evaluator(experiment, plan.mesh, plan.frozen) if make_evaluator else None
             )
             run = _Run(experiment, plan.mesh, plan.frozen, programs, checkpoints, logbook, evaluate)
-            state = plan.state or _start(run, plan.record.inputs, plan.taken, trust, feed)
+            state = plan.state or _start(run, plan.record.inputs, plan.taken, trust, feed, signal)
             return _steps(run, state, step, signal, started, feed)
 
 
@@ -263,6 +266,7 @@ def _start(
     taken: Difference | None,
     trust: Sequence[str],
     feed: Feed,
+    signal: StopSignal,
 ) -> TrainState:
     """Step 0: initial parameters, those of another run, `task.start`, and the first checkpoint."""
     experiment = run.experiment
@@ -275,9 +279,9 @@ def _start(
             run.logbook.say(line)
     if taken is None or taken.new:
         feed.wait()  # or what it is decoding would be decoded twice
-        batches = (put_batch(batch, run.mesh) for batch in _batches(experiment, run.mesh, 0))
-        key = jax.random.fold_in(jax.random.key(experiment.seed), START_STREAM)
-        with jax.set_mesh(run.mesh):
+        batches = once_through(experiment, run.mesh)
+        key = jax.random.fold_in(make_key(experiment.seed), START_STREAM)
+        with jax.set_mesh(run.mesh), progress.heard_by(listener(run.logbook, signal)):
             begun = experiment.network_task().start(params, collections, batches, key)
         params, collections = begun
         if taken is not None:  # a start must not take back what is known
