@@ -67,10 +67,9 @@ def kmeans(z: jax.Array, size: int, iterations: int, key: jax.Array) -> jax.Arra
 
     def moved(i, sums, counts):
         means = sums / jnp.maximum(counts, 1.0)[:, None]
-        chosen = jax.random.randint(
-            jax.random.fold_in(spare, i), (size,), 0, z.shape[0], dtype=jnp.int32
-        )
-        return jnp.where((counts > 0)[:, None], means, z[chosen])
+        others = jax.random.fold_in(spare, i)
+        others = z[jax.random.randint(others, (size,), 0, z.shape[0], jnp.int32)]
+        return jnp.where((counts > 0)[:, None], means, others)
 
     def step(i, centres):
         return moved(i, *_sums_and_counts(z, centres))

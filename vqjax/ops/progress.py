@@ -1,7 +1,7 @@
 """How far long work has come that no single program does, for whoever listens.
 
-    with progress.heard_by(listener):
-        codes = kmeans(...)  # listener("k-means", 3, 40), ...
+with progress.heard_by(listener):
+    codes = kmeans(...)  # listener("k-means", 3, 40), ...
 """
 
 import contextlib
@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 
 Listener = Callable[[str, int, int], None]  # (what, parts done, parts in all); may raise to end it
 
-_listener: contextvars.ContextVar[Listener | None] = contextvars.ContextVar("listener", default=None)
+_listener: contextvars.ContextVar[Listener | None] = contextvars.ContextVar(
+    "listener", default=None
+)
 
 
 @contextlib.contextmanager

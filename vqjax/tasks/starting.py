@@ -1,4 +1,4 @@
-"""What a codebook starts from: encodings of real examples, no more than there are or fit in memory."""
+"""What a codebook starts from: encodings of examples, no more than there are or fit in memory."""
 
 import math
 from collections.abc import Callable, Iterable

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from flax import linen as nn
 from jax.lax import stop_gradient
 
 from vqjax.losses import L1, Hinge
+from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.tasks import starting
 from vqjax.tasks.adaptive import AdaptiveWeight
@@ -131,7 +131,7 @@ class TokenizerTask:
             )
 
     def _reconstruct_untrained(self, x: jax.Array) -> jax.Array:
-        x, key = normalize(x), jax.random.key(0)
+        x, key = normalize(x), make_key(0)
         if self.discriminator is not None:
             self.discriminator.init(key, x)
         rngs = {"params": key, "quantizer": key}

@@ -26,6 +26,7 @@ from vqjax.training.init_from import Difference, check_init_from, filled
 from vqjax.training.logbook import Logbook
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
+from vqjax.training.platform import own_defaults
 from vqjax.training.programs import trace_programs
 from vqjax.training.record import RECORD, Record, write_record
 from vqjax.training.restore import initial_state, state_target, usable
@@ -107,7 +108,7 @@ def train(
     if re.match(r"\w\w+:/", str(workdir)):  # of the two slashes a Path keeps one
         raise UsageError(f"--workdir {workdir}: mount the bucket, or give a disk that is shared")
     path = pathlib.Path(workdir).absolute()
-    with lost_peers_named(path):
+    with lost_peers_named(path), own_defaults(experiment.compute_dtype):
         plan = _plan(experiment, path, name, command, allow_change, trust, devices)
         return _train(plan, path, make_evaluator, trust, started)
 

@@ -1,4 +1,4 @@
-"""What `Task.start` is given before step 0: each training example once, and somebody who listens."""
+"""What `Task.start` is given before step 0: each example once, and somebody who listens."""
 
 import math
 import time
