@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import jax
 
 from vqjax.evaluation.kinds import is_classifier
+from vqjax.ops.numerics import make_key
 from vqjax.training.experiment import Experiment
 from vqjax.training.state import example_batch
 from vqjax.types import ArraySpec, Level, Tree
@@ -80,7 +81,7 @@ def footprint_of(experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Foo
         shape = tuple(inputs[task.inputs].shape)
         levels = task.token_layout(shape) if hasattr(task, "token_layout") else ()
     params, collections = jax.eval_shape(
-        lambda: task.init(jax.random.key(0), example_batch(dict(inputs)))
+        lambda: task.init(make_key(0), example_batch(dict(inputs)))
     )
     if "tokenizer" not in params:
         parts = {name: _size(part) for tree in params.values() for name, part in tree.items()}

@@ -7,6 +7,7 @@ from jax.sharding import Mesh
 
 from vqjax.evaluation.pictures import picture_of, tile
 from vqjax.evaluation.reconstruction import Evaluation
+from vqjax.ops.numerics import make_key
 from vqjax.sampling import Choice, Guidance
 from vqjax.training.bounds import within_bounds
 from vqjax.training.experiment import Experiment
@@ -70,7 +71,7 @@ class PriorEvaluator:
 
     def _batch_sum(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """-log p of the examples that count, in nats, and how many these are."""
-        rngs = {"mask": jax.random.key(0)}
+        rngs = {"mask": make_key(0)}
         nats, _ = self._task.objective(params, frozen, batch, rngs, batch["place"])
         mask = batch["mask"]
         return jnp.sum(jnp.where(mask, nats.sum(axis=1), 0.0)), jnp.sum(mask)
@@ -78,7 +79,7 @@ class PriorEvaluator:
     def _draw(
         self, params: Tree, frozen: Tree, given: jax.Array | None, *, levels: tuple[Level, ...]
     ) -> jax.Array:
-        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(jnp.arange(DRAWN))
+        keys = jax.vmap(lambda i: jax.random.fold_in(make_key(0), i))(jnp.arange(DRAWN))
         plain = {"choice": Choice(), "guidance": Guidance()}
         indices = self._task.sample_tokens(params, keys, given, levels, **plain)
         return self._task.decode(frozen, indices)

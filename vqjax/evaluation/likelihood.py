@@ -15,6 +15,7 @@ import tqdm
 from jax.sharding import Mesh
 
 from vqjax.metrics import NegativeBound
+from vqjax.ops.numerics import make_key
 from vqjax.tasks.likelihood import check_bound, elbo, log_weights
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import batch_sharding, local_rows, put_batch, replicated
@@ -36,8 +37,8 @@ def noise_of(places: jax.Array, draw: int | jax.Array, shape: tuple[int, ...]) -
     """
 
     def one(place: jax.Array) -> jax.Array:
-        key = jax.random.fold_in(jax.random.key(SEED), place)
-        return jax.random.normal(jax.random.fold_in(key, draw), shape)
+        key = jax.random.fold_in(make_key(SEED), place)
+        return jax.random.normal(jax.random.fold_in(key, draw), shape, jnp.float32)
 
     return jax.vmap(one)(places)
 

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from vqjax import config
 from vqjax.evaluation.editing import Editing
 from vqjax.evaluation.run import as_trained, held_out, in_parts
+from vqjax.ops.numerics import make_key
 from vqjax.priors import ClassLabel, Text
 from vqjax.sampling import Choice, Guidance
 from vqjax.tasks.prior import FROZEN
@@ -102,7 +103,7 @@ class PriorRun(Editing):
         if n < 0 or not 0 <= seed < 2**32:
             raise UsageError(f"n={n}, seed={seed}: wanted n >= 0 and 0 <= seed < 2**32")
         given = self._given(n, classes, prompts)
-        numbers, key = np.arange(n, dtype=np.int32), jax.random.key(seed)
+        numbers, key = np.arange(n, dtype=np.int32), make_key(seed)
 
         def draw(numbers: np.ndarray, *given: np.ndarray) -> jax.Array:
             return self._sample(

@@ -29,12 +29,14 @@ from vqjax.metrics import (
     State,
     StructuralSimilarity,
 )
+from vqjax.ops.numerics import make_key
 from vqjax.tasks.compared import distances
 from vqjax.tasks.likelihood import has_bound
 from vqjax.tasks.tokenizer import normalize
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import load_frozen
 from vqjax.training.mesh import make_mesh
+from vqjax.training.platform import own_defaults
 from vqjax.training.restore import OpenedRun, open_run
 from vqjax.training.sharding import local_rows, put_batch, replicated
 from vqjax.types import BATCH_AXES, Batch, DataError, Level, Tree
@@ -158,7 +160,7 @@ class ReconstructionEvaluator:
 
     def _diversity(self, params: Tree, collections: Tree, originals: np.ndarray) -> float:
         """Of the samples that `Run.sample` draws by default."""
-        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(np.arange(COMPARED))
+        keys = jax.vmap(lambda i: jax.random.fold_in(make_key(0), i))(np.arange(COMPARED))
         samples = self._sample(params, collections, keys, shape=originals.shape[1:])
         return sample_diversity(np.asarray(samples), originals)
 
@@ -224,9 +226,10 @@ def evaluate_run(
             raise
         say(f"note: numbers that need it are left out: {error}")
         below = {}
-    evaluation = make_evaluator(opened.experiment, mesh, below)(*variables)
-    if weighted is not None:
-        # Beside the bound that it tightens, before the numbers of the reconstructions.
-        first = {"nll_bound": evaluation.numbers["nll_bound"], **weighted(*variables)}
-        evaluation = dataclasses.replace(evaluation, numbers=first | evaluation.numbers)
+    with own_defaults(opened.experiment.compute_dtype):
+        evaluation = make_evaluator(opened.experiment, mesh, below)(*variables)
+        if weighted is not None:
+            # Beside the bound that it tightens, before the numbers of the reconstructions.
+            first = {"nll_bound": evaluation.numbers["nll_bound"], **weighted(*variables)}
+            evaluation = dataclasses.replace(evaluation, numbers=first | evaluation.numbers)
     return opened, evaluation

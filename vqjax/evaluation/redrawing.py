@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vqjax.evaluation.run import as_trained, in_parts
+from vqjax.ops.numerics import make_key
 from vqjax.sampling import Choice, Guidance
 from vqjax.types import Level, Tree
 
@@ -36,7 +37,7 @@ class Wishes:
 
     def key(self, number: int) -> jax.Array:
         """That of the `number`-th time that tokens are drawn."""
-        return jax.random.fold_in(jax.random.key(self.seed), number)
+        return jax.random.fold_in(make_key(self.seed), number)
 
 
 def corners_of(start: Sequence[int], grid: Sequence[int], whole: Sequence[int]) -> list[tuple]:

@@ -21,6 +21,7 @@ import tqdm
 from jax.sharding import Mesh
 
 from vqjax.evaluation.kinds import is_classifier, is_prior
+from vqjax.ops.numerics import make_key
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import load_frozen
 from vqjax.training.mesh import make_mesh
@@ -203,7 +204,7 @@ class Run:
         """
         if n < 0 or not 0 <= seed < 2**32:
             raise UsageError(f"n={n}, seed={seed}: wanted n >= 0 and 0 <= seed < 2**32")
-        numbers, key = np.arange(n, dtype=np.int32), jax.random.key(seed)
+        numbers, key = np.arange(n, dtype=np.int32), make_key(seed)
         size = self._part_size(self.shape)
         with jax.set_mesh(self._mesh):
             return in_parts(lambda i: self._sample(*self._variables, key, i), (numbers,), size)

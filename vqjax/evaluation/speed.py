@@ -45,6 +45,7 @@ from vqjax.evaluation.peak import peak_flops, product_flops, product_size
 from vqjax.evaluation.rig import Compiled, Rig, compile_steps, measured_peak, noise
 from vqjax.evaluation.shares import measure_shares
 from vqjax.evaluation.stopwatch import percentiles
+from vqjax.ops.numerics import make_key
 from vqjax.tasks import ClassifierTask, TokenizerTask
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import frozen_shapes
@@ -171,7 +172,7 @@ def _frozen_arrays(
 
     def make():
         leaves, tree = jax.tree.flatten(shapes)
-        keys = jax.random.split(jax.random.key(0), len(leaves))
+        keys = jax.random.split(make_key(0), len(leaves))
         made = [
             0.02 * jax.random.normal(k, s.shape, s.dtype)
             if jnp.issubdtype(s.dtype, jnp.floating)

@@ -154,10 +154,10 @@ class Conv(nn.Module):
             )
         axes = x.ndim - 2
         shape = (*per_axis(self.kernel, axes), x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = None
         if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = convolve(x, kernel, per_axis(self.stride, axes), self.padding)
         return y if bias is None else _add_bias(y, bias)
@@ -347,8 +347,8 @@ class Upsample(nn.Module):
         axes = x.ndim - 2
         factors = per_axis(self.factor, axes)
         shape = (*(3,) * axes, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         dtype = canonicalize_dtype(x, kernel, dtype=self.dtype)
         y = upsampled_convolution(x.astype(dtype), kernel, factors)
         return _add_bias(y, bias.astype(y.dtype))

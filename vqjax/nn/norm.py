@@ -63,8 +63,8 @@ class GroupNorm(nn.Module):
         """x [B, *S, C] -> [B, *S, C]."""
         batch, channels = x.shape[0], x.shape[-1]
         groups = group_count(channels, self.groups)
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         dtype = canonicalize_dtype(x, scale, bias, dtype=self.dtype)
         exact = at_least_float32(x)
         flat = exact.reshape(batch, math.prod(x.shape[1:-1]), channels)  # [B, N, C]
@@ -104,8 +104,8 @@ class BatchNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """x [B, *S, C] -> [B, *S, C]."""
         channels = x.shape[-1]
-        scale = self.param("scale", self.scale_init, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        scale = self.param("scale", self.scale_init, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         dtype = canonicalize_dtype(x, scale, bias, dtype=self.dtype)
         exact = at_least_float32(x)
         flat = exact.reshape(x.shape[0], math.prod(x.shape[1:-1]), channels)  # [B, N, C]
@@ -134,7 +134,7 @@ class RMSNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """x [..., C] -> [..., C]."""
-        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
         dtype = canonicalize_dtype(x, scale, dtype=self.dtype)
 
         # What a loop over blocks keeps is then x, not x and more in float32.

@@ -1,10 +1,13 @@
 """Codes: the nearest one, how often each was picked, and gradients past the choice."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from vqjax.ops.nearest import nearest
+from vqjax.ops import progress
+from vqjax.ops.nearest import nearest, offset
 from vqjax.ops.numerics import at_least_float32
 from vqjax.ops.sums import count, sum_by_code, take
 
@@ -18,6 +21,8 @@ __all__ = [
     "sum_by_code",
     "take",
 ]
+
+PART = 2**30  # distances at a time where k-means works in parts
 
 
 def straight_through(z: jax.Array, q: jax.Array) -> jax.Array:
@@ -40,6 +45,10 @@ def kmeans(z: jax.Array, size: int, iterations: int, key: jax.Array) -> jax.Arra
     A centre that no vector is nearest to moves to a random row, so that none stays empty for want
     of luck. With fewer rows than centres, rows are used more than once.
 
+    Outside of a program (`jit`), what takes long is done in parts of about a second on a CPU, so
+    that it can be interrupted, and `vqjax.ops.progress` hears of each; up to so many rows as there
+    are parts are left out then, where they do not divide.
+
     Args:
         z: [N, D], N > 0.
         size: number of centres, K.
@@ -50,15 +59,46 @@ def kmeans(z: jax.Array, size: int, iterations: int, key: jax.Array) -> jax.Arra
         centres [K, D].
     """
     z = at_least_float32(z)
+    common = offset(z)  # sums of what is left are exact to more digits
+    z = z - common[None, :]
     first, spare = jax.random.split(key)
     rows = jax.random.permutation(first, z.shape[0])
     centres = z[rows[jnp.arange(size) % z.shape[0]]]  # [K, D]
 
-    def step(i, centres):
-        indices = nearest(z, centres)
-        counts = count(indices, size).astype(z.dtype)
-        means = sum_by_code(z, indices, size) / jnp.maximum(counts, 1.0)[:, None]
-        others = z[jax.random.randint(jax.random.fold_in(spare, i), (size,), 0, z.shape[0])]
+    def moved(i, sums, counts):
+        means = sums / jnp.maximum(counts, 1.0)[:, None]
+        others = jax.random.fold_in(spare, i)
+        others = z[jax.random.randint(others, (size,), 0, z.shape[0], jnp.int32)]
         return jnp.where((counts > 0)[:, None], means, others)
 
-    return jax.lax.fori_loop(0, iterations, step, centres)
+    def step(i, centres):
+        return moved(i, *_sums_and_counts(z, centres))
+
+    parts = -(-z.shape[0] * size // PART)
+    if isinstance(z, jax.core.Tracer) or parts == 1:
+        return jax.lax.fori_loop(0, iterations, step, centres) + common[None, :]
+    for i in range(iterations):
+        sums, counts = jnp.zeros_like(centres), jnp.zeros((size,), jnp.float32)
+        for part in range(parts):
+            progress.tell("k-means", i * parts + part, iterations * parts)
+            sums, counts = _with_part(z, part, parts, centres, sums, counts)
+            jax.block_until_ready(counts)
+        centres = moved(i, sums, counts)
+    return centres + common[None, :]
+
+
+def _sums_and_counts(z: jax.Array, centres: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of the rows of z [N, D] by their nearest of K centres: [K, D] and [K]."""
+    size, indices = centres.shape[0], nearest(z, centres)
+    return sum_by_code(z, indices, size), count(indices, size).astype(z.dtype)
+
+
+@functools.partial(jax.jit, static_argnames="parts", donate_argnames=("sums", "counts"))
+def _with_part(z, part, parts, centres, sums, counts):
+    """Adds the sums and counts of one of `parts`: every so-many-th row, so that where rows are
+    split over devices, each keeps its own.
+    """
+    rows = z.shape[0] // parts * parts
+    mine = z[:rows].reshape(-1, parts, z.shape[1])[:, part]
+    more_sums, more_counts = _sums_and_counts(mine, centres)
+    return sums + more_sums, counts + more_counts

@@ -1,7 +1,16 @@
-"""Dtypes in which results are worked out."""
+"""What numbers are worked out in, and drawn from, whatever JAX's defaults are."""
 
 import jax
 import jax.numpy as jnp
+
+KEYS = "threefry2x32"
+
+
+def make_key(seed: int | jax.Array) -> jax.Array:
+    """The key of `seed`, of the same kind whatever JAX_DEFAULT_PRNG_IMPL says: a run draws the same
+    numbers everywhere, and its checkpoints fit.
+    """
+    return jax.random.key(seed, impl=KEYS)
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:

@@ -74,10 +74,12 @@ class ClassLabel(nn.Module):
         What is no class gives NaN: it must not pass for another one.
         """
         if self.has_rng("dropout") and self.dropout > 0.0:
-            withheld = jax.random.bernoulli(self.make_rng("dropout"), self.dropout, labels.shape)
+            withheld = jax.random.bernoulli(
+                self.make_rng("dropout"), jnp.float32(self.dropout), labels.shape
+            )
             labels = jnp.where(withheld, NULL, labels)
         init = nn.initializers.normal(0.02)
-        table = self.param("table", init, (self.classes + 1, features))
+        table = self.param("table", init, (self.classes + 1, features), jnp.float32)
         rows = jnp.where(labels == NULL, self.classes, labels)
         rows = jnp.where(labels >= self.classes, self.classes + 1, rows)
         return jnp.take(table, rows, axis=0, mode="fill", fill_value=jnp.nan)[:, None], None
@@ -158,9 +160,9 @@ class Text(nn.Module):
         """int32[B, T] -> [B, T + 1, features], and which of these count: bool [B, T + 1]."""
         if self.has_rng("dropout") and self.dropout > 0.0:
             key = self.make_rng("dropout")
-            withheld = jax.random.bernoulli(key, self.dropout, (len(ids), 1))
+            withheld = jax.random.bernoulli(key, jnp.float32(self.dropout), (len(ids), 1))
             ids = jnp.where(withheld, 0, ids)
-        whole = self.param("whole", INIT, (1, 1, self.width))
+        whole = self.param("whole", INIT, (1, 1, self.width), jnp.float32)
         embed = nn.Embed(
             self.vocabulary, self.width, embedding_init=INIT, dtype=self.dtype, name="embed"
         )

@@ -109,14 +109,14 @@ class MaskGIT(TransformerPrior):
         places = jnp.arange(batch) if places is None else places
         key = self.make_rng("mask")
         keys = jax.vmap(lambda place: jax.random.split(jax.random.fold_in(key, place)))(places)
-        count = jax.vmap(jax.random.uniform)(keys[:, 0])  # [B]
+        count = jax.vmap(lambda k: jax.random.uniform(k, dtype=jnp.float32))(keys[:, 0])  # [B]
         train = self.has_rng("dropout")
         if train:
             share = masked_share(self.decoding.schedule, count)
             many = jnp.maximum(jnp.ceil(share * length), 1.0)
         else:
             many = jnp.minimum(1.0 + jnp.floor(count * length), length)  # uniform in 1 to T
-        order = jax.vmap(lambda k: jax.random.uniform(k, (length,)))(keys[:, 1])
+        order = jax.vmap(lambda k: jax.random.uniform(k, (length,), jnp.float32))(keys[:, 1])
         rank = jnp.argsort(jnp.argsort(order, axis=1), axis=1)
         masked = rank < many[:, None]
         log_p = jax.nn.log_softmax(self(jnp.where(masked, self.mask_token, tokens), given))

@@ -183,8 +183,8 @@ def _draw(module: Discrete, z: jax.Array, seen: jax.Array) -> None:
         old = jnp.zeros((slots(module.codebook_size), dim), z.dtype)
     if n:
         place, chance = jax.random.split(module.make_rng("quantizer"))
-        drawn = z[jax.random.randint(place, (len(old),), 0, n)]  # [M, D]
-        taken = jax.random.uniform(chance, (len(old), 1)) * seen < n
+        drawn = z[jax.random.randint(place, (len(old),), 0, n, jnp.int32)]  # [M, D]
+        taken = jax.random.uniform(chance, (len(old), 1), jnp.float32) * seen < n
         old = jnp.where(taken, drawn, old)
     module.put_variable("statistics", "candidates", old)
 

@@ -28,7 +28,9 @@ class EMAVectorQuantizer(NearestCode):
         shape = (self.codebook_size, self.codebook_dim)
         # Drawn inside the lambda: an rng stream exists only while the variables are made.
         self.stored = self.variable(
-            "codebook", "codes", lambda: jax.random.normal(self.make_rng("params"), shape)
+            "codebook",
+            "codes",
+            lambda: jax.random.normal(self.make_rng("params"), shape, jnp.float32),
         )
 
     def book(self) -> jax.Array:

@@ -108,7 +108,7 @@ class Gaussian(nn.Module):
 
     def prior(self, key: jax.Array, grid: tuple[int, ...]) -> jax.Array:
         """The latents of one example drawn from N(0, I), float32[*grid, D]. Callable unbound."""
-        return jax.random.normal(key, (*grid, self.codebook_dim))
+        return jax.random.normal(key, (*grid, self.codebook_dim), jnp.float32)
 
 
 def _divergence(mean: jax.Array, log_variance: jax.Array) -> jax.Array:

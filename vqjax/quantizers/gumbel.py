@@ -54,7 +54,7 @@ class GumbelQuantizer(Discrete):
     def setup(self) -> None:
         declare_ledger(self)
         shape = (self.codebook_size, self.codebook_dim)
-        self.codes = self.param("codes", jax.nn.initializers.normal(1.0), shape)
+        self.codes = self.param("codes", jax.nn.initializers.normal(1.0), shape, jnp.float32)
 
     def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
         """Quantizes logits z [B, *S, K]; see `Quantized`."""

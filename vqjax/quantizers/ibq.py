@@ -96,7 +96,7 @@ class IBQ(Discrete):
         declare_ledger(self)
         # Not smaller: while all products are small, p is flat and tells the encoder nothing.
         shape = (self.codebook_size, self.codebook_dim)
-        self.codes = self.param("codes", jax.nn.initializers.normal(1.0), shape)
+        self.codes = self.param("codes", jax.nn.initializers.normal(1.0), shape, jnp.float32)
 
     def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
         """Quantizes z [B, *S, D]; see `Quantized`."""

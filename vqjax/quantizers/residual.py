@@ -65,8 +65,8 @@ class Residual(Combined):
         if not train or self.dropout == 0.0 or self.stages == 1 or self.is_initializing():
             return [1.0] * self.stages
         chance, number = jax.random.split(self.make_rng("quantizer"))
-        drops = jax.random.uniform(chance) < self.dropout
-        first = jax.random.randint(number, (), 1, self.stages)
+        drops = jax.random.uniform(chance, dtype=jnp.float32) < self.dropout
+        first = jax.random.randint(number, (), 1, self.stages, jnp.int32)
         first = jnp.where(drops, first, self.stages)
         return [(stage < first).astype(jnp.float32) for stage in range(self.stages)]
 

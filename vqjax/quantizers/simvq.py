@@ -42,7 +42,9 @@ class SimVQ(NearestCode):
         shape, scale = (self.codebook_size, self.codebook_dim), self.codebook_dim**-0.5
         # Drawn inside the lambda: an rng stream exists only while the variables are made.
         self.stored = self.variable(
-            "codebook", "codes", lambda: scale * jax.random.normal(self.make_rng("params"), shape)
+            "codebook",
+            "codes",
+            lambda: scale * jax.random.normal(self.make_rng("params"), shape, jnp.float32),
         )
         self.kernel = self.param("kernel", _identity, (self.codebook_dim, self.codebook_dim))
 

@@ -98,7 +98,9 @@ def sample_in_parallel(
         drawn = jnp.where(tokens == mask_token, drawn, tokens)
         log_p = jax.nn.log_softmax(logits)
         sure = jnp.take_along_axis(log_p, drawn[..., None], axis=-1)[..., 0]
-        gumbel = jax.vmap(lambda key: jax.random.gumbel(key, (length,)))(each[:, length])
+        gumbel = jax.vmap(lambda key: jax.random.gumbel(key, (length,), jnp.float32))(
+            each[:, length]
+        )
         sure = sure + how.choice_temperature * (1.0 - done) * gumbel
         sure = jnp.where(tokens == mask_token, sure, jnp.inf)  # what is known stays known
         count = jnp.floor(unknown * shares[number]).astype(jnp.int32)

@@ -11,6 +11,7 @@ import numpy as np
 from flax import linen as nn
 
 from vqjax.config import FrozenRun
+from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule
 from vqjax.types import Alarm, Batch, Bound, Level, TaskOutput, Tree, UsageError, check_offers
 
@@ -107,7 +108,7 @@ class PriorTask:
         tokens = tuple(jnp.zeros((1, *level.grid), jnp.int32) for level in levels)
         shapes = jax.eval_shape(
             lambda: tokenizer.init(
-                {name: jax.random.key(0) for name in ("params", "quantizer")},
+                {name: make_key(0) for name in ("params", "quantizer")},
                 tokens,
                 method="decode_indices",
             )

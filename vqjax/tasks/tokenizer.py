@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -13,7 +12,9 @@ from flax import linen as nn
 from jax.lax import stop_gradient
 
 from vqjax.losses import L1, Hinge
+from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule, as_schedule
+from vqjax.tasks import starting
 from vqjax.tasks.adaptive import AdaptiveWeight
 from vqjax.tasks.compared import check_losses, compare
 from vqjax.types import Alarm, Batch, Level, TaskOutput, Tree, UsageError, VqjaxError, check_offers
@@ -130,7 +131,7 @@ class TokenizerTask:
             )
 
     def _reconstruct_untrained(self, x: jax.Array) -> jax.Array:
-        x, key = normalize(x), jax.random.key(0)
+        x, key = normalize(x), make_key(0)
         if self.discriminator is not None:
             self.discriminator.init(key, x)
         rngs = {"params": key, "quantizer": key}
@@ -153,21 +154,23 @@ class TokenizerTask:
     def start(self, params: Tree, collections: Tree, batches: Iterator[Batch], rng: jax.Array):
         """Starts the codebook from real encodings, where its quantizer has a `start` policy.
 
-        Called once, before step 0.
+        Called once, before step 0. `vqjax.ops.progress` hears how far it is.
 
         Args:
-            batches: global batches of the training split, as many as are drawn.
+            batches: global batches of the training split, once through it at the most; as many are
+                drawn as are needed. `mask: bool[B]`, where there is one, is False on repetitions.
         """
         quantizer = self.tokenizer.quantizer
         policy = getattr(quantizer, "start", None)
         if policy is None:
             return params, collections
-        encode, codebook_size = jax.jit(self._latents), quantizer.codebook_size
-        z: list[jax.Array] = []
-        while sum(math.prod(part.shape[:-1]) for part in z) < policy.samples * codebook_size:
-            z.append(encode(params, collections, next(batches)[self.inputs]))
+        latents = jax.jit(self._latents)
 
-        @jax.jit
+        def encode(batch):
+            return latents(params, collections, batch[self.inputs])
+
+        z = starting.encodings(encode, batches, policy.samples, quantizer.codebook_size)
+
         def begin(params, collections, z, rng):
             tokenizer, codebook = params[TOKENIZER], collections[TOKENIZER]["codebook"]
             mine, book = quantizer.begin(
@@ -175,6 +178,8 @@ class TokenizerTask:
             )
             return _with_quantizer(params, collections, mine, book)
 
+        if starting.is_quick(z, quantizer.codebook_size):
+            begin = jax.jit(begin)
         return begin(params, collections, z, rng)
 
     def _latents(self, params: Tree, collections: Tree, x: jax.Array) -> jax.Array:

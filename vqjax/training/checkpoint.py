@@ -11,7 +11,7 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 
-from vqjax.training import distributed, seal
+from vqjax.training import defaults, distributed, seal
 from vqjax.training.journal import reason
 from vqjax.training.quiet import Quiet
 from vqjax.training.seal import SEAL, STATE, Owner, describe, sealed_steps, steps_in
@@ -86,8 +86,10 @@ def newest_sound(
         if wrong is None:
             bare = [n for n in lost if n > number and step is None]
             lines = [f"checkpoint {n} has no {SEAL}: passed over" for n in bare] + lines
-            doubt = owner and seal.caveat(root / str(number), owner)
-            return number, [*lines, doubt] if doubt else lines
+            doubts = [owner and seal.caveat(root / str(number), owner)]
+            old = defaults.caveat(seal.read_seal(root / str(number))["arrays"])
+            doubts.append(old and f"checkpoint {number}: {old}")
+            return number, [*lines, *filter(None, doubts)]
         lines.append(f"checkpoint {number} {wrong}: passed over")
     if lines:
         raise DataError(f"no sound checkpoint in {root}: {'; '.join(lines)}")
@@ -109,9 +111,11 @@ def read(directory: str | os.PathLike, step: int, target: Tree) -> Tree:
         DataError: the arrays are others.
     """
     folder = pathlib.Path(directory) / str(step)
-    _compare((seal.read_seal(folder) or {"arrays": {}})["arrays"], target, folder)
+    arrays = (seal.read_seal(folder) or {"arrays": {}})["arrays"]
+    _compare(arrays, target, folder)
+    saved = ocp.args.StandardRestore(defaults.as_saved(target, arrays))
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-        return reader.restore(folder / STATE, args=ocp.args.StandardRestore(target))
+        return defaults.as_wanted(reader.restore(folder / STATE, args=saved), target)
 
 
 def _unsealed(root: pathlib.Path) -> list[int]:
@@ -309,7 +313,7 @@ def _compare(saved: dict, target: Tree, folder: pathlib.Path) -> None:
     differs += [
         f"{n} is {saved[n]}, wanted {wanted[n]}"
         for n in sorted(wanted.keys() & saved.keys())
-        if saved[n] != wanted[n]
+        if not defaults.fits(saved[n], wanted[n])
     ]
     if differs:
         more = f" and {len(differs) - 3} more" if len(differs) > 3 else ""

@@ -13,6 +13,8 @@ import jax
 from jax.sharding import Mesh
 
 from vqjax import config
+from vqjax.ops import progress
+from vqjax.ops.numerics import make_key
 from vqjax.training import checkpoint, distributed
 from vqjax.training.bounds import check_at_hand, within_bounds
 from vqjax.training.checkpoint import Checkpoints
@@ -25,12 +27,14 @@ from vqjax.training.journal import writing
 from vqjax.training.logbook import Logbook, show
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
+from vqjax.training.platform import own_defaults
 from vqjax.training.programs import trace_programs
 from vqjax.training.record import RECORD, Record, write_record
 from vqjax.training.restore import initial_state, state_target
 from vqjax.training.seal import sealed_steps
-from vqjax.training.sharding import check_batch_size, local_rows, put_batch
+from vqjax.training.sharding import check_batch_size, local_rows
 from vqjax.training.signals import StopSignal
+from vqjax.training.start import listener, once_through
 from vqjax.training.state import TrainState
 from vqjax.training.step import patterns
 from vqjax.training.steps import Evaluator, Parts, save, train_steps
@@ -82,7 +86,7 @@ def train(
     if re.match(r"\w\w+:/", str(workdir)):  # of the two slashes a Path keeps one
         raise UsageError(f"--workdir {workdir}: mount the bucket, or give a disk that is shared")
     path = pathlib.Path(workdir).absolute()
-    with lost_peers_named(path):
+    with lost_peers_named(path), own_defaults(experiment.compute_dtype):
         turn = Turn(path, experiment.total_steps)
         plan = _plan(experiment, path, name, command, allow_change, trust, devices)
         return _train(plan, turn, make_evaluator, trust, started)
@@ -146,7 +150,7 @@ def _go(
         evaluate = make_evaluator(experiment, plan.mesh, plan.frozen) if make_evaluator else None
         what = experiment, plan.mesh, plan.frozen, programs
         run = Parts(*what, turn, checkpoints, logbook, evaluate)
-        state = plan.state or _start(run, plan.record.inputs, plan.taken, trust, feed)
+        state = plan.state or _start(run, plan.record.inputs, plan.taken, trust, feed, signal)
         return train_steps(run, state, step, signal, started, feed)
 
 
@@ -260,6 +264,7 @@ def _start(
     taken: Difference | None,
     trust: Sequence[str],
     feed: Feed,
+    signal: StopSignal,
 ) -> TrainState:
     """Step 0: initial parameters, those of another run, `task.start`, and the first checkpoint."""
     experiment = run.experiment
@@ -272,9 +277,9 @@ def _start(
             run.logbook.say(line)
     if taken is None or taken.new:
         feed.wait()  # or what it is decoding would be decoded twice
-        batches = (put_batch(batch, run.mesh) for batch in _batches(experiment, run.mesh, 0))
-        key = jax.random.fold_in(jax.random.key(experiment.seed), START_STREAM)
-        with jax.set_mesh(run.mesh):
+        batches = once_through(experiment, run.mesh)
+        key = jax.random.fold_in(make_key(experiment.seed), START_STREAM)
+        with jax.set_mesh(run.mesh), progress.heard_by(listener(run.logbook, signal)):
             begun = experiment.network_task().start(params, collections, batches, key)
         params, collections = begun
         if taken is not None:  # a start must not take back what is known

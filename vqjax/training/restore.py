@@ -14,7 +14,7 @@ from vqjax.training.experiment import Experiment
 from vqjax.training.logbook import METRICS, last_recorded
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
-from vqjax.training.platform import COMPILE_QUICKLY
+from vqjax.training.platform import COMPILE_QUICKLY, own_defaults
 from vqjax.training.record import Record, owner_of, read_record
 from vqjax.training.state import TrainState, create_state
 from vqjax.types import ArraySpec, DataError, Tree, UsageError, did_you_mean
@@ -120,8 +120,9 @@ def open_run(
     for item in frozen:
         experiment = config.apply_frozen(experiment, item)
     record = dataclasses.replace(record, experiment=experiment)
-    target = state_target(experiment, record.inputs, mesh or make_mesh())
-    restored = checkpoint.restore(run / "checkpoints", target, step, owner_of(record))
+    with own_defaults(experiment.compute_dtype):
+        target = state_target(experiment, record.inputs, mesh or make_mesh())
+        restored = checkpoint.restore(run / "checkpoints", target, step, owner_of(record))
     if restored is None:
         raise DataError(f"{run} has no sealed checkpoint yet")
     chosen, kind = usable(restored.state, params)

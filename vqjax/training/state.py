@@ -6,6 +6,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from vqjax.ops.numerics import make_key
 from vqjax.training.experiment import Experiment
 from vqjax.training.optim import transformation
 from vqjax.types import ArraySpec, Tree
@@ -36,7 +37,7 @@ class TrainState:
 
 def create_state(experiment: Experiment, inputs: dict[str, ArraySpec]) -> TrainState:
     """Step 0. Pure: call it under `jit` with output shardings, or under `eval_shape`."""
-    params_key, run_key = jax.random.split(jax.random.key(experiment.seed))
+    params_key, run_key = jax.random.split(make_key(experiment.seed))
     task = experiment.network_task()
     params, collections = task.init(params_key, example_batch(inputs))
     averaged = task.averaged if experiment.ema_decay is not None else ()

@@ -1,0 +1,51 @@
+"""What a codebook starts from: encodings of examples, no more than there are or fit in memory."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import jax
+import jax.numpy as jnp
+
+from vqjax.ops import progress
+from vqjax.types import Batch
+
+MOST_VALUES = 2**27  # numbers in all encodings: 512 MB in float32
+# Distances per iteration of k-means, up to which one program does all of it: seconds on a CPU.
+# Longer work is done in parts, see `vqjax.ops.codes.kmeans`.
+QUICK = 2**32
+
+
+def encodings(
+    encode: Callable[[Batch], jax.Array],
+    batches: Iterable[Batch],
+    samples: int,
+    codebook_size: int,
+) -> list[jax.Array]:
+    """At least `samples` encodings per code, but not more than `batches` come to, and at most
+    `MOST_VALUES` numbers where that is one per code: a list of arrays [B, *s, D].
+
+    Args:
+        encode: batch -> [B, *s, D].
+        batches: `mask: bool[B]`, where there is one, is False on examples at the end of the batch
+            that came before.
+        samples: per code.
+        codebook_size: K.
+    """
+    found: list[jax.Array] = []
+    have, wanted = 0, samples * codebook_size
+    for batch in batches:
+        z = encode(batch)
+        if "mask" in batch:
+            z = z[: int(jnp.sum(batch["mask"]))]
+        found.append(z)
+        have += math.prod(z.shape[:-1])
+        wanted = min(wanted, max(codebook_size, MOST_VALUES // z.shape[-1]))
+        progress.tell("encodings for k-means", min(have, wanted), wanted)
+        if have >= wanted:
+            break
+    return found
+
+
+def is_quick(z: list[jax.Array], codebook_size: int) -> bool:
+    """Whether k-means of these encodings takes so little that it need not be interrupted."""
+    return sum(math.prod(part.shape[:-1]) for part in z) * codebook_size <= QUICK

@@ -1,0 +1,62 @@
+"""What `Task.start` is given before step 0: each example once, and somebody who listens."""
+
+import math
+import time
+from collections.abc import Iterator
+
+import numpy as np
+from jax.sharding import Mesh
+
+from vqjax.ops.progress import Listener
+from vqjax.training import distributed
+from vqjax.training.bounds import within_bounds
+from vqjax.training.experiment import Experiment
+from vqjax.training.logbook import Logbook
+from vqjax.training.sharding import local_rows, put_batch
+from vqjax.training.signals import StopSignal
+from vqjax.types import Batch, Stopped
+
+SECONDS = 5.0  # between lines
+
+
+def once_through(experiment: Experiment, mesh: Mesh) -> Iterator[Batch]:
+    """The first batches of training, until each example has come; without end where the data does
+    not say how many there are.
+
+    Where the last of them holds examples that came before, at its end, it has a `mask: bool[B]`
+    that is False on these.
+    """
+    size, rows = experiment.batch_size, local_rows(experiment.batch_size, mesh)
+    data = experiment.data
+    count = data.num_train() if hasattr(data, "num_train") else math.inf
+    batches = within_bounds(
+        experiment.task, data, "train", data.train(size, experiment.seed, 0, rows)
+    )
+    for step, batch in enumerate(batches):
+        if step * size >= count:
+            return
+        if (step + 1) * size > count:
+            batch = {**batch, "mask": np.asarray(step * size + rows < count)}
+        yield put_batch(batch, mesh)
+
+
+def listener(logbook: Logbook, signal: StopSignal) -> Listener:
+    """Says in the logbook how far long work has come, now and then.
+
+    A process alone ends it, by `Stopped`, when a signal has come. One of several may not: the
+    others would wait for it.
+    """
+    said = time.perf_counter()
+
+    def hear(what: str, done: int, total: int) -> None:
+        nonlocal said
+        if signal.received is not None and not distributed.several():
+            raise Stopped(
+                f"{signal.received}: step 0 was not ready and nothing is saved; "
+                "run the same command to begin anew"
+            )
+        if time.perf_counter() - said >= SECONDS:
+            said = time.perf_counter()
+            logbook.say(f"before step 0: {what}, {done:,} of {total:,}")
+
+    return hear
