@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from vqjax.data.texts import to_bytes, to_text
+from vqjax.format import printable
 from vqjax.types import ArraySpec, DataError, UsageError
 
 __all__ = ["BPE", "Captions", "CaptionsByLabel"]
@@ -242,7 +243,8 @@ class Captions(Wrapper):
         for prompt, count in zip(prompts, counts, strict=True):
             if count > self.length:
                 raise UsageError(
-                    f"{prompt!r} is {count} tokens long: this prior reads at most {self.length}"
+                    f"{printable(repr(prompt), 100)} is {count} tokens long: "
+                    f"this prior reads at most {self.length}"
                 )
         return rows
 
