@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from vqjax.config.annotations import check_fields
 from vqjax.data.source import hash64
 from vqjax.types import DataError, UsageError, did_you_mean
 
@@ -116,6 +117,7 @@ class RandomCrop:
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_size(self)
 
     def shape(self, shape: Shape) -> Shape:
@@ -137,6 +139,7 @@ class CenterCrop:
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_size(self)
 
     def shape(self, shape: Shape) -> Shape:
@@ -176,6 +179,7 @@ class RandomShift:
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.most < 1:
             raise UsageError(f"RandomShift needs at least 1 position, got {self.most}")
 
@@ -246,6 +250,7 @@ class Resize:
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_size(self)
         if not isinstance(self.size, int) and len(self.size) != 2:
             raise UsageError(f"Resize needs a number or (height, width), got {self.size!r}")

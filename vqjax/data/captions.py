@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from vqjax.config.annotations import check_fields
 from vqjax.data.texts import to_bytes, to_text
 from vqjax.format import printable
 from vqjax.types import ArraySpec, DataError, UsageError
@@ -45,6 +46,7 @@ class BPE:
     merges: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.size < 1 + BYTES + len(self.merges):
             raise UsageError(
                 f"BPE: size={self.size} with {len(self.merges)} merges: wanted at least "
@@ -175,6 +177,7 @@ class Captions(Wrapper):
     length: int
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.length < 1:
             raise UsageError(f"Captions: length={self.length}: wanted at least 1")
 
@@ -259,6 +262,9 @@ class CaptionsByLabel(Wrapper):
     """
 
     captions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @functools.cached_property
     def _rows(self) -> np.ndarray:

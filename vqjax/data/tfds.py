@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vqjax.config.annotations import check_fields
 from vqjax.data import augment as augmentation
 from vqjax.data.arrays import ArraySplit
 from vqjax.data.records import RecordIndex, Shard, index_records
@@ -168,6 +169,9 @@ class TFDS(SplitSource):
     data_dir: str | None = None
     augment: tuple[augmentation.Transform, ...] = ()
     cache_bytes: int = 1 << 30
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @functools.cached_property
     def _builder(self) -> Any:

@@ -10,6 +10,7 @@ import math
 import jax
 from flax import linen as nn
 
+from vqjax.config.annotations import check_fields
 from vqjax.nn.activations import activation
 from vqjax.nn.blocks import Middle, Stage
 from vqjax.nn.conv import Conv, Downsample, Factor, Upsample, per_axis
@@ -88,6 +89,19 @@ class Levels:
         return tuple(size // factor for size, factor in zip(shape, factors, strict=True))
 
 
+def _check_sizes(module: "ConvEncoder | ConvDecoder") -> None:
+    sizes = {"width": module.width, "latent_dim": module.latent_dim}
+    for name, size in sizes.items():
+        if size < 1:
+            kind = type(module).__name__
+            raise UsageError(f"{kind}.{name}={size}: wanted at least 1")
+    if not module.multipliers or min(module.multipliers) < 1 or module.blocks < 0:
+        raise UsageError(
+            f"{type(module).__name__}: multipliers={module.multipliers}, blocks={module.blocks}: "
+            "wanted one or more numbers of at least 1, and at least 0"
+        )
+
+
 class ConvEncoder(nn.Module):
     """x [B, *S, C] -> latents [B, *(S / factor), latent_dim].
 
@@ -117,6 +131,11 @@ class ConvEncoder(nn.Module):
     activation: str = "silu"
     dtype: str | None = None
     remat: bool | str = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        _check_sizes(self)
+        super().__post_init__()
 
     def _levels(self) -> Levels:
         return Levels(len(self.multipliers), self.strides, self.attention_factors)
@@ -187,6 +206,11 @@ class ConvDecoder(nn.Module):
     activation: str = "silu"
     dtype: str | None = None
     remat: bool | str = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        _check_sizes(self)
+        super().__post_init__()
 
     def setup(self) -> None:
         self.to_output = Conv(self.channels, dtype=self.dtype)
