@@ -135,9 +135,14 @@ def check_fields(value: Any) -> None:
             raise UsageError(f"{where}: wanted {shorten(type_name(annotation), 200)}")
 
 
+class _TooLarge:
+    """Stands for a number that nothing here can be."""
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, int) and value.bit_length() > 64:
+        return _TooLarge()
     if isinstance(value, list | tuple):
         return tuple(map(_plain, value))
     return os.fspath(value) if isinstance(value, os.PathLike) else value

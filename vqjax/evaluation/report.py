@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vqjax import arguments
 from vqjax.config import describe
 from vqjax.evaluation.comparison import notes_on_data
 from vqjax.evaluation.comparison_table import REPORTED, Row, html_table, names_of
@@ -24,6 +25,7 @@ from vqjax.evaluation.report_page import (
 from vqjax.evaluation.report_records import REACHED, Record, read_record
 from vqjax.evaluation.report_tables import facts, numbers_table, run_table, span
 from vqjax.files import write_output
+from vqjax.types import UsageError
 
 OVER_TIME = 5  # steps shown in the picture over training time
 ADVERSARIAL = ("generator", "discriminator")
@@ -268,5 +270,8 @@ def write_report(
         DataError: one of `runs` is no run directory.
         UsageError: `out` cannot be written.
     """
-    records = [read_record(os.fspath(run), trust) for run in runs]
+    runs = arguments.texts("runs", runs, '["runs/a", "runs/b"]')
+    if not runs:
+        raise UsageError("no runs to report on: name at least one")
+    records = [read_record(run, tuple(arguments.texts("trust", trust, '["x.py"]'))) for run in runs]
     return write_output(out if out is not None else records[0].path / "report.html", page(records))
