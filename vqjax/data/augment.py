@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from vqjax.arguments import got
 from vqjax.config.annotations import check_fields
 from vqjax.data.source import hash64
 from vqjax.types import DataError, UsageError, did_you_mean
@@ -100,9 +101,9 @@ def _cut(images: np.ndarray, out_shape: Shape, draws: np.ndarray | None) -> np.n
 
 def _check_size(transform: "RandomCrop | CenterCrop | Resize") -> None:
     size = transform.size
-    sizes = (size,) if isinstance(size, int) else size
-    if not sizes or any(not isinstance(n, int) or n < 1 for n in sizes):
-        raise UsageError(f"{type(transform).__name__} needs a size of at least 1, got {size!r}")
+    sizes = size if isinstance(size, tuple | list) else (size,)
+    if not sizes or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in sizes):
+        raise UsageError(f"{type(transform).__name__} needs a size of at least 1, got {got(size)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +118,6 @@ class RandomCrop:
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_fields(self)
         _check_size(self)
 
     def shape(self, shape: Shape) -> Shape:
@@ -139,7 +139,6 @@ class CenterCrop:
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_fields(self)
         _check_size(self)
 
     def shape(self, shape: Shape) -> Shape:
@@ -250,10 +249,10 @@ class Resize:
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_fields(self)
         _check_size(self)
         if not isinstance(self.size, int) and len(self.size) != 2:
-            raise UsageError(f"Resize needs a number or (height, width), got {self.size!r}")
+            raise UsageError(f"Resize needs a number or (height, width), got {got(self.size)}")
+        check_fields(self)
         if self.method not in _METHODS:
             raise UsageError(f"Resize has no method {self.method!r}: " + _hint(self.method))
 

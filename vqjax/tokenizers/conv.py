@@ -89,19 +89,6 @@ class Levels:
         return tuple(size // factor for size, factor in zip(shape, factors, strict=True))
 
 
-def _check_sizes(module: "ConvEncoder | ConvDecoder") -> None:
-    sizes = {"width": module.width, "latent_dim": module.latent_dim}
-    for name, size in sizes.items():
-        if size < 1:
-            kind = type(module).__name__
-            raise UsageError(f"{kind}.{name}={size}: wanted at least 1")
-    if not module.multipliers or min(module.multipliers) < 1 or module.blocks < 0:
-        raise UsageError(
-            f"{type(module).__name__}: multipliers={module.multipliers}, blocks={module.blocks}: "
-            "wanted one or more numbers of at least 1, and at least 0"
-        )
-
-
 class ConvEncoder(nn.Module):
     """x [B, *S, C] -> latents [B, *(S / factor), latent_dim].
 
@@ -134,7 +121,6 @@ class ConvEncoder(nn.Module):
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _check_sizes(self)
         super().__post_init__()
 
     def _levels(self) -> Levels:
@@ -209,7 +195,6 @@ class ConvDecoder(nn.Module):
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _check_sizes(self)
         super().__post_init__()
 
     def setup(self) -> None:
