@@ -19,6 +19,7 @@ SHOWN = 60  # characters of a value that a line repeats
 LARGEST = float(np.finfo(np.float32).max)  # what is beyond is infinite where it is used
 SEEDS = 2**32
 MOST_COUNT = 2**31 - 1  # of what is counted in int32
+MOST_ITEMS = 10**7  # of a sequence
 _NO_NUMBERS = (str, bytes, bytearray, complex)  # although `float` reads some of them
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 20, 20
@@ -116,10 +117,16 @@ def items(name: str, values: Any, example: str) -> list:
     Raises:
         UsageError: it is no sequence.
     """
-    sized = hasattr(values, "__len__") and hasattr(values, "__getitem__")
-    if isinstance(values, str | bytes | Mapping) or not sized or _rank(values) == 0:
+    try:
+        text = isinstance(values, str | bytes | bytearray | memoryview | Mapping)
+        indexed = hasattr(values, "__getitem__") and _rank(values) != 0
+        count = len(values) if indexed and not text else None
+        found = None if count is None or count > MOST_ITEMS else list(values)
+    except Exception:  # the object's own
+        found = None
+    if found is None:
         raise UsageError(f"{name}={got(values)}: wanted a sequence, such as {example}")
-    return list(values)
+    return found
 
 
 def wholes(name: str, values: Any, least: int, most: int, example: str) -> list[int]:
@@ -138,11 +145,20 @@ def texts(name: str, values: Any, example: str) -> list[str]:
     Raises:
         UsageError: it is none, such as a single text.
     """
-    found = items(name, values, example)
-    for place, item in enumerate(found):
-        if not isinstance(item, str | os.PathLike):
+    found = [(item, path_of(item)) for item in items(name, values, example)]
+    for place, (item, text) in enumerate(found):
+        if text is None:
             raise UsageError(f"{name}[{place}]={got(item)}: wanted a text")
-    return [os.fspath(item) for item in found]
+    return [text for _, text in found]
+
+
+def path_of(value: Any) -> str | None:
+    """The text of a path; None: it is none."""
+    try:
+        text = os.fspath(value)
+    except Exception:  # also the object's own
+        return None
+    return text if isinstance(text, str) else None
 
 
 def array(name: str, value: Any, wanted: str) -> np.ndarray:
@@ -204,14 +220,18 @@ def _gigabytes(size: int) -> str:
 
 def _rank(value: Any) -> int | None:
     """Axes of an array, also a library's own; None: it is none."""
-    shape = getattr(value, "shape", None)
-    return len(shape) if isinstance(shape, tuple) and hasattr(value, "dtype") else None
+    try:
+        shape = value.shape if hasattr(value, "dtype") else None
+        return len(shape) if isinstance(shape, tuple) else None
+    except Exception:  # the object's own
+        return None
 
 
 def _is_scalar(value: Any) -> bool:
     """Whether it may be a number: no bool, and no array with axes."""
-    is_bool = isinstance(value, bool) or str(getattr(value, "dtype", "")) == "bool"
-    return not is_bool and _rank(value) in (None, 0)
+    if _rank(value) is None:
+        return not isinstance(value, bool)
+    return _rank(value) == 0 and str(value.dtype) != "bool"
 
 
 def _index(value: Any) -> int | None:

@@ -33,7 +33,7 @@ NO_LATENTS = (*NO_ARRAY, X, F, F[..., :0].repeat(3, -1), *(np.full((1, 1, 1, 3),
               for v in (NAN, INF, -INF, 1e30)))  # fmt: skip
 NO_INDICES = (*NOTHING, X, F, {1: X}, np.full((1, 4, 4), 16), np.full((1, 4, 4), -1),
               np.full((1, 4, 4), 2**63, np.uint64), np.zeros((1, 0, 4), int))  # fmt: skip
-NO_SEQUENCE = (5, "ab", b"ab", True, NAN, {}, {3}, np.array(3), object())
+NO_SEQUENCE = (5, "ab", b"ab", True, NAN, {}, {3}, np.array(3), object(), range(10**12))
 NO_TEXTS = (None, *NO_SEQUENCE, [None], [3], ["a", 3.5])
 WRONG = {
     "n": (*NO_WHOLE, 2**31, 10**30),

@@ -130,7 +130,11 @@ def check_fields(value: Any) -> None:
     kind = type(value).__name__
     for name, annotation in hints(type(value)).items():
         given = getattr(value, name)
-        if not admits(annotation, _plain(given)):
+        try:
+            fits = admits(annotation, _plain(given))
+        except Exception:  # the object's own
+            fits = False
+        if not fits:
             where = f"{kind}.{name}={got(given)}"
             raise UsageError(f"{where}: wanted {shorten(type_name(annotation), 200)}")
 

@@ -7,6 +7,7 @@ import numpy as np
 from vqjax import arguments
 from vqjax.types import UsageError
 
+LARGE = 1 << 28  # bytes
 ROUNDING = 1e-3  # that much beyond [-1, 1] is the caller's rounding
 
 
@@ -45,6 +46,8 @@ def checked_examples(
         )
     if not any_size and found.shape[1:] != tuple(shape):
         raise UsageError(f"{name}: {list(found.shape)}, wanted {wanted}")
+    if found.nbytes > LARGE:  # may be a view that repeats one value
+        arguments.check_room(f"{name} {list(found.shape)}", found.nbytes)
     if found.dtype == np.uint8 and dtype != "float32":
         return found
     if dtype == "uint8" or found.dtype.kind != "f":

@@ -66,7 +66,7 @@ def load(
     """
     path = _checked_path(run)
     arguments.one_of("params", params, PARAMS)
-    step = None if step is None else arguments.whole("step", step, least=0)
+    step = None if step is None else arguments.whole("step", step, 0, arguments.MOST_COUNT)
     trust = tuple(arguments.texts("trust", trust, 'trust=["my_networks.py"]'))
     frozen = tuple(arguments.texts("frozen", frozen, 'frozen=["tokenizer=runs/moved"]'))
     begin_process()
@@ -85,8 +85,8 @@ def load(
 
 def _checked_path(run: str | os.PathLike) -> str:
     """The directory that `run` names, "~" being the user's home."""
-    path = os.fspath(run) if isinstance(run, str | os.PathLike) else None
-    if not isinstance(path, str) or not path:
+    path = arguments.path_of(run)
+    if not path:
         raise UsageError(f"run={arguments.got(run)}: wanted the path of a run directory")
     path = os.path.expanduser(path)
     if not os.path.isdir(path):
@@ -228,7 +228,7 @@ class Run(TrainedRun):
         if self._discrete:
             raise UsageError("nothing to interpolate: the latents of this run are discrete")
         a, b = (self._checked_images(x, name) for x, name in ((a, "a"), (b, "b")))
-        steps = arguments.whole("steps", steps, least=2)
+        steps = arguments.whole("steps", steps, 2, arguments.MOST_COUNT)
         if a.shape != b.shape:
             raise UsageError(
                 f"a and b are {list(a.shape)} and {list(b.shape)}: wanted equal shapes"

@@ -54,11 +54,11 @@ def held_out(experiment: Experiment, count: int) -> np.ndarray:
     count = arguments.whole("count", count, least=0)
     data, inputs = experiment.data, experiment.task.inputs
     data.check()
-    there = data.num_eval() if hasattr(data, "num_eval") else count
+    count = min(count, data.num_eval() if hasattr(data, "num_eval") else arguments.MOST_COUNT)
     spec = data.example_spec().get(inputs)
     if spec is not None:
         each = int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
-        arguments.check_room(f"count={count}", min(count, there) * each)
+        arguments.check_room(f"count={count}", count * each)
     size = max(1, min(count, HELD_OUT_BATCH))
     found, left = [], count
     for batch in data.eval(size, np.arange(size)):
