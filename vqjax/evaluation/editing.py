@@ -160,7 +160,8 @@ class Editing:
 
         Args:
             images: uint8 or float32 [B, H, W, C], as for `inpaint`.
-            sides: pixels to add left, top, right and bottom: whole cells of a token.
+            sides: pixels to add left, top, right and bottom: whole cells of a token, and no more
+                than `MAX_WINDOWS` windows cover.
 
         Returns:
             [B, top + H + bottom, left + W + right, C]. The other arguments and errors: `inpaint`.
