@@ -69,7 +69,8 @@ class PriorRun(Editing, TrainedRun):
 
         Args:
             n: how many, at least 0 and no more than memory has room for.
-            seed: from 0 to 2**32 - 1; example i is a pure function of (seed, i) and what the prior is told.
+            seed: from 0 to 2**32 - 1; example i is a pure function of (seed, i) and what the prior
+                is told.
             classes: of a prior that is told a class: taken in turn; -1: told nothing; None: all
                 classes in turn.
             prompts: of a prior that is told a text: taken in turn; "" or None: told nothing.

@@ -193,7 +193,8 @@ class Run(TrainedRun):
 
         Args:
             n: how many, at least 0 and no more than memory has room for.
-            seed: from 0 to 2**32 - 1; example i is a pure function of (seed, i): more of them begin with the same.
+            seed: from 0 to 2**32 - 1; example i is a pure function of (seed, i): more of them
+                begin with the same.
 
         Returns:
             [n, *S, C] of the run's `dtype` and training shape.
