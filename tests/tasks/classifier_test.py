@@ -109,7 +109,7 @@ def test_from_python(path):
     assert run.features(images[:0]).shape == (0, 16)
     floats = images.astype(np.float64) / 127.5 - 1.0
     np.testing.assert_allclose(run.features(floats), run.features(images), rtol=1e-4, atol=1e-5)
-    with pytest.raises(UsageError, match=r"takes \[B, 8, 8, 1\]"):
+    with pytest.raises(UsageError, match=r"wanted \[B, 8, 8, 1\]"):
         run.classify(images[:, :4])
     with pytest.raises(UsageError, match="int64 values"):
         run.classify(images.astype(np.int64))

@@ -1,6 +1,6 @@
 """Experiments as plain objects: JSON, overrides, experiment files, what is frozen under them."""
 
-from vqjax.config.annotations import MissingArray, check_types
+from vqjax.config.annotations import MissingArray, check_fields, check_types
 from vqjax.config.canonical import digest
 from vqjax.config.files import load_file
 from vqjax.config.frozen import (
@@ -26,6 +26,7 @@ __all__ = [
     "apply_frozen",
     "apply_override",
     "apply_overrides",
+    "check_fields",
     "check_single_use",
     "check_types",
     "decode",

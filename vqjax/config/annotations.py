@@ -7,6 +7,7 @@ admits an int; an int admits neither a float nor a bool. An array may be stood i
 
 import dataclasses
 import functools
+import os
 import sys
 import types
 import typing
@@ -15,7 +16,8 @@ from typing import Any, Literal, Union
 
 import numpy as np
 
-from vqjax.config.tree import fields_of, is_object, join, show, walk
+from vqjax.arguments import got
+from vqjax.config.tree import fields_of, is_object, join, shorten, show, walk
 from vqjax.types import UsageError
 
 
@@ -113,6 +115,41 @@ def check_types(tree: Any) -> None:
                 line = mismatch(annotation, getattr(value, name), join(path, name))
                 if line:
                     raise UsageError(line)
+
+
+def check_fields(value: Any) -> None:
+    """Refuses fields of another type than their annotations say; the first thing that happens in a
+    `__post_init__` which compares them.
+
+    Here numpy's numbers are numbers, lists tuples, and paths texts. What a run's record keeps is
+    looked at once more, and more strictly (`check_types`).
+
+    Raises:
+        UsageError: one line with the class, the field, the value and the type wanted.
+    """
+    kind = type(value).__name__
+    for name, annotation in hints(type(value)).items():
+        given = getattr(value, name)
+        try:
+            fits = admits(annotation, _plain(given))
+        except Exception:  # the object's own
+            fits = False
+        if not fits:
+            where = f"{kind}.{name}={got(given)}"
+            raise UsageError(f"{where}: wanted {shorten(type_name(annotation), 200)}")
+
+
+class _TooLarge:
+    """Stands for a number that nothing here can be."""
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, int) and value.bit_length() > 64:
+        return _TooLarge()
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def type_name(annotation: Any) -> str:

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from vqjax.config.annotations import check_fields
 from vqjax.config.tree import children, join, rebuild
 from vqjax.types import UsageError, did_you_mean
 
@@ -34,6 +35,9 @@ class FrozenRun:
     step: int | None = None
     seal: str | None = None
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclasses.dataclass(frozen=True)
 class WeightFile:
@@ -46,6 +50,9 @@ class WeightFile:
 
     path: str
     sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def find_frozen(tree: Any) -> dict[str, FrozenRun]:

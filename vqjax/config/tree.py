@@ -134,4 +134,7 @@ def _written(value: Any) -> str:
     if isinstance(value, tuple):
         comma = "," if len(value) == 1 else ""
         return f"({', '.join(_written(v) for v in value)}{comma})"
-    return repr(value)
+    try:
+        return repr(value)
+    except Exception:  # a whole number of thousands of digits, or an object's own
+        return f"a {type(value).__name__} that cannot be shown"

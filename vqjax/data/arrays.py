@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vqjax.config.annotations import check_fields
 from vqjax.data import augment as augmentation
 from vqjax.data.ranges import check_ranges
 from vqjax.data.several import Several, taken
@@ -118,6 +119,7 @@ class Arrays(SplitSource):
     augment: tuple[augmentation.Transform, ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for part in ("train_arrays", "eval_arrays"):
             arrays = getattr(self, part)
             if not isinstance(arrays, Mapping) or not arrays:

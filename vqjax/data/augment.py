@@ -12,6 +12,8 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from vqjax.arguments import got
+from vqjax.config.annotations import check_fields
 from vqjax.data.source import hash64
 from vqjax.types import DataError, UsageError, did_you_mean
 
@@ -99,9 +101,9 @@ def _cut(images: np.ndarray, out_shape: Shape, draws: np.ndarray | None) -> np.n
 
 def _check_size(transform: "RandomCrop | CenterCrop | Resize") -> None:
     size = transform.size
-    sizes = (size,) if isinstance(size, int) else size
-    if not sizes or any(not isinstance(n, int) or n < 1 for n in sizes):
-        raise UsageError(f"{type(transform).__name__} needs a size of at least 1, got {size!r}")
+    sizes = size if isinstance(size, tuple | list) else (size,)
+    if not sizes or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in sizes):
+        raise UsageError(f"{type(transform).__name__} needs a size of at least 1, got {got(size)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,6 +178,7 @@ class RandomShift:
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.most < 1:
             raise UsageError(f"RandomShift needs at least 1 position, got {self.most}")
 
@@ -248,7 +251,8 @@ class Resize:
     def __post_init__(self) -> None:
         _check_size(self)
         if not isinstance(self.size, int) and len(self.size) != 2:
-            raise UsageError(f"Resize needs a number or (height, width), got {self.size!r}")
+            raise UsageError(f"Resize needs a number or (height, width), got {got(self.size)}")
+        check_fields(self)
         if self.method not in _METHODS:
             raise UsageError(f"Resize has no method {self.method!r}: " + _hint(self.method))
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from vqjax.config.annotations import check_fields
 from vqjax.data.texts import to_bytes, to_text
+from vqjax.format import printable
 from vqjax.types import ArraySpec, DataError, UsageError
 
 __all__ = ["BPE", "Captions", "CaptionsByLabel"]
@@ -44,6 +46,7 @@ class BPE:
     merges: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.size < 1 + BYTES + len(self.merges):
             raise UsageError(
                 f"BPE: size={self.size} with {len(self.merges)} merges: wanted at least "
@@ -188,6 +191,7 @@ class Captions(Wrapper):
     length: int
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.length < 1:
             raise UsageError(f"Captions: length={self.length}: wanted at least 1")
 
@@ -258,7 +262,8 @@ class Captions(Wrapper):
         for prompt, count in zip(prompts, counts, strict=True):
             if count > self.length:
                 raise UsageError(
-                    f"{prompt!r} is {count} tokens long: this prior reads at most {self.length}"
+                    f"{printable(repr(prompt), 100)} is {count} tokens long: "
+                    f"this prior reads at most {self.length}"
                 )
         return rows
 
@@ -273,6 +278,9 @@ class CaptionsByLabel(Wrapper):
     """
 
     captions: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @functools.cached_property
     def _rows(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+from vqjax.config.annotations import check_fields
 from vqjax.data import augment as augmentation
 from vqjax.data.arrays import finished_spec
 from vqjax.data.embedded import prepare_embedded
@@ -33,6 +34,9 @@ class Digits(SplitSource):
 
     augment: tuple[augmentation.Transform, ...] = ()
     data_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @functools.cached_property
     def _source(self) -> TFDS:

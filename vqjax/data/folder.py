@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from vqjax.config.annotations import check_fields
 from vqjax.data import augment as augmentation
 from vqjax.data.arrays import ArraySplit, finished_spec
 from vqjax.data.folder_captions import read_captions
@@ -100,6 +101,7 @@ class Folder(SplitSource):
     )
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.on_bad not in ("skip", "fail"):
             raise UsageError(f"Folder: on_bad is 'skip' or 'fail', got {self.on_bad!r}")
         if self.channels not in (1, 3):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vqjax.config.annotations import check_fields
 from vqjax.data import augment as augmentation
 from vqjax.data.arrays import ArraySplit
 from vqjax.data.records import RecordIndex, Shard, index_records
@@ -175,6 +176,7 @@ class TFDS(SplitSource):
     cache_bytes: int = 1 << 30
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("caption_bytes", "cache_bytes"):
             if getattr(self, name) < 0:
                 raise UsageError(f"TFDS: {name} is 0 or more, got {getattr(self, name)!r}")

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from vqjax.config.annotations import check_fields
 from vqjax.data.arrays import ArraySplit
 from vqjax.data.source import Split, SplitSource
 from vqjax.types import ArraySpec, DataError
@@ -84,6 +85,9 @@ class TokenSet(SplitSource):
     """
 
     path: str
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @functools.cached_property
     def _description(self) -> dict[str, Any]:

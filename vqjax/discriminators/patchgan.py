@@ -3,6 +3,7 @@
 import jax
 from flax import linen as nn
 
+from vqjax.config.annotations import check_fields
 from vqjax.nn.conv import Conv
 from vqjax.nn.norm import BatchNorm, GroupNorm
 from vqjax.types import UsageError, did_you_mean
@@ -40,6 +41,10 @@ class PatchGAN(nn.Module):
     layers: int = 3
     norm: str = "group"
     dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vqjax import config
+from vqjax import arguments, config
 from vqjax.data.texts import to_text
 from vqjax.evaluation.prior_run import PLAIN, UNGUIDED, PriorRun
 from vqjax.evaluation.run import Run, load
@@ -65,6 +65,7 @@ def check_captions(
         UsageError: another kind of run or data.
         DataError: the data or the tokenizer is not at hand.
     """
+    n = arguments.whole("n", n, least=1)
     source = getattr(run.experiment.data, "source", None)
     if not isinstance(run, PriorRun) or not all(hasattr(source, name) for name in CHECKING):
         raise UsageError(

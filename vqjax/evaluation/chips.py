@@ -14,11 +14,13 @@ import math
 import re
 from collections.abc import Mapping
 
+from vqjax.arguments import got, whole
 from vqjax.types import UsageError, did_you_mean
 
 GIB = 2**30
 GPUS_PER_HOST = 8
 MAX_CHIPS = 2**17
+MAX_LETTERS = 40  # of a topology
 TPU_DOCS = "https://docs.cloud.google.com/tpu/docs/"
 XLA_SPECS = "https://github.com/openxla/xla/tree/main/xla/backends/gpu/target_config/specs"
 SCALING_BOOK = "https://jax-ml.github.io/scaling-book/"
@@ -233,6 +235,9 @@ def parse_topology(text: str, slices: int = 1) -> Topology:
         UsageError: no such chip or form. It is found out here, because the TPU compiler ends the
             process over a name that it does not know.
     """
+    if not isinstance(text, str) or len(text) > MAX_LETTERS:
+        raise UsageError(f"--topology {got(text)}: wanted a text such as v5e:16x16")
+    slices = whole("slices", slices)
     kind, colon, form = text.strip().lower().partition(":")
     if not colon and (gpus := re.fullmatch(r"(.+?)x(\d+)", kind)):
         kind, form = gpus.groups()

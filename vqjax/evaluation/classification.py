@@ -5,19 +5,20 @@ labels, probabilities = run.classify(images)
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from vqjax.evaluation.examples import checked_examples
 from vqjax.evaluation.reconstruction import Evaluation
-from vqjax.evaluation.run import held_out, in_parts
+from vqjax.evaluation.run import in_parts
+from vqjax.evaluation.trained import TrainedRun
 from vqjax.metrics import Classification
 from vqjax.tasks.classifier import LABEL
 from vqjax.training.bounds import within_bounds
 from vqjax.training.experiment import Experiment
 from vqjax.training.restore import OpenedRun
 from vqjax.training.sharding import local_rows, put_batch, replicated
-from vqjax.types import Batch, DataError, Tree, UsageError
+from vqjax.types import Batch, DataError, Tree
 
 BATCH = 100  # examples per call of the program
 
@@ -60,40 +61,23 @@ class ClassifierEvaluator:
         return Classification.of(logits, batch[LABEL], batch["mask"])
 
 
-class ClassifierRun:
+class ClassifierRun(TrainedRun):
     """A trained classifier; made by `vqjax.load`.
 
-    Attributes:
-        path: the run directory.
-        experiment: what was trained.
-        step: finished updates of the parameters in use.
-        params_kind: "ema" or "raw".
+    Attributes (see `TrainedRun` for the others):
         shape: of one example, (*S, C).
         classes: how many.
         feature_dim: of the features.
-        lines: what opening the run had to say.
     """
 
     def __init__(self, opened: OpenedRun, mesh: Mesh) -> None:
+        super().__init__(opened, mesh)
         task = opened.experiment.network_task()
-        self.path: str = str(opened.path)
-        self.experiment: Experiment = opened.experiment
-        self.step: int = opened.step
-        self.params_kind: str = opened.params_kind
-        self.lines: list[str] = list(opened.lines)
         self.shape: tuple[int, ...] = tuple(opened.inputs[task.inputs].shape)
         self.classes: int = task.classes
         self.feature_dim: int = task.encoder.latent_dim
-        self._params, self._mesh = opened.params, mesh
+        self._params = opened.params
         self._program = jax.jit(task.classify)
-
-    def held_out(self, count: int) -> np.ndarray:
-        """The first `count` examples that training never saw, or all there are: [n, *S, C].
-
-        Raises:
-            DataError: the data is not at hand.
-        """
-        return held_out(self.experiment, count)
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """What the last layer sees of `images`: float32 [B, feature_dim].
@@ -102,7 +86,7 @@ class ClassifierRun:
             images: [B, *S, C] of the training shape, uint8 or float in [-1, 1]; any B, also 0.
 
         Raises:
-            UsageError: another shape or dtype.
+            UsageError: another shape or dtype; NaN, or floats that are not in [-1, 1].
         """
         return self.outputs(images)[0]
 
@@ -110,7 +94,7 @@ class ClassifierRun:
         """Labels int32 [B], the likeliest, and probabilities float32 [B, classes]; see `features`.
 
         Raises:
-            UsageError: another shape or dtype.
+            UsageError: another shape or dtype; NaN, or floats that are not in [-1, 1].
         """
         logits = self.outputs(images)[1]
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -121,16 +105,9 @@ class ClassifierRun:
         """Features float32 [B, feature_dim] and logits float32 [B, classes]; see `features`.
 
         Raises:
-            UsageError: another shape or dtype.
+            UsageError: another shape or dtype; NaN, or floats that are not in [-1, 1].
         """
-        images = np.asarray(images)
-        if images.shape[1:] != self.shape:
-            raise UsageError(
-                f"an array of shape {list(images.shape)}: the classifier takes "
-                f"[B, {', '.join(map(str, self.shape))}]"
-            )
-        if images.dtype != np.uint8 and images.dtype.kind != "f":
-            raise UsageError(f"{images.dtype} values: wanted uint8, or float in [-1, 1]")
-        images = images if images.dtype == np.uint8 else images.astype(jnp.float32)
-        with jax.set_mesh(self._mesh):
+        self._check_process()
+        images = checked_examples(images, self.shape, None)
+        with self._at_home():
             return in_parts(lambda x: self._program(self._params, x), (images,), BATCH)

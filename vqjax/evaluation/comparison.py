@@ -6,14 +6,15 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vqjax import config
+from vqjax import arguments, config
 from vqjax.config.tree import shorten
 from vqjax.data.augment import RandomFlip
 from vqjax.evaluation.comparison_table import PICTURE_RANK, Row, names_of
 from vqjax.evaluation.kinds import is_tokenizer
 from vqjax.evaluation.report_records import is_number, read_record
+from vqjax.training.restore import PARAMS
 from vqjax.training.seal import sealed_steps
-from vqjax.types import DataError, VqjaxError
+from vqjax.types import DataError, UsageError, VqjaxError
 
 DIFFERENCE = 120  # characters of what differs between two data sources
 KEEPING = ("data_dir", "cache_bytes")  # fields of sources: where data lie, not what they are
@@ -60,7 +61,12 @@ def compare_runs(
         DataError: no run, or one that has neither an evaluation nor a checkpoint.
         UsageError: classes that are not trusted, or no such `params`.
     """
-    records = [read_record(os.fspath(run), trust) for run in runs]
+    runs = arguments.texts("runs", runs, '["runs/a", "runs/b"]')
+    if not runs:
+        raise UsageError("no runs to compare: name at least one")
+    arguments.one_of("params", params, PARAMS)
+    trust = tuple(arguments.texts("trust", trust, '["my_networks.py"]'))
+    records = [read_record(run, trust) for run in runs]
     rows, stale = [], []
     for record, name in zip(records, names_of(records), strict=True):
         row = Row.of(record, name)

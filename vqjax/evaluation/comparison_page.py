@@ -68,7 +68,8 @@ class _Remaker:
         Raises:
             VqjaxError: the run does not take these images, or images or run are not at hand.
         """
-        from vqjax.evaluation.run import held_out, load
+        from vqjax.evaluation.run import load
+        from vqjax.evaluation.trained import held_out
 
         if self._images is None:
             self._images = held_out(self._first.record.experiment, REMADE)

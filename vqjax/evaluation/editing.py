@@ -7,20 +7,23 @@ Which prior can do what is declared by its class (`edits`); `edits_table` prints
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from vqjax import priors
-from vqjax.evaluation.redrawing import Redrawer, Tokens, Wishes, corners_of
+from vqjax import arguments, priors
+from vqjax.evaluation.examples import checked_examples
+from vqjax.evaluation.redrawing import Redrawer, Tokens, Wishes, corners_of, windows_along
 from vqjax.priors.base import EDITS
 from vqjax.sampling import Choice, Guidance
 from vqjax.types import Level, UsageError
 
 PLAIN, UNGUIDED = Choice(), Guidance()
 SIDES = ("left", "top", "right", "bottom")
+MAX_WINDOWS = 1_024  # of the prior over one picture: each is drawn after the other
 
 
 def edits_of(prior: Any) -> str:
@@ -101,7 +104,9 @@ class Editing:
             UsageError: the prior cannot, or other shapes, dtypes or classes than these.
         """
         self._check_can("inpaint")
-        images, masks = self._checked(images), np.asarray(masks)
+        check_drawing(choice, guidance)
+        images = self._checked(images)
+        masks = arguments.array("masks", masks, f"bool {list(images.shape[:-1])}")
         if masks.dtype != bool or masks.shape != images.shape[:-1]:
             cast = "" if masks.dtype == bool else ", as masks > 0 or masks > 127 give it"
             raise UsageError(
@@ -129,6 +134,8 @@ class Editing:
         Levels of one grid share the places. The other arguments, result and errors: `inpaint`.
         """
         self._check_can("variations")
+        check_drawing(choice, guidance)
+        strength = arguments.real("strength", strength, least=0, most=1)
         images, rngs = self._checked(images), _generators(seed, len(images))
         levels, noise = self.token_layout(), {}
         for grid in dict.fromkeys(level.grid for level in levels):
@@ -155,20 +162,24 @@ class Editing:
 
         Args:
             images: uint8 or float32 [B, H, W, C], as for `inpaint`.
-            sides: pixels to add left, top, right and bottom: whole cells of a token.
+            sides: pixels to add left, top, right and bottom: whole cells of a token, and no more
+                than `MAX_WINDOWS` windows cover.
 
         Returns:
             [B, top + H + bottom, left + W + right, C]. The other arguments and errors: `inpaint`.
         """
-        left, top, right, bottom = sides
+        left, top, right, bottom = _checked_sides(sides)
         self._check_can("outpaint" if left or top or right else "outpaint below")
+        check_drawing(choice, guidance)
         images, (level, *_) = self._checked(images), self._one_grid()
         height, width = self.shape[0], self.shape[1]
         cells = (height // level.grid[0], width // level.grid[1])
-        _check_sides(sides, cells)
+        _check_cells((left, top, right, bottom), cells)
         whole = (top + height + bottom, left + width + right)
         start = (top // cells[0], left // cells[1])
         grid = self._grid_of(whole)
+        corners = self._corners(start, level.grid, grid, whole)
+        self._check_room(len(images), whole)
         wishes = self._wishes(len(images), seed, classes, prompts, choice, guidance)
         kept = (slice(None), *(slice(s, s + n) for s, n in zip(start, level.grid, strict=True)))
         tokens, redraw = {}, {}
@@ -176,8 +187,8 @@ class Editing:
             tokens[name] = np.zeros((len(images), *grid), np.int32)
             redraw[name] = np.ones((len(images), *grid), bool)
             tokens[name][kept], redraw[name][kept] = array, False
-        tokens = self._redrawer.slide(tokens, redraw, wishes, corners_of(start, level.grid, grid))
-        made = self._redrawer.decode(tokens)
+        tokens = self._redrawer.slide(tokens, redraw, wishes, corners)
+        made = self._redrawer.decode(tokens, (*whole, self.shape[2]))
         made[:, top : top + height, left : left + width] = images
         return made
 
@@ -208,6 +219,8 @@ class Editing:
             [B, 2 H, 2 W, C]. The other arguments and errors: `inpaint`.
         """
         self._check_can("upscale")
+        check_drawing(choice, guidance)
+        strength = arguments.real("strength", strength, least=0, most=1)
         images, (level, *_) = self._checked(images, any_size=True), self._one_grid()
         whole = (2 * images.shape[1], 2 * images.shape[2])
         if whole[0] < self.shape[0] or whole[1] < self.shape[1]:
@@ -216,7 +229,8 @@ class Editing:
                 f"{self.shape[1]} x {self.shape[0]}"
             )
         grid = self._grid_of(whole)
-        corners = corners_of((0, 0), level.grid, grid)
+        corners = self._corners((0, 0), level.grid, grid, whole)
+        self._check_room(len(images), whole)
         wishes = self._wishes(len(images), seed, classes, prompts, choice, guidance)
         large = np.empty((len(images), *whole, self.shape[2]), self.dtype)
         for place, image in enumerate(images):
@@ -224,7 +238,8 @@ class Editing:
         tokens = self._redrawer.encode(large)
         chosen = _at_random(_generators(seed, len(images)), grid, strength)
         redraw = {level.name: chosen for level in self.token_layout()}
-        return self._redrawer.decode(self._redrawer.slide(tokens, redraw, wishes, corners))
+        tokens = self._redrawer.slide(tokens, redraw, wishes, corners)
+        return self._redrawer.decode(tokens, large.shape[1:])
 
     @functools.cached_property
     def _redrawer(self) -> Redrawer:
@@ -243,7 +258,7 @@ class Editing:
         choice: Choice,
         guidance: Guidance,
     ) -> Wishes:
-        _check_seed(seed)
+        seed = arguments.seed_of(seed)
         condition = self._task.prior.condition
         if classes is not None or prompts is not None or condition is None:
             (given,) = self._given(count, classes, prompts) or (None,)
@@ -256,20 +271,35 @@ class Editing:
         return Wishes(seed, given, choice, guidance)
 
     def _check_can(self, edit: str) -> None:
+        self._check_process()
         prior = self._task.prior
         if edit not in getattr(prior, "edits", ()):
             raise UsageError(f"{edit}: this prior cannot ({edits_of(prior)})")
 
     def _checked(self, images: np.ndarray, any_size: bool = False) -> np.ndarray:
-        images = np.asarray(images)
-        same = images.ndim == len(self.shape) + 1 and images.shape[-1] == self.shape[-1]
-        if not same or not (any_size or images.shape[1:] == self.shape):
-            size = "H, W, C" if any_size else ", ".join(map(str, self.shape))
-            raise UsageError(f"images: {list(images.shape)}, wanted [B, {size}]")
-        floats = self.dtype != "uint8" and np.issubdtype(images.dtype, np.floating)
-        if images.dtype != self.dtype and not floats:
-            raise UsageError(f"images: {images.dtype}, wanted {self.dtype}")
-        return images.astype(self.dtype)
+        return checked_examples(images, self.shape, self.dtype, any_size=any_size)
+
+    def _check_room(self, count: int, size: tuple[int, int]) -> None:
+        """Refuses, with UsageError, so many results of `size`, (H, W), as memory cannot hold."""
+        each = math.prod(size) * self.shape[2] * np.dtype(self.dtype).itemsize
+        arguments.check_room(f"{count} pictures of {size[1]} x {size[0]} pixels", count * each)
+
+    def _corners(
+        self,
+        start: tuple[int, ...],
+        window: tuple[int, ...],
+        grid: tuple[int, ...],
+        size: tuple[int, int],
+    ) -> list[tuple]:
+        """`corners_of`; UsageError for more than `MAX_WINDOWS`."""
+        axes = zip(window, grid, start, strict=True)
+        count = math.prod(windows_along(*axis) for axis in axes)
+        if count > MAX_WINDOWS:
+            raise UsageError(
+                f"{size[1]} x {size[0]} pixels take {count:,} windows of the prior, each drawn "
+                f"after the other: wanted at most {MAX_WINDOWS:,}, as a smaller picture has"
+            )
+        return corners_of(start, window, grid)
 
     def _one_grid(self) -> tuple[Level, ...]:
         levels = self.token_layout()
@@ -284,14 +314,15 @@ class Editing:
         return self._task.token_layout((*size, self.shape[2]))[0].grid
 
 
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"seed={seed}: wanted 0 <= seed < 2**32")
+def check_drawing(choice: Choice, guidance: Guidance) -> None:
+    """Refuses, with UsageError, objects of another kind in their places."""
+    arguments.instance("choice", choice, Choice, "Choice(temperature=0.9)")
+    arguments.instance("guidance", guidance, Guidance, "Guidance(2.0)")
 
 
 def _generators(seed: int, count: int) -> list[np.random.Generator]:
     """One per example, each of (seed, i) alone."""
-    _check_seed(seed)
+    seed = arguments.seed_of(seed)
     return [np.random.default_rng((seed, i)) for i in range(count)]
 
 
@@ -299,15 +330,22 @@ def _at_random(
     rngs: Sequence[np.random.Generator], grid: tuple[int, ...], strength: float
 ) -> np.ndarray:
     """bool[B, *grid], True at the share `strength` of each example's places."""
-    if not 0.0 <= strength <= 1.0:
-        raise UsageError(f"strength={strength}: wanted a share from 0 to 1")
     chosen = np.zeros((len(rngs), int(np.prod(grid))), bool)
     for row, rng in zip(chosen, rngs, strict=True):
         row[rng.permutation(row.size)[: round(strength * row.size)]] = True
     return chosen.reshape(len(rngs), *grid)
 
 
-def _check_sides(sides: Sequence[int], cells: tuple[int, int]) -> None:
+def _checked_sides(sides: Sequence[int]) -> tuple[int, ...]:
+    example = "(0, 8, 0, 8) for left, top, right, bottom"
+    found = arguments.items("sides", sides, example)
+    if len(found) != len(SIDES):
+        raise UsageError(f"sides={arguments.got(sides)}: wanted four numbers, such as {example}")
+    named = zip(SIDES, found, strict=True)
+    return tuple(arguments.whole(name, size, most=arguments.MOST_COUNT) for name, size in named)
+
+
+def _check_cells(sides: Sequence[int], cells: tuple[int, int]) -> None:
     for name, size, cell in zip(SIDES, sides, (cells[1], cells[0]) * 2, strict=True):
         if size < 0 or size % cell:
             below = max(size // cell * cell, 0)

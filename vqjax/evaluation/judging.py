@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from vqjax import arguments
 from vqjax.config.tree import show
 from vqjax.evaluation.classification import ClassifierRun
 from vqjax.evaluation.kinds import check_classifier, check_prior
@@ -83,6 +84,7 @@ def judge_samples(
         DataError: the judge's data is not at hand.
     """
     check_judge(prior, judge)
+    n = arguments.whole("n", n, most=arguments.MOST_COUNT)
     if n <= NEIGHBOURS:
         raise UsageError(f"{n} samples to judge: wanted at least {NEIGHBOURS + 1}")
     judge.experiment.data.check()

@@ -4,6 +4,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
+from vqjax.arguments import got
 from vqjax.training.experiment import Experiment
 from vqjax.types import Tree, UsageError
 
@@ -55,9 +56,18 @@ def check_classifier(trained: Any, what: str) -> None:
 
 
 def _check(trained: Any, what: str, wanted: str) -> None:
+    if not isinstance(_experiment_of(trained), Experiment):
+        raise UsageError(f"{what}: got {got(trained)}, wanted the run of {wanted}, from vqjax.load")
     kind = kind_of(trained.experiment)
     if kind != wanted:
         raise UsageError(f"{trained.path} is {kind}: {what} takes the run of {wanted}")
+
+
+def _experiment_of(trained: Any) -> Any:
+    try:
+        return getattr(trained, "experiment", None)
+    except Exception:  # the object's own
+        return None
 
 
 def make_evaluator(experiment: Experiment, mesh: Mesh, frozen: Tree) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
+from vqjax import arguments
 from vqjax.metrics import NegativeBound
 from vqjax.ops.numerics import make_key
 from vqjax.tasks.likelihood import check_bound, elbo, log_weights
@@ -83,6 +84,7 @@ class ImportanceEvaluator:
         """
         self._task = experiment.network_task()
         check_bound(self._task)
+        samples = arguments.whole("samples", samples)
         if not 1 <= samples <= MAX_SAMPLES:
             raise UsageError(f"{samples} importance samples: wanted 1 to {MAX_SAMPLES:,}")
         self._data = experiment.data

@@ -11,14 +11,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from vqjax import config
-from vqjax.evaluation.editing import Editing
-from vqjax.evaluation.run import as_trained, held_out, in_parts
+from vqjax import arguments, config
+from vqjax.evaluation.editing import Editing, check_drawing
+from vqjax.evaluation.run import as_trained, checked_count, in_parts
+from vqjax.evaluation.trained import TrainedRun
 from vqjax.ops.numerics import make_key
 from vqjax.priors import ClassLabel, Text
+from vqjax.priors.conditions import NULL
 from vqjax.sampling import Choice, Guidance
 from vqjax.tasks.prior import FROZEN
-from vqjax.training.experiment import Experiment
 from vqjax.training.record import read_record
 from vqjax.training.restore import OpenedRun
 from vqjax.types import Level, Tree, UsageError
@@ -27,35 +28,26 @@ PLAIN, UNGUIDED = Choice(), Guidance()
 BATCH = 64  # examples per call of the program
 
 
-class PriorRun(Editing):
+class PriorRun(Editing, TrainedRun):
     """A prior and the tokenizer under it; made by `vqjax.load`. It edits, too: see `Editing`.
 
-    Attributes:
-        path: the run directory.
-        experiment: what was trained.
-        step: finished updates of the parameters in use.
-        params_kind: "ema" or "raw".
+    Attributes (see `TrainedRun` for the others):
         shape: of one example, (*S, C).
         dtype: "uint8", or "float32" for values in [-1, 1].
-        lines: what opening the run had to say.
     """
 
     def __init__(
         self, opened: OpenedRun, mesh: Mesh, frozen: Tree, trust: Sequence[str] = ()
     ) -> None:
+        super().__init__(opened, mesh)
         task = opened.experiment.network_task()
         spec = opened.inputs.get(task.inputs)  # absent where it learned from a token set
         self._levels = task.levels_of({k: tuple(v.shape) for k, v in opened.inputs.items()})
-        self.path: str = str(opened.path)
-        self.experiment: Experiment = opened.experiment
-        self.step: int = opened.step
-        self.params_kind: str = opened.params_kind
-        self.lines: list[str] = list(opened.lines)
         if spec is None:
             below = config.find_frozen(opened.experiment)[FROZEN]
             spec = read_record(below.path, trust).inputs[task.inputs]
         self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"
-        self._task, self._mesh = task, mesh
+        self._task = task
         self._variables = (opened.params, frozen)
         self.shape: tuple[int, ...] = task.example_shape(self._levels)
         self._sample = jax.jit(self._sample_batch, static_argnames=("choice", "guidance"))
@@ -63,14 +55,6 @@ class PriorRun(Editing):
     def token_layout(self) -> tuple[Level, ...]:
         """Levels of tokens of one example."""
         return self._levels
-
-    def held_out(self, count: int) -> np.ndarray:
-        """The first `count` examples that training never saw, or all there are: [n, *S, C].
-
-        Raises:
-            DataError: the data is not at hand.
-        """
-        return held_out(self.experiment, count)
 
     def sample(
         self,
@@ -85,8 +69,9 @@ class PriorRun(Editing):
         """Draws examples.
 
         Args:
-            n: how many, at least 0.
-            seed: example i is a pure function of (seed, i) and what the prior is told.
+            n: how many, at least 0 and no more than memory has room for.
+            seed: from 0 to 2**32 - 1; example i is a pure function of (seed, i) and what the prior
+                is told.
             classes: of a prior that is told a class: taken in turn; -1: told nothing; None: all
                 classes in turn.
             prompts: of a prior that is told a text: taken in turn; "" or None: told nothing.
@@ -98,10 +83,11 @@ class PriorRun(Editing):
 
         Raises:
             UsageError: the prior takes no classes or has no such one, takes no prompts or not such
-                long ones, or cannot be guided.
+                long ones, or cannot be guided; or an argument is not of its kind.
         """
-        if n < 0 or not 0 <= seed < 2**32:
-            raise UsageError(f"n={n}, seed={seed}: wanted n >= 0 and 0 <= seed < 2**32")
+        self._check_process()
+        n, seed = checked_count(n, self.shape, self.dtype), arguments.seed_of(seed)
+        check_drawing(choice, guidance)
         given = self._given(n, classes, prompts)
         numbers, key = np.arange(n, dtype=np.int32), make_key(seed)
 
@@ -110,7 +96,7 @@ class PriorRun(Editing):
                 *self._variables, key, numbers, *given, choice=choice, guidance=guidance
             )
 
-        with jax.set_mesh(self._mesh):
+        with self._at_home():
             return in_parts(draw, (numbers, *given), BATCH, "samples")
 
     def _given(
@@ -122,18 +108,29 @@ class PriorRun(Editing):
         for name, value, wanted in (("class", classes, ClassLabel), ("text", prompts, Text)):
             if value is not None and kind is not wanted:
                 raise UsageError(f"this prior is told no {name}")
-            if value is not None and not len(value):
-                raise UsageError(f"name at least one {name}")
         if condition is None:
             return ()
         if kind is Text:
-            if not hasattr(self.experiment.data, "encode"):
-                raise UsageError(f"{type(self.experiment.data).__name__} cannot read prompts")
-            rows = self.experiment.data.encode(prompts or [""])
+            rows = self._read(prompts)
             return (np.resize(rows, (n, *rows.shape[1:])),)
-        labels = np.asarray(range(condition.classes) if classes is None else classes, np.int32)
-        condition.check(labels)
-        return (np.resize(labels, n),)
+        labels = range(condition.classes)
+        if classes is not None:
+            labels = arguments.wholes("classes", classes, NULL, condition.classes - 1, "[3, 7]")
+        if not len(labels):
+            raise UsageError("classes are empty: name at least one class")
+        return (np.resize(np.asarray(labels, np.int32), n),)
+
+    def _read(self, prompts: Sequence[str] | None) -> np.ndarray:
+        """Prompts as ids, int32[len(prompts), T]."""
+        if not hasattr(self.experiment.data, "encode"):
+            raise UsageError(f"{type(self.experiment.data).__name__} cannot read prompts")
+        found = [""] if prompts is None else arguments.items("prompts", prompts, '["a red circle"]')
+        for place, prompt in enumerate(found):
+            if not isinstance(prompt, str) or not _is_unicode(prompt):
+                raise UsageError(f"prompts[{place}]={arguments.got(prompt)}: wanted a text")
+        if not found:
+            raise UsageError("prompts are empty: name at least one text")
+        return self.experiment.data.encode(found)
 
     def _sample_batch(
         self,
@@ -152,3 +149,8 @@ class PriorRun(Editing):
             params, keys, given, levels, choice=choice, guidance=guidance
         )
         return as_trained(self._task.decode(frozen, indices), self.dtype)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no half of a surrogate pair."""
+    return all(not "\ud800" <= letter <= "\udfff" for letter in text)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from vqjax.sampling import Choice, Guidance
 from vqjax.types import Level, Tree
 
 BATCH = 64  # examples per call of a program
+BATCH_VALUES = 64 * 256 * 256 * 3  # fewer examples when they hold more values than this
 Tokens = dict[str, np.ndarray]  # {level name: [B, *grid]}
 
 
@@ -40,16 +42,31 @@ class Wishes:
         return jax.random.fold_in(make_key(self.seed), number)
 
 
+def windows_along(size: int, total: int, first: int = 0) -> int:
+    """Along one axis: how many places `places_of` gives."""
+    between = _between(first, size, total)
+    return len(between) + (0 not in between) + (total > size)
+
+
+def places_of(first: int, size: int, total: int) -> list[int]:
+    """Along one axis: where windows of `size` begin that cover `total`, those nearest to `first`
+    first.
+    """
+    places = {0, *_between(first, size, total), total - size}
+    return sorted(places, key=lambda place: (abs(place - first), place))
+
+
+def _between(first: int, size: int, total: int) -> range:
+    step = max(1, size // 2)
+    return range(first % step, total - size, step)
+
+
 def corners_of(start: Sequence[int], grid: Sequence[int], whole: Sequence[int]) -> list[tuple]:
     """First cells of windows of `grid` that cover `whole`, those nearest to `start` first.
 
     Neighbours are half a window apart, or less at the edges.
     """
-    axes = []
-    for first, size, total in zip(start, grid, whole, strict=True):
-        last, step = total - size, max(1, size // 2)
-        places = {min(max(first + step * k, 0), last) for k in range(-total, total + 1)}
-        axes.append(sorted(places, key=lambda place, first=first: (abs(place - first), place)))
+    axes = [places_of(*axis) for axis in zip(start, grid, whole, strict=True)]
     far = functools.partial(zip, start, strict=True)
     return sorted(itertools.product(*axes), key=lambda at: sum(abs(a - b) for a, b in far(at)))
 
@@ -81,11 +98,11 @@ class Redrawer:
 
     def encode(self, images: np.ndarray) -> Tokens:
         """[B, *S, C] -> tokens; any size that the tokenizer takes."""
-        return self._run(self._encode, (images,))
+        return self._run(self._encode, (images,), size=_part_size(images.shape[1:]))
 
-    def decode(self, tokens: Tokens) -> np.ndarray:
-        """Tokens, of any grid -> [B, *S, C]."""
-        return self._run(self._decode, (tokens,))
+    def decode(self, tokens: Tokens, shape: Sequence[int] = ()) -> np.ndarray:
+        """Tokens -> [B, *S, C]; `shape` is (*S, C) where the grid is larger than the prior's."""
+        return self._run(self._decode, (tokens,), size=_part_size(shape))
 
     def draw(self, tokens: Tokens, redraw: Tokens, wishes: Wishes, number: int = 0) -> Tokens:
         """The tokens of the prior's grid, drawn anew where bool `redraw` says so.
@@ -122,7 +139,7 @@ class Redrawer:
             sizes = zip(corner, self._levels[0].grid, strict=True)
             yield number, (slice(None), *(slice(first, first + n) for first, n in sizes))
 
-    def _run(self, program: Any, arrays: tuple, *before: Any) -> Any:
+    def _run(self, program: Any, arrays: tuple, *before: Any, size: int = BATCH) -> Any:
         """`program` of the variables, of `before`, and of trees of arrays [B, ...]."""
         leaves, structure = jax.tree.flatten(arrays)
 
@@ -130,7 +147,7 @@ class Redrawer:
             return program(*self._variables, *before, *jax.tree.unflatten(structure, leaves))
 
         with jax.set_mesh(self._mesh):
-            return in_parts(part, tuple(leaves), BATCH)
+            return in_parts(part, tuple(leaves), size)
 
     def _draw_batch(
         self,
@@ -151,6 +168,10 @@ class Redrawer:
         return self._task.sample_tokens(
             params, keys, given, self._levels, known=known, choice=choice, guidance=guidance
         )
+
+
+def _part_size(shape: Sequence[int]) -> int:
+    return max(1, min(BATCH, BATCH_VALUES // max(math.prod(shape), 1)))
 
 
 def _places(tokens: Tokens) -> np.ndarray:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vqjax import arguments
 from vqjax.config import describe
 from vqjax.evaluation.comparison import notes_on_data
 from vqjax.evaluation.comparison_table import REPORTED, Row, html_table, names_of
@@ -28,6 +29,7 @@ from vqjax.evaluation.report_page import (
 from vqjax.evaluation.report_records import REACHED, Record, read_record
 from vqjax.evaluation.report_tables import facts, fixed, numbers_table, run_table, span
 from vqjax.files import check_output, write_output
+from vqjax.types import UsageError
 
 PAGE = "report.html"  # of a run
 OVER_TIME = 5  # steps shown in the picture over training time
@@ -277,9 +279,13 @@ def write_report(
         DataError: one of `runs` is no run directory.
         UsageError: `out` cannot be written, or must not be.
     """
+    runs = arguments.texts("runs", runs, '["runs/a", "runs/b"]')
+    trust = tuple(arguments.texts("trust", trust, '["x.py"]'))
+    if not runs:
+        raise UsageError("no runs to report on: name at least one")
     own = [pathlib.Path(run).absolute() / PAGE for run in runs]
     path = own[0] if out is None else pathlib.Path(out)
     overwrite = overwrite or path.absolute() in own
     check_output(path, overwrite=overwrite)  # before anything that takes time
-    records = [read_record(os.fspath(run), trust) for run in runs]
+    records = [read_record(run, trust) for run in runs]
     return write_output(path, page(records), overwrite=overwrite)

@@ -10,6 +10,7 @@ batch that it came in; `reconstruct` is `decode` after `encode`.
 """
 
 import functools
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,13 +21,16 @@ import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
+from vqjax import arguments
+from vqjax.evaluation.examples import checked_examples, checked_finite
 from vqjax.evaluation.kinds import is_classifier, is_prior
+from vqjax.evaluation.trained import TrainedRun, begin_process
+from vqjax.format import printable
 from vqjax.ops.numerics import make_key
-from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import load_frozen
 from vqjax.training.mesh import make_mesh
-from vqjax.training.restore import OpenedRun, open_run
-from vqjax.types import DataError, Level, UsageError
+from vqjax.training.restore import PARAMS, OpenedRun, open_run
+from vqjax.types import DataError, Level, UsageError, VqjaxError
 
 if TYPE_CHECKING:
     from vqjax.evaluation.classification import ClassifierRun
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
 BATCH = 32  # examples per call of a program
 BATCH_VALUES = 32 * 256 * 256 * 3  # fewer examples when they hold more values than this
+MAX_LATENT = 1e6  # no encoder makes larger ones; far beyond, decoders make NaN of them
 Tokens = np.ndarray | dict[str, np.ndarray]
 
 
@@ -57,21 +62,21 @@ def load(
 
     Raises:
         DataError: no such run, no sound step in it, or not the tokenizer that a prior is over.
-        UsageError: the run names a class that is not trusted, or keeps no such `params`.
+        UsageError: an argument is not of its kind, the run names a class that is not trusted, or
+            keeps no such `params`; or this process is a fork of one where a run was opened.
     """
+    path = _checked_path(run)
+    arguments.one_of("params", params, PARAMS)
+    step = None if step is None else arguments.whole("step", step, 0, arguments.MOST_COUNT)
+    trust = tuple(arguments.texts("trust", trust, 'trust=["my_networks.py"]'))
+    frozen = tuple(arguments.texts("frozen", frozen, 'frozen=["tokenizer=runs/moved"]'))
+    begin_process()
     one = make_mesh(jax.local_devices()[:1])  # copies on every device would all do the same work
-    opened = open_run(
-        os.fspath(run),
-        params=params,
-        step=step,
-        trust=tuple(trust),
-        frozen=tuple(frozen),
-        mesh=one,
-    )
+    opened = open_run(path, params=params, step=step, trust=trust, frozen=frozen, mesh=one)
     if is_prior(opened.experiment):
         from vqjax.evaluation.prior_run import PriorRun
 
-        return PriorRun(opened, one, load_frozen(opened.experiment, one, tuple(trust)), trust)
+        return PriorRun(opened, one, load_frozen(opened.experiment, one, trust), trust)
     if is_classifier(opened.experiment):
         from vqjax.evaluation.classification import ClassifierRun
 
@@ -79,17 +84,15 @@ def load(
     return Run(opened, one)
 
 
-def held_out(experiment: Experiment, count: int) -> np.ndarray:
-    """The first `count` examples of the eval split, or all there are: [n, *S, C].
-
-    Raises:
-        DataError: the data is not at hand.
-    """
-    experiment.data.check()
-    batch = next(iter(experiment.data.eval(count, np.arange(count))))
-    if experiment.task.inputs not in batch:
-        raise DataError(f"{experiment.data} holds tokens, not the examples themselves")
-    return batch[experiment.task.inputs][batch["mask"]]
+def _checked_path(run: str | os.PathLike) -> str:
+    """The directory that `run` names, "~" being the user's home."""
+    path = arguments.path_of(run)
+    if not path:
+        raise UsageError(f"run={arguments.got(run)}: wanted the path of a run directory")
+    path = os.path.expanduser(path)
+    if not os.path.isdir(path):
+        raise DataError(f"{printable(path, 200)} is not a run: there is no such directory")
+    return path
 
 
 def as_trained(x_hat: jax.Array, dtype: str) -> jax.Array:
@@ -98,32 +101,22 @@ def as_trained(x_hat: jax.Array, dtype: str) -> jax.Array:
     return jnp.rint((x_hat + 1.0) * 127.5).astype(jnp.uint8) if dtype == "uint8" else x_hat
 
 
-class Run:
+class Run(TrainedRun):
     """A trained tokenizer; made by `load`.
 
-    Attributes:
-        path: the run directory.
-        experiment: what was trained.
-        step: finished updates of the parameters in use.
-        params_kind: "ema" or "raw".
+    Attributes (see `TrainedRun` for the others):
         shape: of one training example, (*S, C).
         dtype: "uint8", or "float32" for values in [-1, 1].
-        lines: what opening the run had to say, such as a damaged step that was passed over.
     """
 
     def __init__(self, opened: OpenedRun, mesh: Mesh) -> None:
+        super().__init__(opened, mesh)
         task = opened.experiment.network_task()
         spec = opened.inputs[task.inputs]
-        self.path: str = str(opened.path)
-        self.experiment: Experiment = opened.experiment
-        self.step: int = opened.step
-        self.params_kind: str = opened.params_kind
-        self.lines: list[str] = list(opened.lines)
         self.shape: tuple[int, ...] = tuple(spec.shape)
         self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"
         self._task = task
         self._variables = (opened.params, opened.collections)
-        self._mesh = mesh
         self._encode = jax.jit(self._encode_batch)
         self._decode = jax.jit(self._decode_batch)
         self._sample = jax.jit(self._sample_batch)
@@ -132,17 +125,16 @@ class Run:
         """Levels of tokens for one example of `shape` (*S, C); None: the training shape.
 
         Raises:
-            UsageError: the tokenizer's factor does not divide `shape`.
+            UsageError: the tokenizer's factor does not divide `shape`, or it is no such shape.
         """
-        return self._task.token_layout(self.shape if shape is None else tuple(shape))
-
-    def held_out(self, count: int) -> np.ndarray:
-        """The first `count` examples that training never saw, or all there are: [n, *S, C].
-
-        Raises:
-            DataError: the data is not at hand.
-        """
-        return held_out(self.experiment, count)
+        if shape is None:
+            return self._task.token_layout(self.shape)
+        example = str(list(self.shape))
+        sizes = tuple(arguments.wholes("shape", shape, 1, arguments.MOST_COUNT, example))
+        if len(sizes) != len(self.shape) or sizes[-1] != self.shape[-1]:
+            wanted = f"{len(self.shape)} axes, the last of {self.shape[-1]} channels"
+            raise UsageError(f"shape={list(sizes)[:9]}: wanted {wanted}, such as {example}")
+        return self._task.token_layout(sizes)
 
     def encode(self, images: np.ndarray) -> Tokens:
         """Tokens of `images`.
@@ -156,15 +148,17 @@ class Run:
             indices (no quantizer, or a Gaussian one): the mean latents, float32 [B, *grid, D].
 
         Raises:
-            UsageError: another rank, dtype, number of channels or size.
+            UsageError: another rank, dtype, number of channels or size; NaN, or floats that are
+                not in [-1, 1].
         """
+        self._check_process()
         images = self._checked_images(images)
         size = self._part_size(images.shape[1:])
-        with jax.set_mesh(self._mesh):  # whatever mesh the caller is in: the parameters lie here
+        with self._at_home():
             parts = in_parts(lambda x: self._encode(*self._variables, x), (images,), size)
         if isinstance(parts, np.ndarray):
             return parts
-        names = [level.name for level in self.token_layout(images.shape[1:])]
+        names = [level.name for level in self._task.token_layout(images.shape[1:])]
         return parts[0] if len(parts) == 1 else dict(zip(names, parts, strict=True))
 
     def decode(self, indices: Tokens | Mapping[str, np.ndarray]) -> np.ndarray:
@@ -178,11 +172,17 @@ class Run:
             [B, *S, C] of the run's `dtype`, floats clipped to [-1, 1].
 
         Raises:
-            UsageError: missing or unknown levels, another dtype or rank, indices out of range.
+            UsageError: missing or unknown levels, another dtype or rank, indices out of range;
+                latents of other channels, not finite, or far beyond what encoders make.
         """
+        self._check_process()
         given = self._checked_tokens(indices)
-        size = self._part_size(self._decoded_shape(tuple(a.shape[1:] for a in given)))
-        with jax.set_mesh(self._mesh):
+        shape = self._decoded_shape(tuple(a.shape[1:] for a in given))
+        arguments.check_room(
+            f"{len(given[0])} examples of {list(shape)}", self._bytes(*shape) * len(given[0])
+        )
+        size = self._part_size(shape)
+        with self._at_home():
             return in_parts(lambda *a: self._decode(*self._variables, *a), given, size)
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
@@ -193,21 +193,23 @@ class Run:
         """Draws examples from the prior.
 
         Args:
-            n: how many, at least 0.
-            seed: example i is a pure function of (seed, i): more of them begin with the same.
+            n: how many, at least 0 and no more than memory has room for.
+            seed: from 0 to 2**32 - 1; example i is a pure function of (seed, i): more of them
+                begin with the same.
 
         Returns:
             [n, *S, C] of the run's `dtype` and training shape.
 
         Raises:
-            UsageError: the run has no prior.
+            UsageError: the run has no prior, or an argument is not of its kind.
         """
-        if n < 0 or not 0 <= seed < 2**32:
-            raise UsageError(f"n={n}, seed={seed}: wanted n >= 0 and 0 <= seed < 2**32")
+        self._check_process()
+        n, seed = checked_count(n, self.shape, self.dtype), arguments.seed_of(seed)
         numbers, key = np.arange(n, dtype=np.int32), make_key(seed)
         size = self._part_size(self.shape)
-        with jax.set_mesh(self._mesh):
-            return in_parts(lambda i: self._sample(*self._variables, key, i), (numbers,), size)
+        with self._at_home():
+            draw = functools.partial(self._sample, *self._variables, key)
+            return in_parts(draw, (numbers,), size, "samples")
 
     def interpolate(self, a: np.ndarray, b: np.ndarray, steps: int = 8) -> np.ndarray:
         """Decodes the straight line between the latents of `a` and `b`, the means of Gaussian ones.
@@ -224,11 +226,16 @@ class Run:
         Raises:
             UsageError: the latents are discrete, or the arrays are not as `encode` wants them.
         """
+        self._check_process()
         if self._discrete:
             raise UsageError("nothing to interpolate: the latents of this run are discrete")
-        if np.shape(a) != np.shape(b) or steps < 2:
-            shapes = f"{list(np.shape(a))} and {list(np.shape(b))}"
-            raise UsageError(f"{shapes}, steps={steps}: wanted equal shapes and steps >= 2")
+        a, b = (self._checked_images(x, name) for x, name in ((a, "a"), (b, "b")))
+        steps = arguments.whole("steps", steps, 2, arguments.MOST_COUNT)
+        if a.shape != b.shape:
+            raise UsageError(
+                f"a and b are {list(a.shape)} and {list(b.shape)}: wanted equal shapes"
+            )
+        arguments.check_room(f"steps={steps}", steps * self._bytes(*a.shape))
         start, end = self.encode(a)[:, None], self.encode(b)[:, None]
         share = np.linspace(0.0, 1.0, steps, dtype=np.float32)
         share = share.reshape(1, steps, *(1,) * (start.ndim - 2))
@@ -244,7 +251,13 @@ class Run:
     def _decoded_shape(self, shapes: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
         dtype = "int32" if self._discrete else "float32"
         tokens = [jax.ShapeDtypeStruct((1, *shape), dtype) for shape in shapes]
-        return jax.eval_shape(self._decode_batch, *self._variables, *tokens).shape[1:]
+        try:
+            return jax.eval_shape(self._decode_batch, *self._variables, *tokens).shape[1:]
+        except VqjaxError:
+            raise
+        except Exception as error:  # whatever a network says of levels that do not fit together
+            grids = ", ".join(str(list(shape)) for shape in shapes)
+            raise UsageError(f"no example has tokens of {printable(grids, 200)}") from error
 
     def _part_size(self, shape: Sequence[int]) -> int:
         return max(1, min(BATCH, BATCH_VALUES // max(int(np.prod(shape)), 1)))
@@ -272,51 +285,53 @@ class Run:
             self._task.sample_prior(params, collections, keys, self.shape), self.dtype
         )
 
-    def _checked_images(self, images: np.ndarray) -> np.ndarray:
-        images = np.asarray(images)
-        rank = len(self.shape) + 1
-        wanted = f"[B, {', '.join(map(str, self.shape))}] (other sizes may do), {self.dtype}"
-        if images.ndim == rank - 1:
-            raise UsageError(
-                f"one example of shape {list(images.shape)} without a batch axis: pass x[None]; "
-                f"wanted {wanted}"
-            )
-        if images.ndim != rank:
-            raise UsageError(
-                f"an array of {images.ndim} axes {list(images.shape)}: wanted {wanted}"
-            )
-        if images.shape[-1] != self.shape[-1]:
-            raise UsageError(
-                f"{images.shape[-1]} channels in {list(images.shape)}: the run was trained on "
-                f"{self.shape[-1]}; wanted {wanted}"
-            )
-        if self.dtype == "uint8" and images.dtype != np.uint8:
-            raise UsageError(f"{images.dtype} values: the run was trained on uint8, 0 to 255")
-        if self.dtype != "uint8" and not np.issubdtype(images.dtype, np.floating):
-            raise UsageError(f"{images.dtype} values: the run was trained on float32 in [-1, 1]")
-        self.token_layout(images.shape[1:])  # refuses sizes that the factor does not divide
-        return images.astype(self.dtype)
+    def _bytes(self, *shape: int) -> int:
+        """Of an array of examples."""
+        return math.prod(shape) * np.dtype(self.dtype).itemsize
 
-    def _checked_tokens(self, indices: Tokens | Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    def _checked_images(self, images: Any, name: str = "images") -> np.ndarray:
+        images = checked_examples(images, self.shape, self.dtype, any_size=True, name=name)
+        self._task.token_layout(images.shape[1:])  # refuses sizes that the factor does not divide
+        return images
+
+    def _checked_tokens(self, indices: Any) -> tuple[np.ndarray, ...]:
         levels = self.token_layout()
         if not self._discrete:
-            latents = np.asarray(indices)
-            if latents.ndim != len(self.shape) + 1 or latents.dtype.kind != "f":
-                raise UsageError(
-                    f"{latents.dtype} {list(latents.shape)}: this run has no indices; decode takes "
-                    "the latents that encode gives, float32 [B, *grid, D]"
-                )
-            return (latents.astype(np.float32),)
+            return (self._checked_latents(indices),)
         if not isinstance(indices, Mapping):
             if len(levels) > 1:
                 raise UsageError(f"indices of {len(levels)} levels are wanted: {_names(levels)}")
             indices = {levels[0].name: indices}
         if set(indices) != {level.name for level in levels}:
-            raise UsageError(f"indices of {', '.join(indices)}: wanted {_names(levels)}")
-        given = tuple(_checked_level(np.asarray(indices[v.name]), v) for v in levels)
+            names = printable(", ".join(map(str, indices)), 100) or "no level"
+            raise UsageError(f"indices of {names}: wanted {_names(levels)}")
+        given = tuple(_checked_level(indices[v.name], v) for v in levels)
         if len({len(a) for a in given}) > 1:
             raise UsageError(f"levels with {[len(a) for a in given]} examples: wanted equally many")
         return given
+
+    def _checked_latents(self, latents: Any) -> np.ndarray:
+        dim = self._task.tokenizer.quantizer.codebook_dim
+        wanted = f"the latents that encode gives, float32 [B, *grid, {dim}]"
+        found = arguments.array("indices", latents, f"{wanted}: this run has no indices")
+        fits = found.ndim == len(self.shape) + 1 and found.dtype.kind == "f"
+        if not fits or found.shape[-1] != dim or not all(found.shape[1:]):
+            raise UsageError(
+                f"{found.dtype} {list(found.shape)}: this run has no indices; decode takes {wanted}"
+            )
+        checked_finite("latents", found, MAX_LATENT, f"finite numbers, at most {MAX_LATENT:,.0f}")
+        return found.astype(np.float32)
+
+
+def checked_count(n: Any, shape: Sequence[int], dtype: str) -> int:
+    """`n` examples of `shape` and `dtype` to draw.
+
+    Raises:
+        UsageError: `n` is no whole number of at least 0, or more than memory has room for.
+    """
+    n = arguments.whole("n", n, least=0, most=arguments.MOST_COUNT)
+    arguments.check_room(f"n={n}", n * math.prod(shape) * np.dtype(dtype).itemsize)
+    return n
 
 
 def _names(levels: Sequence[Level]) -> str:
@@ -327,12 +342,11 @@ def _axes(level: Level) -> str:
     return ", ".join(map(str, level.grid))
 
 
-def _checked_level(a: np.ndarray, level: Level) -> np.ndarray:
-    if a.dtype.kind not in "iu" or a.ndim != len(level.grid) + 1:
-        raise UsageError(
-            f"indices {level.name!r} are {a.dtype} {list(a.shape)}: "
-            f"wanted int32 [B, {_axes(level)}] (other sizes may do)"
-        )
+def _checked_level(value: Any, level: Level) -> np.ndarray:
+    wanted = f"int32 [B, {_axes(level)}] (other sizes may do)"
+    a = arguments.array(f"indices {level.name!r}", value, wanted)
+    if a.dtype.kind not in "iu" or a.ndim != len(level.grid) + 1 or not all(a.shape[1:]):
+        raise UsageError(f"indices {level.name!r} are {a.dtype} {list(a.shape)}: wanted {wanted}")
     if a.size and not 0 <= a.min() <= a.max() < level.codebook_size:
         raise UsageError(
             f"indices {level.name!r} are {a.min()} to {a.max()}: "

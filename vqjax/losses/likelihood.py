@@ -17,6 +17,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from vqjax.config.annotations import check_fields
 from vqjax.ops.numerics import at_least_float32, sum_per_example
 from vqjax.types import UsageError
 
@@ -72,6 +73,7 @@ class GaussianLikelihood:
     needs_logits: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_scale(self)
 
     def __call__(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
@@ -105,6 +107,7 @@ class LogisticLikelihood:
     needs_logits: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _check_scale(self)
 
     def __call__(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:

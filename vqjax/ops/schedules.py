@@ -11,6 +11,8 @@ from typing import Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
+from vqjax.config.annotations import check_fields
+
 __all__ = ["Constant", "Cosine", "Ramp", "Schedule", "as_schedule"]
 
 
@@ -29,6 +31,9 @@ class Constant:
 
     value: float
     start: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def __call__(self, step: int | jax.Array) -> float | jax.Array:
         return (
@@ -50,6 +55,9 @@ class Ramp:
     start: int = 0
     steps: int = 0
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     def __call__(self, step: int | jax.Array) -> jax.Array:
         done = (jnp.asarray(step) - self.start + 1) / (self.steps + 1)
         return jnp.clip(done, 0.0, 1.0) * self.value
@@ -68,6 +76,9 @@ class Cosine:
     warmup: int = 0
     final: float = 0.0
     start: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def __call__(self, step: int | jax.Array) -> jax.Array:
         step = jnp.asarray(step) - self.start

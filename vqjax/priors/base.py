@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from vqjax.config.annotations import check_fields
 from vqjax.nn.attention import INIT, Context
 from vqjax.nn.rotary import rotary_angles
 from vqjax.ops.numerics import at_least_float32
@@ -89,6 +90,7 @@ class TransformerPrior(Prior):
     """Base of those that have the fields of `GPT`, if they like with others among them."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.positions not in POSITIONS:
             hint = did_you_mean(self.positions, POSITIONS)
             raise UsageError(f"prior.positions={self.positions!r}: {hint}")

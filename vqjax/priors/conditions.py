@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from vqjax.config.annotations import check_fields
 from vqjax.nn.attention import INIT
 from vqjax.nn.rotary import rotary_angles
 from vqjax.nn.transformer import Transformer
@@ -36,6 +37,7 @@ class ClassLabel(nn.Module):
     length = 1  # vectors
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.classes < 1 or not 0.0 <= self.dropout <= 1.0:
             raise UsageError(
                 f"condition: classes={self.classes}, dropout={self.dropout}: wanted at least one "
@@ -118,6 +120,7 @@ class Text(nn.Module):
     given = "caption"  # the batch's array
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.by not in WAYS:
             raise UsageError(f"condition.by={self.by!r}: {did_you_mean(self.by, WAYS)}")
         if min(self.vocabulary, self.tokens, self.layers) < 1 or not 0.0 <= self.dropout <= 1.0:

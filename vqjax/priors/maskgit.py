@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from vqjax.config.annotations import check_fields
 from vqjax.nn.attention import INIT
 from vqjax.nn.transformer import Transformer
 from vqjax.priors.base import EDITS, TransformerPrior
@@ -50,6 +51,7 @@ class MaskGIT(TransformerPrior):
     edits = frozenset(EDITS)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0.0 <= self.label_smoothing < 1.0:
             raise UsageError(f"prior.label_smoothing={self.label_smoothing}: wanted 0 to 1")
         super().__post_init__()

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from vqjax.config.annotations import check_fields
 from vqjax.nn.gated import GatedBlock
 from vqjax.priors.ordered import OrderedPrior
 from vqjax.types import Level, Tree, UsageError
@@ -68,6 +69,7 @@ class PixelCNN(OrderedPrior):
     dtype: str | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.width < 1 or self.layers < 1 or not 0.0 <= self.dropout < 1.0:
             raise UsageError(
                 f"prior: width={self.width}, layers={self.layers}, dropout={self.dropout}: wanted "

@@ -17,11 +17,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from vqjax.config.annotations import check_fields
 from vqjax.ops import codes as ops
 from vqjax.types import Tree, UsageError
 
 MIN_CANDIDATES = 64  # codes revived per step at the most, and for large codebooks
 CANDIDATE_SHARE = 32  # one in so many
+MAX_SIZE = 2**30
 DECAY = 0.99  # of average picks, per step
 # Picks that a code would have had, were all used equally: none is dead that was picked more lately.
 # One that is used equally stays unpicked for so long once in exp(7), a thousand, times.
@@ -39,6 +41,13 @@ class KMeans:
 
     samples: int = 32
     iterations: int = 10
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.samples < 1 or self.iterations < 0:
+            raise UsageError(
+                f"samples={self.samples}, iterations={self.iterations}: wanted at least 1 and 0"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +71,7 @@ class Revival:
     when: float = 1.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0.0 < self.below < self.share:
             raise UsageError(f"below={self.below}, share={self.share}: wanted 0 < below < share")
 
@@ -82,6 +92,7 @@ class Watch:
     alarm: float = 0.3
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not self.picks > 0.0 or not 0.0 <= self.alarm <= 1.0:
             raise UsageError(
                 f"picks={self.picks}, alarm={self.alarm}: wanted picks > 0 and 0 <= alarm <= 1"
@@ -107,10 +118,12 @@ class Discrete(nn.Module):
 
 
 def check_sizes(**sizes: int) -> None:
-    """Refuses, with UsageError, a size below 1."""
+    """Refuses, with UsageError, a size below 1, or one that no device has memory for."""
     for name, size in sizes.items():
         if size < 1:
             raise UsageError(f"quantizer.{name}={size}: at least 1 is needed")
+        if size > MAX_SIZE:
+            raise UsageError(f"quantizer.{name}={size}: at most 2^30 can be")
 
 
 def declare_ledger(module: Discrete) -> None:

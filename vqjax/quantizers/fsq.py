@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vqjax.config.annotations import check_fields
 from vqjax.ops import codes as ops
 from vqjax.quantizers.codebook import Discrete, Watch, declare_ledger, observe
 from vqjax.types import Quantized, UsageError, did_you_mean
@@ -45,6 +46,7 @@ class FSQ(Discrete):
     remedies = ("fewer or smaller quantizer.levels", "a wider encoder")
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not self.levels or min(self.levels) < 3:
             text = "wanted numbers of at least 3 (LFQ and BSQ have two levels)"
             raise UsageError(f"quantizer.levels={self.levels}: {text}")

@@ -1,12 +1,16 @@
 """A normal distribution per latent instead of a code: the variational autoencoder."""
 
+import math
+
 import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from vqjax.config.annotations import check_fields
 from vqjax.ops.numerics import at_least_float32, sum_per_example
+from vqjax.quantizers.codebook import check_sizes
 from vqjax.types import Quantized, UsageError
 
 LOG_VARIANCE = (-30.0, 20.0)  # clipped to this; outside no gradient flows to it
@@ -58,6 +62,11 @@ class Gaussian(nn.Module):
     num_codebooks = 0
     codebook_size = 0
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_sizes(codebook_dim=self.codebook_dim)
+        super().__post_init__()
+
     @property
     def input_dim(self) -> int:
         """Channels that it is given: 2 D."""
@@ -65,7 +74,7 @@ class Gaussian(nn.Module):
 
     def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
         """Draws from z [B, *S, 2 D]; see `Quantized`."""
-        if self.free_bits < 0:
+        if not 0.0 <= self.free_bits < math.inf:
             raise UsageError(f"quantizer.free_bits={self.free_bits}: wanted at least 0")
         mean, log_variance = self.split(z)
         drawn = mean

@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from vqjax.config.annotations import check_fields
 from vqjax.ops import codes as ops
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.quantizers.codebook import Discrete, Watch, check_sizes, declare_ledger, observe
@@ -39,6 +40,7 @@ class GumbelQuantizer(Discrete):
     remedies = ("a higher task.loss_weights.prior", "a higher quantizer.temperature for longer")
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_sizes(codebook_size=self.codebook_size, codebook_dim=self.codebook_dim)
         tau = as_schedule(self.temperature)
         lowest = min(getattr(tau, "value", 1.0), getattr(tau, "final", 1.0))

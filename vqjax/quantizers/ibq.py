@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import Precision, stop_gradient
 
+from vqjax.config.annotations import check_fields
 from vqjax.ops import codes as ops
 from vqjax.ops.bits import entropy
 from vqjax.quantizers.codebook import (
@@ -87,6 +88,7 @@ class IBQ(Discrete):
     remedies = ("a higher task.loss_weights.entropy", "a smaller codebook_size")
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_sizes(codebook_size=self.codebook_size, codebook_dim=self.codebook_dim)
         if not self.temperature > 0.0:
             raise UsageError(f"quantizer.temperature={self.temperature}: wanted a number above 0")

@@ -4,7 +4,9 @@ import chex
 import jax
 from flax import linen as nn
 
+from vqjax.config.annotations import check_fields
 from vqjax.ops.codes import at_least_float32
+from vqjax.quantizers.codebook import check_sizes
 from vqjax.types import Quantized
 
 
@@ -23,6 +25,11 @@ class Identity(nn.Module):
     loss_weights = {}
     num_codebooks = 0
     codebook_size = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_sizes(codebook_dim=self.codebook_dim)
+        super().__post_init__()
 
     def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
         """Passes z [B, *S, D] on, in at least float32; see `Quantized`."""

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
+from vqjax.config.annotations import check_fields
 from vqjax.ops import bits as bit_ops
 from vqjax.ops import codes as ops
 from vqjax.quantizers.codebook import (
@@ -49,6 +50,7 @@ class SignQuantizer(Discrete):
     remedies = ("a higher task.loss_weights.entropy", "a higher quantizer.gamma", "fewer bits")
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_sizes(codebook_dim=self.codebook_dim, entropy_bits=self.entropy_bits)
         if self.codebook_dim > MAX_BITS:
             raise UsageError(f"quantizer.codebook_dim={self.codebook_dim}: at most {MAX_BITS} bits")

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from vqjax.config.annotations import check_fields
 from vqjax.quantizers.codebook import check_sizes
 from vqjax.quantizers.combined import Combined
 from vqjax.types import Quantized, Tree
@@ -25,6 +26,7 @@ class MultiHead(Combined):
     heads: int
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_sizes(heads=self.heads)
         super().__post_init__()
 

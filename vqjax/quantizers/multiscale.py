@@ -6,6 +6,7 @@ import numpy as np
 from flax import linen as nn
 from jax.lax import Precision, stop_gradient
 
+from vqjax.config.annotations import check_fields
 from vqjax.nn.conv import Conv
 from vqjax.ops import codes as ops
 from vqjax.quantizers.codebook import mean_square
@@ -44,6 +45,7 @@ class MultiScaleResidual(Combined):
     loss_weights = LOSSES
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not self.scales or min(self.scales) < 1 or list(self.scales) != sorted(self.scales):
             raise UsageError(f"quantizer.scales={self.scales}: wanted sides of at least 1, growing")
         super().__post_init__()

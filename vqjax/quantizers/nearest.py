@@ -4,6 +4,7 @@ import chex
 import jax
 from jax.lax import stop_gradient
 
+from vqjax.config.annotations import check_fields
 from vqjax.ops import codes as ops
 from vqjax.quantizers.codebook import (
     Discrete,
@@ -49,6 +50,7 @@ class NearestCode(Discrete):
     stored_in = "params"  # or "codebook": the collection that holds `codes`
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_sizes(codebook_size=self.codebook_size, codebook_dim=self.codebook_dim)
         if not 0.0 <= self.decay < 1.0:
             raise UsageError(f"quantizer.decay={self.decay}: wanted 0 <= decay < 1")

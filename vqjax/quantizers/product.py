@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from vqjax.config.annotations import check_fields
 from vqjax.quantizers.codebook import check_sizes
 from vqjax.quantizers.combined import Combined, level_metrics
 from vqjax.types import Quantized, Tree
@@ -26,6 +27,7 @@ class Product(Combined):
     groups: int
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_sizes(groups=self.groups)
         super().__post_init__()
 

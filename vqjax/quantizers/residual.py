@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.lax import stop_gradient
 
+from vqjax.config.annotations import check_fields
 from vqjax.ops import codes as ops
 from vqjax.quantizers.codebook import check_sizes
 from vqjax.quantizers.combined import Combined, level_metrics
@@ -40,6 +41,7 @@ class Residual(Combined):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_sizes(stages=self.stages)
         if not 0.0 <= self.dropout <= 1.0:
             raise UsageError(f"quantizer.dropout={self.dropout}: wanted 0 to 1")

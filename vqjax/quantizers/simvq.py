@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import Precision
 
+from vqjax.config.annotations import check_fields
 from vqjax.quantizers.codebook import declare_ledger
 from vqjax.quantizers.nearest import NearestCode
 from vqjax.types import UsageError
@@ -28,6 +29,7 @@ class SimVQ(NearestCode):
     stored_in = "codebook"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.revival is not None:
             raise UsageError("SimVQ has no revival: its codes move together")
         super().__post_init__()

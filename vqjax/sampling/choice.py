@@ -1,12 +1,12 @@
 """How one token is chosen from its logits."""
 
 import dataclasses
-import math
+import functools
 
 import jax
 import jax.numpy as jnp
 
-from vqjax.types import UsageError
+from vqjax import arguments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Choice:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.temperature < math.inf:
-            raise UsageError(f"temperature={self.temperature}: wanted a finite number, at least 0")
-        if self.top_k is not None and self.top_k < 1:
-            raise UsageError(f"top_k={self.top_k}: wanted at least 1")
-        if not 0.0 < self.top_p <= 1.0:
-            raise UsageError(f"top_p={self.top_p}: wanted a number in (0, 1]")
+        # Set anew: an array without axes is no static argument of a program.
+        set_field = functools.partial(object.__setattr__, self)
+        set_field("temperature", arguments.real("temperature", self.temperature, least=0))
+        if self.top_k is not None:
+            set_field("top_k", arguments.whole("top_k", self.top_k, least=1))
+        set_field("top_p", arguments.real("top_p", self.top_p, above=0, most=1))
 
     def filtered(self, logits: jax.Array) -> jax.Array:
         """logits [B, V] over the temperature, > 0; -inf where a token does not remain."""

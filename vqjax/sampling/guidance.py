@@ -6,7 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from vqjax.types import UsageError, did_you_mean
+from vqjax import arguments
 
 SCHEDULES = ("constant", "linear", "cosine")
 
@@ -25,11 +25,9 @@ class Guidance:
     schedule: str = "constant"
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.scale < math.inf:
-            raise UsageError(f"guidance.scale={self.scale}: wanted a finite number, at least 0")
-        if self.schedule not in SCHEDULES:
-            hint = did_you_mean(self.schedule, SCHEDULES)
-            raise UsageError(f"guidance.schedule={self.schedule!r}: {hint}")
+        scale = arguments.real("guidance.scale", self.scale, least=0)
+        object.__setattr__(self, "scale", scale)  # an array without axes is no static argument
+        arguments.one_of("guidance.schedule", self.schedule, SCHEDULES)
 
     def at(self, done: jax.Array) -> jax.Array:
         """The scale when a share `done` in [0, 1] of the tokens is there."""

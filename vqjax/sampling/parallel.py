@@ -1,6 +1,7 @@
 """All tokens at once, again and again, keeping those that are sure (arXiv 2202.04200)."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vqjax.types import UsageError, did_you_mean
+from vqjax import arguments
 
+MAX_STEPS = 1_000_000  # each draws at least one token more
 SCHEDULES: dict[str, Callable[[Any, Any], Any]] = {  # of (done, numpy or jax.numpy)
     "cosine": lambda done, xp: xp.cos(math.pi / 2 * done),
     "linear": lambda done, xp: 1.0 - done,
@@ -40,14 +42,11 @@ class Parallel:
     choice_temperature: float = 4.5
 
     def __post_init__(self) -> None:
-        hint = did_you_mean(self.schedule, SCHEDULES)
-        if self.schedule not in SCHEDULES:
-            raise UsageError(f"schedule={self.schedule!r}: {hint}")
-        if self.steps < 1 or not self.choice_temperature >= 0.0:
-            raise UsageError(
-                f"steps={self.steps}, choice_temperature={self.choice_temperature}: wanted at "
-                "least 1 and at least 0"
-            )
+        arguments.one_of("schedule", self.schedule, tuple(SCHEDULES))
+        set_field = functools.partial(object.__setattr__, self)
+        set_field("steps", arguments.whole("steps", self.steps, least=1, most=MAX_STEPS))
+        heat = arguments.real("choice_temperature", self.choice_temperature, least=0)
+        set_field("choice_temperature", heat)
 
 
 def sample_in_parallel(

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from vqjax.config.annotations import check_fields
 from vqjax.ops.numerics import at_least_float32
 from vqjax.ops.schedules import Schedule
 from vqjax.tasks.tokenizer import normalize
@@ -68,6 +69,7 @@ class ClassifierTask:
 
     def __post_init__(self) -> None:
         check_offers("encoder", self.encoder, ("latent_dim", "grid"))
+        check_fields(self)
         if self.classes < 2 or not 0.0 <= self.label_smoothing < 1.0:
             raise UsageError(
                 f"classes={self.classes}, label_smoothing={self.label_smoothing}: wanted at least "

@@ -11,6 +11,7 @@ import numpy as np
 from flax import linen as nn
 
 from vqjax.config import FrozenRun
+from vqjax.config.annotations import check_fields
 from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule
 from vqjax.types import Alarm, Batch, Bound, Level, TaskOutput, Tree, UsageError, check_offers
@@ -48,6 +49,7 @@ class PriorTask:
         if not isinstance(self.tokenizer, FrozenRun):
             kind = type(self.tokenizer).__name__
             raise UsageError(f"task.tokenizer: a FrozenRun is wanted, got {kind}")
+        check_fields(self)
 
     @property
     def weights(self) -> Mapping[str, float | Schedule]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax.lax import stop_gradient
 
+from vqjax.config.annotations import check_fields
 from vqjax.losses import L1, Hinge
 from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule, as_schedule
@@ -72,6 +73,7 @@ class TokenizerTask:
         check_offers("tokenizer", self.tokenizer, ("encoder", "quantizer", "decoder", "output"))
         for part, names in PARTS.items():
             check_offers(f"tokenizer.{part}", getattr(self.tokenizer, part), names)
+        check_fields(self)
         for place, loss in enumerate(self.losses):
             check_offers(f"losses.{place}", loss, ("name", "needs_logits"))
         if self.discriminator is not None:

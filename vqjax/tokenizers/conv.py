@@ -10,6 +10,7 @@ import math
 import jax
 from flax import linen as nn
 
+from vqjax.config.annotations import check_fields
 from vqjax.nn.activations import activation
 from vqjax.nn.blocks import Middle, Stage
 from vqjax.nn.conv import Conv, Downsample, Factor, Upsample, per_axis
@@ -118,6 +119,10 @@ class ConvEncoder(nn.Module):
     dtype: str | None = None
     remat: bool | str = False
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        super().__post_init__()
+
     def _levels(self) -> Levels:
         return Levels(len(self.multipliers), self.strides, self.attention_factors)
 
@@ -187,6 +192,10 @@ class ConvDecoder(nn.Module):
     activation: str = "silu"
     dtype: str | None = None
     remat: bool | str = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        super().__post_init__()
 
     def setup(self) -> None:
         self.to_output = Conv(self.channels, dtype=self.dtype)

@@ -9,6 +9,7 @@ import math
 import jax
 from flax import linen as nn
 
+from vqjax.config.annotations import check_fields
 from vqjax.nn.activations import activation
 from vqjax.types import UsageError
 
@@ -43,6 +44,10 @@ class MLPEncoder(nn.Module):
     widths: tuple[int, ...] = (512,)
     activation: str = "silu"
     dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        super().__post_init__()
 
     @property
     def latent_dim(self) -> int:
@@ -103,6 +108,10 @@ class MLPDecoder(nn.Module):
     channels: int = 3
     activation: str = "silu"
     dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        super().__post_init__()
 
     @property
     def latent_dim(self) -> int:

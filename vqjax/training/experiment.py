@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import jax
 from flax import linen as nn
 
-from vqjax.config import FrozenRun
+from vqjax.config import FrozenRun, check_types
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.training.mesh import MeshShape
 from vqjax.training.optim import Optimizer
@@ -159,6 +159,7 @@ class Experiment:
         """Refuses, with UsageError, settings that contradict each other. Reads no data."""
         check_offers("task", self.task, TASK_NEEDS)
         check_offers("data", self.data, DATA_NEEDS)
+        check_types(self)
         self._check_numbers()
         if self.init_from is None and (self.init_new or self.init_cast):
             raise UsageError("init_new and init_cast say something about init_from: give that, too")

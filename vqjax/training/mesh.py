@@ -13,6 +13,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
+from vqjax.config.annotations import check_fields
 from vqjax.types import MESH_AXES, UsageError
 
 __all__ = ["MeshShape"]
@@ -37,6 +38,9 @@ class MeshShape:
     fsdp: int = 1
     tensor: int = 1
     slices: int = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def sizes(self, devices: int) -> tuple[int, int, int]:
         """Sizes of the axes "data", "fsdp" and "tensor" for so many devices.

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from vqjax.config.annotations import check_fields
 from vqjax.ops.schedules import Schedule
 from vqjax.types import UsageError, did_you_mean
 
@@ -47,6 +48,13 @@ def transformation(optimizer: Optimizer) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(optimizer.clip), optimizer.direction())
 
 
+def _check_betas(optimizer: "Adam | AdamW") -> None:
+    for name in ("b1", "b2"):
+        beta = getattr(optimizer, name)
+        if not 0.0 <= beta < 1.0:
+            raise UsageError(f"{type(optimizer).__name__}.{name}={beta}: wanted 0 <= {name} < 1")
+
+
 @dataclasses.dataclass(frozen=True)
 class SGD:
     """Gradient descent, with momentum (Nesterov's) where asked for."""
@@ -58,6 +66,9 @@ class SGD:
     start: int = 0
     every: int = 1
     offset: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def direction(self) -> optax.GradientTransformation:
         if self.momentum is None:
@@ -77,6 +88,10 @@ class Adam:
     start: int = 0
     every: int = 1
     offset: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        _check_betas(self)
 
     def direction(self) -> optax.GradientTransformation:
         return optax.scale_by_adam(self.b1, self.b2, self.eps)
@@ -98,6 +113,10 @@ class AdamW:
     start: int = 0
     every: int = 1
     offset: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        _check_betas(self)
 
     def direction(self) -> optax.GradientTransformation:
         def kernels(params: Any) -> Any:
@@ -153,6 +172,9 @@ class Optax:
     start: int = 0
     every: int = 1
     offset: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def direction(self) -> optax.GradientTransformation:
         return optax.chain(*(t.make() for t in self.transforms))

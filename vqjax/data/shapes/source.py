@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vqjax.config.annotations import check_fields
 from vqjax.data import augment as augmentation
 from vqjax.data.arrays import finished_spec
 from vqjax.data.embedded import prepare_embedded
@@ -55,6 +56,7 @@ class Shapes(SplitSource):
     data_dir: str | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, valid in _CHOICES.items():
             if getattr(self, name) not in valid:
                 listed = " or ".join(map(repr, valid))

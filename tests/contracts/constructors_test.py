@@ -1,0 +1,93 @@
+"""Law of every class that an experiment may hold: a value of no sense is refused by its constructor
+in one line, or waits for the check of the experiment; it never fails raw.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests import tiny
+from vqjax import config
+from vqjax.config.names import table
+from vqjax.config.tree import fields_of, is_required
+from vqjax.quantizers import FSQ
+from vqjax.tokenizers import MLPEncoder
+from vqjax.types import UsageError, VqjaxError
+
+NAN, INF = float("nan"), float("inf")
+WRONG = (None, "x", "", b"x", True, 2.5, -2.5, NAN, INF, -1, 0, 10**30, 10**5000, [], [1, [2]],
+         {}, (), (1,), ("a",), (None,), ((),), {"l2": "x"}, np.zeros((2, 3)), np.array(3),
+         object(), lambda: 0)  # fmt: skip
+GIVEN = {  # what required fields are given, by name
+    "template": FSQ((3, 3)),
+    "encoder": MLPEncoder((8, 8)),
+    "tokenizer": tiny.tokenizer(),
+    "prior": tiny.token_prior().task.prior,
+    "data": tiny.arrays(),
+    "source": tiny.arrays(),
+    "task": tiny.vqvae().task,
+    "loss_weights": {"l1": 1.0, "commitment": 0.25},
+    "train_arrays": {"image": np.zeros((2, 8, 8, 1), np.uint8)},
+    "eval_arrays": {"image": np.zeros((2, 8, 8, 1), np.uint8)},
+    "optimizers": {},
+    "transforms": (),
+    "vocabulary": 300,
+    "captions": ("a", "b"),
+    "weights": config.WeightFile("nowhere"),
+    "levels": (5, 5),
+    "scales": (1, 4),
+    "shape": (8, 8),
+    "path": "nowhere",
+    "name": "mnist",
+    "sha256": "0",
+    "dtype": "uint8",
+    "size": 300,
+    "width": 16,
+}
+OWN = {
+    "Captions": {"vocabulary": config.decode({"class": "BPE", "size": 300})},
+    "PriorTask": {"tokenizer": config.FrozenRun("nowhere")},
+    "Transform": {"name": "scale_by_lion"},
+    "ClassifierTask": {"encoder": MLPEncoder((8, 8)), "classes": 10},
+}
+
+
+@pytest.mark.parametrize("name", sorted(table()))
+def test_no_constructor_fails_raw(name):
+    cls = table()[name]
+    fields = fields_of(cls)
+    required = {k: GIVEN.get(k, 2) for k, f in fields.items() if is_required(f)} | OWN.get(name, {})
+    cls(**required)
+    for field in fields:
+        for value in WRONG:
+            try:
+                cls(**{**required, field: value})
+            except VqjaxError as error:
+                assert len(str(error)) < 500 and "\n" not in str(error), error
+            except Exception as error:
+                said = f"{type(error).__name__}: {error}"
+                pytest.fail(f"{name}({field}={config.show(value, 50)}): {said}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"batch_size": 8.0}, "batch_size: 8.0 is not an int"),
+        ({"batch_size": "8"}, "batch_size: '8' is not an int"),
+        ({"total_steps": True}, "total_steps: True is not an int"),
+        ({"seed": None}, "seed: None is not an int"),
+        ({"ema_decay": "0.99"}, "ema_decay: '0.99' is not a float or None"),
+        ({"optimizers": None}, "optimizers: None is not a mapping"),
+        ({"data": None}, "data: NoneType does not fit here"),
+    ],
+)
+def test_an_experiment_made_in_python_is_checked_as_one_from_a_file(changes, line):
+    with pytest.raises(UsageError, match=line):
+        dataclasses.replace(tiny.vqvae(), **changes).check()
+
+
+def test_numbers_of_numpy_lists_and_paths_do_where_no_record_keeps_them(tmp_path):
+    assert table()["VectorQuantizer"](np.int64(8), np.int32(4)).codebook_size == 8
+    assert table()["FSQ"]([5, 5]).codebook_size == 25
+    assert table()["Folder"](tmp_path, 8).image_size == 8

@@ -1,0 +1,118 @@
+"""What every opened run has: what it is, its examples, and the process that it lives in."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from vqjax import arguments
+from vqjax.training.experiment import Experiment
+from vqjax.training.restore import OpenedRun
+from vqjax.types import DataError, UsageError
+
+HELD_OUT_BATCH = 256  # examples read at a time
+_first_opened: list[int] = []  # the process in which the first run was opened
+
+
+def check_process(opened_in: Sequence[int]) -> None:
+    """Refuses, with UsageError, to work in a fork of the process where a run was opened.
+
+    JAX's threads do not live through a fork: the first program would wait for ever.
+
+    Args:
+        opened_in: that process's id; empty: none was opened yet.
+    """
+    here = os.getpid()
+    if opened_in and here != opened_in[0]:
+        raise UsageError(
+            f"process {here} is a fork of {opened_in[0]}, where a run was opened, and JAX does not "
+            "live through a fork: start processes by multiprocessing.get_context('spawn') and "
+            "vqjax.load the run in each"
+        )
+
+
+def begin_process() -> None:
+    """`check_process` for the first run that is opened and for all later ones."""
+    check_process(_first_opened)
+    if not _first_opened:
+        _first_opened.append(os.getpid())
+
+
+def held_out(experiment: Experiment, count: int) -> np.ndarray:
+    """The first `count` examples of the eval split, or all there are: [n, *S, C].
+
+    Reads no more than these.
+
+    Raises:
+        DataError: the data is not at hand, or has no such examples.
+        UsageError: `count` is no whole number of at least 0, or more than memory has room for.
+    """
+    count = arguments.whole("count", count, least=0)
+    data, inputs = experiment.data, experiment.task.inputs
+    data.check()
+    count = min(count, data.num_eval() if hasattr(data, "num_eval") else arguments.MOST_COUNT)
+    spec = data.example_spec().get(inputs)
+    if spec is not None:
+        each = int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
+        arguments.check_room(f"count={count}", count * each)
+    size = max(1, min(count, HELD_OUT_BATCH))
+    found, left = [], count
+    for batch in data.eval(size, np.arange(size)):
+        if inputs not in batch:
+            raise DataError(f"{experiment.data} holds tokens, not the examples themselves")
+        found.append(batch[inputs][batch["mask"]][:left])
+        left -= len(found[-1])
+        if left <= 0:
+            break
+    if not found:
+        raise DataError(f"the eval split of {type(data).__name__} is empty")
+    return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+class TrainedRun:
+    """Base of what `vqjax.load` returns.
+
+    Attributes:
+        path: the run directory.
+        experiment: what was trained.
+        step: finished updates of the parameters in use.
+        params_kind: "ema" or "raw".
+        lines: what opening the run had to say, such as a damaged step that was passed over.
+    """
+
+    def __init__(self, opened: OpenedRun, mesh: Mesh) -> None:
+        self.path: str = str(opened.path)
+        self.experiment: Experiment = opened.experiment
+        self.step: int = opened.step
+        self.params_kind: str = opened.params_kind
+        self.lines: list[str] = list(opened.lines)
+        self._mesh, self._process = mesh, os.getpid()
+
+    def held_out(self, count: int) -> np.ndarray:
+        """The first `count` examples that training never saw, or all there are: [n, *S, C].
+
+        Raises:
+            DataError: the data is not at hand.
+            UsageError: `count` is no whole number of at least 0, or more than memory has room for.
+        """
+        self._check_process()
+        return held_out(self.experiment, count)
+
+    def _check_process(self) -> None:
+        check_process((self._process,))
+
+    @contextlib.contextmanager
+    def _at_home(self) -> Iterator[None]:
+        """Whatever mesh the caller is in: within `with` it is the one where the parameters lie."""
+        with jax.set_mesh(self._mesh):
+            yield
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise UsageError(
+            "an opened run cannot be pickled or copied: hand its path on, and "
+            f"vqjax.load({self.path!r}, step={self.step}) where it is used"
+        )
