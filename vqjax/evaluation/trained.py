@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from vqjax import arguments
 from vqjax.training.experiment import Experiment
+from vqjax.training.platform import own_defaults
 from vqjax.training.restore import OpenedRun
 from vqjax.types import DataError, UsageError
 
@@ -107,8 +108,10 @@ class TrainedRun:
 
     @contextlib.contextmanager
     def _at_home(self) -> Iterator[None]:
-        """Whatever mesh the caller is in: within `with` it is the one where the parameters lie."""
-        with jax.set_mesh(self._mesh):
+        """Within `with`, whatever the caller has set, the mesh is the one where the parameters lie
+        and JAX's defaults are those of training.
+        """
+        with jax.set_mesh(self._mesh), own_defaults(self.experiment.compute_dtype):
             yield
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
