@@ -6,20 +6,19 @@ Parsing imports neither JAX nor TensorFlow: verbs import what they need when the
 import argparse
 import difflib
 import importlib
-import os
 import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from vqjax._version import __version__
+from vqjax.cli import interrupt, streams
 from vqjax.cli.failures import explain, fail
 
 VERBS = (
     "prepare", "train", "reconstruct", "tokenize", "sample", "edit", "evaluate", "inspect",
     "report", "compare", "compile", "benchmark",
 )  # fmt: skip
-INTERRUPTED = 130
 DEBUG_HELP = "show the traceback of an error"
 
 
@@ -101,23 +100,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     debug = "--debug" in argv
     try:
-        args = parse(argv)
-        code = args.run(args)
-        sys.stdout.flush()
-        return 0 if code is None else code
-    except SystemExit as end:  # --help and --version
-        return _exit_code(end)
+        code = _run(argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a failure still counts
+        return code
     except ArgumentError as error:
         return fail(str(error), 2, error if debug else None)
     except KeyboardInterrupt as error:
-        return fail("interrupted", INTERRUPTED, error if debug else None)
-    except BrokenPipeError:
-        # The reader of our output left; Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return fail("interrupted", interrupt.INTERRUPTED, error if debug else None)
+    except streams.OutputLost as error:
+        return 1 if error.reader_left else fail(str(error), 1, error if debug else None)
     except Exception as error:
         message, code = explain(error)
         return fail(message, code, error if debug else None)
+
+
+def _run(argv: Sequence[str]) -> int:
+    try:
+        args = parse(argv)
+        code = args.run(args)
+    except SystemExit as end:  # --help and --version
+        return _exit_code(end)
+    return 0 if code is None else code
 
 
 def _exit_code(end: SystemExit) -> int:
@@ -128,4 +132,6 @@ def _exit_code(end: SystemExit) -> int:
 
 def run() -> NoReturn:
     """The console script."""
+    interrupt.install()
+    streams.install()
     sys.exit(main())
