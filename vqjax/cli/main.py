@@ -38,12 +38,19 @@ def _with_hint(message: str, parser: argparse.ArgumentParser) -> str:
     wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
     if wrong:
         return message + _nearest(wrong[1], re.findall(r"[\w-]+", wrong[2]))
-    unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
-    return message + (_nearest(unknown[1], _option_names(parser)) if unknown else "")
+    unknown = re.search(r"unrecognized arguments: (--[\w.-]+)(?:[= ](\S+))?", message)
+    if not unknown:
+        return message
+    fields = any(action.metavar == "key=value" for action in parser._actions)
+    hint = _nearest(unknown[1], _option_names(parser), cutoff=0.75 if fields else 0.5)
+    if fields and not hint:
+        item = f"{unknown[1][2:].replace('-', '_')}={unknown[2] or 'VALUE'}"
+        hint = f": a field is set by {item}, an argument of FILE's experiment() by --arg {item}"
+    return message + hint
 
 
-def _nearest(name: str, valid: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+def _nearest(name: str, valid: Sequence[str], cutoff: float = 0.5) -> str:
+    near = difflib.get_close_matches(name, valid, n=1, cutoff=cutoff)
     return f": did you mean {near[0]!r}?" if near else ""
 
 
@@ -86,7 +93,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise ArgumentError(f"no verb given: {', '.join(VERBS)} (see vqjax --help)")
     verb = argv[place]
     if verb not in VERBS:
-        hint = _nearest(verb, VERBS)
+        option = f"--{verb}"
+        is_option = option in ("--version", "--help")
+        hint = f": did you mean {option!r}?" if is_option else _nearest(verb, VERBS)
         raise ArgumentError(f"{verb!r} is not a verb{hint} (valid: {', '.join(VERBS)})")
     parser, verbs = build_parser((verb,))
     before = parser.parse_args(argv[:place])

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from vqjax.cli.arguments import add_run_arguments, load_run
+from vqjax.cli.arguments import add_run_arguments, load_run, path_argument
 from vqjax.cli.drawing import (
     CHOOSING,
     TELLING,
@@ -58,7 +58,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_telling_arguments(parser, "default: all in turn")
     add_choosing_arguments(parser)
     parser.add_argument(
-        "--out", metavar="DIR", help="folder for the picture (default: RUN/samples)"
+        "--out",
+        metavar="DIR",
+        type=path_argument,
+        help="folder for the picture (default: RUN/samples)",
     )
     parser.set_defaults(run=run)
 

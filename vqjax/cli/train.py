@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from vqjax.cli import streams
-from vqjax.cli.arguments import add_experiment_arguments, read_experiment
+from vqjax.cli.arguments import add_experiment_arguments, path_argument, read_experiment
 from vqjax.cli.compile import ready, report, say
 from vqjax.cli.examples import add_shape_argument
 from vqjax.cli.failures import explain, fail
@@ -35,7 +35,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add_experiment_arguments(parser)
     parser.add_argument(
-        "--workdir", metavar="RUN", help="the run directory (default: runs/<name of FILE>)"
+        "--workdir",
+        metavar="RUN",
+        type=path_argument,
+        help="the run directory (default: runs/<name of FILE>)",
     )
     parser.add_argument(
         "--allow-change",

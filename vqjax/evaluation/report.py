@@ -73,7 +73,8 @@ def _pictures(record: Record) -> str:
 
 def _made_later(record: Record) -> str:
     """Pictures that `sample` and `edit` left beside those of the training."""
-    paths = (path for path in (record.path / "samples").glob("*.png") if not path.stem.isdigit())
+    paths = (path for path in (record.path / "samples").glob("*.png") if path.is_file())
+    paths = (path for path in paths if not path.stem.isdigit())
     sheets = []
     for path in sorted(paths):
         picture, name = read_picture(path), path.stem.split("_")[0]

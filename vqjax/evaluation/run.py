@@ -24,6 +24,7 @@ from vqjax.evaluation.kinds import is_classifier, is_prior
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import load_frozen
 from vqjax.training.mesh import make_mesh
+from vqjax.training.platform import devices_at_hand
 from vqjax.training.restore import OpenedRun, open_run
 from vqjax.types import DataError, Level, UsageError
 
@@ -58,6 +59,7 @@ def load(
         DataError: no such run, no sound step in it, or not the tokenizer that a prior is over.
         UsageError: the run names a class that is not trusted, or keeps no such `params`.
     """
+    devices_at_hand()  # or what comes first would fail for the lack of them
     one = make_mesh(jax.local_devices()[:1])  # copies on every device would all do the same work
     opened = open_run(
         os.fspath(run),

@@ -18,6 +18,7 @@ import numpy as np
 import tensorboardX
 import tqdm
 
+from vqjax.files import read_text
 from vqjax.format import printable
 from vqjax.types import Alarm
 
@@ -33,13 +34,14 @@ def read_metrics(run: str | pathlib.Path) -> list[dict[str, Any]]:
     """All whole lines of a run's metrics.jsonl, in order; [] where there are none.
 
     Each has a "kind", a str, and a "step", an int from 0 on; what else is there, is left out.
+
+    Raises:
+        DataError: a folder, a pipe or the like has its name, or it cannot be read.
     """
-    path = pathlib.Path(run) / METRICS
     lines = []
-    if path.is_file():
-        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line := _parsed(text):
-                lines.append(line)
+    for text in read_text(pathlib.Path(run) / METRICS, "", "replace").splitlines():
+        if line := _parsed(text):
+            lines.append(line)
     return lines
 
 

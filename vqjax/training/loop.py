@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ import jax
 from jax.sharding import Mesh
 
 from vqjax import config
+from vqjax.paths import as_path
 from vqjax.training import checkpoint, distributed
 from vqjax.training.claim import Claim, check_writable, claim, learned
 from vqjax.training.experiment import Experiment
@@ -24,6 +24,7 @@ from vqjax.training.init_from import Difference, check_init_from, filled
 from vqjax.training.logbook import Logbook
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
+from vqjax.training.platform import devices_at_hand
 from vqjax.training.programs import trace_programs
 from vqjax.training.record import RECORD, Record, write_record
 from vqjax.training.restore import initial_state, state_target, usable
@@ -36,7 +37,7 @@ from vqjax.training.sharding import (
 from vqjax.training.signals import StopSignal
 from vqjax.training.state import TrainState
 from vqjax.training.step import active_at, patterns
-from vqjax.types import ArraySpec, Batch, NonFiniteError, Stopped, Tree, UsageError
+from vqjax.types import ArraySpec, Batch, NonFiniteError, Stopped, Tree
 
 START_STREAM = 2**32 - 1  # what `task.start` draws from; no step has this number
 RUN_AHEAD = 8  # steps given to the device before the oldest of them is waited for
@@ -101,9 +102,8 @@ def train(
         PeerLost: another process is gone.
     """
     started = time.perf_counter()
-    if re.match(r"\w\w+:/", str(workdir)):  # of the two slashes a Path keeps one
-        raise UsageError(f"--workdir {workdir}: mount the bucket, or give a disk that is shared")
-    path = pathlib.Path(workdir).absolute()
+    path = as_path(workdir, "--workdir").absolute()
+    devices_at_hand()  # or what comes first would fail for the lack of them
     with lost_peers_named(path):
         plan = _plan(experiment, path, name, command, allow_change, trust, devices)
         return _train(plan, path, make_evaluator, trust, started)

@@ -13,6 +13,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
+from vqjax.training.platform import devices_at_hand
 from vqjax.types import MESH_AXES, UsageError
 
 __all__ = ["MeshShape"]
@@ -65,7 +66,7 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, shape: MeshShape | No
     Raises:
         UsageError: the shape does not fit the devices.
     """
-    devices = list(devices or jax.devices())
+    devices = list(devices or devices_at_hand())
     shape = shape or MeshShape()
     sizes = shape.sizes(len(devices))
     auto = (AxisType.Auto,) * len(MESH_AXES)
