@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "vqjax"
 FLOORS = {
-    "_version": 0, "types": 0, "format": 0, "files": 0, "arguments": 0, "config": 0,
+    "_version": 0, "types": 0, "format": 0, "paths": 0, "files": 0, "arguments": 0, "config": 0,
     "kernels": 1, "ops": 1, "data": 1,
     "nn": 2, "features": 3,
     "quantizers": 4, "losses": 4, "discriminators": 4, "metrics": 4, "sampling": 4,
@@ -23,8 +23,10 @@ FLOORS = {
 # Who may import whom on the same floor.
 SIDEWAYS = {
     ("config", "types"), ("config", "_version"), ("config", "format"), ("files", "types"),
-    ("files", "format"), ("files", "_version"), ("types", "format"), ("ops", "kernels"),
-    ("arguments", "types"), ("arguments", "format"), ("config", "arguments"),
+    ("files", "format"), ("files", "_version"), ("files", "paths"), ("paths", "types"),
+    ("paths", "format"), ("config", "paths"), ("config", "files"), ("types", "format"),
+    ("arguments", "types"), ("arguments", "format"), ("arguments", "paths"),
+    ("config", "arguments"), ("ops", "kernels"),
     ("evaluation", "training"), ("compression", "training"), ("__main__", "cli"),
 }  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -1,19 +1,30 @@
 """Files that verbs write: tried before the work, written whole or not at all, never over others'.
+And those of a run that they read.
 
 What vqjax writes carries a mark: a PNG in its text, a page or drawing in its metadata, JSON in its
 first key. A file without it is somebody's own and stays, unless it is asked for by `overwrite`.
 """
 
+import errno
 import json
 import math
 import os
 import pathlib
 import re
+import stat
 from collections.abc import Mapping
 from typing import Any
 
 from vqjax._version import __version__
-from vqjax.types import UsageError
+from vqjax.paths import as_path
+from vqjax.types import DataError, UsageError
+
+_KINDS = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 GENERATOR = f"vqjax {__version__}"  # the mark
 SOFTWARE = "Software"  # where PNG keeps it
@@ -50,7 +61,7 @@ def check_output(path: str | os.PathLike, *, overwrite: bool = False) -> None:
         path: of the file.
         overwrite: whether a file without the mark may be replaced, too.
     """
-    path = pathlib.Path(path)
+    path = as_path(path)
     try:
         if path.is_dir():
             raise UsageError(f"{path} is a directory: name a file")
@@ -75,13 +86,15 @@ def write_output(
     Raises:
         UsageError: `path` cannot be written, or must not be (`check_output`).
     """
-    path = pathlib.Path(path)
+    path = as_path(path)
     check_output(path, overwrite=overwrite)
     part = path.with_name(f".vqjax-{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.write_bytes(content.encode() if isinstance(content, str) else content)
+            part.write_bytes(
+                content.encode(errors="backslashreplace") if isinstance(content, str) else content
+            )
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -116,3 +129,48 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(entry) for entry in value]
     return value
+
+
+def read_bytes(path: str | os.PathLike, missing: bytes | None = None) -> bytes:
+    """A whole file of a run, or one that goes with it. Never waits, as opening a pipe would.
+
+    Args:
+        path: of the file.
+        missing: what to return where there is nothing of that name; None: DataError.
+
+    Raises:
+        DataError: it is a folder, a pipe or the like, or cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISREG(mode):
+                with open(descriptor, "rb", closefd=False) as file:
+                    return file.read()
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        nothing = error.errno in (errno.ENOENT, errno.ENOTDIR) and not os.path.islink(path)
+        if missing is not None and nothing:
+            return missing
+        raise DataError(f"{path}: {_reason(path, error)}") from error
+    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "no file")
+    raise DataError(f"{path} is {kind}, not a file")
+
+
+def read_text(path: str | os.PathLike, missing: str | None = None, errors: str = "strict") -> str:
+    """`read_bytes` as UTF-8; `errors`: see `bytes.decode`, where "strict" raises DataError."""
+    content = read_bytes(path, None if missing is None else missing.encode())
+    try:
+        return content.decode("utf-8", errors)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not valid UTF-8") from error
+
+
+def _reason(path: str | os.PathLike, error: OSError) -> str:
+    if error.errno == errno.ENXIO:
+        return "a socket or device, not a file"
+    if error.errno == errno.ENOENT and os.path.islink(path):
+        return f"a link to {os.readlink(path)}, which is not there"
+    return error.strerror or str(error)

@@ -77,16 +77,25 @@ def test_an_abort_without_others_is_no_lost_peer(tmp_path):
     assert process.returncode == 134 and said == "vqjax: error: aborted (SIGABRT)\n"
 
 
-@pytest.mark.parametrize("before", ["", SLOW_FORK.format(parent=1, child=0)])
-def test_a_signal_reaches_the_child(tmp_path, before):
+@pytest.mark.parametrize(
+    ("number", "before"),
+    [
+        ("SIGTERM", ""),
+        ("SIGTERM", SLOW_FORK.format(parent=1, child=0)),
+        ("SIGHUP", "signal.signal(signal.SIGUSR1, signal.SIG_IGN)"),
+    ],
+)
+def test_a_signal_reaches_the_child(tmp_path, number, before):
     child = (
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))\n"
+        f"signal.signal(signal.{number}, lambda *_: sys.exit(75))\n"
         "print('ready', flush=True)\n"
         "time.sleep(60)"
     )
     process = start(tmp_path, child, before=before)
     assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGTERM)
+    if "SIG_IGN" in before:
+        process.send_signal(signal.SIGUSR1)  # ignored by both, as from the start
+    process.send_signal(getattr(signal, number))
     process.communicate(timeout=30)
     assert process.returncode == 75
 

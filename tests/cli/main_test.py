@@ -1,5 +1,3 @@
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -205,40 +203,3 @@ def test_import_is_light():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stderr.strip() == ""
-
-
-SCRIPT = """
-import sys, time, types
-module = types.ModuleType("vqjax.cli.train")
-def run(args):
-    print("ready", flush=True)
-    {body}
-def add_parser(subparsers):
-    subparsers.add_parser("train").set_defaults(run=run)
-module.add_parser = add_parser
-sys.modules["vqjax.cli.train"] = module
-sys.argv = ["vqjax", "train"]
-from vqjax.cli.main import run as entry
-entry()
-"""
-
-
-def start(body):
-    script = SCRIPT.format(body=body)
-    pipe = subprocess.PIPE
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=pipe, stderr=pipe, text=True)
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def test_a_closed_pipe_is_quiet():
-    process = start("time.sleep(0.2); print('x' * 100_000)")
-    process.stdout.close()
-    assert process.stderr.read() == "" and process.wait() == 1
-
-
-def test_interrupt():
-    process = start("time.sleep(60)")
-    os.kill(process.pid, signal.SIGINT)
-    out, err = process.communicate()
-    assert process.returncode == 130 and err == "vqjax: error: interrupted\n"

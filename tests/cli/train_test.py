@@ -291,6 +291,20 @@ def test_the_second_ctrl_c_leaves_at_once(monkeypatch):
     assert end.value.code == 130
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
+def test_a_lost_terminal_and_a_batch_system_stop_it_unless_it_was_told_to_ignore_them(number):
+    with signals.StopSignal() as stop:
+        signal.raise_signal(number)
+    assert stop.received == number.name and signal.getsignal(number) is signal.SIG_DFL
+    signal.signal(number, signal.SIG_IGN)  # as nohup does
+    try:
+        with signals.StopSignal() as stop:
+            signal.raise_signal(number)
+        assert stop.received is None and signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def test_the_default_workdir_bears_the_files_name(capsys, here):
     assert train(capsys, FILE, "total_steps=2")[0] == 0
     assert sealed_steps(here / "runs" / "small_vqvae" / "checkpoints") == [0, 2]

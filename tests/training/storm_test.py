@@ -120,16 +120,17 @@ def test_each_process_reads_its_rows_alone(tmp_path):
         assert parts[0][step] + parts[1][step] == ids and len(parts[0][step]) == 4
 
 
-def test_sigterm_to_one_stops_both_at_the_same_step(whole, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_one_stops_both_at_the_same_step(whole, tmp_path, number):
     run = tmp_path / "run"
     processes = start_two(run, *REVIVING)
     wait_for(processes[0], (run / "checkpoints" / "5").exists)
-    processes[1].send_signal(signal.SIGTERM)
+    processes[1].send_signal(number)
     ends = finish_all(processes)
     last = sealed_steps(run / "checkpoints")[-1]
-    for code, said in ends:
+    for (code, said), name in zip(ends, ("SIGTERM", number.name), strict=True):
         assert code == STOPPED, said
-        assert f"vqjax: error: SIGTERM: step {last} is saved; run the same command" in said
+        assert f"vqjax: error: {name}: step {last} is saved; run the same command" in said
     ends = finish_all(start_two(run, *REVIVING))
     assert [code for code, _ in ends] == [0, 0]
     assert f"resuming at step {last} of 40" in ends[0][1]

@@ -6,8 +6,17 @@ import sys
 from typing import Any
 
 from vqjax.format import printable
+from vqjax.paths import home_path
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
+
+
+def path_argument(text: str) -> str:
+    """The type of arguments that are paths of this machine: `~` is the home directory."""
+    try:
+        return home_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_experiment_arguments(parser: argparse.ArgumentParser, metavar: str = "FILE") -> None:
@@ -35,9 +44,11 @@ def add_run_arguments(parser: argparse.ArgumentParser, several: bool = False) ->
     --params and --trust.
     """
     if several:
-        parser.add_argument("run_dirs", metavar="RUN", nargs="+", help="run directory")
+        parser.add_argument(
+            "run_dirs", metavar="RUN", type=path_argument, nargs="+", help="run directory"
+        )
     else:
-        parser.add_argument("run_dir", metavar="RUN", help="run directory")
+        parser.add_argument("run_dir", metavar="RUN", type=path_argument, help="run directory")
     parser.add_argument(
         "--params",
         choices=("auto", "ema", "raw"),
@@ -107,9 +118,11 @@ def read_experiment(args: argparse.Namespace) -> Any:
         UsageError: one line for whatever is wrong with them.
     """
     from vqjax.config import foreign_sources, load_file
+    from vqjax.config.names import parse_trust
     from vqjax.types import UsageError
 
     args.file, args.overrides = _told_apart([args.file, *args.overrides])
+    parse_trust(args.trust)
     arguments = {}
     for item in args.arg:
         name, equals, value = item.partition("=")
@@ -122,6 +135,7 @@ def read_experiment(args: argparse.Namespace) -> Any:
 
 
 def _told_apart(words: list[str]) -> tuple[str, list[str]]:
+    from vqjax.paths import as_path
     from vqjax.types import UsageError
 
     files = [word for word in words if not _OVERRIDE.match(word)]
@@ -129,4 +143,4 @@ def _told_apart(words: list[str]) -> tuple[str, list[str]]:
         raise UsageError(f"{files[1]!r} is not an override: give key=value")
     if not files:
         raise UsageError(f"no experiment file given, only {' '.join(words)}")
-    return files[0], [word for word in words if _OVERRIDE.match(word)]
+    return str(as_path(files[0], "FILE")), [word for word in words if _OVERRIDE.match(word)]

@@ -7,7 +7,12 @@ import pathlib
 import sys
 from typing import Any
 
-from vqjax.cli.arguments import add_experiment_arguments, add_overwrite_argument, read_experiment
+from vqjax.cli.arguments import (
+    add_experiment_arguments,
+    add_overwrite_argument,
+    path_argument,
+    read_experiment,
+)
 from vqjax.cli.examples import add_shape_argument, inputs_of
 from vqjax.format import printable, printable_lines
 
@@ -42,14 +47,26 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--seconds", metavar="S", type=float, default=10.0, help="to time the step (default: 10)"
     )
-    parser.add_argument("--json", metavar="OUT", help="write everything there, for machines")
+    parser.add_argument(
+        "--json", metavar="OUT", type=path_argument, help="write everything there, for machines"
+    )
     add_overwrite_argument(parser)
-    parser.add_argument("--trace", metavar="DIR", help="write a profile of some steps, for xprof")
+    parser.add_argument(
+        "--trace",
+        metavar="DIR",
+        type=path_argument,
+        help="write a profile of some steps, for xprof",
+    )
     parser.add_argument("--precisions", action="store_true", help="also float32 against bfloat16")
     parser.add_argument(
         "--sweep", action="store_true", help="also batches of twice the size, until it gains little"
     )
-    parser.add_argument("--against", metavar="OLD.json", help="print ratios to an earlier --json")
+    parser.add_argument(
+        "--against",
+        metavar="OLD.json",
+        type=path_argument,
+        help="print ratios to an earlier --json",
+    )
     parser.add_argument(
         "--tolerance", metavar="T", type=float, help=f"of --against (default: {TOLERANCE})"
     )
@@ -115,7 +132,7 @@ def _named(args: argparse.Namespace) -> dict[str, Any]:
 
 def _checked(args: argparse.Namespace) -> dict | None:
     """What --against names, or None; refuses options that cannot be, before anything is timed."""
-    from vqjax.files import check_output
+    from vqjax.files import check_output, read_text
     from vqjax.types import DataError, UsageError
 
     if not 0 < args.seconds < math.inf:
@@ -131,8 +148,8 @@ def _checked(args: argparse.Namespace) -> dict | None:
     if args.against is None:
         return None
     try:
-        old = json.loads(pathlib.Path(args.against).read_text())
-    except (OSError, ValueError) as error:
+        old = json.loads(read_text(args.against))
+    except (ValueError, RecursionError) as error:
         raise DataError(f"--against {args.against}: cannot be read ({error})") from error
     if not isinstance(old, dict) or "step" not in old:
         raise DataError(f"--against {args.against}: vqjax benchmark --json did not write this")

@@ -1,11 +1,12 @@
 """`vqjax compare RUN ...`: runs side by side, in one table and one page."""
 
 import argparse
+import os
 import pathlib
 import sys
 import textwrap
 
-from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments
+from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, path_argument
 from vqjax.evaluation.comparison_reading import READING
 from vqjax.files import json_text
 from vqjax.format import printable, printable_lines
@@ -34,7 +35,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add_run_arguments(parser, several=True)
     parser.add_argument(
-        "--out", metavar="PAGE", help="(default: compare.html beside the first RUN)"
+        "--out",
+        metavar="PAGE",
+        type=path_argument,
+        help="(default: compare.html beside the first RUN)",
     )
     add_overwrite_argument(parser)
     parser.add_argument("--evaluate", action="store_true", help="evaluate every run anew")
@@ -104,7 +108,7 @@ def _runs_among(paths: list[str]) -> list[str]:
     """`paths` without those that are there but no runs, as `runs/*` may name; a typo stays."""
     from vqjax.evaluation.report_records import is_run
 
-    kept = [path for path in paths if is_run(path) or not pathlib.Path(path).exists()]
+    kept = [path for path in paths if is_run(path) or not os.path.lexists(path)]
     for path in paths if kept else ():
         if path not in kept:
             _say(f"note: {path} is not a run directory: skipped")

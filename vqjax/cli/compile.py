@@ -8,7 +8,12 @@ import pathlib
 import sys
 from typing import Any
 
-from vqjax.cli.arguments import add_experiment_arguments, add_overwrite_argument, read_experiment
+from vqjax.cli.arguments import (
+    add_experiment_arguments,
+    add_overwrite_argument,
+    path_argument,
+    read_experiment,
+)
 from vqjax.cli.examples import add_shape_argument, inputs_of
 from vqjax.format import printable, printable_lines
 
@@ -56,7 +61,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--slices", metavar="N", type=int, default=1, help="so many of it, over the slower network"
     )
     add_shape_argument(parser)
-    parser.add_argument("--json", metavar="OUT", help="save all numbers to this file")
+    parser.add_argument(
+        "--json", metavar="OUT", type=path_argument, help="save all numbers to this file"
+    )
     add_overwrite_argument(parser)
     other = parser.add_mutually_exclusive_group()
     other.add_argument(

@@ -6,7 +6,7 @@ import pathlib
 import sys
 from typing import Any
 
-from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run
+from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run, path_argument
 from vqjax.cli.drawing import (
     TELLING,
     Names,
@@ -65,9 +65,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_run_arguments(parser)
-    parser.add_argument("image", metavar="IMAGE", nargs="?", help="a picture file")
+    parser.add_argument(
+        "image", metavar="IMAGE", type=path_argument, nargs="?", help="a picture file"
+    )
     edits = parser.add_mutually_exclusive_group(required=True)
-    edits.add_argument("--mask", metavar="MASK", help="a picture file of IMAGE's size, or a half")
+    edits.add_argument(
+        "--mask",
+        metavar="MASK",
+        type=path_argument,
+        help="a picture file of IMAGE's size, or a half",
+    )
     edits.add_argument("--outpaint", metavar="LEFT,TOP,RIGHT,BOTTOM", help="pixels to add")
     edits.add_argument("--upscale", type=int, choices=(2,), help="twice the size")
     edits.add_argument("--variations", metavar="N", type=int, help="N pictures like it")
@@ -88,6 +95,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out",
         metavar="DIR",
+        type=path_argument,
         help="folder, also for the results one by one (default: RUN/samples, for the one picture)",
     )
     add_overwrite_argument(parser)

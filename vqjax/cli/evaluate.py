@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from vqjax.cli.arguments import add_run_arguments, load_run
+from vqjax.cli.arguments import add_run_arguments, load_run, path_argument
 from vqjax.cli.drawing import CHOOSING, add_choosing_arguments, choosing, named
 from vqjax.files import json_text
 from vqjax.format import printable
@@ -53,7 +53,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         type=int,
         help="also the importance-weighted bound, for runs whose latents have a prior",
     )
-    parser.add_argument("--judge", metavar="JUDGE", help="a classifier's run, to judge samples by")
+    parser.add_argument(
+        "--judge",
+        metavar="JUDGE",
+        type=path_argument,
+        help="a classifier's run, to judge samples by",
+    )
     parser.add_argument("-n", metavar="N", type=int, help=f"samples to judge (default: {SAMPLES})")
     parser.add_argument(
         "--captions",

@@ -1,5 +1,6 @@
 """Failures as one line and an exit code."""
 
+import os
 import sys
 import traceback
 
@@ -22,6 +23,9 @@ def explain(error: Exception) -> tuple[str, int]:
             1,
         )
     kind = type(error).__name__
+    if isinstance(error, OSError) and error.strerror:  # such as of a disk that is full
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return f"{where[:MESSAGE_LENGTH]}{error.strerror} ({kind}; --debug shows where)", 1
     return (
         f"unexpected {kind}: {text[:MESSAGE_LENGTH]}: run again with --debug for the traceback",
         1,

@@ -1,10 +1,12 @@
 """`vqjax inspect RUN|FILE`: what an experiment is, how large, and how much it compresses."""
 
 import argparse
+import contextlib
 import math
 import os
 import pathlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from vqjax.cli.arguments import add_experiment_arguments, read_experiment
@@ -36,7 +38,8 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.config import describe
 
     # A directory is a run, wherever it stands among the words; anything else is for FILE.
-    runs = [word for word in (args.file, *args.overrides) if os.path.isdir(word)]
+    words = map(os.path.expanduser, (args.file, *args.overrides))
+    runs = [word for word in words if os.path.isdir(word)]
     if runs:
         experiment, inputs = _of_run(runs[0], args)
     else:
@@ -49,9 +52,23 @@ def run(args: argparse.Namespace) -> None:
         experiment.task.check(inputs)
     print(printable_lines(describe(experiment)))
     if inputs is not None:
-        _print_sizes(experiment, inputs)
+        with _as_data(runs, args.shape):
+            _print_sizes(experiment, inputs)
     if runs:
         _print_steps(pathlib.Path(runs[0]))
+
+
+@contextlib.contextmanager
+def _as_data(runs: list[str], shape: str | None) -> Iterator[None]:
+    """Within `with`, what is wrong with a run's settings, not the user's, is a DataError."""
+    from vqjax.types import DataError, UsageError
+
+    try:
+        yield
+    except UsageError as error:
+        if not runs or shape:
+            raise
+        raise DataError(f"{runs[0]}: {error}") from error
 
 
 def _of_run(path: str, args: argparse.Namespace) -> tuple[Any, dict]:

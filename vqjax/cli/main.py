@@ -6,20 +6,19 @@ Parsing imports neither JAX nor TensorFlow: verbs import what they need when the
 import argparse
 import difflib
 import importlib
-import os
 import re
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 from vqjax._version import __version__
+from vqjax.cli import interrupt, streams
 from vqjax.cli.failures import explain, fail
 
 VERBS = (
     "prepare", "train", "reconstruct", "tokenize", "sample", "edit", "evaluate", "inspect",
     "report", "compare", "compile", "benchmark",
 )  # fmt: skip
-INTERRUPTED = 130
 DEBUG_HELP = "show the traceback of an error"
 
 
@@ -39,12 +38,19 @@ def _with_hint(message: str, parser: argparse.ArgumentParser) -> str:
     wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
     if wrong:
         return message + _nearest(wrong[1], re.findall(r"[\w-]+", wrong[2]))
-    unknown = re.search(r"unrecognized arguments: (--[\w-]+)", message)
-    return message + (_nearest(unknown[1], _option_names(parser)) if unknown else "")
+    unknown = re.search(r"unrecognized arguments: (--[\w.-]+)(?:[= ](\S+))?", message)
+    if not unknown:
+        return message
+    fields = any(action.metavar == "key=value" for action in parser._actions)
+    hint = _nearest(unknown[1], _option_names(parser), cutoff=0.75 if fields else 0.5)
+    if fields and not hint:
+        item = f"{unknown[1][2:].replace('-', '_')}={unknown[2] or 'VALUE'}"
+        hint = f": a field is set by {item}, an argument of FILE's experiment() by --arg {item}"
+    return message + hint
 
 
-def _nearest(name: str, valid: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+def _nearest(name: str, valid: Sequence[str], cutoff: float = 0.5) -> str:
+    near = difflib.get_close_matches(name, valid, n=1, cutoff=cutoff)
     return f": did you mean {near[0]!r}?" if near else ""
 
 
@@ -87,7 +93,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise ArgumentError(f"no verb given: {', '.join(VERBS)} (see vqjax --help)")
     verb = argv[place]
     if verb not in VERBS:
-        hint = _nearest(verb, VERBS)
+        option = f"--{verb}"
+        is_option = option in ("--version", "--help")
+        hint = f": did you mean {option!r}?" if is_option else _nearest(verb, VERBS)
         raise ArgumentError(f"{verb!r} is not a verb{hint} (valid: {', '.join(VERBS)})")
     parser, verbs = build_parser((verb,))
     before = parser.parse_args(argv[:place])
@@ -101,23 +109,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else list(argv)
     debug = "--debug" in argv
     try:
-        args = parse(argv)
-        code = args.run(args)
-        sys.stdout.flush()
-        return 0 if code is None else code
-    except SystemExit as end:  # --help and --version
-        return _exit_code(end)
+        code = _run(argv)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a failure still counts
+        return code
     except ArgumentError as error:
         return fail(str(error), 2, error if debug else None)
     except KeyboardInterrupt as error:
-        return fail("interrupted", INTERRUPTED, error if debug else None)
-    except BrokenPipeError:
-        # The reader of our output left; Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return fail("interrupted", interrupt.INTERRUPTED, error if debug else None)
+    except streams.OutputLost as error:
+        return 1 if error.reader_left else fail(str(error), 1, error if debug else None)
     except Exception as error:
         message, code = explain(error)
         return fail(message, code, error if debug else None)
+
+
+def _run(argv: Sequence[str]) -> int:
+    try:
+        args = parse(argv)
+        code = args.run(args)
+    except SystemExit as end:  # --help and --version
+        return _exit_code(end)
+    return 0 if code is None else code
 
 
 def _exit_code(end: SystemExit) -> int:
@@ -128,4 +141,6 @@ def _exit_code(end: SystemExit) -> int:
 
 def run() -> NoReturn:
     """The console script."""
+    interrupt.install()
+    streams.install()
     sys.exit(main())

@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from vqjax.data.embedded import EMBEDDED, split_name, with_config
     from vqjax.data.tfds import data_home, find_prepared
 
+    data_home(args.data_dir)  # refuses what is no place
     embedded = split_name(args.name)[0] in EMBEDDED
     name = with_config(args.name) if embedded else args.name
     directory = find_prepared(name, args.data_dir)
@@ -55,14 +56,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _prepare_embedded(name: str, data_dir: str | None) -> str:
-    from vqjax.data.embedded import prepare_embedded, split_name
+    from vqjax.data.embedded import prepare_embedded
     from vqjax.data.tfds import find_prepared
-    from vqjax.types import UsageError
+    from vqjax.types import DataError
 
-    home, _ = prepare_embedded(name, data_dir)
+    home, _ = prepare_embedded(name, data_dir, nowhere_else=data_dir is not None)
     directory = find_prepared(name, home)
     if directory is None:
-        raise UsageError(f"{name!r}: the {split_name(name)[0]} have no such version, only 1.0.0")
+        raise DataError(f"{name!r} is not in {home}, where it has just been prepared")
     return directory
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run
+from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run, path_argument
 from vqjax.cli.drawing import Names
 from vqjax.format import printable
 
@@ -36,8 +36,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_run_arguments(parser)
-    parser.add_argument("inputs", metavar="image or folder", nargs="*", help="what to reconstruct")
-    parser.add_argument("--out", metavar="OUT", required=True, help="folder for the results")
+    parser.add_argument(
+        "inputs",
+        metavar="image or folder",
+        type=path_argument,
+        nargs="*",
+        help="what to reconstruct",
+    )
+    parser.add_argument(
+        "--out", metavar="OUT", type=path_argument, required=True, help="folder for the results"
+    )
     parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
     parser.add_argument(
         "--max-pixels",
@@ -57,6 +65,8 @@ def run(args: argparse.Namespace) -> None:
     for path in args.inputs:
         if not os.path.exists(path):
             raise UsageError(f"{path}: no such file or folder")
+        if not os.path.isdir(path) and not os.path.isfile(path):
+            raise UsageError(f"{path} is a pipe or a device: wanted is a file or folder")
     out = pathlib.Path(args.out)
     files = list(_files(args.inputs, out))
     if args.inputs and not files:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from vqjax.cli.arguments import add_overwrite_argument, add_trust_argument
+from vqjax.cli.arguments import add_overwrite_argument, add_trust_argument, path_argument
 from vqjax.format import printable
 
 DESCRIPTION = """\
@@ -23,8 +23,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run_dirs", metavar="RUN", nargs="+", help="run directory")
-    parser.add_argument("--out", metavar="PAGE", help="(default: report.html in the first RUN)")
+    parser.add_argument(
+        "run_dirs", metavar="RUN", type=path_argument, nargs="+", help="run directory"
+    )
+    parser.add_argument(
+        "--out", metavar="PAGE", type=path_argument, help="(default: report.html in the first RUN)"
+    )
     add_overwrite_argument(parser)
     add_trust_argument(parser)
     parser.set_defaults(run=run)

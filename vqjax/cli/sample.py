@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run
+from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run, path_argument
 from vqjax.cli.drawing import (
     CHOOSING,
     TELLING,
@@ -60,7 +60,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_telling_arguments(parser, "default: all in turn")
     add_choosing_arguments(parser)
     parser.add_argument(
-        "--out", metavar="DIR", help="folder for the picture (default: RUN/samples)"
+        "--out",
+        metavar="DIR",
+        type=path_argument,
+        help="folder for the picture (default: RUN/samples)",
     )
     add_overwrite_argument(parser)
     parser.set_defaults(run=run)

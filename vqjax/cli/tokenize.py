@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from vqjax.cli.arguments import add_trust_argument
+from vqjax.cli.arguments import add_trust_argument, path_argument
 from vqjax.format import printable
 
 DESCRIPTION = """\
@@ -24,9 +24,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run_dir", metavar="RUN", help="run directory")
+    parser.add_argument("run_dir", metavar="RUN", type=path_argument, help="run directory")
     add_trust_argument(parser)
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder of the token set")
+    parser.add_argument(
+        "--out", metavar="DIR", type=path_argument, required=True, help="folder of the token set"
+    )
     parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
     parser.set_defaults(run=run)
 

@@ -6,7 +6,8 @@ import pathlib
 import sys
 from typing import Any
 
-from vqjax.cli.arguments import add_experiment_arguments, read_experiment
+from vqjax.cli import streams
+from vqjax.cli.arguments import add_experiment_arguments, path_argument, read_experiment
 from vqjax.cli.compile import ready, report, say
 from vqjax.cli.examples import add_shape_argument
 from vqjax.cli.failures import explain, fail
@@ -21,6 +22,7 @@ Trains the experiment that FILE's experiment() returns. Run the same command aga
 
 Exit codes: 0 done, 2 wrong settings, 3 bad data or checkpoint, 4 non-finite gradients,
 75 stopped by a signal, or by the end of another process, after a good save (run me again).
+Signals: SIGTERM, SIGUSR1, Ctrl-C, and SIGHUP, which a closed terminal sends, but not under nohup.
 """
 
 
@@ -33,7 +35,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add_experiment_arguments(parser)
     parser.add_argument(
-        "--workdir", metavar="RUN", help="the run directory (default: runs/<name of FILE>)"
+        "--workdir",
+        metavar="RUN",
+        type=path_argument,
+        help="the run directory (default: runs/<name of FILE>)",
     )
     parser.add_argument(
         "--allow-change",
@@ -51,6 +56,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if not args.dry_run:
+        streams.let_nothing_end_it()
     if not may_have_peers(args):
         return _train(read_experiment(args), args)
     peers = mmap.mmap(-1, 1)

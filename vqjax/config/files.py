@@ -15,6 +15,7 @@ from vqjax.config.modules import importable, mark_siblings, run_file
 from vqjax.config.overrides import apply_overrides
 from vqjax.config.text import parse_text
 from vqjax.config.tree import check_single_use, shorten
+from vqjax.paths import as_path
 from vqjax.types import UsageError, VqjaxError, did_you_mean
 
 FUNCTION = "experiment"
@@ -38,6 +39,7 @@ def load_file(
         UsageError: one line for whatever is wrong with the file, an argument or an override.
     """
     file = _checked_file(path)
+    path = str(file)
     try:
         module = run_file(file)
     except (Exception, SystemExit) as error:
@@ -60,7 +62,7 @@ def load_file(
 
 
 def _checked_file(path: str) -> Path:
-    file = Path(path)
+    file = as_path(path, "FILE")
     if file.is_dir():
         raise UsageError(f"{path} is a directory, not an experiment file")
     if not file.exists():
@@ -69,6 +71,8 @@ def _checked_file(path: str) -> Path:
         raise UsageError(f"{path} does not exist{hint}")
     if file.suffix != ".py":
         raise UsageError(f"{path} is not a Python file (.py)")
+    if not file.is_file():
+        raise UsageError(f"{path} is a pipe or a device, not a Python file")
     return file
 
 

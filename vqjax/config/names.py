@@ -18,6 +18,7 @@ from typing import Any
 
 from vqjax.config.modules import run_file, sha256_of, source_of
 from vqjax.config.tree import is_object, is_object_class, walk
+from vqjax.paths import as_path
 from vqjax.types import DataError, UsageError
 
 PACKAGES = (
@@ -161,7 +162,7 @@ def parse_trust(items: Sequence[str]) -> Trust:
     Raises:
         UsageError: a file that does not exist, or something that is neither.
     """
-    files = tuple(Path(item) for item in items if item.endswith(".py"))
+    files = tuple(as_path(item, "--trust") for item in items if item.endswith(".py"))
     modules = tuple(item for item in items if not item.endswith(".py"))
     for file in files:
         if not file.is_file():

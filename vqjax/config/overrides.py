@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vqjax.config.annotations import child_hint, type_name
-from vqjax.config.text import construct, parse_text
-from vqjax.config.tree import children, is_object, join, show
+from vqjax.config.text import SHOWN, construct, parse_text
+from vqjax.config.tree import children, is_object, join, shorten, show
 from vqjax.types import UsageError, did_you_mean
 
 
@@ -36,7 +36,7 @@ def apply_overrides(tree: Any, items: Sequence[str]) -> Any:
     for item in items:
         path, equals, text = item.partition("=")
         if not equals or not path:
-            raise UsageError(f"{item!r} is not an override: give path=value")
+            raise UsageError(f"{shorten(item, SHOWN)!r} is not an override: give path=value")
         root = _open(root, "")
         _set(root, path.strip(), text)
     return _closed(root, "")
@@ -69,12 +69,13 @@ def _set(root: _Node, path: str, text: str) -> None:
 def _check_name(node: _Node, path: str, name: str) -> None:
     if name in node.below:
         return
-    place = path or "the experiment"
+    place = shorten(path, SHOWN) or "the experiment"
+    shown = shorten(name, SHOWN)
     if isinstance(node.original, tuple):
         count = len(node.below)
-        raise UsageError(f"{place} has no item {name!r}: it has {count}, counted from 0")
+        raise UsageError(f"{place} has no item {shown!r}: it has {count}, counted from 0")
     kind = "field" if is_object(node.original) else "key"
-    raise UsageError(f"{place} has no {kind} {name!r}: {did_you_mean(name, node.below)}")
+    raise UsageError(f"{place} has no {kind} {shown!r}: {did_you_mean(name, node.below)}")
 
 
 def _closed(value: Any, path: str) -> Any:

@@ -18,10 +18,14 @@ from vqjax.config.annotations import (
     type_name,
 )
 from vqjax.config.names import table
-from vqjax.config.tree import children, fields_of, is_object, is_required, rebuild
+from vqjax.config.tree import children, fields_of, is_object, is_required, rebuild, shorten
 from vqjax.types import UsageError, VqjaxError, did_you_mean
 
 WORDS = {"true": True, "false": False, "null": None, "inf": math.inf, "nan": math.nan}
+
+
+NONE = ("none", "null", "nil")  # what None is called elsewhere
+SHOWN = 120  # characters of a text in a message
 
 
 def parse_text(text: str, annotation: Any, current: Any, path: str) -> Any:
@@ -38,20 +42,23 @@ def parse_text(text: str, annotation: Any, current: Any, path: str) -> Any:
         UsageError: `text` is no such value.
     """
     wanted = _by_current(current) if annotation is Any else annotation
+    shown = shorten(text, SHOWN)
     try:
         value = as_floats(parse_literal(text, path), wanted)
         line = mismatch(wanted, value, path)
         if line is None and (wanted is not object or is_object(value) or value is None):
             return value
         if wanted is object:
-            line = f"{path}: {text!r} is not an object such as {type(current).__name__}(...)"
+            line = f"{path}: {shown!r} is not an object such as {type(current).__name__}(...)"
         problem = UsageError(line)
     except UsageError as error:
         problem = error
     if _admits_raw(text, wanted):
         return text
     if _is_word(text) and wanted is not object:
-        raise UsageError(f"{path}: {text!r} is not {type_name(wanted)}") from problem
+        none = text.strip().lower() in NONE and type(None) in alternatives(wanted)
+        hint = ": did you mean None?" if none else ""
+        raise UsageError(f"{path}: {shown!r} is not {type_name(wanted)}{hint}") from problem
     raise problem
 
 
@@ -92,7 +99,7 @@ def parse_literal(text: str, path: str) -> Any:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reason = getattr(error, "msg", None) or type(error).__name__
-        raise UsageError(f"{path}: cannot read {text!r}: {reason}") from error
+        raise UsageError(f"{path}: cannot read {shorten(text, SHOWN)!r}: {reason}") from error
     try:
         return _value(tree, path)
     except RecursionError as error:

@@ -42,11 +42,13 @@ from vqjax.config.tree import (
     join,
     shorten,
 )
+from vqjax.files import read_text
 from vqjax.types import DataError, UsageError, VqjaxError, did_you_mean
 
 CLASS = "class"
 CLASS_SHA256 = "class sha256"
 MAX_DEPTH = 100  # levels of nesting; a real experiment has about ten
+MAX_JSON_DEPTH = 2 * MAX_DEPTH + 10  # mappings take two
 
 
 def encode(value: Any, path: str = "") -> Any:
@@ -228,7 +230,9 @@ def _class_of(value: dict[str, Any], trust: Trust, where: str) -> type:
 
 def to_json(value: Any) -> str:
     """A JSON value as indented text with a newline at its end."""
-    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    # Halves of surrogate pairs, as names of files that are no UTF-8 have, are escaped, as in JSON.
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def from_json(text: str) -> Any:
@@ -238,22 +242,31 @@ def from_json(text: str) -> Any:
         DataError: it is damaged, or nested too deep for the parser.
     """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant)
+        _check_depth(value)
+        return value
     except RecursionError as error:
         raise DataError("nested too deep to be an experiment") from error
     except ValueError as error:
         raise DataError(f"not valid JSON: {shorten(str(error), 120)}") from error
 
 
+def _check_depth(value: Any) -> None:
+    """Refuses, with RecursionError, what is nested deeper than `decode` or a copy could follow."""
+    level, depth = [value] if isinstance(value, dict | list) else [], 0
+    while level:
+        depth += 1
+        if depth > MAX_JSON_DEPTH:
+            raise RecursionError
+        inner = (v.values() if isinstance(v, dict) else v for v in level)
+        level = [v for values in inner for v in values if isinstance(v, dict | list)]
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Reads a local JSON file; errors as in `from_json`, with the file's name in front."""
+    text = read_text(path)
     try:
-        with open(path, encoding="utf-8") as file:
-            return from_json(file.read())
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not valid UTF-8") from error
+        return from_json(text)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 

@@ -5,6 +5,7 @@ import importlib
 import io
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 from typing import Any, NamedTuple
@@ -37,6 +38,9 @@ EMBEDDED = {
 }
 
 
+VERSION = "1.0.0"  # of all of them, so far
+
+
 def split_name(name: str) -> tuple[str, str, str]:
     """Returns data set, config and version of "name[/config][:version]"; "" for what is missing."""
     rest, _, version = name.partition(":")
@@ -48,9 +52,12 @@ def with_config(name: str) -> str:
     """Returns the name of an embedded data set with the config that is meant.
 
     Raises:
-        UsageError: if there is no such config.
+        UsageError: if there is no such config or version.
     """
     dataset, config, version = split_name(name)
+    pattern = re.escape(version or VERSION).replace(r"\*", "[0-9]+")
+    if not re.fullmatch(pattern, VERSION):
+        raise UsageError(f"{name!r}: the {dataset} have no such version, only {VERSION}")
     configs = EMBEDDED[dataset].configs
     if config and config not in configs:
         raise UsageError(f"{dataset!r} has no config {config!r}: " + did_you_mean(config, configs))
@@ -58,7 +65,9 @@ def with_config(name: str) -> str:
     return dataset + (f"/{config}" if config else "") + (f":{version}" if version else "")
 
 
-def prepare_embedded(name: str, data_dir: str | None) -> tuple[str, bool]:
+def prepare_embedded(
+    name: str, data_dir: str | None, *, nowhere_else: bool = False
+) -> tuple[str, bool]:
     """Prepares an embedded data set where it is not yet.
 
     The usual place (`vqjax.data.tfds.data_home`) is taken if it can be written, else the user's
@@ -68,16 +77,17 @@ def prepare_embedded(name: str, data_dir: str | None) -> tuple[str, bool]:
     Args:
         name: "digits", "shapes" or "shapes/64px".
         data_dir: where it is to lie, or None.
+        nowhere_else: leave the user's cache out.
 
     Returns:
         The data_dir it lies in, and whether it was prepared just now.
 
     Raises:
-        DataError: if neither place can be written.
+        DataError: if it can be written to none of these places.
         UsageError: if there is no such config, or a package is not installed.
     """
     name = with_config(name)
-    homes = [data_home(data_dir), os.fspath(cache_home() / "tfds")]
+    homes = [data_home(data_dir), os.fspath(cache_home() / "tfds")][: 1 if nowhere_else else 2]
     for home in homes:
         if find_prepared(name, home):
             return home, False

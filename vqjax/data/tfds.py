@@ -18,6 +18,7 @@ from vqjax.data.records import RecordIndex, Shard, index_records
 from vqjax.data.source import Split, SplitSource
 from vqjax.data.texts import tensor_to_bytes
 from vqjax.data.tf_data import StreamSplit, decode_once, first_line, quiet, tensorflow
+from vqjax.paths import as_path
 from vqjax.types import ArraySpec, DataError, UsageError, did_you_mean
 
 __all__ = ["TFDS"]
@@ -30,9 +31,14 @@ _FEATURE_CLASS = re.compile(r"tensorflow_datasets\.core\.features(\.\w+)+")
 
 
 def data_home(data_dir: str | None) -> str:
-    """Returns where prepared data sets lie: `data_dir` > TFDS_DATA_DIR > ~/tensorflow_datasets."""
-    home = data_dir or os.environ.get("TFDS_DATA_DIR") or os.path.join("~", "tensorflow_datasets")
-    return os.path.expanduser(home)
+    """Returns where prepared data sets lie: `data_dir` > TFDS_DATA_DIR > ~/tensorflow_datasets.
+
+    Raises:
+        UsageError: that is neither a path of this machine nor a URL.
+    """
+    home = os.environ.get("TFDS_DATA_DIR") or os.path.join("~", "tensorflow_datasets")
+    home = home if data_dir is None else data_dir
+    return home if "://" in home else os.fspath(as_path(home, "data_dir"))
 
 
 def _names(directory: Any) -> list[str]:

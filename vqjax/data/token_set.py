@@ -17,6 +17,8 @@ import numpy as np
 from vqjax.config.annotations import check_fields
 from vqjax.data.arrays import ArraySplit
 from vqjax.data.source import Split, SplitSource
+from vqjax.files import read_text
+from vqjax.paths import as_path
 from vqjax.types import ArraySpec, DataError
 
 __all__ = ["TokenSet"]
@@ -47,8 +49,12 @@ def read_description(folder: pathlib.Path) -> dict[str, Any]:
         DataError: no token set, or its description cannot be read.
     """
     path = folder / DESCRIPTION
+    if not os.path.lexists(path):
+        raise DataError(
+            f"{folder} is not a token set: make it by `vqjax tokenize RUN --out {folder}`"
+        )
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path))
         parts = {p: int(n) for p, n in found["examples"].items()}
         specs = {
             str(k): ArraySpec(tuple(map(int, v["shape"])), str(np.dtype(v["dtype"])))
@@ -57,11 +63,7 @@ def read_description(folder: pathlib.Path) -> dict[str, Any]:
         levels = [str(level["name"]) for level in found["levels"]]
         run, seal = str(found["tokenizer"]["run"]), str(found["tokenizer"]["seal"])
         shard = int(found["shard"])
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{folder} is not a token set: make it by `vqjax tokenize RUN --out {folder}`"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     return {
         "examples": parts,
@@ -91,7 +93,11 @@ class TokenSet(SplitSource):
 
     @functools.cached_property
     def _description(self) -> dict[str, Any]:
-        return read_description(pathlib.Path(self.path))
+        return read_description(self._folder)
+
+    @property
+    def _folder(self) -> pathlib.Path:
+        return as_path(self.path, "TokenSet.path")
 
     @property
     def seal(self) -> str:
@@ -99,7 +105,7 @@ class TokenSet(SplitSource):
         return self._description["seal"]
 
     def _open(self, part: str) -> Split:
-        found, folder = self._description, pathlib.Path(self.path)
+        found, folder = self._description, self._folder
         num, shard = found["examples"][part], found["shard"]
         numbers = range(-(-num // shard))
         for name in found["arrays"]:

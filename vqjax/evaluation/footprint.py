@@ -9,7 +9,7 @@ import jax
 from vqjax.evaluation.kinds import is_classifier
 from vqjax.ops.numerics import make_key
 from vqjax.training.experiment import Experiment
-from vqjax.training.state import example_batch
+from vqjax.training.state import example_batch, settings_named
 from vqjax.types import ArraySpec, Level, Tree
 
 PARTS = ("encoder", "quantizer", "decoder")
@@ -71,8 +71,14 @@ def footprint_of(experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Foo
     """Measures an experiment on examples of `inputs`; computes nothing and reads no data.
 
     Raises:
-        UsageError: the tokenizer does not take examples of this shape.
+        UsageError: the tokenizer does not take examples of this shape, or no network can be built
+            of the settings.
     """
+    with settings_named():
+        return _measured(experiment, inputs)
+
+
+def _measured(experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Footprint:
     task = experiment.network_task()
     if hasattr(task, "levels_of"):  # tokens, or examples that become tokens
         levels = task.levels_of({name: tuple(spec.shape) for name, spec in inputs.items()})

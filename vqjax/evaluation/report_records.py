@@ -16,10 +16,12 @@ from typing import Any
 from vqjax.config import decode, read_json
 from vqjax.evaluation.footprint import Footprint, footprint_of
 from vqjax.evaluation.kinds import is_classifier, is_prior
+from vqjax.files import read_text
+from vqjax.paths import as_path
 from vqjax.training.experiment import Experiment
 from vqjax.training.logbook import MAX_STEP, read_metrics
 from vqjax.training.record import RECORD
-from vqjax.types import ArraySpec, DataError
+from vqjax.types import ArraySpec, DataError, UsageError
 
 Line = dict[str, Any]
 Points = list[tuple[float, float]]
@@ -154,19 +156,20 @@ def read_record(run: str | pathlib.Path, trust: Sequence[str] = ()) -> Record:
     """Reads a run directory.
 
     Raises:
-        DataError: `run` is not a run directory, or its record is not JSON.
+        DataError: `run` is not a run directory, its record is not JSON, or where a file belongs
+            there is something else.
         UsageError: `trust` itself is wrong.
     """
-    path = pathlib.Path(run).absolute()
+    path = as_path(run).absolute()
     described = path / RECORD
-    if not is_run(path):
+    if not os.path.lexists(described):
         raise DataError(f"{run} is not a run directory: it has no {RECORD}")
     header = read_json(described)
     if not isinstance(header, dict):
         raise DataError(f"{described} cannot be read: not a mapping")
     experiment, unreadable = _experiment(header, trust)
     lines = read_metrics(path)
-    log = _lines(path / "log.txt")
+    log = read_text(path / "log.txt", "", "replace").splitlines()
     started = [found[1] for line in log if (found := _START.search(line))]
     return Record(
         path=path,
@@ -215,6 +218,10 @@ def _experiment(header: dict, trust: Sequence[str]) -> tuple[Experiment | None, 
         return None, str(error)
     if not isinstance(experiment, Experiment):
         return None, f"{RECORD} holds {type(experiment).__name__}, not an Experiment"
+    try:
+        experiment.check_parts()
+    except UsageError as error:
+        return None, str(error)
     return experiment, ""
 
 
@@ -233,10 +240,5 @@ def _footprint(experiment: Experiment, header: dict) -> Footprint | None:
 def _samples(folder: pathlib.Path) -> list[tuple[int, pathlib.Path]]:
     if not folder.is_dir():
         return []
-    return sorted((int(p.stem), p) for p in folder.glob("*.png") if p.stem.isdecimal())
-
-
-def _lines(path: pathlib.Path) -> list[str]:
-    if not path.is_file():
-        return []
-    return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    files = (p for p in folder.glob("*.png") if p.is_file())
+    return sorted((int(p.stem), p) for p in files if p.stem.isdecimal())

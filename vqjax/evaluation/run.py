@@ -29,6 +29,7 @@ from vqjax.format import printable
 from vqjax.ops.numerics import make_key
 from vqjax.training.frozen import load_frozen
 from vqjax.training.mesh import make_mesh
+from vqjax.training.platform import devices_at_hand
 from vqjax.training.restore import PARAMS, OpenedRun, open_run
 from vqjax.types import DataError, Level, UsageError, VqjaxError
 
@@ -71,6 +72,7 @@ def load(
     trust = tuple(arguments.texts("trust", trust, 'trust=["my_networks.py"]'))
     frozen = tuple(arguments.texts("frozen", frozen, 'frozen=["tokenizer=runs/moved"]'))
     begin_process()
+    devices_at_hand()  # or what comes first would fail for the lack of them
     one = make_mesh(jax.local_devices()[:1])  # copies on every device would all do the same work
     opened = open_run(path, params=params, step=step, trust=trust, frozen=frozen, mesh=one)
     if is_prior(opened.experiment):

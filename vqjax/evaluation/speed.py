@@ -51,6 +51,7 @@ from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import frozen_shapes
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
+from vqjax.training.platform import devices_at_hand
 from vqjax.training.restore import initial_state
 from vqjax.training.sharding import replicated
 from vqjax.types import ArraySpec, Tree
@@ -186,7 +187,7 @@ def _frozen_arrays(
 
 def devices_here() -> dict[str, Any]:
     """The "device" of the document: `measure` uses all that there are."""
-    devices = jax.devices()
+    devices = devices_at_hand()
     cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
     return {
         "platform": devices[0].platform,

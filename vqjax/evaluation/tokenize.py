@@ -13,10 +13,12 @@ import tqdm
 from vqjax._version import __version__
 from vqjax.data.token_set import DESCRIPTION, read_description, shard_path, write_shard
 from vqjax.evaluation.kinds import check_tokenizer
-from vqjax.files import write_output
+from vqjax.files import read_text, write_output
+from vqjax.paths import as_path
 from vqjax.training import seal
 from vqjax.training.experiment import Experiment
 from vqjax.training.mesh import make_mesh
+from vqjax.training.platform import devices_at_hand
 from vqjax.training.restore import OpenedRun, open_run
 from vqjax.training.sharding import put_batch, replicated
 from vqjax.training.state import HOST_ONLY
@@ -47,13 +49,13 @@ def tokenize_run(
         UsageError: nothing discrete in the run, a folder with other tokens, or one that cannot be
             written.
     """
-    devices = jax.devices()
+    folder, devices = as_path(out, "--out"), devices_at_hand()
     mesh = make_mesh(devices if SHARD % len(devices) == 0 else devices[:1])
     opened = open_run(run, step=step, trust=trust, mesh=mesh)
     for line in opened.lines:
         say(line)
     check_tokenizer(opened, "tokenize")
-    experiment, folder = opened.experiment, pathlib.Path(out)
+    experiment = opened.experiment
     source = experiment.data
     source.check()
     for line in source.notes():
@@ -129,7 +131,7 @@ def _begin(folder: pathlib.Path, description: dict[str, Any]) -> None:
     path = folder / DESCRIPTION
     if path.exists():
         read_description(folder)
-        old = json.loads(path.read_text(encoding="utf-8"))
+        old = json.loads(read_text(path))
         for key in ("levels", "arrays", "examples", "shard"):
             if old[key] != description[key]:
                 raise UsageError(f"{folder} holds other tokens ({key} differ): name another --out")

@@ -73,6 +73,8 @@ class PriorTask:
     def check(self, inputs: Mapping[str, Any]) -> None:
         """Refuses settings that cannot work on examples of these `ArraySpec`s, with UsageError."""
         levels = self.levels_of({name: tuple(spec.shape) for name, spec in inputs.items()})
+        if self.inputs in inputs:
+            self._check_channels(tuple(inputs[self.inputs].shape))
         condition = self.prior.condition
         if condition is not None and condition.given not in inputs:
             given = condition.given
@@ -82,6 +84,14 @@ class PriorTask:
         if not levels:
             raise UsageError(f"task.tokenizer: {self.tokenizer.path} has no tokens, only latents")
         self.network(levels).check_levels()
+
+    def _check_channels(self, shape: tuple[int, ...]) -> None:
+        channels = getattr(self.tokenizer_task.tokenizer.decoder, "channels", shape[-1])
+        if shape[-1] != channels:
+            raise UsageError(
+                f"task.tokenizer: {self.tokenizer.path} was trained on {channels} channels, the "
+                f"data's {self.inputs!r} has {shape[-1]}"
+            )
 
     def token_layout(self, shape: tuple[int, ...]) -> tuple[Level, ...]:
         """Levels of tokens of one example of `shape` (*S, C)."""

@@ -157,8 +157,7 @@ class Experiment:
 
     def check(self) -> None:
         """Refuses, with UsageError, settings that contradict each other. Reads no data."""
-        check_offers("task", self.task, TASK_NEEDS)
-        check_offers("data", self.data, DATA_NEEDS)
+        self.check_parts()
         check_types(self)
         self._check_numbers()
         if self.init_from is None and (self.init_new or self.init_cast):
@@ -169,6 +168,13 @@ class Experiment:
             _check_schedule(f"task.loss_weights.{name}", weight)
         for player, optimizer in self.optimizers.items():
             self._check_optimizer(player, optimizer)
+
+    def check_parts(self) -> None:
+        """Refuses, with UsageError, a task, data or an optimizer that is none."""
+        check_offers("task", self.task, TASK_NEEDS)
+        check_offers("data", self.data, DATA_NEEDS)
+        for player, optimizer in self.optimizers.items():
+            check_offers(f"optimizers.{player}", optimizer, OPTIMIZER_NEEDS)
 
     def _check_numbers(self) -> None:
         for name in ("batch_size", "total_steps", "accumulate", "log_every", "keep"):
@@ -196,7 +202,6 @@ class Experiment:
 
     def _check_optimizer(self, player: str, optimizer: Optimizer) -> None:
         where = f"optimizers.{player}"
-        check_offers(where, optimizer, OPTIMIZER_NEEDS)
         _check_schedule(f"{where}.learning_rate", optimizer.learning_rate)
         if optimizer.clip is not None and not optimizer.clip > 0:
             raise UsageError(f"{where}.clip={optimizer.clip}: wanted a number above 0, or None")

@@ -8,16 +8,16 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 from jax.sharding import Mesh
 
 from vqjax import config
+from vqjax.paths import as_path
 from vqjax.training import seal
 from vqjax.training.experiment import Experiment
 from vqjax.training.record import RECORD, read_record
 from vqjax.training.restore import open_run
 from vqjax.training.sharding import replicate
-from vqjax.training.state import create_state
+from vqjax.training.state import state_shapes
 from vqjax.types import ArraySpec, DataError, Tree
 
 
@@ -62,7 +62,7 @@ def adopt_known(
             if f"{path}.{name}" in named:
                 _file(path, owner, name)
     for path, run in config.find_frozen(experiment).items():
-        if run.experiment is None or path in named or (_root(run) / RECORD).is_file():
+        if run.experiment is None or path in named or (_root(path, run) / RECORD).exists():
             experiment = _adopted(experiment, path, run, trust)
         else:
             say(f"{path}: no run at {run.path}: its stand-in takes its place")
@@ -81,7 +81,7 @@ def _adopted(
 def _file(path: str, owner: Any, name: str) -> pathlib.Path:
     """The file in field `name` of the owner at `path`."""
     file = getattr(owner, name).path
-    found = pathlib.Path(file).expanduser().absolute()
+    found = as_path(file, f"{path}.{name}").absolute()
     if not found.is_file():
         raise DataError(
             f"{path}.{name}: no file {file}: {owner.sources[name]}, or say where it is by "
@@ -90,15 +90,18 @@ def _file(path: str, owner: Any, name: str) -> pathlib.Path:
     return found
 
 
-def _root(run: config.FrozenRun) -> pathlib.Path:
-    return pathlib.Path(run.path).absolute()  # the run may be opened from elsewhere
+def _root(path: str, run: config.FrozenRun) -> pathlib.Path:
+    return as_path(run.path, path).absolute()  # the run may be opened from elsewhere
 
 
 def _there(path: str, run: config.FrozenRun) -> pathlib.Path:
-    root = _root(run)
-    if not (root / RECORD).is_file():
+    root = _root(path, run)
+    if not (root / RECORD).exists():
         make = f": make it by `{run.command}`" if run.command else ""
-        raise DataError(f"{path}: no run at {run.path}{make}, or say where it is by --frozen")
+        name = path.split(".")[-1]
+        raise DataError(
+            f"{path}: no run at {run.path}{make}, or say where it is by --frozen {name}=PATH"
+        )
     return root
 
 
@@ -136,7 +139,7 @@ def pin(experiment: Experiment) -> Experiment:
 
 
 def _pinned(path: str, file: config.WeightFile) -> config.WeightFile:
-    with open(pathlib.Path(file.path).expanduser(), "rb") as content:
+    with open(as_path(file.path, path), "rb") as content:
         sha256 = hashlib.file_digest(content, "sha256").hexdigest()
     if file.sha256 not in (None, sha256):
         raise DataError(
@@ -169,7 +172,7 @@ def frozen_shapes(experiment: Experiment, inputs: dict[str, ArraySpec]) -> Tree:
     for path, run in config.find_frozen(experiment).items():
         if run.experiment is None:
             raise DataError(f"{path}: no stand-in experiment to take shapes from")
-        state = jax.eval_shape(lambda e=run.experiment: create_state(e, inputs))
+        state = state_shapes(run.experiment, inputs)
         tree[path] = {
             "params": {**state.params, **state.ema},
             "collections": state.collections,

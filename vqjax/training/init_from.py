@@ -5,19 +5,19 @@ accident; a dtype is changed only where `init_cast` allows it.
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 from jax.sharding import Mesh
 
+from vqjax.paths import as_path
 from vqjax.training import distributed
 from vqjax.training.checkpoint import newest_sound
 from vqjax.training.experiment import Experiment
 from vqjax.training.partition import path_of
 from vqjax.training.record import Record, owner_of, read_record
 from vqjax.training.restore import open_run
-from vqjax.training.state import create_state
+from vqjax.training.state import state_shapes
 from vqjax.types import ArraySpec, DataError, Tree, UsageError
 
 SHOWN = 6  # differences in a line
@@ -69,7 +69,7 @@ def check_init_from(
     """
     record = distributed.agree(lambda: read_record(experiment.init_from, trust))
     compared = distributed.agree(lambda: _compare(experiment, inputs, record))
-    folder = pathlib.Path(experiment.init_from) / "checkpoints"
+    folder = as_path(experiment.init_from, "init_from") / "checkpoints"
     step, _ = distributed.from_first(lambda: newest_sound(folder, owner=owner_of(record)))
     if step is None:
         raise DataError(f"{experiment.init_from} has no sealed checkpoint yet")
@@ -80,9 +80,9 @@ def _compare(
     experiment: Experiment, inputs: Mapping[str, ArraySpec], record: Record
 ) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str], tuple[str, ...]]:
     """All of a `Difference` but its step."""
-    state = jax.eval_shape(lambda: create_state(experiment, inputs))
+    state = state_shapes(experiment, inputs)
     here = _leaves(state)
-    there = _leaves(jax.eval_shape(lambda: create_state(record.experiment, record.inputs)))
+    there = _leaves(state_shapes(record.experiment, record.inputs))
     _check_names(experiment.init_new, here)
     same, cast, new = [], [], {}
     for path, leaf in here.items():

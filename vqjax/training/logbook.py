@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from vqjax.files import json_text
+from vqjax.files import json_text, read_text
 from vqjax.format import printable
 from vqjax.training import distributed
 from vqjax.training.board import Board
@@ -39,13 +39,14 @@ def read_metrics(run: str | pathlib.Path) -> list[dict[str, Any]]:
 
     Each has a "kind", a str, and a "step", an int from 0 on; what else is there, is left out.
     Numbers that are not finite are None: null in the file, or NaN as earlier versions wrote it.
+
+    Raises:
+        DataError: a folder, a pipe or the like has its name, or it cannot be read.
     """
-    path = pathlib.Path(run) / METRICS
     lines = []
-    if path.is_file():
-        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line := _parsed(text):
-                lines.append(line)
+    for text in read_text(pathlib.Path(run) / METRICS, "", "replace").splitlines():
+        if line := _parsed(text):
+            lines.append(line)
     return lines
 
 

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from jax.sharding import Mesh
 from vqjax import config
 from vqjax.ops import progress
 from vqjax.ops.numerics import make_key
+from vqjax.paths import as_path
 from vqjax.training import checkpoint, distributed
 from vqjax.training.bounds import check_at_hand, within_bounds
 from vqjax.training.checkpoint import Checkpoints
@@ -27,7 +27,7 @@ from vqjax.training.journal import writing
 from vqjax.training.logbook import Logbook, show
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
-from vqjax.training.platform import own_defaults
+from vqjax.training.platform import devices_at_hand, own_defaults
 from vqjax.training.programs import trace_programs
 from vqjax.training.record import RECORD, Record, write_record
 from vqjax.training.restore import initial_state, state_target
@@ -39,7 +39,7 @@ from vqjax.training.state import TrainState
 from vqjax.training.step import patterns
 from vqjax.training.steps import Evaluator, Parts, save, train_steps
 from vqjax.training.turn import Turn
-from vqjax.types import ArraySpec, Batch, Tree, UsageError
+from vqjax.types import ArraySpec, Batch, Tree
 
 START_STREAM = 2**32 - 1  # what `task.start` draws from; no step has this number
 
@@ -83,9 +83,8 @@ def train(
         LockLostError: another process has taken the run over.
     """
     started = time.perf_counter()
-    if re.match(r"\w\w+:/", str(workdir)):  # of the two slashes a Path keeps one
-        raise UsageError(f"--workdir {workdir}: mount the bucket, or give a disk that is shared")
-    path = pathlib.Path(workdir).absolute()
+    path = as_path(workdir, "--workdir").absolute()
+    devices_at_hand()  # or what comes first would fail for the lack of them
     with lost_peers_named(path), own_defaults(experiment.compute_dtype):
         turn = Turn(path, experiment.total_steps)
         plan = _plan(experiment, path, name, command, allow_change, trust, devices)

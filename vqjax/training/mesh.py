@@ -14,6 +14,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from vqjax.config.annotations import check_fields
+from vqjax.training.platform import devices_at_hand
 from vqjax.types import MESH_AXES, UsageError
 
 __all__ = ["MeshShape"]
@@ -69,7 +70,7 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, shape: MeshShape | No
     Raises:
         UsageError: the shape does not fit the devices.
     """
-    devices = list(devices or jax.devices())
+    devices = list(devices or devices_at_hand())
     shape = shape or MeshShape()
     sizes = shape.sizes(len(devices))
     auto = (AxisType.Auto,) * len(MESH_AXES)

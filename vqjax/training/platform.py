@@ -7,6 +7,9 @@ from collections.abc import Iterator
 
 import jax
 
+from vqjax.format import printable
+from vqjax.types import UsageError
+
 # For programs that run once: a fifth of the compile time on CPU (2.5 s against 12.4 for the
 # initial state of a small VQGAN).
 COMPILE_QUICKLY = {"xla_backend_optimization_level": 0}
@@ -15,6 +18,25 @@ if hasattr(jax, "enable_x64"):
     _enable_x64 = jax.enable_x64
 else:  # before JAX 0.8
     from jax.experimental import enable_x64 as _enable_x64
+
+
+def devices_at_hand() -> list[jax.Device]:
+    """All devices that JAX works with.
+
+    Raises:
+        UsageError: it finds none, as where JAX_PLATFORMS names what is not installed.
+    """
+    try:
+        return jax.devices()
+    except Exception as error:  # a plugin fails as it likes, some without a word
+        reason = printable(" ".join(str(error).split()) or type(error).__name__, 200)
+        asked = os.environ.get("JAX_PLATFORMS")
+        if not asked:
+            raise UsageError(f"JAX finds no device: {reason}") from error
+        raise UsageError(
+            f"JAX_PLATFORMS={printable(asked, 60)}: JAX does not find such a device ({reason}): "
+            "install its plugin (pip install 'vqjax[cuda12]', [cuda13] or [tpu]), or unset it"
+        ) from error
 
 
 def enable_compilation_cache() -> None:

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from vqjax.training.experiment import Experiment
 from vqjax.training.restore import state_target
 from vqjax.training.sharding import batch_sharding
-from vqjax.training.state import example_batch
+from vqjax.training.state import example_batch, settings_named
 from vqjax.training.step import make_train_step, patterns
 from vqjax.types import ArraySpec, Tree
 
@@ -32,6 +32,9 @@ def trace_programs(
     """{active: traced step} of every program that steps first..total_steps-1 need, in the order in
     which they are first needed. Nothing is computed, and no device of the mesh has to be there.
 
+    Raises:
+        UsageError: no step can be built of the settings.
+
     Args:
         inputs: `ArraySpec` of one example.
         frozen: arrays, or their shapes with shardings on the mesh.
@@ -41,7 +44,10 @@ def trace_programs(
     train_step = make_train_step(experiment, mesh)
     state = state_target(experiment, inputs, mesh)
     batch = batch_target(inputs, experiment.batch_size, mesh)
-    with jax.set_mesh(mesh):  # what works on each device's own rows asks for it while traced
+    with (
+        settings_named(),
+        jax.set_mesh(mesh),
+    ):  # what works on each device's own rows asks for it while traced
         return {
             active: train_step.trace(state, frozen, batch, active=active)
             for active in patterns(experiment, first, experiment.total_steps)

@@ -122,6 +122,10 @@ def read_record(run: str | os.PathLike, trust: Sequence[str] = ()) -> Record:
     experiment = config.decode(content["experiment"], trust=trust)
     if not isinstance(experiment, Experiment):
         raise DataError(f"{path} holds {type(experiment).__name__}, not an Experiment")
+    try:
+        experiment.check_parts()
+    except UsageError as error:
+        raise DataError(f"{path}: {error}") from error
     record = Record(experiment, inputs, *texts, content.get("id"), replaced)
     if content.get("digest") not in (None, record.digest):
         raise DataError(
@@ -138,7 +142,7 @@ def read_content(run: pathlib.Path) -> dict[str, Any]:
         DataError: there is none, or it is not a record of a run.
     """
     path = run / RECORD
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise DataError(f"{run} is not a run: it has no {RECORD}")
     content = config.read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("experiment"), dict):

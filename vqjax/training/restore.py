@@ -9,14 +9,15 @@ import jax
 from jax.sharding import Mesh
 
 from vqjax import config
+from vqjax.paths import as_path
 from vqjax.training import checkpoint
 from vqjax.training.experiment import Experiment
 from vqjax.training.logbook import METRICS, last_recorded
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
 from vqjax.training.platform import COMPILE_QUICKLY, own_defaults
-from vqjax.training.record import Record, owner_of, read_record
-from vqjax.training.state import TrainState, create_state
+from vqjax.training.record import RECORD, Record, owner_of, read_record
+from vqjax.training.state import TrainState, create_state, state_shapes
 from vqjax.types import ArraySpec, DataError, Tree, UsageError, did_you_mean
 
 PARAMS = ("auto", "ema", "raw")
@@ -55,7 +56,7 @@ class OpenedRun:
 
 def state_target(experiment: Experiment, inputs: dict[str, ArraySpec], mesh: Mesh) -> TrainState:
     """Shapes, dtypes and shardings of the state; nothing is computed."""
-    shapes = jax.eval_shape(lambda: create_state(experiment, inputs))
+    shapes = state_shapes(experiment, inputs)
     return jax.tree.map(
         lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
         shapes,
@@ -65,7 +66,7 @@ def state_target(experiment: Experiment, inputs: dict[str, ArraySpec], mesh: Mes
 
 def initial_state(experiment: Experiment, inputs: dict[str, ArraySpec], mesh: Mesh) -> TrainState:
     """Step 0, made where it stays."""
-    shapes = jax.eval_shape(lambda: create_state(experiment, inputs))
+    shapes = state_shapes(experiment, inputs)
     make = jax.jit(
         lambda: create_state(experiment, inputs),
         out_shardings=shardings(shapes, mesh),
@@ -114,14 +115,18 @@ def open_run(
     Raises:
         DataError: no run, no checkpoint, or none that is sound.
     """
-    run = pathlib.Path(path).absolute()
+    run = as_path(path).absolute()
     record = read_record(run, trust)
     experiment = record.experiment
     for item in frozen:
         experiment = config.apply_frozen(experiment, item)
     record = dataclasses.replace(record, experiment=experiment)
     with own_defaults(experiment.compute_dtype):
-        target = state_target(experiment, record.inputs, mesh or make_mesh())
+        mesh = mesh or make_mesh()
+        try:
+            target = state_target(experiment, record.inputs, mesh)
+        except UsageError as error:
+            raise DataError(f"{run / RECORD}: {error}") from error
         restored = checkpoint.restore(run / "checkpoints", target, step, owner_of(record))
     if restored is None:
         raise DataError(f"{run} has no sealed checkpoint yet")

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a wish to stop after the step at hand.
+"""SIGTERM, SIGHUP, SIGUSR1 and Ctrl-C as a wish to stop after the step at hand.
 
 Alone, a process sets a flag. Among several, JAX takes SIGTERM, tells the others, and says at which
 step all of them stop.
@@ -8,12 +8,20 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterable
 from types import FrameType
 
 from vqjax.training import distributed
 
 EXIT_AT_ONCE = 130  # the second Ctrl-C
 STDERR = 2
+# A terminal or connection that is gone; what batch systems send when the time is nearly up.
+IGNORABLE = (signal.SIGHUP, signal.SIGUSR1)
+
+
+def heard(signals: Iterable[signal.Signals]) -> list[signal.Signals]:
+    """Those that this process was not told to ignore when it started, as under nohup."""
+    return [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 class StopSignal:
@@ -25,8 +33,9 @@ class StopSignal:
 
     def __enter__(self) -> "StopSignal":
         if threading.current_thread() is threading.main_thread():
-            # Among several, SIGTERM is JAX's.
-            ours = (signal.SIGINT,) if distributed.several() else (signal.SIGTERM, signal.SIGINT)
+            ours = [signal.SIGINT, *heard(IGNORABLE)]
+            if not distributed.several():  # among several, SIGTERM is JAX's
+                ours.append(signal.SIGTERM)
             for number in ours:
                 self._before[number] = signal.signal(number, self._receive)
         return self

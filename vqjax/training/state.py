@@ -1,5 +1,7 @@
 """`TrainState`: all that a run is between two steps, as one tree of arrays."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import flax.struct
@@ -9,7 +11,9 @@ import jax.numpy as jnp
 from vqjax.ops.numerics import make_key
 from vqjax.training.experiment import Experiment
 from vqjax.training.optim import transformation
-from vqjax.types import ArraySpec, Tree
+from vqjax.types import ArraySpec, Tree, UsageError, VqjaxError
+
+_REASON = 200  # characters of what a network says
 
 
 @flax.struct.dataclass
@@ -33,6 +37,33 @@ class TrainState:
     optimizers: Tree
     ema: Tree
     nonfinite: jax.Array
+
+
+@contextlib.contextmanager
+def settings_named() -> Iterator[None]:
+    """Within `with`, whatever networks say of settings of which they cannot be built is raised as
+    UsageError. For work on shapes.
+    """
+    try:
+        yield
+    except (VqjaxError, jax.errors.JaxRuntimeError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:_REASON]
+        kind = type(error).__name__
+        raise UsageError(
+            f"no network can be built of these settings: {kind}: {reason} (--debug: where)"
+        ) from error
+
+
+def state_shapes(experiment: Experiment, inputs: dict[str, ArraySpec]) -> TrainState:
+    """`create_state`, of which only shapes and dtypes are worked out.
+
+    Raises:
+        UsageError: no network can be built of the settings.
+    """
+    with settings_named():
+        return jax.eval_shape(lambda: create_state(experiment, inputs))
 
 
 def create_state(experiment: Experiment, inputs: dict[str, ArraySpec]) -> TrainState:

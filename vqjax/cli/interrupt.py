@@ -1,0 +1,32 @@
+"""Ctrl-C before a training takes it as a wish to stop: the end of the program, in one line."""
+
+import contextlib
+import os
+import signal
+from types import FrameType
+
+INTERRUPTED = 130  # the exit code
+LINE = b"vqjax: error: interrupted\n"
+STDERR = 2
+_IMPORTING = "<frozen importlib._bootstrap>"  # the file of the frames of every import
+
+
+def install() -> None:
+    """Takes Ctrl-C in hand, unless it is ignored or somebody else has it."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # Modules that are being imported swallow a KeyboardInterrupt, or crash of it later.
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORTING:
+            _leave()
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _leave() -> None:
+    with contextlib.suppress(OSError):  # nobody may be there to be told
+        os.write(STDERR, LINE)
+    os._exit(INTERRUPTED)

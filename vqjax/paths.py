@@ -1,0 +1,63 @@
+"""Paths of this machine as people type them.
+
+`home_path` is for the parsing of arguments, which must not wait for JAX; `as_path` for all else.
+"""
+
+import errno
+import os
+import pathlib
+import re
+
+from vqjax.format import printable
+
+_URL = re.compile(r"\w\w+:/")  # of the two slashes a Path keeps one
+_SHOWN = 200  # characters of a path in a message
+_NOTHING = (errno.ENOENT, errno.ENOTDIR)  # there is nothing of that name
+
+
+def home_path(path: str | os.PathLike) -> str:
+    """`path` with the home directory in the place of `~` or `~user`.
+
+    Raises:
+        ValueError: it is empty or a URL, holds what no path can, names no user of this machine, or
+            is too long; in one line.
+    """
+    text = os.fsdecode(path)
+    shown = printable(text, _SHOWN)
+    if not text:
+        raise ValueError("an empty path: is a variable of the shell not set?")
+    if "\0" in text:
+        raise ValueError(f"{shown}: no path holds a zero character")
+    known = os.path.expanduser(text)
+    try:
+        os.lstat(known)
+        return known
+    except OSError as error:
+        if error.errno not in (*_NOTHING, errno.EACCES):
+            raise ValueError(f"{shown}: {error.strerror}") from error
+    if _URL.match(text):
+        raise ValueError(f"{shown}: mount the bucket, or name a path of this machine")
+    if known.startswith("~"):
+        raise ValueError(f"{shown}: no such user; if the name begins with ~, say ./{shown}")
+    return known
+
+
+def as_path(path: str | os.PathLike, what: str = "") -> pathlib.Path:
+    """`home_path` as a Path.
+
+    Args:
+        path: as a person names it.
+        what: what an error line calls it, such as "--workdir".
+
+    Raises:
+        UsageError: it is no path, or none that `home_path` takes.
+    """
+    from vqjax.types import UsageError
+
+    try:
+        return pathlib.Path(home_path(path))
+    except (TypeError, ValueError) as error:
+        line = str(error)
+        if isinstance(error, TypeError):
+            line = f"{printable(repr(path), _SHOWN)} is not a path"
+        raise UsageError(f"{what}: {line}" if what else line) from error
