@@ -9,7 +9,7 @@ from PIL import Image
 from tests.evaluation.small_source import SmallSource, small_experiment, started
 from vqjax.evaluation.pictures import draw
 from vqjax.training import checkpoint
-from vqjax.training.record import Record, write_record
+from vqjax.training.record import Record, new_id, owner_of, write_record
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +25,11 @@ def make_run(tmp_path_factory):
     def make(experiment, step=4, name="small"):
         run = tmp_path_factory.mktemp(name)
         inputs = experiment.data.example_spec()
-        write_record(run, Record(experiment, inputs, name, ("vqjax", "train", f"{name}.py")))
+        command = ("vqjax", "train", f"{name}.py")
+        record = Record(experiment, inputs, name, command, id=new_id())
+        write_record(run, record)
         state = started(experiment)
-        saver = checkpoint.Checkpoints(run / "checkpoints", keep=3)
+        saver = checkpoint.Checkpoints(run / "checkpoints", keep=3, owner=owner_of(record))
         saver.save(step, state)
         saver.wait()
         saver.close()
@@ -51,6 +53,7 @@ def trained_records(run_dir, tmp_path):
     header["name"] = "digits <b>vqgan</b> & co"
     header["command"] = ["vqjax", "train", "a b.py", "<script>alert(1)</script>"]
     header["experiment"]["total_steps"] = 400
+    del header["digest"]  # not by hand
     (path / "experiment.json").write_text(json.dumps(header))
     lines = [{"kind": "time", "step": 0, "elapsed": 8.25, "compile_seconds": 8.0}]
     for step in range(10, 401, 10):

@@ -8,7 +8,6 @@ import textwrap
 
 from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, path_argument
 from vqjax.evaluation.comparison_reading import READING
-from vqjax.files import json_text
 from vqjax.format import printable, printable_lines
 
 DESCRIPTION = """\
@@ -69,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
         markdown_table,
         text_table,
     )
-    from vqjax.files import check_output
+    from vqjax.files import check_output, json_text
     from vqjax.training.platform import enable_compilation_cache
 
     bare = args.markdown or args.json

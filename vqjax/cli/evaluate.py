@@ -6,7 +6,6 @@ from typing import Any
 
 from vqjax.cli.arguments import add_run_arguments, load_run, path_argument
 from vqjax.cli.drawing import CHOOSING, add_choosing_arguments, choosing, named
-from vqjax.files import json_text
 from vqjax.format import printable
 
 DESCRIPTION = """\
@@ -79,6 +78,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     from vqjax.evaluation.likelihood import protocol
     from vqjax.evaluation.reconstruction import evaluate_run
+    from vqjax.files import json_text
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()

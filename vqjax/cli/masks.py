@@ -32,13 +32,16 @@ def read_mask(path: str, max_pixels: int) -> Any:
     import warnings
 
     import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    from vqjax.data.pictures import FORMATS
+    from vqjax.data.pictures import open_picture, readable_formats
     from vqjax.types import DataError, UsageError
 
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            open_picture(path, readable_formats()) as image,
+        ):
             if image.width * image.height > max_pixels:
                 raise ValueError(f"{image.width * image.height} pixels, more than {max_pixels}")
             image = ImageOps.exif_transpose(image)

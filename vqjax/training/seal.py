@@ -64,10 +64,10 @@ def steps_in(root: pathlib.Path) -> list[int]:
     Raises:
         DataError: `root` is no directory, or cannot be read.
     """
+    if kind_of(root) == 0:
+        return []
     try:
         return sorted(int(p.name) for p in root.iterdir() if is_step(p))
-    except FileNotFoundError:
-        return []
     except OSError as error:
         raise DataError(f"{root} cannot be read: {error.strerror}") from error
 
