@@ -20,8 +20,9 @@ Trains the experiment that FILE's experiment() returns. Run the same command aga
   vqjax train experiments/folder_vqgan.py --arg folder=photos --arg image_size=64
   vqjax train experiments/mnist_vqvae.py batch_size=32 task.tokenizer.quantizer.codebook_size=256
 
-Exit codes: 0 done, 2 wrong settings, 3 bad data or checkpoint, 4 non-finite gradients,
-75 stopped by a signal, or by the end of another process, after a good save (run me again).
+Exit codes: 0 done, 2 wrong settings or a run that is being trained, 3 bad data or checkpoint
+or a save that failed, 4 non-finite gradients, 75 stopped by a signal, or by the end of another
+process, after a good save (run me again).
 Signals: SIGTERM, SIGUSR1, Ctrl-C, and SIGHUP, which a closed terminal sends, but not under nohup.
 """
 

@@ -95,9 +95,12 @@ class Turn:
         self._dead = found
 
     def _content(self) -> tuple[bytes | None, list[int]]:
-        record = self.run / RECORD
-        content = record.read_bytes() if record.is_file() else None
-        return content, sealed_steps(self.run / "checkpoints")
+        """The record and the sealed steps; what cannot be read is for the plan to say."""
+        record, content, sealed = self.run / RECORD, None, []
+        with contextlib.suppress(OSError, DataError):
+            content = record.read_bytes() if record.is_file() else None
+            sealed = sealed_steps(self.run / "checkpoints")
+        return content, sealed
 
 
 def _tidy(run: pathlib.Path) -> None:
