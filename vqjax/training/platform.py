@@ -30,8 +30,9 @@ def enable_compilation_cache() -> None:
 
 @contextlib.contextmanager
 def own_defaults(compute_dtype: str = "float32") -> Iterator[None]:
-    """Within `with`, JAX's defaults are those that vqjax is made for, not its environment's: 32 bits (JAX_ENABLE_X64), threefry keys (JAX_DEFAULT_PRNG_IMPL, JAX_THREEFRY_PARTITIONABLE)
-    and the usual promotion of dtypes. So a run is the same everywhere, and its checkpoints fit.
+    """Within `with`, JAX's defaults are those that vqjax is made for, not the environment's: 32
+    bits (JAX_ENABLE_X64), threefry keys (JAX_DEFAULT_PRNG_IMPL, JAX_THREEFRY_PARTITIONABLE) and the
+    usual promotion of dtypes. So a run is the same everywhere, and its checkpoints fit.
 
     Args:
         compute_dtype: of the experiment; with "float64" JAX_ENABLE_X64 keeps its say.
