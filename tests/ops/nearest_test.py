@@ -8,6 +8,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from vqjax.ops import codes as ops
 from vqjax.ops import nearest as blocks
+from vqjax.ops import progress
 from vqjax.quantizers import VectorQuantizer
 from vqjax.types import BATCH_AXES, MESH_AXES
 
@@ -30,9 +31,22 @@ def draw(n, k, d, seed=0):
     )
 
 
+def search(way):
+    """One platform's way, with what `nearest` does before it."""
+
+    def run(z, book):
+        centre = blocks.offset(book)
+        return getattr(blocks, way)(z, book - centre[None, :], centre)
+
+    return jax.jit(run)
+
+
 def check(z, book, index):
-    """The code picked is as near as the nearest, in float64, but for float32's rounding."""
+    """The code picked is as near as the nearest, in float64, but for float32's rounding; what
+    vectors and codes have in common does not count.
+    """
     z, book, index = np.float64(z), np.float64(book), np.asarray(index)
+    z, book = z - book.mean(0), book - book.mean(0)
     assert index.dtype == np.int32 and index.shape == (len(z),)
     distances = (z**2).sum(1)[:, None] + (book**2).sum(1)[None] - 2 * z @ book.T
     scale = (z**2).sum(1) + (book**2).sum(1).max()
@@ -50,7 +64,7 @@ SIZES = [
 def test_every_way_is_exact(way, size, monkeypatch):
     monkeypatch.setattr(blocks, "MOST", 512)  # several blocks of codes also for few rows
     z, book = draw(*size)
-    check(z, book, jax.jit(getattr(blocks, way))(z, book))
+    check(z, book, search(way)(z, book))
 
 
 @pytest.mark.parametrize("way", ["_on_cpu", "_on_gpu", "_on_tpu"])
@@ -58,8 +72,32 @@ def test_ties_go_to_the_lowest_index_across_blocks(way, monkeypatch):
     monkeypatch.setattr(blocks, "MOST", 512)
     z, few = draw(700, 300, 8)
     want = np.asarray(ops.nearest(z, few))
-    index = jax.jit(getattr(blocks, way))(z, np.tile(few, (8, 1)))  # 2,400 codes, each 8 times
+    index = search(way)(z, np.tile(few, (8, 1)))  # 2,400 codes, each 8 times
     np.testing.assert_array_equal(index, want)
+
+
+OFFSETS = [0.0, 100.0, 1_000.0, 10_000.0]
+
+
+@pytest.mark.parametrize("way", ["_on_cpu", "_on_gpu", "_on_tpu"])
+def test_an_offset_that_vectors_and_codes_share_changes_no_index(way):
+    """Compared with float64 of the same inputs, ties included: they are many in bfloat16."""
+    run, (z, book) = search(way), draw(700, 300, 8)
+    for dtype in (np.float32, jnp.bfloat16):
+        for offset in OFFSETS:
+            moved = [np.asarray(a + offset).astype(dtype).astype(np.float32) for a in (z, book)]
+            wide = [a.astype(np.float64) for a in moved]
+            want = ((wide[0][:, None] - wide[1][None]) ** 2).sum(-1).argmin(-1)
+            assert np.mean(np.asarray(run(*moved)) != want) < 2e-3, (dtype, offset)
+
+
+def test_codes_far_off_do_not_take_the_digits_of_the_others():
+    """Dead codes where nobody is, nearly half of all; 0 stays the origin of the rest."""
+    z, book = draw(700, 299, 8)
+    alive = np.arange(299) % 2 == 0
+    index = np.asarray(ops.nearest(z, np.where(alive[:, None], book, book + np.float32(1e5))))
+    assert alive[index].all()
+    check(z, book[alive], index // 2)
 
 
 def test_no_rows_and_no_codes():
@@ -89,9 +127,9 @@ def test_bfloat16_picks_the_codes_of_its_float32_cast():
 
 
 @pytest.mark.parametrize("shape", MESHES, ids=str)
-@pytest.mark.parametrize("rows", [1536, 100])
-def test_every_mesh_finds_the_same(shape, rows):
-    z, book = draw(rows, 4096, 8)
+@pytest.mark.parametrize(("rows", "offset"), [(1536, 0.0), (100, 0.0), (1536, 1_000.0)])
+def test_every_mesh_finds_the_same(shape, rows, offset):
+    z, book = (a + np.float32(offset) for a in draw(rows, 4096, 8))
     book[2048:] = book[:2048]  # ties between what different devices hold
     want = ops.nearest(z, book)
     mesh = make_mesh(shape)
@@ -99,6 +137,7 @@ def test_every_mesh_finds_the_same(shape, rows):
         split = (BATCH_AXES,) if rows % 8 == 0 else ()
         index = ops.nearest(put(mesh, z, *split), put(mesh, book))
     np.testing.assert_array_equal(index, want)
+    check(z, book, index)
 
 
 @pytest.mark.parametrize("shape", MESHES, ids=str)
@@ -199,7 +238,7 @@ def lookup_memory(way, n, k):
 MEMORY = {
     "step": step_memory,
     "cpu": lambda n, k: lookup_memory(ops.nearest, n, k),
-    "gpu": lambda n, k: lookup_memory(blocks._on_gpu, n, k),
+    "gpu": lambda n, k: lookup_memory(search("_on_gpu"), n, k),
 }
 
 
@@ -220,3 +259,36 @@ def test_kmeans_is_the_same_on_one_device_and_on_eight():
             found.append(np.asarray(program(put(mesh, z, BATCH_AXES))))
             np.testing.assert_array_equal(found[-1], program(put(mesh, z, BATCH_AXES)))
     np.testing.assert_allclose(*found, atol=1e-5)
+
+
+def test_kmeans_of_vectors_far_from_zero_fits_them_as_well():
+    z, _ = draw(4000, 1, 8)
+    program = jax.jit(lambda z: ops.kmeans(z, 64, 5, jax.random.key(0)))
+
+    def error(offset):
+        moved = z + np.float32(offset)
+        left = np.float64(moved)[:, None] - np.float64(program(moved))[None]
+        return (left**2).sum(-1).min(-1).mean()
+
+    errors = [error(offset) for offset in OFFSETS]
+    np.testing.assert_allclose(errors, errors[0], rtol=0.01)
+    jitted, eager = program(z), ops.kmeans(z, 64, 5, jax.random.key(0))
+    np.testing.assert_allclose(jitted, eager, atol=1e-5)
+
+
+def test_long_kmeans_is_told_of_and_can_be_ended(monkeypatch):
+    z, _ = draw(1000, 1, 4)
+    z, want = jnp.asarray(z), ops.kmeans(jnp.asarray(z), 32, 3, jax.random.key(0))
+    monkeypatch.setattr(ops, "PART", 250 * 32)
+    told = []
+    with progress.heard_by(lambda *words: told.append(words)):
+        got = ops.kmeans(z, 32, 3, jax.random.key(0))
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    assert told == [("k-means", part, 12) for part in range(12)]
+
+    def end(what, done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with progress.heard_by(end), pytest.raises(KeyboardInterrupt):
+        ops.kmeans(z, 32, 3, jax.random.key(0))

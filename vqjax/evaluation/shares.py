@@ -192,7 +192,7 @@ class _TokenizerParts:
                 {"params": {**rest, **own}, **kept, "statistics": {}},
                 z,
                 rngs={"quantizer": key},
-                mutable=["statistics"] if self._moves else [],
+                mutable=["statistics"],
                 method=lambda network, z: network.quantizer(z, train=True, step=step),
             )
             losses = {k: v for k, v in quantized.losses.items() if k in self._active}

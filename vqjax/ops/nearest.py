@@ -29,7 +29,7 @@ SCORES = 2**25
 FEWEST, MOST = 128, 8192  # codes in such a block
 # Splitting a smaller codebook over devices saves less than exchanging the minima costs.
 WORTH_SPLITTING = 4096
-SAMPLED = 16  # codes that tell the offset, at the least; a pass over all would cost more
+OFFSET_BITS = 11  # of the fraction
 
 
 @jax.jit
@@ -68,23 +68,23 @@ def nearest(z: jax.Array, codes: jax.Array) -> jax.Array:
 
 
 def _nearest(z: jax.Array, codes: jax.Array) -> jax.Array:
-    centre = offset(codes[:: max(1, codes.shape[0] // SAMPLED)])
+    centre = offset(codes)
     codes = codes - centre[None, :]
     return lax.platform_dependent(z, codes, centre, cpu=_on_cpu, tpu=_on_tpu, default=_on_gpu)
 
 
 def offset(x: jax.Array) -> jax.Array:
-    """What the vectors x [N, D] have in common, [D]: a value near the mean in the channels where
-    that is more than the deviation, else 0.
+    """What the vectors x [N, D] have in common, [D]: their mean in the channels where it is more
+    than the deviation, else 0.
 
-    Where it is less, taking it away would gain no digit; and a few vectors that lie far off, such
-    as dead codes, do not move the others away from 0. It is a value of one of them: what is left
-    keeps their spacing, so nothing is rounded, and ties of bfloat16 numbers stay ties.
+    Where it is less, taking it away would gain no digit; and so vectors that lie far off, such as
+    dead codes, move the others away from 0 only where they are most of all. It has few digits: the
+    difference to a number near it is exact, and ties of bfloat16 numbers stay ties.
     """
     mean, square = jnp.mean(x, axis=0), jnp.mean(x**2, axis=0)
-    low = jnp.min(x, axis=0)
-    below = jnp.max(jnp.where(x <= jnp.maximum(mean, low)[None, :], x, low[None, :]), axis=0)
-    return jnp.where(2.0 * mean**2 > square, below, 0.0)
+    exponent = jnp.finfo(x.dtype).nexp
+    mean = lax.reduce_precision(mean, exponent, OFFSET_BITS)
+    return jnp.where(2.0 * mean**2 > square, mean, 0.0)
 
 
 def _nearest_of_all_parts(z: jax.Array, part: jax.Array) -> jax.Array:

@@ -145,6 +145,9 @@ def observe(
 ) -> dict[str, jax.Array]:
     """Counts a call's picks where statistics are being collected; metrics for the log.
 
+    A quantizer whose codes move by what was collected (`candidates` or `summed`) refuses to train
+    where nobody collects: its codes would stay as they are for ever.
+
     `codebook_usage` and `perplexity` are of this batch. In training come `codebook_alive`,
     `codebook_age` (steps since the code that waits longest was picked) and `codebook_revived`,
     as they are before this step.
@@ -155,6 +158,9 @@ def observe(
         train: whether to collect.
         candidates: [N, D], to draw from for revival; None: no code of this quantizer revives.
         summed: [N, D], to sum by code; None: nobody needs the sums.
+
+    Raises:
+        UsageError: in training, `statistics` is not collected although codes move by it.
     """
     counts = ops.count(indices, module.codebook_size)
     metrics = {
@@ -163,7 +169,10 @@ def observe(
     }
     if not train:
         return metrics
-    if module.is_mutable_collection("statistics") and not module.is_initializing():
+    collects = module.is_mutable_collection("statistics") and not module.is_initializing()
+    if not module.is_initializing() and (candidates is not None or summed is not None):
+        _check_collecting(module, collects)
+    if collects:
         _add(module, "counts", counts)
         if summed is not None:
             _add(module, "sums", ops.sum_by_code(summed, indices, module.codebook_size))
@@ -176,6 +185,20 @@ def observe(
         "codebook_age": jnp.max(ledger["age"]),
         "codebook_revived": ledger["revived"],
     }
+
+
+def _check_collecting(module: Discrete, collects: bool) -> None:
+    """Refuses, with UsageError, a training call of which the codes would learn nothing."""
+    kind = type(module).__name__
+    if not collects or module.is_mutable_collection("codebook"):
+        raise UsageError(
+            f"a training call of {kind} collects 'statistics' and writes no 'codebook': wanted "
+            "apply(..., mutable=['statistics']), and once per step quantizer.update(...) with what "
+            "was collected, else the codes never move; or train=False, to use them as they are. "
+            "help(vqjax.quantizers.EMAVectorQuantizer) shows how"
+        )
+    if not (module.has_rng("quantizer") or module.has_rng("params")):
+        raise UsageError(f"a training call of {kind} draws: wanted rngs={{'quantizer': key}}")
 
 
 def _add(module: nn.Module, name: str, value: jax.Array) -> jax.Array:

@@ -15,6 +15,15 @@ class EMAVectorQuantizer(NearestCode):
     with g the field `decay`. Only the loss `commitment` remains, and it pulls the encoder alone.
     The codebook is no parameter: no optimizer, weight decay or clipping touches it. A good first
     choice. Codes start at k-means centres, else standard normal. Attributes: see `NearestCode`.
+
+    `vqjax train` does all that follows. A loop of your own sets the first codes, collects
+    `statistics` in every training call, and moves the codes once per step (docs/quantizers.md has
+    the whole program, for any quantizer):
+
+        _, book = quantizer.begin({}, codebook, z, key)  # before step 0; z [B, *S, D]
+        out, mutated = quantizer.apply({"codebook": book}, z, train=True, step=step,
+                                       rngs={"quantizer": key}, mutable=["statistics"])
+        _, book = quantizer.update({}, book, mutated["statistics"], key, step)
     """
 
     start: KMeans | None = KMeans()

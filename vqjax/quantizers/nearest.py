@@ -25,6 +25,10 @@ from vqjax.types import Quantized, Tree, UsageError
 class NearestCode(Discrete):
     """Base: z [B, *S, D] becomes its nearest code (arXiv 1711.00937, eq. 1).
 
+    In a Flax module and a loop of one's own, a training call is given `rngs={"quantizer": key}` and
+    `mutable=["statistics"]`, and `update` is called once per step with what was collected; `begin`
+    sets the first codes. docs/quantizers.md has a whole program.
+
     A subclass names its codes in `setup` (and calls `declare_ledger`), and says by `stored_in`
     where `begin` and `update` find them.
 

@@ -260,10 +260,11 @@ class TokenizerTask:
             train=train,
             step=step,
             rngs={"quantizer": rng},
-            mutable=[] if kept is None else ["statistics"],
+            # Collected wherever codes could learn from it, and dropped where they rest.
+            mutable=["statistics"] if train else [],
             method=_encode_to_features,
         )
-        return encoding, h, dict(mutated).get("statistics", {})
+        return encoding, h, {} if kept is None else dict(mutated).get("statistics", {})
 
     def _balance(
         self,

@@ -52,8 +52,8 @@ def enable_compilation_cache() -> None:
 
 @contextlib.contextmanager
 def own_defaults(compute_dtype: str = "float32") -> Iterator[None]:
-    """Within `with`, JAX's defaults are those that vqjax is made for, whatever is around: 32 bits
-    (JAX_ENABLE_X64), threefry keys (JAX_DEFAULT_PRNG_IMPL, JAX_THREEFRY_PARTITIONABLE) and the
+    """Within `with`, JAX's defaults are those that vqjax is made for, not the environment's: 32
+    bits (JAX_ENABLE_X64), threefry keys (JAX_DEFAULT_PRNG_IMPL, JAX_THREEFRY_PARTITIONABLE) and the
     usual promotion of dtypes. So a run is the same everywhere, and its checkpoints fit.
 
     Args:
