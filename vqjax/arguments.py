@@ -39,7 +39,7 @@ def got(value: Any) -> str:
             return printable(_SHORT.repr(value), SHOWN)
     except Exception:  # a whole number of thousands of digits, or an object's own
         kind = f"{kind}, which cannot be shown"
-    return f"a {printable(kind, SHOWN)}"
+    return _a(printable(kind, SHOWN))
 
 
 def whole(name: str, value: Any, least: int | None = None, most: int | None = None) -> int:
@@ -107,7 +107,7 @@ def instance(name: str, value: Any, kind: type, example: str) -> Any:
         UsageError: it is of another class.
     """
     if not isinstance(value, kind):
-        raise UsageError(f"{name}={got(value)}: wanted a {kind.__name__}, such as {example}")
+        raise UsageError(f"{name}={got(value)}: wanted {_a(kind.__name__)}, such as {example}")
     return value
 
 
@@ -150,6 +150,18 @@ def texts(name: str, values: Any, example: str) -> list[str]:
         if text is None:
             raise UsageError(f"{name}[{place}]={got(item)}: wanted a text")
     return [text for _, text in found]
+
+
+def path(name: str, value: Any, what: str) -> str:
+    """`value` as the text of a path of `what`.
+
+    Raises:
+        UsageError: it is none, or empty.
+    """
+    found = path_of(value)
+    if not found:
+        raise UsageError(f"{name}={got(value)}: wanted the path of {what}")
+    return found
 
 
 def path_of(value: Any) -> str | None:
@@ -216,6 +228,10 @@ def _first_number(path: str, line: str = "") -> int | None:
 
 def _gigabytes(size: int) -> str:
     return f"{size / 1e9:,.1f} GB" if size < 10**18 else "more than 10^9 GB"
+
+
+def _a(word: str) -> str:
+    return f"{'an' if word[:1].lower() in 'aeiou' else 'a'} {word}"
 
 
 def _rank(value: Any) -> int | None:

@@ -13,6 +13,7 @@ from vqjax.config.names import table
 from vqjax.config.tree import fields_of, is_required
 from vqjax.quantizers import FSQ
 from vqjax.tokenizers import MLPEncoder
+from vqjax.training.loop import train
 from vqjax.types import UsageError, VqjaxError
 
 NAN, INF = float("nan"), float("inf")
@@ -85,6 +86,22 @@ def test_no_constructor_fails_raw(name):
 def test_an_experiment_made_in_python_is_checked_as_one_from_a_file(changes, line):
     with pytest.raises(UsageError, match=line):
         dataclasses.replace(tiny.vqvae(), **changes).check()
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"experiment": None}, "experiment=None: wanted an Experiment"),
+        ({"workdir": None}, "workdir=None: wanted the path"),
+        ({"workdir": ""}, "workdir='': wanted the path"),
+        ({"trust": "mine.py"}, "trust='mine.py': wanted a sequence"),
+    ],
+)
+def test_training_is_told_what_and_where(tmp_path, changes, line):
+    given = {"experiment": tiny.vqvae(), "workdir": tmp_path / "run"} | changes
+    with pytest.raises(UsageError, match=line):
+        train(**given)
+    assert not list(tmp_path.iterdir())
 
 
 def test_numbers_of_numpy_lists_and_paths_do_where_no_record_keeps_them(tmp_path):

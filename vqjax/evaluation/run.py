@@ -88,9 +88,7 @@ def load(
 
 def _checked_path(run: str | os.PathLike) -> str:
     """The directory that `run` names, "~" being the user's home."""
-    path = arguments.path_of(run)
-    if not path:
-        raise UsageError(f"run={arguments.got(run)}: wanted the path of a run directory")
+    path = arguments.path("run", run, "a run directory")
     path = os.path.expanduser(path)
     if not os.path.isdir(path):
         raise DataError(f"{printable(path, 200)} is not a run: there is no such directory")

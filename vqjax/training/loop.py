@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from vqjax import config
+from vqjax import arguments, config
 from vqjax.ops import progress
 from vqjax.ops.numerics import make_key
 from vqjax.paths import as_path
@@ -83,6 +83,9 @@ def train(
         LockLostError: another process has taken the run over.
     """
     started = time.perf_counter()
+    arguments.instance("experiment", experiment, Experiment, "what a file's experiment() returns")
+    workdir = arguments.path("workdir", workdir, "a run directory")
+    trust = tuple(arguments.texts("trust", trust, '["my_networks.py"]'))
     path = as_path(workdir, "--workdir").absolute()
     devices_at_hand()  # or what comes first would fail for the lack of them
     with lost_peers_named(path), own_defaults(experiment.compute_dtype):
