@@ -42,6 +42,15 @@ def home_path(path: str | os.PathLike) -> str:
     return known
 
 
+def is_text(path: str | os.PathLike) -> bool:
+    """Whether all bytes of a path are UTF-8: the libraries that read checkpoints take no others."""
+    try:
+        os.fspath(path).encode()
+        return True
+    except UnicodeEncodeError:
+        return False
+
+
 def as_path(path: str | os.PathLike, what: str = "") -> pathlib.Path:
     """`home_path` as a Path.
 

@@ -46,6 +46,7 @@ def raises(error):
         (KeyboardInterrupt(), 130, "interrupted"),
         (ValueError("a\nb"), 1, "unexpected ValueError: a b: run again with --debug for the"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), 1, "out of memory: lower batch_size, "),
+        (OSError(28, "No space left on device", "x"), 1, "x: No space left on device (OSError; "),
         (MemoryError(), 1, "raise accumulate, or set compute_dtype=bfloat16 (MemoryError)"),
     ],
 )
@@ -71,11 +72,20 @@ def test_debug_shows_the_traceback(verb, capsys, argv):
         ([], "no verb given: prepare, train, "),
         (["trian"], "'trian' is not a verb: did you mean 'train'? (valid: prepare, "),
         (["zzz"], "'zzz' is not a verb (valid: prepare, "),
+        (["version"], "'version' is not a verb: did you mean '--version'? (valid: prepare, "),
+        (["help", "train"], "did you mean '--help'?"),
         (["--verison"], "unrecognized arguments: --verison: did you mean '--version'?"),
         (["train"], "the following arguments are required: FILE"),
         (["train", "x.py", "--wrokdir", "r"], "--wrokdir"),
         (["train", "x.py", "--wrokdir=r"], "did you mean '--workdir'? (see vqjax train --help)"),
         (["train", "x.py", "--work", "r"], "unrecognized arguments: --work"),
+        (
+            ["train", "x.py", "--batch_size", "32"],
+            ": a field is set by batch_size=32, an argument of FILE's experiment() by --arg batch_",
+        ),
+        (["train", "x.py", "--batch-size=32"], "a field is set by batch_size=32, an argument"),
+        (["train", "x.py", "--lr"], "a field is set by lr=VALUE, an argument of"),
+        (["train", "x.py", "--out", ""], "argument --out: an empty path: is a variable of the"),
         (["train", "x.py", "--workdir"], "argument --workdir: expected one argument"),
         (["train", "x.py", "--kind", "grean"], "did you mean 'green'?"),
     ],
@@ -84,6 +94,7 @@ def test_wrong_command_lines(verb, capsys, argv, line):
     def extend(parser):
         arguments.add_experiment_arguments(parser)
         parser.add_argument("--kind", choices=("red", "green"))
+        parser.add_argument("--out", type=arguments.path_argument)
 
     verb(lambda args: None, extend)
     assert main.main(argv) == 2
@@ -118,6 +129,8 @@ def test_any_order(verb, monkeypatch, argv):
         ("a=1", "no experiment file given, only a=1"),
         ("x.py --arg n", "--arg n: give NAME=VALUE"),
         ("nowhere.py", "nowhere.py does not exist"),
+        ("~nobody1/x.py", "FILE: ~nobody1/x.py: no such user"),
+        ("x.py --trust nowhere.py", "--trust nowhere.py: no such file"),
     ],
 )
 def test_wrong_experiment_arguments(verb, capsys, argv, line):

@@ -50,6 +50,10 @@ def test_data_dir_comes_first(tmp_path, capsys):
     assert main(["prepare", "digits", "--data-dir", str(tmp_path / "mine")]) == 0
     assert (tmp_path / "mine" / "digits" / "1.0.0").is_dir()
     assert not (tmp_path / "home").exists()
+    (tmp_path / "file").touch()
+    where = tmp_path / "file" / "x"
+    code, line = failure(capsys, "digits", "--data-dir", str(where))  # not another place in silence
+    assert code == 3 and str(where) in line and not (tmp_path / "cache").exists()
 
 
 def test_what_is_prepared_needs_no_tensorflow(tmp_path):

@@ -65,6 +65,9 @@ def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
     assert code == 0 and (tmp_path / "metrics").read_text() == "kept"
 
 
+SWALLOWS = "exec('while True:\\n try: time.sleep(60)\\n except BaseException: pass')"
+
+
 def start(body):
     pipe = subprocess.PIPE
     program = PROGRAM.format(body=f"print('ready', flush=True)\n    {body}")
@@ -100,10 +103,11 @@ def test_a_training_does_not_wait_for_a_reader_that_has_stopped():
     [
         "time.sleep(60)",
         "sys.path[:0] = [os.environ['HERE']]; import swallows; time.sleep(60)",
+        f"from vqjax.cli import interrupt; interrupt.GRACE = 0.1; {SWALLOWS}",
     ],
 )
 def test_an_interrupt_ends_it_in_one_line(tmp_path, monkeypatch, body):
-    """Also while a module is imported that catches everything."""
+    """Also while a module is imported that catches everything, or a callback does."""
     (tmp_path / "swallows.py").write_text(
         "import time\ntry:\n    time.sleep(5)\nexcept BaseException:\n    pass\n"
     )

@@ -1,11 +1,13 @@
-"""Ctrl-C before a training takes it as a wish to stop: the end of the program, in one line."""
+"""Ctrl-C where no training takes it as a wish to stop: the end of the program, in one line."""
 
 import contextlib
 import os
 import signal
+import threading
 from types import FrameType
 
 INTERRUPTED = 130  # the exit code
+GRACE = 10.0  # seconds for a verb to end by itself
 LINE = b"vqjax: error: interrupted\n"
 STDERR = 2
 _IMPORTING = "<frozen importlib._bootstrap>"  # the file of the frames of every import
@@ -18,11 +20,16 @@ def install() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    # Modules that are being imported swallow a KeyboardInterrupt, or crash of it later.
+    # What is being imported would swallow a KeyboardInterrupt, or crash of it later.
     while frame is not None:
         if frame.f_code.co_filename == _IMPORTING:
             _leave()
         frame = frame.f_back
+    # So would a callback of a library, and the second Ctrl-C must not have to wait.
+    signal.signal(signal.SIGINT, lambda number, frame: _leave())
+    late = threading.Timer(GRACE, _leave)
+    late.daemon = True
+    late.start()
     raise KeyboardInterrupt
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vqjax import config
+from vqjax.paths import is_text
 from vqjax.training import seal
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import pin
@@ -67,6 +68,8 @@ def learned(experiment: Experiment, run: pathlib.Path, trust: Sequence[str] = ()
 
 def check_writable(run: pathlib.Path) -> None:
     """Refuses, with UsageError, a run directory that cannot be made or used; makes nothing."""
+    if not is_text(run):
+        raise UsageError(f"cannot keep checkpoints in {run}: it is not UTF-8: another --workdir")
     odd = sorted(set(GLOB) & set(str(run)))
     if odd:
         raise UsageError(

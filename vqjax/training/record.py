@@ -10,6 +10,7 @@ from typing import Any
 
 from vqjax import config
 from vqjax._version import __version__
+from vqjax.paths import as_path
 from vqjax.training.experiment import Experiment
 from vqjax.training.seal import Owner
 from vqjax.types import ArraySpec, DataError, UsageError
@@ -108,8 +109,8 @@ def read_record(run: str | os.PathLike, trust: Sequence[str] = ()) -> Record:
     Raises:
         DataError: no run there, or a record that cannot be read or was changed by hand.
     """
-    content = read_content(pathlib.Path(run))
-    path = pathlib.Path(run) / RECORD
+    run = as_path(run)
+    content, path = read_content(run), run / RECORD
     try:
         inputs = {
             str(k): ArraySpec(tuple(map(int, v["shape"])), str(v["dtype"]))
@@ -119,7 +120,10 @@ def read_record(run: str | os.PathLike, trust: Sequence[str] = ()) -> Record:
         replaced = tuple(map(Replaced.of, content.get("replaced", ())))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
-    experiment = config.decode(content["experiment"], trust=trust)
+    try:
+        experiment = config.decode(content["experiment"], trust=trust)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     if not isinstance(experiment, Experiment):
         raise DataError(f"{path} holds {type(experiment).__name__}, not an Experiment")
     try:

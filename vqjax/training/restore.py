@@ -9,7 +9,7 @@ import jax
 from jax.sharding import Mesh
 
 from vqjax import config
-from vqjax.paths import as_path
+from vqjax.paths import as_path, is_text
 from vqjax.training import checkpoint
 from vqjax.training.experiment import Experiment
 from vqjax.training.logbook import METRICS, last_recorded
@@ -117,6 +117,8 @@ def open_run(
     """
     run = as_path(path).absolute()
     record = read_record(run, trust)
+    if not is_text(run):
+        raise DataError(f"checkpoints cannot be read at {run}, which is not UTF-8: rename it")
     experiment = record.experiment
     for item in frozen:
         experiment = config.apply_frozen(experiment, item)

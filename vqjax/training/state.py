@@ -1,6 +1,7 @@
 """`TrainState`: all that a run is between two steps, as one tree of arrays."""
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ from vqjax.training.experiment import Experiment
 from vqjax.training.optim import transformation
 from vqjax.types import ArraySpec, Tree, UsageError, VqjaxError
 
+MOST_STATE = 1 << 50  # bytes
+MOST_BATCH = 1 << 44  # bytes, of all devices
 _REASON = 200  # characters of what a network says
 
 
@@ -63,7 +66,17 @@ def state_shapes(experiment: Experiment, inputs: dict[str, ArraySpec]) -> TrainS
         UsageError: no network can be built of the settings.
     """
     with settings_named():
-        return jax.eval_shape(lambda: create_state(experiment, inputs))
+        shapes = jax.eval_shape(lambda: create_state(experiment, inputs))
+    check_size("the networks of these settings", shapes, MOST_STATE)
+    return shapes
+
+
+def check_size(what: str, shapes: Tree, most: int) -> None:
+    """Refuses, with UsageError, arrays of more than `most` bytes; compilers crash of some."""
+    leaves = jax.tree.leaves(shapes)
+    size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    if size > most:
+        raise UsageError(f"{what}: {float(size):.3g} bytes, more than any machine has")
 
 
 def create_state(experiment: Experiment, inputs: dict[str, ArraySpec]) -> TrainState:
