@@ -245,7 +245,7 @@ def test_command_lines_as_processes(here):
             words, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, cwd=here
         )
         silent = "2>" in where or where == "| true"  # a reader that left is no news
-        found = [f for f in faults(argv, done.returncode, done.stdout, done.stderr)]
+        found = faults(argv, done.returncode, done.stdout, done.stderr)
         found = [f for f in found if not (silent and f == "failed without a word")]
         return f"{shlex.join(argv)[:600]} {where}\n    {'; '.join(found)}" if found else None
 
