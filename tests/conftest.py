@@ -11,9 +11,11 @@ import signal
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-# A shell starts background jobs deaf to Ctrl-C, and so would be every process that they start.
+# A shell starts background jobs deaf to Ctrl-C, nohup to SIGHUP, and so would be every process that
+# they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))

@@ -40,7 +40,7 @@ def said(capsys, *argv):
         ("inspect", "inputs.image.dtype", "x", "no network can be built of these settings"),
         ("inspect", "experiment.data", NESTED, "nested too deep"),
         ("inspect", "experiment.task", 5, "task: int does not fit here"),
-        ("evaluate", "experiment.task.tokenizer.encoder.width", 2**64, "more than any machine has"),
+        ("evaluate", "experiment.task.tokenizer.encoder.width", 2**64, "at most 64 bits"),
         ("evaluate", "experiment.compute_dtype", "x", "no network can be built"),
         ("evaluate", "experiment.data.train_arrays", {}, "experiment.json"),
         ("compare", "experiment.optimizers.tokenizer", {"a": 1}, "no evaluation and no sealed"),
@@ -62,7 +62,8 @@ def test_no_sense(capsys, run, verb, path, value, line):
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        (f"task.tokenizer.encoder.width={2**64}", "more than any machine has"),
+        (f"task.tokenizer.encoder.width={2**64}", "at most 64 bits"),
+        (f"task.tokenizer.encoder.width={2**40}", "more than any machine has"),
         (f"batch_size={2**64}", f"batch_size={2**64}: "),
         ("compute_dtype=x", "compute_dtype='x'"),
     ],

@@ -283,7 +283,7 @@ def test_the_verb_writes_and_compares(canned, capsys):
 @pytest.mark.parametrize(
     ("words", "code", "line"),
     [
-        (["--against", "none.json"], 3, "none.json: cannot be read"),
+        (["--against", "none.json"], 3, "none.json: No such file"),
         (["--against", "torn.json"], 3, "did not write this"),
         (["--against", "other.json"], 2, "another experiment"),
         (["--tolerance", "0.1"], 2, "--tolerance is for --against"),

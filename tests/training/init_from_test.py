@@ -14,7 +14,7 @@ from vqjax.training import distributed, init_from
 from vqjax.training.loop import train
 from vqjax.training.mesh import make_mesh
 from vqjax.training.restore import open_run
-from vqjax.training.state import create_state
+from vqjax.training.state import state_shapes
 from vqjax.types import DataError, UsageError
 
 
@@ -108,13 +108,14 @@ def test_what_the_first_process_found_is_taken(old, monkeypatch):
 def test_another_dtype_must_be_asked_for(old, monkeypatch):
     """As if the old run's networks had kept their parameters in bfloat16."""
 
-    def create(experiment, inputs):
-        state = create_state(experiment, inputs)
+    def shapes(experiment, inputs):
+        state = state_shapes(experiment, inputs)
         if experiment.init_from is not None:
             return state
-        return state.replace(params=jax.tree.map(lambda p: p.astype(jnp.bfloat16), state.params))
+        half = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, jnp.bfloat16), state.params)
+        return state.replace(params=half)
 
-    monkeypatch.setattr(init_from, "create_state", create)
+    monkeypatch.setattr(init_from, "state_shapes", shapes)
     wanted = vqvae(init_from=str(old))
     inputs = wanted.data.example_spec()
     with pytest.raises(UsageError, match="is bfloat16 there and float32 here: add init_cast=true"):

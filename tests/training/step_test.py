@@ -170,10 +170,12 @@ def run_steps(experiment, devices, steps):
 
 
 def test_eight_devices_are_one():
-    from vqjax.quantizers import EMAVectorQuantizer, Revival
+    from vqjax.quantizers import EMAVectorQuantizer, KMeans, Revival
 
-    # So eager a revival that codes come back within these 20 steps.
-    quantizer = EMAVectorQuantizer(64, 4, decay=0.8, revival=Revival(below=0.5, share=0.6))
+    # So eager a revival that codes come back within these 20 steps. Codes start from each example
+    # once: between centres that begin at one encoding, seen twice, rounding would choose.
+    policies = {"start": KMeans(samples=16), "revival": Revival(below=0.5, share=0.6)}
+    quantizer = EMAVectorQuantizer(64, 4, decay=0.8, **policies)
     experiment = tiny.vqgan(quantizer=quantizer, batch_size=16)
     one, _ = run_steps(experiment, jax.devices()[:1], 20)
     eight, state = run_steps(experiment, jax.devices(), 20)

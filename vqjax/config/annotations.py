@@ -136,7 +136,8 @@ def check_fields(value: Any) -> None:
             fits = False
         if not fits:
             where = f"{kind}.{name}={got(given)}"
-            raise UsageError(f"{where}: wanted {shorten(type_name(annotation), 200)}")
+            most = " of at most 64 bits" if isinstance(_plain(given), _TooLarge) else ""
+            raise UsageError(f"{where}: wanted {shorten(type_name(annotation), 200)}{most}")
 
 
 class _TooLarge:

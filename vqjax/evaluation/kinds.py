@@ -56,7 +56,7 @@ def check_classifier(trained: Any, what: str) -> None:
 
 
 def _check(trained: Any, what: str, wanted: str) -> None:
-    if not isinstance(_experiment_of(trained), Experiment):
+    if not hasattr(_experiment_of(trained), "task"):
         raise UsageError(f"{what}: got {got(trained)}, wanted the run of {wanted}, from vqjax.load")
     kind = kind_of(trained.experiment)
     if kind != wanted:

@@ -171,7 +171,7 @@ def observe(
         return metrics
     collects = module.is_mutable_collection("statistics") and not module.is_initializing()
     if not module.is_initializing() and (candidates is not None or summed is not None):
-        _check_collecting(module, collects)
+        _check_collecting(module, collects, draws=candidates is not None)
     if collects:
         _add(module, "counts", counts)
         if summed is not None:
@@ -187,7 +187,7 @@ def observe(
     }
 
 
-def _check_collecting(module: Discrete, collects: bool) -> None:
+def _check_collecting(module: Discrete, collects: bool, draws: bool) -> None:
     """Refuses, with UsageError, a training call of which the codes would learn nothing."""
     kind = type(module).__name__
     if not collects or module.is_mutable_collection("codebook"):
@@ -197,7 +197,7 @@ def _check_collecting(module: Discrete, collects: bool) -> None:
             "was collected, else the codes never move; or train=False, to use them as they are. "
             "help(vqjax.quantizers.EMAVectorQuantizer) shows how"
         )
-    if not (module.has_rng("quantizer") or module.has_rng("params")):
+    if draws and not (module.has_rng("quantizer") or module.has_rng("params")):
         raise UsageError(f"a training call of {kind} draws: wanted rngs={{'quantizer': key}}")
 
 

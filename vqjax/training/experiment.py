@@ -157,8 +157,8 @@ class Experiment:
 
     def check(self) -> None:
         """Refuses, with UsageError, settings that contradict each other. Reads no data."""
-        self.check_parts()
         check_types(self)
+        self.check_parts()
         self._check_numbers()
         if self.init_from is None and (self.init_new or self.init_cast):
             raise UsageError("init_new and init_cast say something about init_from: give that, too")
