@@ -29,6 +29,7 @@ from vqjax.evaluation.report_page import (
 from vqjax.evaluation.report_records import REACHED, Record, read_record
 from vqjax.evaluation.report_tables import facts, fixed, numbers_table, run_table, span
 from vqjax.files import check_output, write_output
+from vqjax.paths import as_path
 from vqjax.types import UsageError
 
 PAGE = "report.html"  # of a run
@@ -283,8 +284,8 @@ def write_report(
     trust = tuple(arguments.texts("trust", trust, '["x.py"]'))
     if not runs:
         raise UsageError("no runs to report on: name at least one")
-    own = [pathlib.Path(run).absolute() / PAGE for run in runs]
-    path = own[0] if out is None else pathlib.Path(out)
+    own = [as_path(run).absolute() / PAGE for run in runs]
+    path = own[0] if out is None else as_path(out)
     overwrite = overwrite or path.absolute() in own
     check_output(path, overwrite=overwrite)  # before anything that takes time
     records = [read_record(run, trust) for run in runs]
