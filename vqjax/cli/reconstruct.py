@@ -191,12 +191,13 @@ def _reconstruct_files(trained: Any, files: list, sheet: _Sheet, max_pixels: int
     for (path, _), target in tqdm.tqdm(files, unit="picture", disable=not sys.stderr.isatty()):
         try:
             picture = read_picture(path, trained.shape[-1], max_pixels)
+            padded = _pad(picture, trained.experiment.task.tokenizer.encoder.factors)
+            trained.check_size(padded.shape)
         except Exception as error:  # decoders raise what they like
             bad += 1
             reason = " ".join(str(error).split()) or type(error).__name__
             tqdm.tqdm.write(printable(f"skipped {path}: {reason}"), file=sys.stderr)
             continue
-        padded = _pad(picture, trained.experiment.task.tokenizer.encoder.factors)
         same = waiting.setdefault(padded.shape, [])
         same.append((target, picture, padded))
         held += padded[..., 0].size

@@ -243,7 +243,7 @@ class Editing:
 
     @functools.cached_property
     def _redrawer(self) -> Redrawer:
-        return Redrawer(self._task, self._mesh, self._variables, self.token_layout(), self.dtype)
+        return Redrawer(self._task, self._at_home, self._variables, self.token_layout(), self.dtype)
 
     def _redrawn(self, images: np.ndarray, redraw: Tokens, wishes: Wishes) -> np.ndarray:
         tokens = self._redrawer.draw(self._redrawer.encode(images), redraw, wishes)

@@ -1,15 +1,15 @@
 """A prior and its tokenizer as programs that keep some tokens of examples and draw others anew."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from vqjax.evaluation.run import as_trained, in_parts
 from vqjax.ops.numerics import make_key
@@ -76,7 +76,7 @@ class Redrawer:
 
     Args:
         task: of the prior.
-        mesh: where the variables lie.
+        at_home: makes the context, mesh and all, in which programs run.
         variables: the prior's parameters by player, and what is frozen under it.
         levels: of the prior: what it sees at once.
         dtype: of examples, "uint8" or "float32".
@@ -85,12 +85,12 @@ class Redrawer:
     def __init__(
         self,
         task: Any,
-        mesh: Mesh,
+        at_home: Callable[[], contextlib.AbstractContextManager],
         variables: tuple[Tree, Tree],
         levels: tuple[Level, ...],
         dtype: str,
     ) -> None:
-        self._task, self._mesh, self._variables = task, mesh, variables
+        self._task, self._at_home, self._variables = task, at_home, variables
         self._levels, self._dtype = levels, dtype
         self._encode = jax.jit(lambda _, frozen, x: task.tokens(frozen, {task.inputs: x}))
         self._decode = jax.jit(lambda _, frozen, t: as_trained(task.decode(frozen, t), dtype))
@@ -146,7 +146,7 @@ class Redrawer:
         def part(*leaves: np.ndarray) -> Any:
             return program(*self._variables, *before, *jax.tree.unflatten(structure, leaves))
 
-        with jax.set_mesh(self._mesh):
+        with self._at_home():
             return in_parts(part, tuple(leaves), size)
 
     def _draw_batch(

@@ -24,6 +24,7 @@ from jax.sharding import Mesh
 from vqjax import arguments
 from vqjax.evaluation.examples import checked_examples, checked_finite
 from vqjax.evaluation.kinds import is_classifier, is_prior
+from vqjax.evaluation.large import LARGE_VALUES, LargePrograms
 from vqjax.evaluation.trained import TrainedRun, begin_process
 from vqjax.format import printable
 from vqjax.ops.numerics import make_key
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from vqjax.evaluation.prior_run import PriorRun
 
 BATCH = 32  # examples per call of a program
-BATCH_VALUES = 32 * 256 * 256 * 3  # fewer examples when they hold more values than this
+BATCH_VALUES = LARGE_VALUES  # fewer examples when they hold more values than this
 MAX_LATENT = 1e6  # no encoder makes larger ones; far beyond, decoders make NaN of them
 Tokens = np.ndarray | dict[str, np.ndarray]
 
@@ -117,6 +118,7 @@ class Run(TrainedRun):
         self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"
         self._task = task
         self._variables = (opened.params, opened.collections)
+        self._large = LargePrograms(mesh)
         self._encode = jax.jit(self._encode_batch)
         self._decode = jax.jit(self._decode_batch)
         self._sample = jax.jit(self._sample_batch)
@@ -149,13 +151,14 @@ class Run(TrainedRun):
 
         Raises:
             UsageError: another rank, dtype, number of channels or size; NaN, or floats that are
-                not in [-1, 1].
+                not in [-1, 1]; or such large examples that there is no memory for one.
         """
         self._check_process()
         images = self._checked_images(images)
         size = self._part_size(images.shape[1:])
         with self._at_home():
-            parts = in_parts(lambda x: self._encode(*self._variables, x), (images,), size)
+            encode = self._ready(self._encode, images.shape[1:], size, images)
+            parts = in_parts(encode, (images,), size)
         if isinstance(parts, np.ndarray):
             return parts
         names = [level.name for level in self._task.token_layout(images.shape[1:])]
@@ -183,7 +186,26 @@ class Run(TrainedRun):
         )
         size = self._part_size(shape)
         with self._at_home():
-            return in_parts(lambda *a: self._decode(*self._variables, *a), given, size)
+            return in_parts(self._ready(self._decode, shape, size, *given), given, size)
+
+    def check_size(self, shape: Sequence[int]) -> None:
+        """Refuses examples of `shape` (*S, C) that `reconstruct` has no memory for; where these are
+        large, by compiling its programs.
+
+        Raises:
+            UsageError: there is no memory, the tokenizer's factor does not divide `shape`, or it
+                is no such shape.
+        """
+        self._check_process()
+        self.token_layout(shape)
+        shape = tuple(shape)
+        if math.prod(shape) <= LARGE_VALUES:
+            return
+        with self._at_home():
+            x = jax.ShapeDtypeStruct((1, *shape), self.dtype)
+            tokens = jax.tree.leaves(jax.eval_shape(self._encode, *self._variables, x))
+            self._ready(self._encode, shape, 1, x)
+            self._ready(self._decode, shape, 1, *tokens)
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """`decode(encode(images))`: the examples as their tokens tell them."""
@@ -258,6 +280,16 @@ class Run(TrainedRun):
         except Exception as error:  # whatever a network says of levels that do not fit together
             grids = ", ".join(str(list(shape)) for shape in shapes)
             raise UsageError(f"no example has tokens of {printable(grids, 200)}") from error
+
+    def _ready(self, program: Any, shape: Sequence[int], size: int, *arrays: Any) -> Any:
+        """`program` of the parameters, for parts of `size` examples of `shape` and their `arrays`.
+
+        Raises:
+            UsageError: there is no memory for one.
+        """
+        part = (jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype) for a in arrays)
+        chosen = self._large.fitting(shape, program, *self._variables, *part)
+        return functools.partial(chosen, *self._variables)
 
     def _part_size(self, shape: Sequence[int]) -> int:
         return max(1, min(BATCH, BATCH_VALUES // max(int(np.prod(shape)), 1)))

@@ -58,33 +58,50 @@ def kmeans(z: jax.Array, size: int, iterations: int, key: jax.Array) -> jax.Arra
     Returns:
         centres [K, D].
     """
-    z = at_least_float32(z)
-    common = offset(z)  # sums of what is left are exact to more digits
-    z = z - common[None, :]
-    first, spare = jax.random.split(key)
-    rows = jax.random.permutation(first, z.shape[0])
-    centres = z[rows[jnp.arange(size) % z.shape[0]]]  # [K, D]
-
-    def moved(i, sums, counts):
-        means = sums / jnp.maximum(counts, 1.0)[:, None]
-        others = jax.random.fold_in(spare, i)
-        others = z[jax.random.randint(others, (size,), 0, z.shape[0], jnp.int32)]
-        return jnp.where((counts > 0)[:, None], means, others)
-
-    def step(i, centres):
-        return moved(i, *_sums_and_counts(z, centres))
-
     parts = -(-z.shape[0] * size // PART)
     if isinstance(z, jax.core.Tracer) or parts == 1:
-        return jax.lax.fori_loop(0, iterations, step, centres) + common[None, :]
+        return _kmeans(z, size, iterations, key)
+    z, common, centres, spare = _first_centres(z, size, key)
     for i in range(iterations):
         sums, counts = jnp.zeros_like(centres), jnp.zeros((size,), jnp.float32)
         for part in range(parts):
             progress.tell("k-means", i * parts + part, iterations * parts)
             sums, counts = _with_part(z, part, parts, centres, sums, counts)
             jax.block_until_ready(counts)
-        centres = moved(i, sums, counts)
+        centres = _moved(i, z, sums, counts, spare)
     return centres + common[None, :]
+
+
+@functools.partial(jax.jit, static_argnames=("size", "iterations"))
+def _kmeans(z, size, iterations, key):
+    """All in one program."""
+    z, common, centres, spare = _first_centres(z, size, key)
+
+    def step(i, centres):
+        return _moved(i, z, *_sums_and_counts(z, centres), spare)
+
+    return jax.lax.fori_loop(0, iterations, step, centres) + common[None, :]
+
+
+@functools.partial(jax.jit, static_argnames="size")
+def _first_centres(z, size, key):
+    """z without what its rows have in common; that; random rows; and the key of others."""
+    z = at_least_float32(z)
+    common = offset(z)  # sums of what is left are exact to more digits
+    z = z - common[None, :]
+    first, spare = jax.random.split(key)
+    rows = jax.random.permutation(first, z.shape[0])
+    return z, common, z[rows[jnp.arange(size) % z.shape[0]]], spare
+
+
+@jax.jit
+def _moved(i, z, sums, counts, spare):
+    """The means, and for centres of nobody other rows."""
+    means = sums / jnp.maximum(counts, 1.0)[:, None]
+    chosen = jax.random.randint(
+        jax.random.fold_in(spare, i), counts.shape, 0, z.shape[0], jnp.int32
+    )
+    return jnp.where((counts > 0)[:, None], means, z[chosen])
 
 
 def _sums_and_counts(z: jax.Array, centres: jax.Array) -> tuple[jax.Array, jax.Array]:
