@@ -127,6 +127,8 @@ class Folder(SplitSource):
         """This folder with `reading` and `formats` said: those of `before`, what an earlier start
         of the run made of it, or else the newest.
         """
+        if self.reading and self.formats:
+            return self
         said = before if isinstance(before, Folder) else self
         return dataclasses.replace(
             self,
