@@ -129,7 +129,8 @@ def test_nothing_is_opened_with_wrong_arguments(tmp_path, monkeypatch):
 def test_the_advice_puts_it_right(runs):
     grey = [Image.fromarray(x[..., 0]) for x in X]
     for given, advice in ((X[..., 0], "x[..., None]"), (grey, "np.stack(x)[..., None]"),
-                          (X[0], "x[None]"), (X[0].tolist(), "np.asarray(x)[None]"), (X[0, ..., 0], "x[None, ..., None]"),
+                          (X[0], "x[None]"), (X[0].tolist(), "np.asarray(x)[None]"),
+                          (X[0, ..., 0], "x[None, ..., None]"),
                           (grey[0], "np.asarray(x)[None, ..., None]")):  # fmt: skip
         assert f"pass {advice};" in refused(lambda given=given: runs["codes"].encode(given))
         np.testing.assert_array_equal(eval(advice, {"x": given, "np": np}).shape[1:], (8, 8, 1))
