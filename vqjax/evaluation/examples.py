@@ -75,15 +75,16 @@ def _check_range(name: str, found: np.ndarray) -> None:
 def _rank_advice(found: np.ndarray, images: Any, shape: tuple[int, ...]) -> str:
     """What is wrong with the axes, and what puts it right."""
     axes, channels = found.ndim, shape[-1]
-    x = "x" if hasattr(images, "ndim") else "np.stack(x)" if axes == len(shape) else "np.asarray(x)"
+    one = "x" if hasattr(images, "ndim") else "np.asarray(x)"
+    x = "np.stack(x)" if axes == len(shape) and one != "x" else one
     has = f"an array of {axes} axes {list(found.shape)}"
     if axes == len(shape) and found.shape[-1] == channels:
-        return f"{has}, one example without a batch axis: pass x[None]"
+        return f"{has}, one example without a batch axis: pass {one}[None]"
     spread = f"{x}[..., None]" if channels == 1 else f"np.repeat({x}[..., None], {channels}, -1)"
     if axes == len(shape):
         return f"{has}, without a channel axis: pass {spread}"
     if axes == len(shape) - 1:
-        one = f"{x}[None, ..., None]"
-        spread = one if channels == 1 else f"np.repeat({one}, {channels}, -1)"
+        spread = f"{one}[None, ..., None]"
+        spread = spread if channels == 1 else f"np.repeat({spread}, {channels}, -1)"
         return f"{has}, one example without batch and channel axes: pass {spread}"
     return has

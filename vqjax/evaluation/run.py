@@ -28,6 +28,7 @@ from vqjax.evaluation.large import LARGE_VALUES, LargePrograms
 from vqjax.evaluation.trained import TrainedRun, begin_process
 from vqjax.format import printable
 from vqjax.ops.numerics import make_key
+from vqjax.paths import as_path
 from vqjax.training.frozen import load_frozen
 from vqjax.training.mesh import make_mesh
 from vqjax.training.platform import devices_at_hand
@@ -89,8 +90,7 @@ def load(
 
 def _checked_path(run: str | os.PathLike) -> str:
     """The directory that `run` names, "~" being the user's home."""
-    path = arguments.path("run", run, "a run directory")
-    path = os.path.expanduser(path)
+    path = str(as_path(arguments.path("run", run, "a run directory"), "run"))
     if not os.path.isdir(path):
         raise DataError(f"{printable(path, 200)} is not a run: there is no such directory")
     return path
