@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -145,6 +146,7 @@ def option(rng, name, odds):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with two small runs and a good deal that is none."""
+    jax.config.update("jax_disable_most_optimizations", True)  # what runs once is soon compiled
     place = tmp_path_factory.mktemp("fuzz")
     small = ["total_steps=2", "--workdir"]
     file = str(FILES / "small_vqvae.py")
@@ -169,6 +171,7 @@ def place(tmp_path_factory):
 @pytest.fixture
 def here(place, monkeypatch):
     """In that folder, without a home, a network and prepared data of one's own."""
+    jax.config.update("jax_disable_most_optimizations", True)
     monkeypatch.chdir(place)
     for name, where in (("HOME", "home"), ("XDG_CACHE_HOME", "cache"), ("TFDS_DATA_DIR", "data")):
         monkeypatch.setenv(name, str(place / where))
@@ -245,7 +248,7 @@ def test_command_lines_as_processes(here):
             words, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, cwd=here
         )
         silent = "2>" in where or where == "| true"  # a reader that left is no news
-        found = faults(argv, done.returncode, done.stdout, done.stderr)
+        found = list(faults(argv, done.returncode, done.stdout, done.stderr))
         found = [f for f in found if not (silent and f == "failed without a word")]
         return f"{shlex.join(argv)[:600]} {where}\n    {'; '.join(found)}" if found else None
 
