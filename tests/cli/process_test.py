@@ -23,8 +23,8 @@ def start(run, *words, before=()):
 
 
 def wait_for_steps(process, run):
-    deadline = time.monotonic() + 300
-    while "first step after" not in (run / "log.txt").read_text() if run.exists() else True:
+    log, deadline = run / "log.txt", time.monotonic() + 300
+    while not log.exists() or "first step after" not in log.read_text():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
 
