@@ -14,6 +14,7 @@ import shlex
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -51,7 +52,7 @@ RUN = ("--params", "--frozen", "--trust")
 CHOOSING = ("--temperature", "--top-k", "--top-p", "--guidance", "--classes", "--prompt", "--given")
 OPTIONS = {
     "prepare": ("NAME", "--data-dir"),
-    "train": (*TRAIN, "--workdir", "--allow-change", "--dry-run", "--shape", "--processes"),
+    "train": (*TRAIN, "--workdir", "--allow-change", "--dry-run", "--shape"),
     "reconstruct": ("RUN", *RUN, "PICTURE", "--out", "--step", "--max-pixels"),
     "tokenize": ("RUN", "--trust", "--out", "--step"),
     "sample": ("RUN", *RUN, "-n", "--seed", "--step", "--interpolate", *CHOOSING, "--out"),
@@ -64,7 +65,7 @@ OPTIONS = {
     "report": ("RUN", "RUN", "--trust", "--out"),
     "compare": ("RUN", "RUN", "--params", "--trust", "--out", "--markdown", "--json"),
     "compile": (*TRAIN, "--topology", "--slices", "--shape", "--json", "--fit-batch", "--sweep"),
-    "benchmark": (*TRAIN, "--shape", "--seconds", "--json", "--against", "--tolerance", "--data"),
+    "benchmark": (*TRAIN, "--shape", "--json", "--against", "--tolerance", "--data"),
 }  # fmt: skip
 FLAGS = ("--allow-change", "--dry-run", "--fit", "--json", "--markdown", "--fit-batch")
 # One good value or more for what stands for itself and for options.
@@ -79,7 +80,6 @@ GOOD = {
     "--trust": ("tests.tiny",),
     "--workdir": ("tokenizer", "new"),
     "--shape": ("8,8,1",),
-    "--processes": ("1",),
     "--out": ("out", "out2"),
     "--step": ("0", "2"),
     "--max-pixels": ("1000",),
@@ -104,7 +104,6 @@ GOOD = {
     "--topology": ("t4x9", "v5e:1x9"),  # no such machines: a compilation takes long
     "--slices": ("0",),
     "--sweep": ("1,8",),
-    "--seconds": ("0",),
     "--against": ("tokenizer/experiment.json",),
     "--tolerance": ("-1",),
     "--data": ("synthetic",),
@@ -112,7 +111,9 @@ GOOD = {
 
 
 def draw(rng):
-    """One command line. Most have something wrong with them: what is right takes time."""
+    """One command line of one process, which --processes would fork. Most have something wrong with
+    them: what is right takes time.
+    """
     verb = rng.choice(VERBS)
     odds = rng.choice((0.0, 0.15, 0.3, 0.6))  # that a value is odd
     words = []
@@ -121,8 +122,10 @@ def draw(rng):
         needed |= name == "--out" or name == "--topology"
         if rng.random() < (0.95 if needed else 0.25):
             words.append(option(rng, name, odds))
-    if verb in ("train", "inspect"):  # what a training lasts is never left to chance
+    if verb == "train":  # how long it takes is never left to chance
         words.append(["total_steps=2"])
+    if verb == "benchmark":
+        words.append(["--seconds", rng.choice(("0", "0", "0", "0", "0.01"))])
     if rng.random() < 0.1:
         words.append([rng.choice((*ODD, "--nonsense", "--batch_size=3", "--debu", "--help"))])
     rng.shuffle(words)
@@ -145,6 +148,7 @@ def option(rng, name, odds):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder with two small runs and a good deal that is none."""
+    jax.config.update("jax_disable_most_optimizations", True)  # what runs once is soon compiled
     place = tmp_path_factory.mktemp("fuzz")
     small = ["total_steps=2", "--workdir"]
     file = str(FILES / "small_vqvae.py")
@@ -169,6 +173,7 @@ def place(tmp_path_factory):
 @pytest.fixture
 def here(place, monkeypatch):
     """In that folder, without a home, a network and prepared data of one's own."""
+    jax.config.update("jax_disable_most_optimizations", True)
     monkeypatch.chdir(place)
     for name, where in (("HOME", "home"), ("XDG_CACHE_HOME", "cache"), ("TFDS_DATA_DIR", "data")):
         monkeypatch.setenv(name, str(place / where))
@@ -200,7 +205,7 @@ def faults(argv, code, out, err):
     lines = err.replace("\r", "\n").splitlines()
     if "--json" not in argv:  # one line by its nature
         lines += out.splitlines()
-    if longest := max(map(len, lines), default=0) > LONGEST:
+    if (longest := max(map(len, lines), default=0)) > LONGEST:
         yield f"a line of {longest} characters"
     if code not in (0, 75) and not err.strip() and "--help" not in argv:
         yield "failed without a word"
@@ -245,13 +250,15 @@ def test_command_lines_as_processes(here):
             words, capture_output=True, text=True, errors="replace", timeout=TIMEOUT, cwd=here
         )
         silent = "2>" in where or where == "| true"  # a reader that left is no news
-        found = faults(argv, done.returncode, done.stdout, done.stderr)
+        found = list(faults(argv, done.returncode, done.stdout, done.stderr))
         found = [f for f in found if not (silent and f == "failed without a word")]
         return f"{shlex.join(argv)[:600]} {where}\n    {'; '.join(found)}" if found else None
 
     drawn = []
     while len(drawn) < PROCESSES:
         argv = draw(rng)
+        if rng.random() < 0.1:
+            argv += [rng.choice(("--processes", "--process", "--coordinator")), rng.choice(ODD)]
         if not any("\0" in word for word in argv):
             drawn.append((argv, rng.choice(redirected)))
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
