@@ -1,6 +1,7 @@
 """Files that grow while a run trains, and the thread that writes what a run can do without."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import queue
@@ -8,8 +9,9 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 
-from vqjax.types import DataError
+from vqjax.types import DataError, UsageError, VqjaxError
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)  # not the user's choice of a place
 CAPACITY = 1000  # writes that may wait for a slow disk
 LEAVE_SECONDS = 10.0  # for what still waits at the end
 
@@ -19,6 +21,12 @@ def reason(error: BaseException) -> str:
     text = error.strerror if isinstance(error, OSError) else str(error)
     system = re.search(r": ([^:]+) \[os_error_code", text or "")  # TensorStore's errors end so
     return system[1] if system else text or type(error).__name__
+
+
+def unwritable(place: object, error: OSError) -> VqjaxError:
+    """Of a place where a run cannot begin: UsageError, or DataError where the disk is at fault."""
+    kind = DataError if error.errno in DISK else UsageError
+    return kind(f"cannot write to {place}: {reason(error)}")
 
 
 @contextlib.contextmanager
@@ -67,8 +75,9 @@ class Journal:
             raise FileNotFoundError(0, "another file has taken its place")
 
     def close(self) -> None:
+        file, self._file = self._file, -1  # the number may be another file's next
         with contextlib.suppress(OSError):
-            os.close(self._file)
+            os.close(file)
 
 
 class Aside:

@@ -9,7 +9,6 @@ number that it counts up; whoever comes watches that number by a clock of its ow
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import json
 import os
@@ -22,7 +21,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from vqjax.training.journal import reason
+from vqjax.training.journal import reason, unwritable
 from vqjax.training.logbook import show
 from vqjax.types import DataError, UsageError, VqjaxError
 
@@ -32,7 +31,6 @@ BEAT_SECONDS = 5.0
 STILL_SECONDS = 65.0
 ASK_SECONDS = 1.0  # between two looks at the counter of another machine
 SETTLE_SECONDS = 0.5  # until a newcomer of the same moment would have written
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)  # not the user's choice of a place
 WIDTH = 12  # digits of the counter: the file keeps its size, so that it is never seen half written
 
 
@@ -192,8 +190,7 @@ class Lock:
             self._take()
             self._folder = os.open(self.run, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            kind = DataError if error.errno in DISK else UsageError
-            raise kind(f"cannot write to {self.run}: {reason(error)}") from error
+            raise unwritable(self.run, error) from error
         self._thread.start()
         return self
 

@@ -12,6 +12,7 @@ from vqjax import config
 from vqjax._version import __version__
 from vqjax.paths import as_path
 from vqjax.training.experiment import Experiment
+from vqjax.training.journal import unwritable
 from vqjax.training.seal import Owner
 from vqjax.types import ArraySpec, DataError, UsageError
 
@@ -83,6 +84,7 @@ def write_record(run: pathlib.Path, record: Record) -> None:
 
     Raises:
         UsageError: the directory cannot be made or written.
+        DataError: the disk is full or fails.
     """
     content = {
         "vqjax": record.version,
@@ -100,7 +102,7 @@ def write_record(run: pathlib.Path, record: Record) -> None:
         part.write_text(config.to_json(content), encoding="utf-8")
         os.replace(part, run / RECORD)
     except OSError as error:
-        raise UsageError(f"cannot write to {run}: {error.strerror or error}") from error
+        raise unwritable(run, error) from error
 
 
 def read_record(run: str | os.PathLike, trust: Sequence[str] = ()) -> Record:

@@ -49,6 +49,7 @@ class Parts:
     logbook: Logbook
     evaluate: Evaluator | None
     pending: collections.deque = dataclasses.field(default_factory=collections.deque)
+    asked: bool = False  # whether this process has asked all to stop
 
 
 def train_steps(
@@ -81,7 +82,7 @@ def _until_the_end(
     if step and step % experiment.eval_period == 0:
         _evaluate_late(run, state, step)
     while step < experiment.total_steps and not signal.stops_at(step):
-        _check_alone(run)
+        _check_background(run)
         with _kept(run, state, step, clock, feed):
             batch = put_batch(next(feed), run.mesh)
         active = active_at(experiment, step)
@@ -112,16 +113,19 @@ def _until_the_end(
     return step
 
 
-def _check_alone(run: Parts) -> None:
-    """Raises at once what the threads of saves and of the lock have found. Several processes hear
-    it at the next save, or they would not come to their end together.
+def _check_background(run: Parts) -> None:
+    """Ends the run when the threads of saves and of the lock have found something wrong. Several
+    processes stop together, as by a signal; their save then says what it is.
     """
-    if distributed.several():
+    if not run.checkpoints.failed and run.turn.lost is None:
         return
-    if run.checkpoints.failed:
-        run.checkpoints.wait()
-    if run.turn.lost is not None:
-        raise run.turn.lost
+    if distributed.several():
+        if not run.asked:
+            run.asked = True
+            distributed.ask_to_stop()
+        return
+    run.checkpoints.wait()
+    run.turn.check()
 
 
 @contextlib.contextmanager
