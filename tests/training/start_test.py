@@ -37,7 +37,7 @@ def test_a_codebook_starts_from_each_example_once():
 def test_a_source_that_does_not_say_how_much_there_is_goes_on():
     experiment = tiny.vqvae(data=tiny.arrays(train=40), batch_size=16)
     source = types.SimpleNamespace(train=experiment.data.train)
-    endless = types.SimpleNamespace(data=source, batch_size=16, seed=0)
+    endless = types.SimpleNamespace(task=None, data=source, batch_size=16, seed=0)
     assert len(encodings(endless, make_mesh(jax.devices()[:1]), samples=1, size=600)) == 640
 
 
