@@ -53,8 +53,9 @@ WRONG = {
     "choice": (None, 0.9, "plain", Choice, Guidance()),
     "guidance": (None, 2.0, "2", Guidance, Choice()),
 }  # fmt: skip
-EXAMPLES = {"shape": X.shape[1:], "images": X, "masks": np.ones((2, 8, 8), bool), "indices": np.zeros((1, 4, 4), int),
-            "sides": (0, 0, 0, 2), "a": X, "b": X, "count": 1}  # fmt: skip
+EXAMPLES = {"images": X, "masks": np.ones((2, 8, 8), bool), "indices": np.zeros((1, 4, 4), int),
+            "sides": (0, 0, 0, 2), "a": X, "b": X, "count": 1,
+            "shape": X.shape[1:]}  # fmt: skip
 OWN = {  # what differs from run to run
     "codes": {"indices": NO_INDICES, "images": (*NO_ARRAY, F)},
     "floats": {"indices": NO_INDICES, "images": NO_FLOATS},
