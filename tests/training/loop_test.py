@@ -115,6 +115,7 @@ def test_a_run_that_moved_away_ends(tmp_path, one_device, monkeypatch):
     assert sealed_steps(other / "checkpoints") == [0, 2]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_taken_over_is_left_alone(tmp_path, one_device, monkeypatch):
     experiment = config.load_file(str(FILE), {}, ())
     monkeypatch.setattr(lock, "SETTLE_SECONDS", 0.01)
