@@ -211,7 +211,7 @@ def test_reconstruct_takes_only_the_size_of_fully_connected_layers(cli, paths, t
     assert cli("reconstruct", paths["vae"], tmp_path / "small.png", "--out", tmp_path / "o")[0] == 0
     Image.new("L", (9, 8)).save(tmp_path / "large.png")
     code, _, err = cli("reconstruct", paths["vae"], tmp_path / "large.png", "--out", tmp_path / "o")
-    assert code == 2 and "take only the size that they were made for, (8, 8)" in err
+    assert code == 3 and "take only the size that they were made for, (8, 8)" in err
 
 
 def test_mean_distance_and_diversity_by_hand():

@@ -164,7 +164,7 @@ def test_reconstruct_names_bad_files_and_goes_on(cli, run_dir, tmp_path):
     code, out, err = cli("reconstruct", run_dir, bad, good, "--out", tmp_path / "o")
     assert code == 0 and "1 picture and" in out and f"skipped {bad}" in err
     code, out, err = cli("reconstruct", run_dir, bad, "--out", tmp_path / "o")
-    assert code == 3 and "none of 1 picture can be read" in err
+    assert code == 3 and "none of 1 picture can be reconstructed" in err
 
 
 def test_reconstruct_without_inputs_takes_the_eval_split(cli, run_dir, tmp_path):

@@ -209,7 +209,7 @@ def _reconstruct_files(trained: Any, files: list, sheet: _Sheet, max_pixels: int
                 _flush(trained, group, sheet)
             waiting, held = {}, 0
     if bad == len(files):
-        raise DataError(f"none of {_pictures(bad)} can be read")
+        raise DataError(f"none of {_pictures(bad)} can be reconstructed")
     for same in waiting.values():
         _flush(trained, same, sheet)
     if bad:
