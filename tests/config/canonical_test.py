@@ -10,6 +10,13 @@ from vqjax.config.tree import ABSENT
 from vqjax.types import DataError
 
 
+@dataclasses.dataclass(frozen=True)
+class WeightFile:
+    """Has the name of one of vqjax's."""
+
+    path: str
+
+
 def same(a, b, **leave_out):
     return digest(a, leave_out) == digest(b, leave_out)
 
@@ -33,6 +40,10 @@ def test_what_does_not_count(parts):
     one, other = parts.Grid(mode="fast"), parts.Grid(mode="exact")
     assert not same(one, other)
     assert same({"a": one}, {"a": other}, Grid=("mode",))
+
+
+def test_a_class_of_somebody_else_has_no_fields_that_do_not_count():
+    assert not same(WeightFile("a"), WeightFile("b"), WeightFile=("path",))
 
 
 def test_a_field_that_comes_later_changes_no_digest_and_keeps_old_records_as_they_were(
@@ -62,4 +73,6 @@ def test_a_class_that_was_renamed(parts, monkeypatch):
         decode({"class": "Grid", "levels": [4]})
     monkeypatch.setitem(names.RENAMED, "Grid", "Lattice")
     assert decode({"class": "Grid", "levels": [4]}) == lattice((4,))
+    assert digest(lattice((4,)), {}) == before
+    monkeypatch.setitem(names.RENAMED, "Mesh", "Lattice")  # in between
     assert digest(lattice((4,)), {}) == before

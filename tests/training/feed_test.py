@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from vqjax.training import feed
 from vqjax.training.feed import Feed
 from vqjax.types import DataError
 
@@ -81,3 +82,21 @@ def test_the_first_batch_or_an_error_can_be_waited_for():
         with pytest.raises(DataError, match="a torn file"):
             next(feed)
     assert not feed._thread.is_alive()
+
+
+def test_who_waits_for_a_source_that_hangs_can_leave(monkeypatch):
+    monkeypatch.setattr(feed, "ASK_SECONDS", 0.01)
+    hangs, asked = threading.Event(), []
+
+    def batches():
+        yield {"n": 0}
+        hangs.wait()
+
+    def leave():
+        asked.append(1)
+        return len(asked) > 5
+
+    with Feed(batches()) as source:
+        assert source.ready(lambda: False) and source.ready(leave) and next(source) == {"n": 0}
+        assert not source.ready(leave) and len(asked) == 6
+        hangs.set()

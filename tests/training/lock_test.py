@@ -154,9 +154,7 @@ def test_an_owner_hears_that_its_directory_went_away(tmp_path):
     run, other = tmp_path / "x", tmp_path / "y"
     with Lock(run) as held:
         run.rename(other)
-        with pytest.raises(
-            DataError, match="x was moved to .*/y while it trained: stopped unsaved"
-        ):
+        with pytest.raises(DataError, match="x was moved to .*/y while it trained: stopped; train"):
             held.check()
     assert list(other.iterdir()) == []
     with Lock(run) as held:
@@ -192,3 +190,20 @@ def test_a_lock_that_cannot_be_made_or_read_is_one_line(tmp_path, monkeypatch):
         pass
     assert list(tmp_path.iterdir()) == []
     assert json.loads(mine(tmp_path).encoded())["run"] == str(tmp_path)
+
+
+def test_a_process_that_the_machine_hides_is_watched(tmp_path, monkeypatch):
+    """As of another user where /proc is mounted with hidepid."""
+    stamp, said = dead(tmp_path), []
+
+    def not_yours(pid, number):
+        assert (pid, number) == (DEAD, 0)
+        raise PermissionError
+
+    monkeypatch.setattr(lock.os, "kill", not_yours)
+    assert look(tmp_path, 0.1, said.append) == stamp and len(said) == 1
+
+
+def test_a_pipe_in_its_place_holds_nobody_up(tmp_path):
+    os.mkfifo(tmp_path / LOCK)
+    assert isinstance(look(tmp_path, 0), Stamp)

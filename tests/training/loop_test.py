@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import pathlib
 import time
+import types
 
 import jax
 import numpy as np
@@ -67,6 +68,26 @@ def wait_for(happened):
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_last_evaluation_that_failed_is_made_up_for(tmp_path, one_device, capsys):
+    experiment = config.load_file(str(FILE), {}, ("total_steps=1", "save_every=9"))
+    bad = [True]
+
+    def evaluate(params, collections):
+        if bad:
+            raise DataError("a.jpg is torn")
+        return types.SimpleNamespace(numbers={"psnr": 1.0}, pictures=None)
+
+    settings = {"devices": one_device, "make_evaluator": lambda *_: evaluate}
+    with pytest.raises(DataError, match=r"^a.jpg is torn$"):
+        loop.train(experiment, tmp_path, **settings)
+    assert sealed_steps(tmp_path / "checkpoints") == [0, 1]
+    bad.clear()
+    for _ in range(2):
+        assert loop.train(experiment, tmp_path, **settings) == 1
+        assert lines_of(tmp_path) == [("train", 1), ("eval", 1)]
+    assert capsys.readouterr().err.endswith(f"{tmp_path} is done: 1 of 1 steps\n")
 
 
 @pytest.mark.parametrize("what", ["data", pytest.param("evaluation", marks=pytest.mark.slow)])

@@ -16,6 +16,8 @@ import signal
 import sys
 from types import FrameType
 
+from vqjax.cli.failures import fail
+
 PR_SET_PDEATHSIG = 1
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -113,5 +115,4 @@ def _explain(run: pathlib.Path) -> int:
     from vqjax.training.seal import sealed_steps
 
     lost = PeerLost(run, sealed_steps(run / "checkpoints"), "JAX gave up")
-    print(f"vqjax: error: {lost}", file=sys.stderr)
-    return lost.exit_code
+    return fail(str(lost), lost.exit_code, None)

@@ -57,7 +57,7 @@ def table() -> dict[str, type]:
 
 def first_name(name: str) -> str:
     """The name that a class of vqjax had when records first named it."""
-    return {new: old for old, new in RENAMED.items()}.get(name, name)
+    return next((old for old, new in RENAMED.items() if new == name), name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import pathlib
 import shutil
@@ -19,6 +20,7 @@ from vqjax.types import DataError, Tree, VqjaxError
 
 TRIAL = "state.trial"
 LISTEN_SECONDS = 0.5  # between two questions whether another process has failed
+_writers = itertools.count()
 MESSAGE = 200  # characters of what Orbax says
 
 
@@ -154,7 +156,8 @@ class Checkpoints:
         options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
         self._writer = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler(), async_options=options)
         self._quiet = Quiet()
-        self._number = 0  # of saves: each process counts alike
+        # Of this writer and of its saves: each process counts alike.
+        self._among, self._number = next(_writers), 0
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._broken = False  # whether a save has failed
@@ -201,6 +204,7 @@ class Checkpoints:
         try:
             self._writer.save(folder / STATE, args=ocp.args.StandardSave(state), force=True)
         except (OSError, ValueError) as error:
+            distributed.tell(self._name())
             raise self._failure(error) from error
         self._thread = threading.Thread(target=self._finish, args=(folder, *arrays), daemon=True)
         self._thread.start()
@@ -238,7 +242,7 @@ class Checkpoints:
         distributed.agree(self._complain)
 
     def _name(self) -> str:
-        return f"vqjax_save_{self._number}_failed"
+        return f"vqjax_save_{self._among}_{self._number}_failed"
 
     def _complain(self) -> None:
         if self._error is not None:

@@ -1,5 +1,6 @@
 """Whose a run directory is: the same experiment's, another's, or nobody's yet."""
 
+import contextlib
 import copy
 import dataclasses
 import os
@@ -14,17 +15,19 @@ from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import pin
 from vqjax.training.logbook import read_metrics
 from vqjax.training.record import (
+    BY_HAND,
     PINS,
     RECORD,
     Record,
     Replaced,
+    as_record,
     new_id,
     owner_of,
     read_content,
-    read_record,
+    replaced_in,
 )
 from vqjax.training.seal import Owner
-from vqjax.types import DataError, UsageError, VqjaxError
+from vqjax.types import ArraySpec, DataError, UsageError, VqjaxError
 
 GLOB = "*?[]\\"  # Orbax takes its own path for a pattern
 UNKNOWN = "settings that nobody recorded"
@@ -54,15 +57,17 @@ class Claim:
 
 def learned(experiment: Experiment, run: pathlib.Path, trust: Sequence[str] = ()) -> Experiment:
     """The experiment whose data has what it learns before the first step, such as a vocabulary:
-    from the record in `run` where an earlier start learned it.
+    from the record in `run` where an earlier start learned it and finished a step.
 
     Raises:
-        DataError: the record or the data cannot be read.
+        DataError: the data cannot be read.
     """
     if not hasattr(experiment.data, "learned"):
         return experiment
-    there = seal.kind_of(run / RECORD) != 0
-    before = read_record(run, trust).experiment.data if there else None
+    before = None
+    if seal.kind_of(run / RECORD) != 0 and is_begun(run):
+        with contextlib.suppress(VqjaxError):  # a class that was edited since: `claim` says so
+            before = config.decode(read_content(run)["experiment"].get("data"), trust)
     return dataclasses.replace(experiment, data=experiment.data.learned(before))
 
 
@@ -112,25 +117,45 @@ def claim(
     experiment = _repinned(record.experiment, pins, allow_change)
     compared = _with_defaults(_comparable(old, experiment), trust)
     changes = config.difference(compared, config.encode(experiment))
-    if changes and not is_begun(run):
+    changes += _changed_inputs(content.get("inputs"), record.inputs)
+    edited = _is_edited(content, run / RECORD, trust)
+    if (changes or edited) and not is_begun(run):
         line = f"{run / RECORD} was of another experiment that never finished a step: replaced"
         return Claim(dataclasses.replace(_pinned(record), id=new_id()), True, True, (line,))
-    if changes and not allow_change:
+    if changes and not allow_change and not edited:
         raise UsageError(
             f"{run} is a run of another experiment: {'; '.join(changes)}; "
             "give another --workdir, or --allow-change to go on with the new settings"
         )
     record = _pinned(dataclasses.replace(record, experiment=experiment))
-    replaced = tuple(Replaced.of(item) for item in content.get("replaced", ()))
-    before = content.get("digest")
+    before, lines = content.get("digest"), ()
+    if edited and before == record.digest:
+        lines = (f"{run / RECORD} was changed by hand: written anew, as it was",)
+    elif edited and not allow_change:
+        raise DataError(f"{run / RECORD} {BY_HAND}, or --allow-change to go on all the same")
+    replaced = replaced_in(content)
     if before not in (None, record.digest):
-        replaced += (Replaced(before, tuple(changes)),)
-    same = (content.get("id"), before, old) == (
-        record_id := content.get("id") or new_id(),
-        record.digest,
-        config.encode(record.experiment),
-    )
-    return Claim(dataclasses.replace(record, id=record_id, replaced=replaced), not same, False)
+        replaced += (Replaced(before, (UNKNOWN,) if edited else tuple(changes)),)
+    record = dataclasses.replace(record, id=content.get("id") or new_id(), replaced=replaced)
+    there = content.get("id"), before, old
+    writes = there != (record.id, record.digest, config.encode(record.experiment))
+    return Claim(record, writes, False, lines)
+
+
+def _is_edited(content: Mapping[str, Any], path: pathlib.Path, trust: Sequence[str]) -> bool:
+    """Whether a record is another than vqjax wrote; False where that cannot be told, as where its
+    classes cannot be built any more.
+    """
+    try:
+        return content.get("digest") not in (None, as_record(content, path, trust).digest)
+    except VqjaxError:
+        return False
+
+
+def _changed_inputs(old: Any, new: Mapping[str, ArraySpec]) -> list[str]:
+    """How the arrays of one example differ from those that a record tells of."""
+    now = {name: {"shape": list(v.shape), "dtype": str(v.dtype)} for name, v in new.items()}
+    return config.difference({"inputs": old}, {"inputs": now})
 
 
 def _pinned(record: Record) -> Record:
@@ -142,11 +167,11 @@ def _without_record(run: pathlib.Path, record: Record, allow_change: bool) -> Cl
     if not is_begun(run):
         return Claim(dataclasses.replace(record, id=new_id()), True, True)
     steps = seal.sealed_steps(run / "checkpoints")
-    newest = seal.read_seal(run / "checkpoints" / str(steps[-1])) if steps else None
-    sealed = (newest or {}).get("owner", {})
+    seals = ((n, seal.read_seal(run / "checkpoints" / str(n)) or {}) for n in reversed(steps))
+    step, sealed = next(((n, s["owner"]) for n, s in seals if "owner" in s), (0, {}))
     digest, replaced = sealed.get("experiment"), ()
     if digest is not None and digest == record.digest:
-        line = f"{run / RECORD} was missing: written anew, with the settings of step {steps[-1]}"
+        line = f"{run / RECORD} was missing: written anew, with the settings of step {step}"
     elif allow_change:
         line = f"{run / RECORD} was missing: earlier steps had {UNKNOWN}"
         replaced = () if digest is None else (Replaced(digest, (UNKNOWN,)),)
@@ -180,6 +205,8 @@ def _comparable(old: Any, experiment: Experiment) -> Any:
         if path in moved and node[PINS[node["class"]][-1]] is not None:
             # Where a run lies and how it went on does not matter: its seal does. So with files.
             node["path"] = moved[path].path
+            if "command" in node:
+                node["command"] = moved[path].command
             if isinstance(moved[path], config.FrozenRun) and "experiment" in node:
                 node["experiment"] = config.encode(moved[path])["experiment"]
     compared["mesh"] = config.encode(experiment.mesh)  # a run goes on in any layout

@@ -1,11 +1,14 @@
 """Reading ahead: the next batches are made while the device computes."""
 
+import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from vqjax.types import Batch, DataError
+
+ASK_SECONDS = 0.5  # between two questions whether to wait any longer
 
 
 class Feed:
@@ -16,6 +19,7 @@ class Feed:
 
     def __init__(self, batches: Iterator[Batch], ahead: int = 2) -> None:
         self.waited = 0.0
+        self._item: object = None  # the next one, once somebody has waited for it
         self._queue: queue.Queue = queue.Queue(maxsize=ahead)
         self._closed, self._began = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, args=(batches,), daemon=True)
@@ -24,13 +28,20 @@ class Feed:
     def __iter__(self) -> "Feed":
         return self
 
-    def __next__(self) -> Batch:
+    def ready(self, leave: Callable[[], bool]) -> bool:
+        """Waits for the next item; False once `leave()` says so, for a source that hangs."""
         started = time.perf_counter()
-        item = self._queue.get()
+        while self._item is None and not leave():
+            with contextlib.suppress(queue.Empty):
+                self._item = self._queue.get(timeout=ASK_SECONDS)
         self.waited += time.perf_counter() - started
-        if isinstance(item, BaseException):
-            self._queue.put(item)  # nothing else comes: whoever asks again hears it again
-            raise item
+        return self._item is not None
+
+    def __next__(self) -> Batch:
+        self.ready(lambda: False)
+        if isinstance(self._item, BaseException):
+            raise self._item  # and again, if it is asked again: nothing else comes
+        item, self._item = self._item, None
         return item
 
     def __enter__(self) -> "Feed":

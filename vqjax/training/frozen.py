@@ -3,7 +3,6 @@ arrays.
 """
 
 import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -139,8 +138,10 @@ def pin(experiment: Experiment) -> Experiment:
 
 
 def _pinned(path: str, file: config.WeightFile) -> config.WeightFile:
-    with open(as_path(file.path, path), "rb") as content:
-        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    try:
+        sha256 = seal.sha256(as_path(file.path, path))
+    except OSError as error:
+        raise DataError(f"{path}: {file.path} cannot be read: {error.strerror}") from error
     if file.sha256 not in (None, sha256):
         raise DataError(
             f"{path}: {file.path} is not the file that was recorded: its sha256 is "

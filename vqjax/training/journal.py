@@ -38,6 +38,20 @@ def writing(what: object) -> Iterator[None]:
         raise DataError(f"cannot write {what}: {reason(error)}") from error
 
 
+def write_whole(path: pathlib.Path, text: str) -> None:
+    """Gives a file new content: after a crash of the machine, too, it has the old or the new one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    part.replace(path)
+
+
 class Journal:
     """Appends pieces to a file, each of them whole or not at all.
 

@@ -83,7 +83,9 @@ def read_stamp(path: pathlib.Path) -> Stamp | None:
         OSError: it cannot be read.
     """
     try:
-        content = path.read_bytes()
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe is not waited for
+        with os.fdopen(file, "rb") as content_of:
+            content = content_of.read() or b""
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
@@ -121,8 +123,10 @@ def look(
         if first is None:
             return None
         if first.boot and (first.host, first.boot) == (socket.gethostname(), boot()):
-            lives = born(first.pid) == first.born and not _is_copy(run, first)
-            return _of(first) if lives else first
+            since = born(first.pid)
+            if since is not None or not _is_hidden(first.pid):
+                lives = since == first.born and not _is_copy(run, first)
+                return _of(first) if lives else first
         return _watch(path, first, patience, say)
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}") from error
@@ -254,7 +258,9 @@ class Lock:
     def _clear(self) -> None:
         """Moves away the lock that the dead have left, and no other."""
         stamp = read_stamp(self._path)
-        if stamp is not None and stamp != self._stale:
+        if stamp is None:
+            return  # its owner has just left
+        if stamp != self._stale:
             raise refusal(self.run, _of(stamp))
         away = self._path.with_name(f"{LOCK}.{self._stamp.token}")
         try:
@@ -323,8 +329,8 @@ def _moved(run: pathlib.Path, folder: int) -> str:
     with contextlib.suppress(OSError):
         place = os.readlink(f"/proc/self/fd/{folder}")
     if place and os.path.isdir(place) and place != str(run):
-        return f"{run} was moved to {place} while it trained: stopped unsaved; train there to go on"
-    return f"{run} was removed or replaced while it trained: stopped unsaved"
+        return f"{run} was moved to {place} while it trained: stopped; train there to go on"
+    return f"{run} was removed or replaced while it trained: stopped"
 
 
 def this_process(run: pathlib.Path) -> Stamp:
@@ -353,6 +359,17 @@ def born(pid: int) -> str | None:
     except OSError:
         return None
     return None if fields[0] in "ZX" else fields[19]  # one that is not yet waited for has ended
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process is another user's on a machine that does not show it (`hidepid`)."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _told(*command: str) -> str:

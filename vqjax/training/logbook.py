@@ -12,7 +12,7 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from vqjax.files import json_text, read_text
 from vqjax.format import printable
 from vqjax.training import distributed
 from vqjax.training.board import Board
-from vqjax.training.journal import Aside, Journal, writing
+from vqjax.training.journal import Aside, Journal, write_whole, writing
 from vqjax.types import Alarm
 
 METRICS = "metrics.jsonl"
@@ -64,13 +64,25 @@ def last_recorded(run: str | pathlib.Path) -> int:
     path = pathlib.Path(run) / METRICS
     if not path.is_file():
         return 0
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL))
-        texts = file.read().decode(errors="replace").splitlines()
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL))
+            texts = file.read().decode(errors="replace").splitlines()
+    except OSError:  # what a checkpoint holds can be used all the same
+        return 0
     for text in reversed(texts):
         if line := _parsed(text):
             return line["step"]
     return 0
+
+
+def is_evaluated(run: str | pathlib.Path, step: int) -> bool:
+    """Whether a run's metrics.jsonl has an evaluation of `step`."""
+    return _has_evaluation(read_metrics(run), step)
+
+
+def _has_evaluation(lines: Iterable[Mapping[str, Any]], step: int) -> bool:
+    return any((line["kind"], line["step"]) == ("eval", step) for line in lines)
 
 
 def _null(constant: str) -> None:
@@ -139,14 +151,12 @@ class Logbook:
         with writing(path):
             kept = [line for line in read_metrics(self.run) if line["step"] <= step]
             if distributed.is_first():
-                part = path.with_suffix(".part")
-                part.write_text("".join(json_text(n) + "\n" for n in kept), encoding="utf-8")
-                part.replace(path)
+                write_whole(path, "".join(json_text(n) + "\n" for n in kept))
                 self._metrics = Journal(path)
         times = [line["elapsed"] for line in kept if "elapsed" in line]
         times = [t for t in times if type(t) in (int, float) and 0 <= t < MAX_STEP]
         self.elapsed_before = max(times, default=0.0)
-        self.evaluated = any((line["kind"], line["step"]) == ("eval", step) for line in kept)
+        self.evaluated = _has_evaluation(kept, step)
 
     def __enter__(self) -> "Logbook":
         return self

@@ -24,7 +24,7 @@ from vqjax.training.feed import Feed
 from vqjax.training.frozen import adopt, load_frozen
 from vqjax.training.init_from import Difference, check_init_from, filled
 from vqjax.training.journal import writing
-from vqjax.training.logbook import Logbook, show
+from vqjax.training.logbook import Logbook, is_evaluated, show
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
 from vqjax.training.platform import devices_at_hand, own_defaults
@@ -89,6 +89,7 @@ def train(
     path = as_path(workdir, "--workdir").absolute()
     devices_at_hand()  # or what comes first would fail for the lack of them
     with lost_peers_named(path), own_defaults(experiment.compute_dtype):
+        distributed.agree(lambda: check_writable(path))
         turn = Turn(path, experiment.total_steps)
         plan = _plan(experiment, path, name, command, allow_change, trust, devices)
         return _train(plan, turn, make_evaluator, trust, started)
@@ -114,23 +115,28 @@ def _train(
     started: float,
 ) -> int:
     step, experiment, path = plan.step, plan.record.experiment, turn.run
-    if step >= experiment.total_steps:
+    done = step >= experiment.total_steps
+    if done and make_evaluator is not None:  # the last evaluation may have failed
+        done = distributed.from_first(lambda: is_evaluated(path, step))
+    if done:
         if distributed.is_first():
             if not (path / RECORD).exists():
                 write_record(path, plan.record)
-            done = f"{path} is done: {step} of {experiment.total_steps} steps"
-            for line in (*plan.lines, done):
+            end = f"{path} is done: {step} of {experiment.total_steps} steps"
+            for line in (*plan.lines, end):
                 show(line)
         return step
     claimed = plan.claimed
     with turn.taken():
         distributed.from_first(lambda: write_record(path, plan.record) if claimed.writes else None)
-        with writing(path):
-            where = path / "checkpoints", experiment.keep
-            checkpoints = Checkpoints(*where, claimed.owner, turn.check)
-            after = None if claimed.fresh else step
-            distributed.from_first(lambda: checkpoints.set_aside(after))
-        with Logbook(path, step, experiment.total_steps, turn.ours) as logbook, checkpoints:
+        where = path / "checkpoints", experiment.keep
+        with (
+            Logbook(path, step, experiment.total_steps, turn.ours) as logbook,
+            Checkpoints(*where, claimed.owner, turn.check) as checkpoints,
+        ):
+            with writing(path):
+                after = None if claimed.fresh else step
+                distributed.from_first(lambda: checkpoints.set_aside(after))
             return _go(plan, turn, checkpoints, logbook, make_evaluator, trust, started)
 
 
@@ -189,7 +195,6 @@ def _plan(
         adopted.check()
         mesh = make_mesh(devices, adopted.mesh)
         check_batch_size("batch_size", adopted.batch_size, adopted.accumulate, mesh)
-        check_writable(path)
         ready = learned(adopted, path, trust)  # first of all: it may settle what is read
         ready.data.check()
         inputs = ready.data.example_spec()

@@ -5,18 +5,19 @@ import functools
 import os
 import pathlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vqjax import config
 from vqjax._version import __version__
 from vqjax.paths import as_path
 from vqjax.training.experiment import Experiment
-from vqjax.training.journal import unwritable
+from vqjax.training.journal import unwritable, write_whole
 from vqjax.training.seal import Owner
 from vqjax.types import ArraySpec, DataError, UsageError
 
 RECORD = "experiment.json"
+BY_HAND = "was changed by hand since it was written: put the old one back"
 # What the first start records of what is frozen under an experiment, by its class.
 PINS = {"FrozenRun": ("step", "seal"), "WeightFile": ("sha256",)}
 # What may differ between two starts of one run: how devices are laid out, where frozen things lie.
@@ -61,7 +62,7 @@ class Record:
     @functools.cached_property
     def digest(self) -> str:
         """Of everything that a resume compares."""
-        inputs = {k: (v.shape, v.dtype) for k, v in sorted(self.inputs.items())}
+        inputs = {k: (tuple(v.shape), str(v.dtype)) for k, v in sorted(self.inputs.items())}
         return config.digest({"experiment": self.experiment, "inputs": inputs}, FREE)
 
 
@@ -98,9 +99,7 @@ def write_record(run: pathlib.Path, record: Record) -> None:
     }
     try:
         run.mkdir(parents=True, exist_ok=True)
-        part = run / (RECORD + ".part")
-        part.write_text(config.to_json(content), encoding="utf-8")
-        os.replace(part, run / RECORD)
+        write_whole(run / RECORD, config.to_json(content))
     except OSError as error:
         raise unwritable(run, error) from error
 
@@ -113,13 +112,27 @@ def read_record(run: str | os.PathLike, trust: Sequence[str] = ()) -> Record:
     """
     run = as_path(run)
     content, path = read_content(run), run / RECORD
+    record = as_record(content, path, trust)
+    if content.get("digest") not in (None, record.digest):
+        raise DataError(
+            f"{path} {BY_HAND} (settings are changed by "
+            "`vqjax train FILE NAME=VALUE --allow-change`)"
+        )
+    return record
+
+
+def as_record(content: Mapping[str, Any], path: pathlib.Path, trust: Sequence[str]) -> Record:
+    """The record that `content` of `path` tells, whether or not it is as it was written.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         inputs = {
             str(k): ArraySpec(tuple(map(int, v["shape"])), str(v["dtype"]))
             for k, v in content["inputs"].items()
         }
         texts = str(content["name"]), tuple(map(str, content["command"])), str(content["vqjax"])
-        replaced = tuple(map(Replaced.of, content.get("replaced", ())))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     try:
@@ -132,13 +145,7 @@ def read_record(run: str | os.PathLike, trust: Sequence[str] = ()) -> Record:
         experiment.check_parts()
     except UsageError as error:
         raise DataError(f"{path}: {error}") from error
-    record = Record(experiment, inputs, *texts, content.get("id"), replaced)
-    if content.get("digest") not in (None, record.digest):
-        raise DataError(
-            f"{path} was changed by hand since it was written: put the old one back (settings are "
-            "changed by `vqjax train FILE NAME=VALUE --allow-change`)"
-        )
-    return record
+    return Record(experiment, inputs, *texts, content.get("id"), replaced_in(content))
 
 
 def read_content(run: pathlib.Path) -> dict[str, Any]:
@@ -153,4 +160,15 @@ def read_content(run: pathlib.Path) -> dict[str, Any]:
     content = config.read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("experiment"), dict):
         raise DataError(f"{path} is not a record of a run")
+    try:
+        replaced_in(content)
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path}: what it says of earlier records has no sense") from error
+    if not all(isinstance(content.get(name), (str, type(None))) for name in ("id", "digest")):
+        raise DataError(f"{path}: its id and its digest are no texts")
     return content
+
+
+def replaced_in(content: Mapping[str, Any]) -> tuple[Replaced, ...]:
+    """The records before the one of this content."""
+    return tuple(map(Replaced.of, content.get("replaced", ())))

@@ -24,6 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 
+from vqjax.training.journal import write_whole
 from vqjax.types import DataError, Tree
 
 STATE = "state"
@@ -197,12 +198,7 @@ def write_seal(folder: pathlib.Path, arrays: dict, stored: dict, owner: Owner | 
     if owner is not None:
         proof = _digest(seal["self"], owner.run, owner.experiment)
         seal["owner"] = {"run": owner.run, "experiment": owner.experiment, "self": proof}
-    part = folder / (SEAL + ".part")
-    with part.open("w") as out:
-        out.write(json.dumps(seal))
-        out.flush()
-        os.fsync(out.fileno())
-    part.rename(folder / SEAL)
+    write_whole(folder / SEAL, json.dumps(seal))
 
 
 def read_back(state: pathlib.Path, stored: Mapping[str, int]) -> None:

@@ -53,11 +53,15 @@ class StopSignal:
             self.received = signal.SIGTERM.name  # here or on another process
         return stops
 
+    def ends_alone(self) -> bool:
+        """Whether a signal came and no other process has to agree."""
+        return self.received is not None and not distributed.several()
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
             os._exit(EXIT_AT_ONCE)
         self.received = signal.Signals(number).name
-        line = f"\n{self.received}: saving after this step (Ctrl-C again leaves at once)\n"
+        line = f"\n{self.received}: stopping after this step (Ctrl-C again leaves at once)\n"
         with contextlib.suppress(OSError):  # the terminal may be gone
             os.write(STDERR, line.encode())  # not print, which the signal may have interrupted
         if distributed.several():

@@ -79,10 +79,12 @@ def _until_the_end(
 ) -> int:
     experiment, logbook = run.experiment, run.logbook
     clock = _Clock(step, experiment.batch_size)
-    if step and step % experiment.eval_period == 0:
+    if step and (step % experiment.eval_period == 0 or step == experiment.total_steps):
         _evaluate_late(run, state, step)
     while step < experiment.total_steps and not signal.stops_at(step):
         _check_background(run)
+        if not feed.ready(signal.ends_alone):
+            break
         with _kept(run, state, step, clock, feed):
             batch = put_batch(next(feed), run.mesh)
         active = active_at(experiment, step)

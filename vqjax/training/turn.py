@@ -34,9 +34,9 @@ class Turn:
         self._before: object = None
 
         def first() -> None:
-            self._before = self._content()
-            if not any(step >= total_steps for step in self._before[1]):
+            if not any(step >= total_steps for step in self._content()[1]):
                 self._look()
+            self._before = self._content()  # what another host did while it was watched is over
 
         distributed.from_first(first)
 
@@ -86,7 +86,7 @@ class Turn:
         if self._lock is not None:
             self._lock.check()
             if not (self.run / RECORD).is_file():
-                raise DataError(f"{self.run} lost its {RECORD} while it trained: stopped unsaved")
+                raise DataError(f"{self.run} lost its {RECORD} while it trained: stopped")
 
     def _look(self) -> None:
         found = look(self.run)
