@@ -93,7 +93,7 @@ def test_tables(root, keys, table):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("captions.csv", b"", "line 1: needs file or .* or image, and caption or text"),
+        ("captions.csv", b"", "line 1: needs file or .* or filename, and caption or text"),
         ("captions.csv", b"file,title\na,b\n", "line 1: needs .*the columns are file, title"),
         ("captions.csv", b"file,caption\na,b\na\n", "line 3: not 2 columns"),
         ("captions.csv", b"file,caption\na,b,c\n", "line 2: not 2 columns"),
@@ -187,6 +187,12 @@ def test_an_old_run_reads_the_first_caption_of_the_old_files(root):
         "1 of 6 pictures have several captions, 2 in all: the first counts",
         "5 of 6 pictures have no caption",
     ]
+
+
+@pytest.mark.parametrize("reading", [1, 2])
+def test_a_column_that_always_counted_comes_before_a_newer_one(root, reading):
+    write_csv(root, ["nothing.png,c0/000.png,a"], "filename,image,caption")
+    assert shown(root, reading=reading)[0][0] == "a"
 
 
 def test_captions_move_no_picture_to_the_other_side(root):

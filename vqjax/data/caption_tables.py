@@ -10,7 +10,7 @@ from vqjax.types import DataError
 
 FIRST_TABLES = ("captions.csv", "captions.jsonl")  # all that vqjax read at first
 TABLES = (*FIRST_TABLES, "caption.csv", "caption.jsonl", "metadata.csv", "metadata.jsonl")
-_FILE_KEYS = ("file", "file_name", "filename", "image")
+_FILE_KEYS = ("file", "file_name", "image", "filename")  # in the order in which they count
 _CAPTION_KEYS = ("caption", "text")
 _WANTED = f"needs {' or '.join(_FILE_KEYS)}, and {' or '.join(_CAPTION_KEYS)}"
 _DELIMITERS = ",;\t"

@@ -55,7 +55,7 @@ class Folder(SplitSource):
 
     The caption of a/b.png is in a/b.png.txt, a/b.png.caption, a/b.txt or a/b.caption, else in a
     table in any of the folders above it: captions.csv, caption.csv, metadata.csv (columns `file`,
-    `file_name`, `filename` or `image`, relative to the table, and `caption` or `text`), or .jsonl
+    `file_name`, `image` or `filename`, relative to the table, and `caption` or `text`), or .jsonl
     with such keys. Without one it is empty. Of several that a table has, training draws one at each
     visit by (seed, position), and evaluation takes the first.
 
