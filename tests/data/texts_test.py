@@ -172,6 +172,33 @@ def test_what_is_not_read_is_said(root):
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("metadata.csv", "file_name,text\na,gr\xfcn\n".encode("latin-1"), "line 2: not UTF-8"),
+        ("metadata.jsonl", b'{\n "made": "2024"\n}\n', "line 1: not JSON"),
+    ],
+)
+def test_metadata_of_another_kind_stop_nothing(root, name, content, why):
+    (root / name).write_bytes(content)
+    (root / "captions.csv").write_text("file,caption\nc0/000.png,a\n")
+    found, notes = shown(root)
+    assert found[0] == "a"
+    assert notes[0].startswith(f"{root / name}, {why}") and notes[0].endswith(": it is not read")
+
+
+def test_metadata_that_end_in_mid_line_are_damaged(root):
+    (root / "metadata.jsonl").write_text('{"file_name": "c0/000.png", "text": "a"}\n{"fil')
+    with pytest.raises(DataError, match="metadata.jsonl, line 2: not JSON"):
+        shown(root)
+
+
+def test_a_name_that_is_no_text_in_a_table(root):
+    (root / "captions.jsonl").write_text('{"file": "\\ud800.png", "caption": "x"}\n')
+    _, notes = shown(root)
+    assert notes[0] == f"{root / 'captions.jsonl'} names 1 files that are no pictures: \\ud800.png"
+
+
 def test_an_old_run_reads_the_first_caption_of_the_old_files(root):
     for act in WAYS.values():
         if act is not WAYS["text in utf-16"]:

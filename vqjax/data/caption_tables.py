@@ -22,13 +22,17 @@ _MARKS = {  # longer ones first: that of UTF-32 begins like that of UTF-16
 }
 
 
+class NoTable(Exception):
+    """A metadata.* that is no table of captions, as it need not be; says why."""
+
+
 def decoded(data: bytes) -> str:
     """Returns a file's text: UTF-8, or what a byte order mark says; UnicodeDecodeError else."""
     coding = next((c for mark, c in _MARKS.items() if data.startswith(mark)), "utf-8-sig")
     return data.decode(coding)
 
 
-def read_table(path: pathlib.Path) -> list[tuple[str, str]] | None:
+def read_table(path: pathlib.Path) -> list[tuple[str, str]]:
     """Reads a table of captions.
 
     A CSV file has a line with the names of its columns; these are separated by commas, semicolons
@@ -38,12 +42,13 @@ def read_table(path: pathlib.Path) -> list[tuple[str, str]] | None:
         path: one of `TABLES`.
 
     Returns:
-        (file, caption) in their order, as they are written there; None where `path` is a
-        metadata.* that has no captions.
+        (file, caption) in their order, as they are written there.
 
     Raises:
         DataError: it cannot be read; the line says where and why.
+        NoTable: likewise, but `path` is a metadata.* that has no captions, or is no such text.
     """
+    optional = path.stem.lower() == "metadata"
     if path.exists() and not path.is_file():  # reading a pipe would never end
         raise DataError(f"{path} is no plain file")
     try:
@@ -53,11 +58,10 @@ def read_table(path: pathlib.Path) -> list[tuple[str, str]] | None:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         coding = error.encoding.upper()
-        raise DataError(
+        raise (NoTable if optional else DataError)(
             f"{path}, line {line}: not {coding} ({error.reason}): save it as UTF-8, in a "
             'spreadsheet as "CSV UTF-8"'
         ) from error
-    optional = path.stem.lower() == "metadata"
     rows = _csv_rows if path.suffix.lower() == ".csv" else _json_rows
     return rows(path, text, optional)
 
@@ -70,7 +74,7 @@ def _place(keys: Sequence[str], columns: Sequence[str]) -> str | None:
     )
 
 
-def _csv_rows(path: pathlib.Path, text: str, optional: bool) -> list[tuple[str, str]] | None:
+def _csv_rows(path: pathlib.Path, text: str, optional: bool) -> list[tuple[str, str]]:
     heads = {delimiter: _head(text, delimiter) for delimiter in _DELIMITERS}
     for delimiter, columns in heads.items():
         wanted = [_place(keys, columns) for keys in (_FILE_KEYS, _CAPTION_KEYS)]
@@ -78,7 +82,7 @@ def _csv_rows(path: pathlib.Path, text: str, optional: bool) -> list[tuple[str, 
             places = {column: i for i, column in enumerate(columns)}  # the last of equal names
             return _full_rows(path, text, delimiter, [places[column] for column in wanted])
     if optional:
-        return None
+        raise _without_captions(path)
     listed = ", ".join(max(heads.values(), key=len))
     raise DataError(f"{path}, line 1: {_WANTED}; the columns are {listed[:200]}")
 
@@ -112,7 +116,7 @@ def _full_rows(
     return rows
 
 
-def _json_rows(path: pathlib.Path, text: str, optional: bool) -> list[tuple[str, str]] | None:
+def _json_rows(path: pathlib.Path, text: str, optional: bool) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for number, line in enumerate(io.StringIO(text, newline=""), 1):
         if not line.strip():
@@ -120,7 +124,8 @@ def _json_rows(path: pathlib.Path, text: str, optional: bool) -> list[tuple[str,
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}, line {number}: not JSON ({error})") from error
+            kind = NoTable if optional and not rows else DataError
+            raise kind(f"{path}, line {number}: not JSON ({error})") from error
         row = row if isinstance(row, dict) else {}
         file, caption = (row.get(_place(k, list(row))) for k in (_FILE_KEYS, _CAPTION_KEYS))
         if optional and (file is None or caption is None):
@@ -129,4 +134,10 @@ def _json_rows(path: pathlib.Path, text: str, optional: bool) -> list[tuple[str,
         if not all(isinstance(value, str) for value in (file, *captions)):
             raise DataError(f"{path}, line {number}: {_WANTED}, both text")
         rows += [(file, one) for one in captions]
-    return None if optional and not rows else rows
+    if optional and not rows:
+        raise _without_captions(path)
+    return rows
+
+
+def _without_captions(path: pathlib.Path) -> NoTable:
+    return NoTable(f"{path} names no files with their captions")

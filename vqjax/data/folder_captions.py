@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vqjax.data.caption_tables import FIRST_TABLES, TABLES, decoded, read_table
-from vqjax.data.listing import printable
+from vqjax.data.caption_tables import FIRST_TABLES, TABLES, NoTable, decoded, read_table
 from vqjax.data.several import Several
 from vqjax.data.texts import to_bytes
+from vqjax.format import printable
 from vqjax.types import DataError
 
 _NAMED = 10  # files that one note names
@@ -150,10 +150,12 @@ def _tables(root: pathlib.Path, files: Set[str], known: Set[str], first: bool) -
     texts: dict[str, list[str]] = {}
     notes = []
     for folder, paths in _table_paths(files, first).items():
-        tables = {path: read_table(root / path) for path in paths}
-        for path in [path for path, rows in tables.items() if rows is None]:
-            notes.append(f"{root / path} names no files with their captions: it is not read")
-            del tables[path]
+        tables = {}
+        for path in paths:
+            try:
+                tables[path] = read_table(root / path)
+            except NoTable as why:
+                notes.append(f"{why}: it is not read")
         if len(tables) > 1:
             listed = " and ".join(posixpath.basename(path) for path in tables)
             raise DataError(f"{root / folder} holds {listed}: only one of them can count")
