@@ -10,7 +10,7 @@ import numpy as np
 
 from vqjax.data import augment as augmentation
 from vqjax.data.keep import keep, recall
-from vqjax.data.listing import printable, stamps
+from vqjax.data.listing import name_text, stamps
 from vqjax.data.pictures import FIRST_FORMATS, BadPicture, read_picture
 from vqjax.data.tf_data import decode_once, tensorflow
 from vqjax.types import DataError
@@ -54,7 +54,7 @@ class PictureFiles:
         try:
             return self.read(path)
         except BadPicture as error:
-            name = printable(os.fsdecode(path))
+            name = name_text(os.fsdecode(path))
             raise DataError(f"{name} was good when the run began, now: {error}") from error
 
     def verdicts(self, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -109,7 +109,7 @@ class PictureFiles:
         self, names: Sequence[str], reasons: Sequence[str], unreadable: Sequence[str], on_bad: str
     ) -> list[str]:
         """Returns the lines about what was left out, or raises them, as `Folder.on_bad` says."""
-        bad = [f"{printable(n)} ({r})" for n, r in zip(names, reasons, strict=True) if r]
+        bad = [f"{name_text(n)} ({r})" for n, r in zip(names, reasons, strict=True) if r]
         listed = ", ".join(bad[:_NAMED])
         if len(bad) > _NAMED:
             listed += f" and {len(bad) - _NAMED:,} more"

@@ -64,7 +64,7 @@ def list_folder(root: pathlib.Path, formats: Iterable[str]) -> Listing:
     unreadable: list[str] = []
 
     def failed(error: OSError) -> None:
-        unreadable.append(f"{printable(str(error.filename))} ({error.strerror})")
+        unreadable.append(f"{name_text(str(error.filename))} ({error.strerror})")
 
     seen: set[tuple[int, int]] = set()
     for directory, below, here in os.walk(root, followlinks=True, onerror=failed):
@@ -181,13 +181,13 @@ def stamps(root: pathlib.Path, names: Sequence[str]) -> list[tuple[str, int, int
     for name in names:
         try:
             stat = os.stat(root / name)
-            result.append((printable(name), stat.st_size, stat.st_mtime_ns))
+            result.append((name_text(name), stat.st_size, stat.st_mtime_ns))
         except OSError:
-            result.append((printable(name), -1, -1))
+            result.append((name_text(name), -1, -1))
     return result
 
 
-def printable(name: str) -> str:
+def name_text(name: str) -> str:
     """Returns `name` with bytes that are no text, and line breaks, written out."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return text if text.isprintable() else repr(text)[1:-1]
