@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pytest
 
 from vqjax.data import BPE, Captions, TokenSet
 from vqjax.data.texts import to_bytes
-from vqjax.data.token_set import DESCRIPTION, write_shard
+from vqjax.data.token_set import DESCRIPTION, read_description, write_shard
+from vqjax.types import DataError
 
 
 def test_tokens_are_int32_and_captions_stay_bytes(tmp_path):
@@ -43,3 +45,22 @@ def test_tokens_are_int32_and_captions_stay_bytes(tmp_path):
     (batch,) = captions.eval(1, np.arange(1))
     assert captions.vocabulary.decode(batch["caption"][0]) == "one"
     np.testing.assert_array_equal(batch["tokens"], [[1, 2]])
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"examples": {"train": 2}}, {"shard": 0}, {"examples": {"train": 2, "eval": -1}}]
+)
+def test_a_description_that_cannot_be_is_one_line(tmp_path, spoilt):
+    description = {
+        "tokenizer": {"run": "RUN", "seal": "abc"},
+        "levels": [],
+        "arrays": {},
+        "examples": {"train": 2, "eval": 1},
+        "shard": 4,
+    }
+    path = tmp_path / DESCRIPTION
+    path.write_text(json.dumps(description))
+    assert read_description(tmp_path)["shard"] == 4
+    path.write_text(json.dumps(description | spoilt))
+    with pytest.raises(DataError, match=f"{path} cannot be read"):
+        read_description(tmp_path)

@@ -24,6 +24,7 @@ from vqjax.types import ArraySpec, DataError
 __all__ = ["TokenSet"]
 
 DESCRIPTION = "tokens.json"
+_PARTS = ("train", "eval")
 
 
 def shard_path(folder: pathlib.Path, part: str, name: str, number: int) -> pathlib.Path:
@@ -55,7 +56,7 @@ def read_description(folder: pathlib.Path) -> dict[str, Any]:
         )
     try:
         found = json.loads(read_text(path))
-        parts = {p: int(n) for p, n in found["examples"].items()}
+        parts = {part: int(found["examples"][part]) for part in _PARTS}
         specs = {
             str(k): ArraySpec(tuple(map(int, v["shape"])), str(np.dtype(v["dtype"])))
             for k, v in found["arrays"].items()
@@ -63,6 +64,8 @@ def read_description(folder: pathlib.Path) -> dict[str, Any]:
         levels = [str(level["name"]) for level in found["levels"]]
         run, seal = str(found["tokenizer"]["run"]), str(found["tokenizer"]["seal"])
         shard = int(found["shard"])
+        if shard < 1 or min(parts.values()) < 0:
+            raise ValueError(f"{parts} examples in shards of {shard}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     return {
