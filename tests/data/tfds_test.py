@@ -14,6 +14,7 @@ from tests.data.makers import pictures, write_tfds
 from vqjax.data import TFDS, Digits, RandomCrop, RandomFlip, Resize
 from vqjax.data.embedded import _prepare_in, prepare_embedded
 from vqjax.data.texts import to_text
+from vqjax.data.tf_data import StreamSplit
 from vqjax.data.tfds import data_home, find_prepared
 from vqjax.types import ArraySpec, DataError, UsageError
 
@@ -202,6 +203,22 @@ def test_a_record_that_turns_bad_is_named_with_its_file(tiny, cache_bytes):
             pass
     assert "\n" not in str(raised.value)
     assert cache_bytes or "the record at byte" in str(raised.value)
+
+
+def test_what_is_damaged_is_looked_for_among_the_newest():
+    fetched = []
+
+    def fetch(indices):
+        fetched.extend(indices.tolist())
+        return [b""]
+
+    def decode(item, calls):
+        if fetched[-1] == 9:
+            raise DataError("no picture")
+
+    split = StreamSplit(10, {}, fetch, decode, (), "train")
+    assert split._blamed([np.arange(4), np.arange(4, 8), np.arange(8, 10)]) == "train: example 9"
+    assert fetched == [8, 9]
 
 
 def test_damaged_metadata_is_one_line(tiny):

@@ -272,9 +272,11 @@ class StreamSplit:
             yield batch
 
     def _blamed(self, recent: Iterable[np.ndarray]) -> str:
-        """Returns what cannot be read: the first of `recent` examples that cannot be decoded."""
+        """Returns what cannot be read: one of `recent` examples that cannot be decoded, looked for
+        among the newest first.
+        """
         tf = tensorflow()
-        for index in dict.fromkeys(int(i) for indices in list(recent) for i in indices):
+        for index in dict.fromkeys(int(i) for indices in reversed(list(recent)) for i in indices):
             try:
                 (item,) = self._fetch(np.array([index]))
                 self._decode(tf.constant(item), _Calls())
