@@ -22,6 +22,7 @@ import os
 from vqjax.config import FrozenRun
 from vqjax.data import BPE, Captions, Folder
 from vqjax.ops.schedules import Cosine
+from vqjax.paths import as_path
 from vqjax.priors import GPT, Text
 from vqjax.tasks import PriorTask
 from vqjax.training.experiment import Experiment
@@ -66,7 +67,7 @@ def experiment(
         ),
         # Absolute: the run can be evaluated and resumed from any directory.
         data=Captions(
-            Folder(os.path.abspath(os.path.expanduser(folder)), image_size, caption_bytes=256),
+            Folder(os.path.abspath(as_path(folder, "folder")), image_size, caption_bytes=256),
             BPE(vocabulary),
             length,
         ),

@@ -26,6 +26,7 @@ from vqjax.data import Folder, RandomFlip
 from vqjax.discriminators import PatchGAN
 from vqjax.losses import L1
 from vqjax.ops.schedules import Cosine, Ramp
+from vqjax.paths import as_path
 from vqjax.quantizers import EMAVectorQuantizer
 from vqjax.tasks import TokenizerTask
 from vqjax.tokenizers import ConvDecoder, ConvEncoder, Tokenizer
@@ -74,7 +75,7 @@ def experiment(
         ),
         data=Folder(
             # Absolute: the run can be evaluated and resumed from any directory.
-            os.path.abspath(os.path.expanduser(folder)),
+            os.path.abspath(as_path(folder, "folder")),
             image_size,
             augment=(RandomFlip(),) if flip else (),
         ),

@@ -113,6 +113,13 @@ def test_builds_goes_through_json_and_takes_shape(path, shrunk, arguments):
         assert again.total_steps == 2
 
 
+@pytest.mark.parametrize("name", NEEDS_FOLDER)
+@pytest.mark.parametrize("folder", ["", "~nobody1"])
+def test_a_folder_that_is_no_path_is_one_line(name, folder):
+    with pytest.raises(UsageError, match=f"folder: {folder or 'an empty path'}"):
+        config.load_file(str(FOLDER / name), {"folder": folder}, ())
+
+
 SLOW = pytest.mark.slow
 
 

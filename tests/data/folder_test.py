@@ -404,3 +404,9 @@ def test_odd_names_and_links(root):
     assert source.notes() == [r"skipped 1 of 33 files: c0/line\nbreak.png (empty)"]
     assert all(note.isprintable() for note in source.notes())
     assert len(_epoch(source)) == -(-source.num_train() // 8)
+
+
+@pytest.mark.parametrize("path", ["", "~nobody1/x", "gs://bucket/x"])
+def test_what_is_no_path_is_one_line(path):
+    with pytest.raises(UsageError, match="Folder.path: "):
+        Folder(path, image_size=8).check()

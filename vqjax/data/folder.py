@@ -18,6 +18,7 @@ from vqjax.data.pictures import FIRST_FORMATS, FORMATS, is_readable, readable_fo
 from vqjax.data.several import Several, chosen, spread
 from vqjax.data.source import Split, SplitSource
 from vqjax.data.tf_data import StreamSplit
+from vqjax.paths import as_path
 from vqjax.types import ArraySpec, DataError, UsageError, did_you_mean
 
 __all__ = ["Folder"]
@@ -138,7 +139,7 @@ class Folder(SplitSource):
 
     @property
     def _root(self) -> pathlib.Path:
-        return pathlib.Path(self.path).expanduser()
+        return as_path(self.path, "Folder.path")
 
     @property
     def _stored(self) -> ArraySpec:
