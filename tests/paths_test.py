@@ -16,7 +16,16 @@ def test_home(monkeypatch, tmp_path):
     with pytest.raises(UsageError, match="--out: ~nobody1/x: no such user; .* say ./~nobody1/x"):
         as_path("~nobody1/x", "--out")
     (tmp_path / "~nobody1").touch()
-    assert home_path("~nobody1") == "~nobody1"
+    assert home_path("~nobody1") == str(tmp_path / "~nobody1")
+
+
+@pytest.mark.parametrize("way", ["./~", ".//~/x", "./~nobody1/x"])
+def test_a_tilde_that_is_a_name_stays_one_when_it_is_read_again(way, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/")
+    monkeypatch.chdir(tmp_path)
+    path = as_path(way)
+    assert path == tmp_path / way[2:].strip("/") == as_path(path) == as_path(home_path(way))
+    assert as_path(f"a/{way}") == pathlib.Path(f"a/{way}")
 
 
 @pytest.mark.parametrize(

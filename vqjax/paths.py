@@ -18,6 +18,9 @@ _NOTHING = (errno.ENOENT, errno.ENOTDIR)  # there is nothing of that name
 def home_path(path: str | os.PathLike) -> str:
     """`path` with the home directory in the place of `~` or `~user`.
 
+    A path of this folder whose first part begins with `~`, such as `./~x`, becomes absolute: read
+    once more, also as a Path, which loses the `./`, it stays what it is.
+
     Raises:
         ValueError: it is empty or a URL, holds what no path can, names no user of this machine, or
             is too long; in one line.
@@ -31,7 +34,7 @@ def home_path(path: str | os.PathLike) -> str:
     known = os.path.expanduser(text)
     try:
         os.lstat(known)
-        return known
+        return _kept(known)
     except OSError as error:
         if error.errno not in (*_NOTHING, errno.EACCES):
             raise ValueError(f"{shown}: {error.strerror}") from error
@@ -39,7 +42,13 @@ def home_path(path: str | os.PathLike) -> str:
         raise ValueError(f"{shown}: mount the bucket, or name a path of this machine")
     if known.startswith("~"):
         raise ValueError(f"{shown}: no such user; if the name begins with ~, say ./{shown}")
-    return known
+    return _kept(known)
+
+
+def _kept(known: str) -> str:
+    """`known` such that nothing is in the place of a `~` in it."""
+    path = pathlib.Path(known)
+    return str(path.absolute()) if str(path).startswith("~") else known
 
 
 def is_text(path: str | os.PathLike) -> bool:
