@@ -1,8 +1,10 @@
 """Files that verbs write: whole, marked, and never over somebody's own."""
 
+import errno
 import json
 import math
 import os
+import pathlib
 import types
 
 import numpy as np
@@ -12,7 +14,8 @@ from vqjax.evaluation.pictures import png_file
 from vqjax.evaluation.report_page import whole_page
 from vqjax.evaluation.sweep_chart import sweep_svg
 from vqjax.files import check_output, is_ours, json_text, write_json, write_output
-from vqjax.types import UsageError
+from vqjax.paths import as_path
+from vqjax.types import DataError, UsageError
 
 POINT = types.SimpleNamespace(
     topology=types.SimpleNamespace(chips=1),
@@ -32,7 +35,7 @@ def test_what_is_written_is_known_again(tmp_path):
     for path in paths:
         assert is_ours(path)
         write_output(path, "mine")  # and replaced
-        with pytest.raises(UsageError, match=f"{path} is there and vqjax did not write it"):
+        with pytest.raises(UsageError, match=f"{path} is there and carries no mark of vqjax"):
             write_output(path, "x")
         assert path.read_text() == "mine"
         write_output(path, "x", overwrite=True)
@@ -74,6 +77,26 @@ def test_what_is_no_file_and_cannot_be_one_is_refused(tmp_path):
     (tmp_path / "a.part").write_text("mine")
     write_output(tmp_path / "a", "x")
     assert (tmp_path / "a.part").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOSPC, DataError), (errno.EIO, DataError), (errno.EPERM, UsageError)],
+)
+def test_a_disk_that_is_full_is_no_wrong_command(tmp_path, monkeypatch, number, kind):
+    def fail(self, content):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", fail)
+    with pytest.raises(kind, match=f"cannot write {tmp_path}/a: {os.strerror(number)}"):
+        write_output(tmp_path / "a", "x")
+
+
+def test_a_file_under_a_folder_called_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert write_output(as_path("./~/a"), "x") == tmp_path / "~" / "a"
+    assert (tmp_path / "~" / "a").read_text() == "x" and not (tmp_path / "home").exists()
 
 
 def test_a_number_that_is_not_finite_is_null():

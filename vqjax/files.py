@@ -2,7 +2,7 @@
 And those of a run that they read.
 
 What vqjax writes carries a mark: a PNG in its text, a page or drawing in its metadata, JSON in its
-first key. A file without it is somebody's own and stays, unless it is asked for by `overwrite`.
+first key. A file without it may be somebody's own and stays, unless it is asked for by `overwrite`.
 """
 
 import errno
@@ -17,7 +17,7 @@ from typing import Any
 
 from vqjax._version import __version__
 from vqjax.paths import as_path
-from vqjax.types import DataError, UsageError
+from vqjax.types import DataError, UsageError, VqjaxError
 
 _KINDS = (
     (stat.S_ISDIR, "a directory"),
@@ -25,6 +25,7 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # full, or failing
 
 GENERATOR = f"vqjax {__version__}"  # the mark
 SOFTWARE = "Software"  # where PNG keeps it
@@ -61,7 +62,10 @@ def check_output(path: str | os.PathLike, *, overwrite: bool = False) -> None:
         path: of the file.
         overwrite: whether a file without the mark may be replaced, too.
     """
-    path = as_path(path)
+    _check(as_path(path), overwrite)
+
+
+def _check(path: pathlib.Path, overwrite: bool) -> None:
     try:
         if path.is_dir():
             raise UsageError(f"{path} is a directory: name a file")
@@ -72,7 +76,8 @@ def check_output(path: str | os.PathLike, *, overwrite: bool = False) -> None:
             raise UsageError(f"cannot write {path}: it is no plain file")
         if path.exists() and not overwrite and not is_ours(path):
             raise UsageError(
-                f"{path} is there and vqjax did not write it: name another, or say --overwrite"
+                f"{path} is there and carries no mark of vqjax (some files of earlier versions "
+                "have none): name another, or say --overwrite"
             )
     except OSError as error:  # a name that no file can have
         raise _cannot(path, error) from error
@@ -85,9 +90,10 @@ def write_output(
 
     Raises:
         UsageError: `path` cannot be written, or must not be (`check_output`).
+        DataError: the disk is full, or fails.
     """
     path = as_path(path)
-    check_output(path, overwrite=overwrite)
+    _check(path, overwrite)
     part = path.with_name(f".vqjax-{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,9 +109,10 @@ def write_output(
     return path
 
 
-def _cannot(path: pathlib.Path, error: Exception) -> UsageError:
+def _cannot(path: pathlib.Path, error: Exception) -> VqjaxError:
     why = error.strerror if isinstance(error, OSError) else None
-    return UsageError(f"cannot write {path}: {why or error}")
+    kind = DataError if getattr(error, "errno", None) in _DISK else UsageError
+    return kind(f"cannot write {path}: {why or error}")
 
 
 def json_text(value: Any, indent: int | None = None) -> str:

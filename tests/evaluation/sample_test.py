@@ -188,7 +188,7 @@ def test_verbs_and_calls_share_a_folder_and_no_name(cli, runs, monkeypatch, tmp_
     (mine := out / "sample_00000002_seed0-0001_run.png").write_text("mine")
     words = ["sample", "vae", "-n", 2, "--out", out]
     code, text, err = cli(*words)
-    assert (code, text) == (2, "") and f"{mine} is there and vqjax did not write it" in err
+    assert (code, text) == (2, "") and f"{mine} is there and carries no mark of vqjax" in err
     assert cli(*words, "--overwrite")[0] == 0 and is_ours(mine)
 
 

@@ -244,7 +244,7 @@ def test_a_page_goes_over_pages_alone(cli, trained_records, tmp_path, verb):
         before = path.read_bytes()
         code, out, err = cli(verb, run, "--out", path)
         assert (code, out) == (2, "") and path.read_bytes() == before
-        assert f"{path} is there and vqjax did not write it" in err and err.count("\n") == 1
+        assert f"{path} is there and carries no mark of vqjax" in err and err.count("\n") == 1
     for _ in range(2):
         assert cli(verb, run, "--out", mine, "--overwrite")[0] == 0 and is_ours(mine)
     assert cli(verb, run, "--out", mine)[0] == 0

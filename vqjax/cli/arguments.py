@@ -86,7 +86,7 @@ def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="also replace files that vqjax did not write (those it wrote are replaced anyway)",
+        help="also replace files without the mark of vqjax (those with it are replaced anyway)",
     )
 
 

@@ -109,7 +109,7 @@ class Names:
         return [self.path(kind, i) for i, kind in enumerate(turns if self.args.out else ())]
 
     def check(self, paths: Iterable[pathlib.Path], read: Iterable = ()) -> None:
-        """Refuses, with UsageError, to write over what vqjax did not write or, even with
+        """Refuses, with UsageError, to write over what has no mark of vqjax or, even with
         --overwrite, over one of the files to be `read`. Makes nothing.
         """
         from vqjax.files import check_output

@@ -203,7 +203,7 @@ def write_comparison(
         comparison: from `compare_runs`.
         out: the page.
         params: with which the numbers were made; `trust`, `say`: likewise.
-        overwrite: whether `out` may replace a file that vqjax did not write.
+        overwrite: whether `out` may replace a file without the mark of vqjax.
 
     Raises:
         UsageError: `out` cannot be written, or must not be.

@@ -274,7 +274,7 @@ def write_report(
         runs: run directories; with several, a comparison comes first.
         out: the page; None: report.html in the first run, which is always replaced.
         trust: modules or files whose classes may be built.
-        overwrite: whether `out` may replace a file that vqjax did not write.
+        overwrite: whether `out` may replace a file without the mark of vqjax.
 
     Raises:
         DataError: one of `runs` is no run directory.
