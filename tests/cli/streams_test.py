@@ -43,6 +43,12 @@ def shell(body, redirected, tmp_path, *words):
         ("print('x')", ">&-", 1, "vqjax: error: cannot write the output: closed\n"),
         ("print('x')", ">/dev/full", 1, "cannot write the output: No space left on device\n"),
         ("print('x')", ">&- 2>&-", 1, ""),
+        (
+            "print('x'); raise OSError('y')",
+            ">/dev/full",
+            1,
+            "run again with --debug for the traceback\n",
+        ),
         ("print('x', file=sys.stderr); return 3", "2>&-", 3, ""),
         (LASTING + "print('x'); print('y', file=sys.stderr); return 75", ">&-", 75, "y\n"),
         (LASTING + "print('x' * 10**6, file=sys.stderr); return 75", "2>/dev/full", 75, ""),

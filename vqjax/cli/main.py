@@ -4,6 +4,7 @@ Parsing imports neither JAX nor TensorFlow: verbs import what they need when the
 """
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import re
@@ -143,4 +144,7 @@ def run() -> NoReturn:
     """The console script."""
     interrupt.install()
     streams.install()
-    sys.exit(main())
+    code = main()
+    with contextlib.suppress(streams.OutputLost):  # of a verb that failed before, which counts
+        sys.stdout.flush()
+    sys.exit(code)
