@@ -16,7 +16,7 @@ from vqjax.cli import edit as verb
 from vqjax.cli.main import main
 from vqjax.config import FrozenRun
 from vqjax.data import Digits
-from vqjax.evaluation import editing
+from vqjax.evaluation import editing, large
 from vqjax.evaluation.prior_run import PriorRun
 from vqjax.evaluation.redrawing import corners_of
 from vqjax.priors import GPT, ClassLabel, MaskGIT
@@ -123,6 +123,20 @@ def test_windows_go_outward_and_cover_everything():
         assert 0 <= y <= 5 and 0 <= x <= 6
         covered[y : y + 4, x : x + 5] = True
     assert covered.all()
+
+
+@pytest.mark.parametrize("sizes", [(99,), (0, 99)], ids=["encode", "decode"])
+def test_what_memory_has_no_room_for_is_refused_before_the_drawing(
+    runs, images, redrawn, monkeypatch, sizes
+):
+    of_programs = iter(sizes)
+    monkeypatch.setattr(large, "LARGE_VALUES", 0)
+    monkeypatch.setattr(large, "_bytes_of", lambda compiled: next(of_programs))
+    monkeypatch.setattr(large.LargePrograms, "_free", lambda self: 10)
+    monkeypatch.setattr(runs["maskgit"]._redrawer, "_large", large.LargePrograms(None))
+    with pytest.raises(UsageError, match="an example of 16 x 16 takes .* make it smaller"):
+        runs["maskgit"].upscale(images[:1])
+    assert redrawn == []
 
 
 @pytest.mark.parametrize("name", ["maskgit", "scales"])

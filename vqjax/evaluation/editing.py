@@ -16,6 +16,7 @@ from PIL import Image
 
 from vqjax import arguments, priors
 from vqjax.evaluation.examples import checked_examples
+from vqjax.evaluation.large import LargePrograms
 from vqjax.evaluation.redrawing import Redrawer, Tokens, Wishes, corners_of, windows_along
 from vqjax.priors.base import EDITS
 from vqjax.sampling import Choice, Guidance
@@ -166,7 +167,8 @@ class Editing:
                 than `MAX_WINDOWS` windows cover.
 
         Returns:
-            [B, top + H + bottom, left + W + right, C]. The other arguments and errors: `inpaint`.
+            [B, top + H + bottom, left + W + right, C]. The other arguments and errors: `inpaint`;
+            also UsageError where there is no memory for one picture.
         """
         left, top, right, bottom = _checked_sides(sides)
         self._check_can("outpaint" if left or top or right else "outpaint below")
@@ -187,6 +189,7 @@ class Editing:
             tokens[name] = np.zeros((len(images), *grid), np.int32)
             redraw[name] = np.ones((len(images), *grid), bool)
             tokens[name][kept], redraw[name][kept] = array, False
+        self._redrawer.decoder(tokens, (*whole, self.shape[2]))
         tokens = self._redrawer.slide(tokens, redraw, wishes, corners)
         made = self._redrawer.decode(tokens, (*whole, self.shape[2]))
         made[:, top : top + height, left : left + width] = images
@@ -216,7 +219,8 @@ class Editing:
             strength: share of the tokens that is drawn anew, 0 to 1.
 
         Returns:
-            [B, 2 H, 2 W, C]. The other arguments and errors: `inpaint`.
+            [B, 2 H, 2 W, C]. The other arguments and errors: `inpaint`; also UsageError where
+            there is no memory for one picture.
         """
         self._check_can("upscale")
         check_drawing(choice, guidance)
@@ -236,6 +240,7 @@ class Editing:
         for place, image in enumerate(images):
             large[place] = doubled(image)
         tokens = self._redrawer.encode(large)
+        self._redrawer.decoder(tokens, large.shape[1:])
         chosen = _at_random(_generators(seed, len(images)), grid, strength)
         redraw = {level.name: chosen for level in self.token_layout()}
         tokens = self._redrawer.slide(tokens, redraw, wishes, corners)
@@ -243,7 +248,9 @@ class Editing:
 
     @functools.cached_property
     def _redrawer(self) -> Redrawer:
-        return Redrawer(self._task, self._at_home, self._variables, self.token_layout(), self.dtype)
+        large = LargePrograms(self._mesh)
+        levels = self.token_layout()
+        return Redrawer(self._task, self._at_home, self._variables, levels, self.dtype, large)
 
     def _redrawn(self, images: np.ndarray, redraw: Tokens, wishes: Wishes) -> np.ndarray:
         tokens = self._redrawer.draw(self._redrawer.encode(images), redraw, wishes)

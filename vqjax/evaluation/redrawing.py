@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from vqjax.evaluation.large import LargePrograms
 from vqjax.evaluation.run import as_trained, in_parts
 from vqjax.ops.numerics import make_key
 from vqjax.sampling import Choice, Guidance
@@ -80,6 +81,7 @@ class Redrawer:
         variables: the prior's parameters by player, and what is frozen under it.
         levels: of the prior: what it sees at once.
         dtype: of examples, "uint8" or "float32".
+        large: knows what fits into memory.
     """
 
     def __init__(
@@ -89,7 +91,9 @@ class Redrawer:
         variables: tuple[Tree, Tree],
         levels: tuple[Level, ...],
         dtype: str,
+        large: LargePrograms,
     ) -> None:
+        self._large = large
         self._task, self._at_home, self._variables = task, at_home, variables
         self._levels, self._dtype = levels, dtype
         self._encode = jax.jit(lambda _, frozen, x: task.tokens(frozen, {task.inputs: x}))
@@ -97,12 +101,26 @@ class Redrawer:
         self._draw = jax.jit(self._draw_batch, static_argnames=("choice", "guidance"))
 
     def encode(self, images: np.ndarray) -> Tokens:
-        """[B, *S, C] -> tokens; any size that the tokenizer takes."""
-        return self._run(self._encode, (images,), size=_part_size(images.shape[1:]))
+        """[B, *S, C] -> tokens; any size that the tokenizer takes.
+
+        Raises:
+            UsageError: there is no memory for one example.
+        """
+        size = _part_size(images.shape[1:])
+        encode = self._ready(self._encode, images.shape[1:], size, images)
+        return self._run(encode, (images,), size=size)
 
     def decode(self, tokens: Tokens, shape: Sequence[int] = ()) -> np.ndarray:
         """Tokens -> [B, *S, C]; `shape` is (*S, C) where the grid is larger than the prior's."""
-        return self._run(self._decode, (tokens,), size=_part_size(shape))
+        return self._run(self.decoder(tokens, shape), (tokens,), size=_part_size(shape))
+
+    def decoder(self, tokens: Tokens, shape: Sequence[int]) -> Any:
+        """The program that `decode` runs, found before the tokens are drawn anew.
+
+        Raises:
+            UsageError: there is no memory for one example.
+        """
+        return self._ready(self._decode, shape, _part_size(shape), tokens)
 
     def draw(self, tokens: Tokens, redraw: Tokens, wishes: Wishes, number: int = 0) -> Tokens:
         """The tokens of the prior's grid, drawn anew where bool `redraw` says so.
@@ -138,6 +156,12 @@ class Redrawer:
         for number, corner in enumerate(corners):
             sizes = zip(corner, self._levels[0].grid, strict=True)
             yield number, (slice(None), *(slice(first, first + n) for first, n in sizes))
+
+    def _ready(self, program: Any, shape: Sequence[int], size: int, arrays: Any) -> Any:
+        """`program` for parts of `size` examples of `shape` and their tree of arrays."""
+        part = jax.tree.map(lambda a: jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype), arrays)
+        with self._at_home():
+            return self._large.fitting(shape, program, *self._variables, part)
 
     def _run(self, program: Any, arrays: tuple, *before: Any, size: int = BATCH) -> Any:
         """`program` of the variables, of `before`, and of trees of arrays [B, ...]."""
