@@ -7,7 +7,9 @@ import copy
 import inspect
 import os
 import pickle
+import types
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,7 +17,9 @@ from PIL import Image
 import vqjax
 from tests.evaluation.blank import blank_runs
 from vqjax import arguments
+from vqjax.data import Arrays
 from vqjax.evaluation import editing, trained
+from vqjax.evaluation.examples import checked_examples
 from vqjax.sampling import Choice, Guidance, Parallel
 from vqjax.types import UsageError, VqjaxError
 
@@ -184,6 +188,16 @@ def test_too_many_windows_are_refused_before_the_work(runs):
     line = refused(lambda: runs["prior"].outpaint(X, (0, 0, 0, 10**9)))
     assert "8 x 1000000008 pixels take 250,000,001 windows" in line and "at most 1,024" in line
     assert editing.MAX_WINDOWS == 1_024
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", jax.numpy.bfloat16])
+def test_held_out_examples_of_floats_are_as_networks_take_them(dtype):
+    images = np.linspace(-1.25, 1.25, 3 * 4 * 4).reshape(3, 4, 4, 1).astype(dtype)
+    task = types.SimpleNamespace(inputs="image")
+    source = Arrays({"image": images}, {"image": images})
+    found = trained.held_out(types.SimpleNamespace(task=task, data=source), 3)
+    assert found.dtype == np.float32 and found.min() == -1 and found.max() == 1
+    checked_examples(found, (4, 4, 1), "float32")
 
 
 def test_held_out_reads_no_more_than_there_are(runs, monkeypatch):

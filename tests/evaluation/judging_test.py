@@ -1,5 +1,6 @@
 """Judging samples: stand-ins whose samples are known, what does not fit, and the whole way."""
 
+import dataclasses
 import json
 import types
 
@@ -11,7 +12,7 @@ import vqjax
 from tests import tiny
 from tests.tasks import prior_test
 from vqjax.cli.main import main
-from vqjax.data import Digits
+from vqjax.data import Arrays, Digits
 from vqjax.evaluation.judging import judge_samples
 from vqjax.evaluation.kinds import make_evaluator
 from vqjax.priors import ClassLabel
@@ -85,6 +86,17 @@ def test_training_examples_are_the_floor_and_noise_is_far(judge):
     assert far["frechet_distance"] > 5 * far["frechet_real"]
     assert far["frechet_real"] == found["frechet_real"]
     assert far["precision"] < 0.2
+
+
+def test_real_examples_may_be_a_little_beyond_the_range(judge, held_out, monkeypatch):
+    images = held_out["image"][:N] / np.float32(100) - 1.3
+    arrays = {"image": images, "label": held_out["label"][:N]}
+    experiment = dataclasses.replace(judge.experiment, data=Arrays(arrays, arrays))
+    monkeypatch.setattr(judge, "experiment", experiment)
+    with pytest.raises(UsageError, match="values are"):
+        judge.outputs(images)
+    found = judge_samples(stand_in(np.clip(images, -1, 1), None), judge, N)
+    assert found.numbers["frechet_real"] == pytest.approx(0, abs=1e-3)
 
 
 def test_the_protocol_says_how_to_get_them_again(judge, held_out):

@@ -107,7 +107,12 @@ class ClassifierRun(TrainedRun):
         Raises:
             UsageError: another shape or dtype; NaN, or floats that are not in [-1, 1].
         """
-        self._check_process()
         images = checked_examples(images, self.shape, None)
-        with self._at_home():
-            return in_parts(lambda x: self._program(self._params, x), (images,), BATCH)
+        return outputs_of_source(self, images)
+
+
+def outputs_of_source(run: ClassifierRun, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`run.outputs` of examples of the run's own data source, taken as training takes them."""
+    run._check_process()
+    with run._at_home():
+        return in_parts(lambda x: run._program(run._params, x), (images,), BATCH)

@@ -7,7 +7,7 @@ import numpy as np
 
 from vqjax import arguments
 from vqjax.config.tree import show
-from vqjax.evaluation.classification import ClassifierRun
+from vqjax.evaluation.classification import ClassifierRun, outputs_of_source
 from vqjax.evaluation.kinds import check_classifier, check_prior
 from vqjax.evaluation.prior_run import PLAIN, UNGUIDED, PriorRun
 from vqjax.metrics import FeatureMoments, frechet_distance, precision_recall
@@ -128,7 +128,7 @@ def _eval_split(judge: ClassifierRun) -> tuple[np.ndarray, float]:
     task, data, found, hits = judge.experiment.task, judge.experiment.data, [], []
     for batch in within_bounds(task, data, "eval", data.eval(BATCH, np.arange(BATCH))):
         mask = batch["mask"]
-        features, logits = judge.outputs(batch[task.inputs])
+        features, logits = outputs_of_source(judge, batch[task.inputs])
         found.append(features[mask])
         hits.append((logits.argmax(axis=1) == batch[LABEL])[mask])
     return np.concatenate(found), float(np.concatenate(hits).mean())
@@ -143,4 +143,4 @@ def _training_examples(judge: ClassifierRun, wanted: int) -> np.ndarray:
     for block in chosen.tolist():
         batch = next(iter(data.in_order("train", BLOCK, block)))
         found.append(batch[inputs][batch["mask"]])
-    return judge.outputs(np.concatenate(found)[:wanted])[0]
+    return outputs_of_source(judge, np.concatenate(found)[:wanted])[0]

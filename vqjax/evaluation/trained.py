@@ -46,7 +46,8 @@ def begin_process() -> None:
 def held_out(experiment: Experiment, count: int) -> np.ndarray:
     """The first `count` examples of the eval split, or all there are: [n, *S, C].
 
-    Reads no more than these.
+    Reads no more than these. Floats become float32 in [-1, 1]: training also takes what is a little
+    beyond.
 
     Raises:
         DataError: the data is not at hand, or has no such examples.
@@ -71,7 +72,10 @@ def held_out(experiment: Experiment, count: int) -> np.ndarray:
             break
     if not found:
         raise DataError(f"the eval split of {type(data).__name__} is empty")
-    return found[0] if len(found) == 1 else np.concatenate(found)
+    examples = found[0] if len(found) == 1 else np.concatenate(found)
+    if jax.dtypes.issubdtype(examples.dtype, np.floating):
+        return np.clip(examples.astype(np.float32), -1, 1)
+    return examples
 
 
 class TrainedRun:
@@ -94,7 +98,8 @@ class TrainedRun:
         self._mesh, self._process = mesh, os.getpid()
 
     def held_out(self, count: int) -> np.ndarray:
-        """The first `count` examples that training never saw, or all there are: [n, *S, C].
+        """The first `count` examples that training never saw, or all there are: [n, *S, C], floats
+        clipped to [-1, 1].
 
         Raises:
             DataError: the data is not at hand.
