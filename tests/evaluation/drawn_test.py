@@ -19,14 +19,27 @@ def test_a_name_says_verb_step_seed_number_and_what_it_is_of():
         "sample_00000400_seed3-0012_class-3-none.png"
     )
     assert picture_name("reconstruct", 400) == "reconstruct_00000400.png"
+    guided = picture_name("sample", 400, 0, None, ["gpt"], {"guidance": "3", "top-p": "0.9"})
+    assert guided == "sample_00000400_seed0_guidance=3_top-p=0.9_gpt.png"
     longest = ["x" * 300, "ü" * 300, "猫" * 300, "a " * 300]
-    name = picture_name("sample-interpolation", 10**9, 2**32 - 1, 9_999, longest)
-    assert len(name.encode()) <= 255
+    names = []
+    for value in ("0.30000000000000004", "0.3000000000000001"):
+        options = dict.fromkeys(("guidance", "temperature", "top-p", "strength"), value)
+        names.append(
+            picture_name("sample-interpolation", 10**9, 2**32 - 1, 9_999, longest, options)
+        )
+    assert all(200 < len(name.encode()) <= 255 for name in names) and len(set(names)) == 2
+
+
+def test_other_prompts_have_other_names():
+    kinds = [["red circle"], ["red", "circle"], ["red + circle"], ["red-circle"], ["guidance=3"]]
+    names = {picture_name("sample", 1, 0, None, told(prompts)) for prompts in kinds}
+    assert len(names | {picture_name("sample", 1, 0, options={"guidance": "3"})}) == 6
 
 
 def test_other_texts_have_other_slugs():
-    texts = ["a cat", "A cat", "a cat!", "a  cat", "a/cat", "../a cat", "-", "--", "", " ", "猫",
-             "\x1b[2J", "\ud800", "x" * 48, "x" * 49, "x" * 50, "class 3", "nul\0"]  # fmt: skip
+    texts = ["a cat", "A cat", "a-cat", "a cat!", "a  cat", "a/cat", "../a cat", "-", "--", "", " ",
+             "猫", "\x1b[2J", "\ud800", "x" * 48, "x" * 50, "class 3", "nul\0"]  # fmt: skip
     slugs = {text: slug(text) for text in texts}
     assert slugs["a cat"] == "a-cat" and slugs["猫"] == "猫" and slugs["x" * 48] == "x" * 48
     for a, b in itertools.combinations(texts, 2):

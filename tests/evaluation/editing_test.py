@@ -13,10 +13,12 @@ from PIL import Image
 import vqjax.priors
 from tests import tiny
 from vqjax.cli import edit as verb
-from vqjax.cli.main import main
+from vqjax.cli.drawing import Names
+from vqjax.cli.main import main, parse
 from vqjax.config import FrozenRun
 from vqjax.data import Digits
 from vqjax.evaluation import editing, large
+from vqjax.evaluation.drawn import slug
 from vqjax.evaluation.prior_run import PriorRun
 from vqjax.evaluation.redrawing import corners_of
 from vqjax.priors import GPT, ClassLabel, MaskGIT
@@ -43,6 +45,11 @@ PRIORS = {
     "gpt": ("stack", GPT(16, 1, 2)),
     "scales": ("scales", MaskGIT(16, 1, 2, decoding=Parallel(2))),
 }
+
+
+def parsed(words):
+    """The arguments of `vqjax edit RUN` with `words`."""
+    return parse(["edit", "RUN", *words.split()])
 
 
 def opened(experiment):
@@ -306,6 +313,28 @@ def test_the_verb_writes_a_sheet_and_the_results(
         (single,) = (tmp_path / name).glob(f"edit-{name}_00000001_seed0-0001_*.png")
         assert Image.open(single).size == size
         assert len(list((tmp_path / name).glob(f"edit-{name}_00000001_seed0_*.png"))) == 1
+
+
+def test_a_mask_of_ones_own_is_not_named_like_a_half():
+    words = ["--mask bottom", "--mask bottom.png", "--mask ./bottom", "bottom.png --mask top"]
+    names = [verb._of(parsed(line)) for line in words]
+    assert names == [("bottom",), ("./bottom",), ("./bottom",), ("bottom", "top")]
+    assert slug("./bottom") != slug("bottom")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--outpaint 0,8,0,8", "outpaint=0,8,0,8"),
+        ("--upscale 2 --strength 0.3 --params raw", "strength=0.3_params=raw"),
+        ("--mask m.png --classes 3 --guidance 3 --top-k 4", "top-k=4_guidance=3"),
+        ("--variations 2 --temperature 1.0 --top-p 0.9", "temperature=1_top-p=0.9"),
+    ],
+)
+def test_names_hold_what_was_asked_for(words, said):
+    run = types.SimpleNamespace(path="RUN", step=7)
+    name = Names(parsed(words), run, "edit", 0).path().name
+    assert name == f"edit_00000007_seed0_{said}.png"
 
 
 @pytest.mark.parametrize(

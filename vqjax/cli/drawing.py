@@ -8,6 +8,7 @@ from typing import Any
 
 TELLING = ("classes", "prompt", "given")  # options that say what a prior is told
 CHOOSING = ("temperature", "top_k", "top_p", "guidance")
+IN_NAMES = (*CHOOSING, "strength", "outpaint", "params")  # options that decide what is drawn
 
 
 def add_telling_arguments(parser: argparse.ArgumentParser, default: str) -> None:
@@ -72,12 +73,23 @@ def telling(args: argparse.Namespace) -> dict[str, list]:
     return {**wishes, "prompts": prompts} if prompts else wishes
 
 
+def _in_names(args: argparse.Namespace) -> dict[str, str]:
+    """Those of `IN_NAMES` that were given, for the names of pictures: {"guidance": "3"}."""
+    given = {name: getattr(args, name, None) for name in IN_NAMES}
+    return {
+        name.replace("_", "-"): str(value).removesuffix(".0")
+        for name, value in given.items()
+        if value is not None and (name, value) != ("params", "auto")
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class Names:
     """Where one call of a verb writes its pictures.
 
     Attributes:
-        args: of the verb, with `out` and `overwrite`. With --out, names hold that of the run.
+        args: of the verb, with `out` and `overwrite`. With --out, names hold that of the run; they
+            always hold what was given of `IN_NAMES`.
         trained: the run.
         verb: with its kind, as "edit-inpaint".
         seed: None: nothing is drawn at random.
@@ -101,7 +113,8 @@ class Names:
 
         run = [pathlib.Path(self.trained.path).name] if self.args.out else []
         of = [*run, *self.of, *told(kinds)]
-        return self.folder / picture_name(self.verb, self.trained.step, self.seed, number, of)
+        step, said = self.trained.step, _in_names(self.args)
+        return self.folder / picture_name(self.verb, step, self.seed, number, of, said)
 
     def singles(self, kinds: Sequence[int | str], count: int) -> list[pathlib.Path]:
         """Of `count` pictures one by one, drawn from `kinds` in turn; none without --out."""

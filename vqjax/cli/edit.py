@@ -24,7 +24,8 @@ from vqjax.format import printable
 DESCRIPTION = """\
 Turns a picture into tokens, keeps some of them and has a prior draw the others. Writes one PNG:
 the original, the mask where there is one, and the results. Its name says the edit, step, seed, the
-names of IMAGE and MASK and what the prior is told; a file of the same name is replaced.
+options that were given, the names of IMAGE and MASK and what the prior is told; a file of the same
+name is replaced.
 
   vqjax edit runs/mnist_maskgit digit.png --mask mask.png --classes 3 -n 8
   vqjax edit runs/mnist_maskgit --mask bottom
@@ -127,8 +128,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _of(args: argparse.Namespace) -> tuple[str, ...]:
-    """What the names of the results say: the picture and the mask."""
-    return tuple(pathlib.PurePath(name).stem for name in (args.image, args.mask) if name)
+    """What the names of the results say: the picture and the mask, a file or a half."""
+    image, mask = (name and pathlib.PurePath(name).stem for name in (args.image, args.mask))
+    if mask in HALVES and args.mask not in HALVES:
+        mask = f"./{mask}"  # a file that is called like a half
+    return tuple(filter(None, (image, mask)))
 
 
 def _checked(args: argparse.Namespace) -> tuple[str, int]:
@@ -136,6 +140,8 @@ def _checked(args: argparse.Namespace) -> tuple[str, int]:
     from vqjax.types import UsageError
 
     edit = next(name for name in ("outpaint", "upscale", "variations", "mask") if _has(args, name))
+    if edit == "outpaint":
+        args.outpaint = ",".join(map(str, _sides(args.outpaint)))  # as names of files have it
     if args.strength is not None and f"--{edit}" not in OF_STRENGTH:
         raise UsageError(f"--strength is for {' and '.join(OF_STRENGTH)}")
     if args.fit and edit == "upscale":

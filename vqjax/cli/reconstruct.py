@@ -15,7 +15,8 @@ from vqjax.format import printable
 DESCRIPTION = """\
 Reconstructs pictures of any size, or the first ones of the eval split where none are given.
 Writes one PNG per picture, reconstruct_<step>_<RUN>_<its name>.png, and one sheet of originals with
-their reconstructions beneath, reconstruct_<step>_<RUN>.png. Files of the same names are replaced.
+their reconstructions beneath, reconstruct_<step>_<RUN>.png (with --params, names hold that, too).
+Files of the same names are replaced.
 
   vqjax reconstruct runs/mnist_vqvae --out out
   vqjax reconstruct runs/folder_vqgan photos holiday.jpg --out out

@@ -22,9 +22,10 @@ from vqjax.format import printable
 
 DESCRIPTION = """\
 Draws examples from a prior over tokens, or from that over a VAE's latents, and writes one picture,
-sample_<step>_seed<seed>.png, with what the prior is told at the end of its name. Of a VAE it also
-prints sample_diversity: the mean distance between two of the first 64 samples over that between two
-held-out originals (root mean square of pixels; 1: they differ as much as real ones do).
+sample_<step>_seed<seed>.png; its name ends in the options that were given, as guidance=2, and in
+what the prior is told. Of a VAE it also prints sample_diversity: the mean distance between two of
+the first 64 samples over that between two held-out originals (root mean square of pixels; 1: they
+differ as much as real ones do).
 
   vqjax sample runs/mnist_gpt --classes 3,7 -n 16 --out out
   vqjax sample runs/mnist_gpt --guidance 2 --top-p 0.95

@@ -1,16 +1,18 @@
 """Names of the pictures that verbs draw: no two verbs share one, and each says what made it.
 
-`<verb>_<step>_seed<seed>-<number>_<what it is of>.png`, without what there is not: a sheet of all
-has no number, what is not drawn at random no seed.
+`<verb>_<step>_seed<seed>-<number>_<option>=<value>_<what it is of>.png`, without what there is not:
+a sheet of all has no number, what is not drawn at random no seed.
 """
 
 import hashlib
 import pathlib
 import re
+import types
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-SLUG = 48  # bytes; the end of what is longer becomes a digest. Four fit into the name of a file.
+SLUG = 48  # bytes; the end of what is longer becomes a digest
+LONGEST = 255 - len(".png")  # likewise, of a whole name
 _DIGEST = 8  # hexadecimal digits
 _NAME = re.compile(r"(?P<verb>[a-z-]+)_(?P<step>\d{8,})(_seed\d+(?P<number>-\d+)?)?(?P<of>_.*)?")
 # What the report calls them. The last ones are names of versions before verbs were in them.
@@ -38,6 +40,7 @@ def picture_name(
     seed: int | None = None,
     number: int | None = None,
     of: Sequence[str] = (),
+    options: Mapping[str, str] = types.MappingProxyType({}),
 ) -> str:
     """The name of one file.
 
@@ -47,18 +50,27 @@ def picture_name(
         seed: what was drawn at random with.
         number: of one of several pictures; None: a sheet of all.
         of: texts: what was read, what the model was told.
+        options: {name: value} of what else decides what is drawn, where it was asked for. No part
+            of a name but these holds a "=".
     """
     seeded = "" if seed is None else f"seed{seed}" + ("" if number is None else f"-{number:04d}")
-    return "_".join(filter(None, [verb, f"{step:08d}", seeded, *map(slug, of)])) + ".png"
+    said = [f"{name}={value}" for name, value in options.items()]
+    name = "_".join(filter(None, [verb, f"{step:08d}", seeded, *said, *map(slug, of)]))
+    return (name if len(name.encode()) <= LONGEST else _cut(name, LONGEST, name)) + ".png"
 
 
 def slug(text: str) -> str:
     """Letters, digits and dashes that stand for `text`: other texts have other ones."""
     text = unicodedata.normalize("NFC", text)
     short = "-".join(re.findall(r"\w+", text))
-    start = short.encode()[: SLUG - _DIGEST - 1].decode(errors="ignore")
-    if len(short.encode()) <= SLUG and text in (short, short.replace("-", " ")):
+    if len(short.encode()) <= SLUG and text == short.replace("-", " "):
         return short
+    return _cut(short, SLUG, text)
+
+
+def _cut(name: str, most: int, text: str) -> str:
+    """The start of `name` and a digest of `text`, at most `most` bytes."""
+    start = name.encode()[: most - _DIGEST - 1].decode(errors="ignore")
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST]
     return "-".join(filter(None, [start.rstrip("-"), digest]))
 
@@ -67,8 +79,9 @@ def told(kinds: Sequence[int | str]) -> list[str]:
     """Classes (-1: none) or prompts, for `of`; [] where a model is told nothing."""
     if not kinds:
         return []
-    words = ["none" if kind == -1 else str(kind) for kind in kinds]
-    return [" ".join(words if isinstance(kinds[0], str) else ["class", *words])]
+    if isinstance(kinds[0], str):
+        return ["\0".join(map(str, kinds))]  # no prompt holds that
+    return [" ".join(["class", *("none" if kind == -1 else str(kind) for kind in kinds)])]
 
 
 def sheets_of(folder: pathlib.Path) -> list[pathlib.Path]:
