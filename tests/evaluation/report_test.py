@@ -1,5 +1,6 @@
 """The page: whole, self-contained, escaped, and with the run's own numbers."""
 
+import dataclasses
 import html.parser
 import json
 import re
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vqjax.evaluation import report_page
+from vqjax.evaluation import report, report_page
 from vqjax.evaluation.comparison import Comparison
 from vqjax.evaluation.comparison_page import comparison_page
 from vqjax.evaluation.comparison_table import (
@@ -19,7 +20,7 @@ from vqjax.evaluation.comparison_table import (
     markdown_table,
     text_table,
 )
-from vqjax.evaluation.pictures import png_file
+from vqjax.evaluation.pictures import GAP, png_file
 from vqjax.evaluation.report import page, write_report
 from vqjax.evaluation.report_chart import Mark, Series, line_chart, log_ticks, nice_ticks, number
 from vqjax.evaluation.report_records import read_record
@@ -232,6 +233,23 @@ def test_pictures_that_are_none_or_too_large_are_left_out(trained_records, monke
     assert report_page.read_picture(path) is None
     monkeypatch.setattr(Image, "open", lambda *_, **__: 1 // 0)  # decoders raise what they like
     assert report_page.read_picture(path) is None
+
+
+def test_a_page_tells_no_pictures_from_those_that_it_cannot_show(trained_records, tmp_path):
+    record = read_record(trained_records)
+    assert "No pictures yet" in report._pictures(dataclasses.replace(record, samples=[]))
+    (bad := tmp_path / "00000400.png").write_bytes(b"")
+    shown = report._pictures(dataclasses.replace(record, samples=[(400, bad)]))
+    assert "each is damaged, or of more than 160 million pixels" in shown
+
+
+def test_what_a_training_draws_is_read_and_shown_smaller(tmp_path, monkeypatch):
+    for side in (1_024, 2_048):  # 8 columns, 4 rows
+        assert (8 * (side + GAP) + GAP) * (4 * (side + GAP) + GAP) <= report_page.MAX_PIXELS
+    monkeypatch.setattr(report_page, "SHOWN_PIXELS", 200)
+    picture = np.zeros((20, 40, 3), np.uint8)
+    assert 'width="20" height="10"' in report_page.png(picture, "")
+    assert 'width="4" height="3"' in report_page.png(picture[:3, :4], "")
 
 
 def test_several_runs_are_compared_and_the_best_stands_out(

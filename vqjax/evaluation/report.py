@@ -18,6 +18,7 @@ from vqjax.evaluation.markup import NOTHING, Content, Markup, element, fragment
 from vqjax.evaluation.pictures import bands
 from vqjax.evaluation.report_chart import Mark, Series, line_chart, number
 from vqjax.evaluation.report_page import (
+    MAX_PIXELS,
     captioned,
     description,
     png,
@@ -40,10 +41,11 @@ SMALL_SHEET = 800  # pixels; narrower sheets stand side by side
 
 def _chosen(samples: list[tuple[int, pathlib.Path]]) -> list[tuple[int, np.ndarray]]:
     """Up to `OVER_TIME` readable pictures, evenly spread over the run, the newest always."""
-    pictures = [(step, read_picture(path)) for step, path in samples]
-    readable = [(step, picture) for step, picture in pictures if picture is not None]
+    readable = [(step, path) for step, path in samples if read_picture(path) is not None]
     places = np.linspace(0, len(readable) - 1, min(OVER_TIME, len(readable)))
-    return [readable[i] for i in dict.fromkeys(np.rint(places).astype(int).tolist())]
+    chosen = [readable[i] for i in dict.fromkeys(np.rint(places).astype(int).tolist())]
+    again = [(step, read_picture(path)) for step, path in chosen]  # not all of them at once
+    return [(step, picture) for step, picture in again if picture is not None]
 
 
 def _strips(chosen: list[tuple[int, np.ndarray]], record: Record) -> Markup:
@@ -62,6 +64,9 @@ def _strips(chosen: list[tuple[int, np.ndarray]], record: Record) -> Markup:
 
 def _pictures(record: Record) -> Markup:
     chosen = _chosen(record.samples)
+    if not chosen and record.samples:
+        most = f"{MAX_PIXELS >> 20} million pixels"
+        return quiet(f"No picture can be shown: each is damaged, or of more than {most}.")
     if not chosen:
         return quiet("No pictures yet: the first come with the first evaluation.")
     step, newest = chosen[-1]

@@ -20,15 +20,19 @@ from vqjax.files import GENERATOR
 from vqjax.format import LINE, printable
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-MAX_PIXELS = 32 << 20  # a larger picture is none that a run has drawn
+MAX_PIXELS = 160 << 20  # of one that is read; a run on 2,048 x 2,048 draws 16,402 x 8,202
+SHOWN_PIXELS = 4 << 20  # of a picture on a page; larger ones are made smaller
 
 
 def png(picture: np.ndarray, text: str) -> Markup:
     """An `img` with the picture inside; size attributes keep the page from jumping."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG", optimize=True)
+    buffer, image = io.BytesIO(), Image.fromarray(picture)
+    share = (SHOWN_PIXELS / (image.width * image.height)) ** 0.5
+    if share < 1:
+        image.thumbnail((image.width * share, image.height * share), Image.Resampling.LANCZOS)
+    image.save(buffer, "PNG", optimize=True)
     data = base64.b64encode(buffer.getvalue()).decode()
-    height, width = picture.shape[:2]
+    width, height = image.size
     source = f"data:image/png;base64,{data}"
     return element("img", {"src": source, "width": width, "height": height, "alt": text})
 
