@@ -15,7 +15,7 @@ from tests import tiny
 from tests.evaluation.report_test import _check
 from tests.evaluation.small_source import SmallSource, small_experiment
 from vqjax.cli.main import main
-from vqjax.data import TFDS, CenterCrop, RandomFlip
+from vqjax.data import TFDS, CenterCrop, Folder, RandomFlip
 from vqjax.evaluation import comparison, comparison_page
 from vqjax.evaluation.comparison import compare_runs
 from vqjax.evaluation.comparison_page import strips_of, write_comparison
@@ -131,18 +131,29 @@ def test_runs_on_other_data_and_unfinished_ones_are_noted(make_run, run_dir, tru
     assert text_table(unreadable.rows, columns_of(unreadable.rows)).count("12.50") == 1
 
 
-def test_flips_and_places_do_not_make_other_data():
-    def row(name, data):
-        record = types.SimpleNamespace(experiment=tiny.vqvae(data=data), unreadable="")
-        return Row(name, record, {}, 0)
+def on_data(name, data):
+    record = types.SimpleNamespace(experiment=tiny.vqvae(data=data), unreadable="")
+    return Row(name, record, {}, 0)
 
+
+def test_a_folder_that_is_read_in_another_way_is_said_to_be():
+    old = Folder("a", 8, reading=1, formats=("png",))
+    changes = {"old": {}, "new": {"reading": 2, "formats": ("jpeg",)}, "other": {"path": "b"}}
+    rows = [on_data(name, dataclasses.replace(old, **change)) for name, change in changes.items()]
+    reread, other = comparison.notes_on_data(rows)
+    way = "new reads its folder in another way than old, perhaps other pictures: reading: 1 -> 2"
+    assert reread.startswith(way)
+    assert other.startswith("other is evaluated on other data than old: path")
+
+
+def test_flips_and_places_do_not_make_other_data():
     arrays = tiny.arrays()
     augments = {"plain": (), "flipped": (RandomFlip(),), "cut": (CenterCrop(4),)}
-    rows = [row(k, dataclasses.replace(arrays, augment=v)) for k, v in augments.items()]
+    rows = [on_data(k, dataclasses.replace(arrays, augment=v)) for k, v in augments.items()]
     assert comparison.notes_on_data(rows[:2]) == []
     (note,) = comparison.notes_on_data(rows)
     assert note.startswith("cut is evaluated on other data than plain: augment")
-    rows = [row("a", TFDS("mnist", data_dir="/a")), row("b", TFDS("mnist", cache_bytes=0))]
+    rows = [on_data("a", TFDS("mnist", data_dir="/a")), on_data("b", TFDS("mnist", cache_bytes=0))]
     assert comparison.notes_on_data(rows) == []
 
 
@@ -337,4 +348,4 @@ def test_pictures_of_other_originals_are_made_anew(make_run, run_dir, trust, tmp
     np.testing.assert_array_equal(first.originals, bands(draw(images, images))[0][0])
     assert first.through[1][1].shape == first.originals.shape
     assert (first.through[1][1] != first.through[0][1]).any()
-    assert len(said) == 1 and "c: its own pictures are shown: 1 channels" in said[0]
+    assert len(said) == 1 and "c: its own pictures are shown: images: 1 channels" in said[0]

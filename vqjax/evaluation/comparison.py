@@ -18,6 +18,7 @@ from vqjax.types import DataError, UsageError, VqjaxError
 
 DIFFERENCE = 120  # characters of what differs between two data sources
 KEEPING = ("data_dir", "cache_bytes")  # fields of sources: where data lie, not what they are
+READING = {"reading", "formats"}  # fields of a folder: what is taken from it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,11 +147,19 @@ def notes_on_data(rows: Sequence[Row]) -> list[str]:
         changes = config.difference(_eval_data(known[0]), _eval_data(row))
         if changes:
             text = shorten("; ".join(changes), DIFFERENCE).removeprefix("experiment: ")
-            notes.append(f"{row.name} is evaluated on other data than {known[0].name}: {text}")
+            other = "is evaluated on other data than {}"
+            if all(READING.intersection(_path(change)) for change in changes):
+                other = "reads its folder in another way than {}, perhaps other pictures"
+            notes.append(f"{row.name} {other.format(known[0].name)}: {text}")
     unreadable = [row for row in rows if row.record.experiment is None]
     return notes + [
         f"{row.name}: its experiment cannot be read: {row.record.unreadable}" for row in unreadable
     ]
+
+
+def _path(change: str) -> list[str]:
+    """The names in a line of `config.difference` up to what has changed."""
+    return change.partition(":")[0].split(".")
 
 
 def _eval_data(row: Row) -> Any:
