@@ -93,6 +93,17 @@ def test_reconstruct_any_size_keeps_names_and_paths(cli, run_dir, trust, tmp_pat
     assert np.array_equal(np.asarray(Image.open(folder / "a.png")), grey)
 
 
+def test_odd_names_and_links_that_lead_nowhere(tmp_path):
+    (tmp_path / "..png").touch()
+    for name in ("loop", "loop.png"):
+        (tmp_path / name).symlink_to(tmp_path / name)
+    for out in ("out", "loop"):
+        files = list(reconstruct._files([str(tmp_path)], tmp_path / out))
+        assert files == [(tmp_path / "..png", pathlib.Path("..png"))]
+    (target,) = reconstruct._targets(tmp_path / "sheet.png", files)
+    assert target.parent == tmp_path and target.stem.removeprefix("sheet_").isalnum()
+
+
 @pytest.mark.parametrize("how", ["own", "link", "hard link", "earlier"])
 def test_reconstruct_never_writes_over_pictures(cli, run_dir, tmp_path, how):
     _save(tmp_path / "photo.png", (8, 8))

@@ -98,7 +98,8 @@ def _files(inputs: list[str], out: pathlib.Path) -> Iterator[tuple[pathlib.Path,
     from vqjax.data.pictures import readable_formats, suffixes_of
     from vqjax.types import UsageError
 
-    results, suffixes = out.resolve(), suffixes_of(readable_formats())
+    suffixes = suffixes_of(readable_formats())
+    results = pathlib.Path(os.path.realpath(out))  # `resolve` fails where a link leads to itself
     for given in map(pathlib.Path, inputs):
         if not given.is_dir():
             yield given, pathlib.Path(given.name)
@@ -107,9 +108,9 @@ def _files(inputs: list[str], out: pathlib.Path) -> Iterator[tuple[pathlib.Path,
             raise UsageError(f"--out {out} is the folder of the pictures: name another")
         earlier = given.resolve() in results.parents
         for path in sorted(given.rglob("*")):
-            if earlier and results in path.resolve().parents:
+            if path.suffix.lower() not in suffixes or not path.is_file():
                 continue
-            if path.suffix.lower() in suffixes and path.is_file():
+            if not (earlier and results in path.resolve().parents):
                 yield path, path.relative_to(given)
 
 
@@ -124,7 +125,8 @@ def _targets(
     taken, targets = set(), []
     for _, relative in files:
         name = relative.stem if relative.suffix == ".png" else relative.name
-        name = name if len(name.encode(errors="replace")) <= LONGEST else slug(name)
+        if name == "." or len(name.encode(errors="replace")) > LONGEST:
+            name = slug(name)
         chosen, number = relative.with_name(name), 2
         while str(chosen).casefold() in taken:
             chosen, number = relative.with_name(f"{name}-{number}"), number + 1
