@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tests.evaluation.small_source import SmallSource, small_experiment, started
-from vqjax.evaluation.reconstruction import ReconstructionEvaluator
+from vqjax.evaluation.reconstruction import ReconstructionEvaluator, evaluate_run
 from vqjax.tasks.tokenizer import normalize
 from vqjax.training.mesh import make_mesh
-from vqjax.types import DataError
+from vqjax.types import DataError, UsageError
 
 
 def _evaluate(experiment, devices=1):
@@ -111,3 +111,9 @@ class _TwoLevels:
 
     def decode_latents(self, params, collections, z_q):
         return self.task.decode_latents(params, collections, z_q)
+
+
+@pytest.mark.parametrize("name", ["trust", "frozen"])
+def test_a_text_is_no_sequence_of_texts(name):
+    with pytest.raises(UsageError, match=f"{name}='x.py': wanted a sequence"):
+        evaluate_run("nowhere", **{name: "x.py"})

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vqjax import config
+from vqjax import arguments, config
 from vqjax.evaluation.diversity import COMPARED, sample_diversity
 from vqjax.evaluation.kinds import make_evaluator
 from vqjax.evaluation.likelihood import ImportanceEvaluator, elbo_at, with_place
@@ -207,9 +207,11 @@ def evaluate_run(
 
     Raises:
         DataError: no run, no sound checkpoint, or its data is not at hand.
-        UsageError: classes that are not trusted, no such `params`, or importance samples asked of
-            a run whose latents have no prior.
+        UsageError: classes that are not trusted, no such `params`, `trust` or `frozen` that are no
+            sequences of texts, or importance samples asked of a run whose latents have no prior.
     """
+    trust = tuple(arguments.texts("trust", trust, 'trust=["my_networks.py"]'))
+    frozen = tuple(arguments.texts("frozen", frozen, 'frozen=["tokenizer=runs/moved"]'))
     mesh = make_mesh()
     opened = open_run(run, params=params, step=step, trust=trust, frozen=frozen, mesh=mesh)
     for line in opened.lines:
@@ -220,7 +222,7 @@ def evaluate_run(
         weighted = ImportanceEvaluator(opened.experiment, mesh, importance_samples)
     opened.experiment.data.check()
     try:
-        below = load_frozen(opened.experiment, mesh, tuple(trust))
+        below = load_frozen(opened.experiment, mesh, trust)
     except DataError as error:
         if config.find_frozen(opened.experiment):
             raise
