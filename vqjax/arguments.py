@@ -6,6 +6,7 @@ whatever its value, and a text no sequence.
 
 import operator
 import os
+import pathlib
 import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ SEEDS = 2**32
 MOST_COUNT = 2**31 - 1  # of what is counted in int32
 MOST_ITEMS = 10**7  # of a sequence
 _NO_NUMBERS = (str, bytes, bytearray, complex)  # although `float` reads some of them
+_GROUPS, _GROUP_OF = "/sys/fs/cgroup", "/proc/self/cgroup"
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 20, 20
 
@@ -205,15 +207,27 @@ def check_room(what: str, size: int) -> None:
 
 
 def free_memory() -> int | None:
-    """Bytes that this process can still take, of the machine's and of its control group's."""
+    """Bytes that this process can still take, of the machine's and of its control groups'."""
     found = [_first_number("/proc/meminfo", "MemAvailable:")]
     found = [kilobytes * 1024 for kilobytes in found if kilobytes is not None]
-    group = "/sys/fs/cgroup/memory"
-    most, used = _first_number(f"{group}.max"), _first_number(f"{group}.current")
-    if most is not None and used is not None:
-        cache = _first_number(f"{group}.stat", "inactive_file ") or 0
-        found.append(max(most - used + cache, 0))
+    for group in _control_groups():
+        memory = f"{group}/memory"
+        most, used = _first_number(f"{memory}.max"), _first_number(f"{memory}.current")
+        if most is not None and used is not None:
+            cache = _first_number(f"{memory}.stat", "inactive_file ") or 0
+            found.append(max(most - used + cache, 0))
     return min(found, default=None)
+
+
+def _control_groups() -> list[pathlib.PurePath]:
+    """The folders of the group, of version 2, that this process is in, and of all above it."""
+    try:
+        with open(_GROUP_OF, encoding="utf-8", errors="surrogateescape") as file:
+            own = next((line[3:].strip() for line in file if line.startswith("0::")), "/")
+    except OSError:
+        own = "/"
+    group = pathlib.PurePath(f"{_GROUPS}{own}")
+    return [path for path in (group, *group.parents) if path.is_relative_to(_GROUPS)]
 
 
 def _first_number(path: str, line: str = "") -> int | None:

@@ -184,6 +184,19 @@ def test_results_that_memory_has_no_room_for_are_refused(runs, monkeypatch):
     assert free is None or 2**20 < free < 2**60
 
 
+@pytest.mark.parametrize("group", ["/slice/job", "/slice/job/step", "/../elsewhere", "/"])
+def test_free_memory_is_that_of_the_narrowest_control_group(tmp_path, monkeypatch, group):
+    for name, most in (("slice/job", "max"), ("slice", "7000"), ("", "9000")):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "memory.max").write_text(most)
+        (tmp_path / name / "memory.current").write_text("2000")
+        (tmp_path / name / "memory.stat").write_text("anon 5\ninactive_file 1000\n")
+    (tmp_path / "own").write_text(f"4:memory:/other\n0::{group}\n")
+    monkeypatch.setattr(arguments, "_GROUPS", str(tmp_path))
+    monkeypatch.setattr(arguments, "_GROUP_OF", tmp_path / "own")
+    assert arguments.free_memory() == (6000 if "slice" in group else 8000)
+
+
 def test_too_many_windows_are_refused_before_the_work(runs):
     line = refused(lambda: runs["prior"].outpaint(X, (0, 0, 0, 10**9)))
     assert "8 x 1000000008 pixels take 250,000,001 windows" in line and "at most 1,024" in line
