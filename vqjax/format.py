@@ -1,5 +1,7 @@
 """Texts for people: what a stranger may have named, made fit for a terminal."""
 
+from collections.abc import Iterable
+
 LINE = 480  # characters of a message; what is longer loses its middle
 
 
@@ -20,6 +22,16 @@ def printable(text: str, width: int | None = None) -> str:
         return text
     end = (width - 3) // 3
     return f"{text[: width - 3 - end]}...{text[-end:]}"
+
+
+def reason(error: BaseException) -> str:
+    """What `error` says, in one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def times(shape: Iterable[int]) -> str:
+    """Sizes as people write them, such as "8 x 8 x 3"."""
+    return " x ".join(map(str, shape))
 
 
 def printable_lines(text: str) -> str:

@@ -8,7 +8,8 @@ import pytest
 from vqjax.data.texts import to_bytes
 from vqjax.evaluation import caption_check
 from vqjax.evaluation.caption_check import check_captions
-from vqjax.evaluation.prior_run import PLAIN, UNGUIDED, PriorRun
+from vqjax.evaluation.editing import PLAIN, UNGUIDED
+from vqjax.evaluation.prior_run import PriorRun
 from vqjax.tasks.prior import FROZEN
 from vqjax.types import UsageError
 

@@ -19,7 +19,7 @@ from vqjax.cli.drawing import (
     write_sheet,
 )
 from vqjax.cli.masks import HALVES, WHITE, check_some_white, half, read_mask
-from vqjax.format import printable
+from vqjax.format import printable, reason
 
 DESCRIPTION = """\
 Turns a picture into tokens, keeps some of them and has a prior draw the others. Writes one PNG:
@@ -226,8 +226,7 @@ def _read(path: str, channels: int) -> Any:
     try:
         return read_picture(pathlib.Path(path), channels, MAX_PIXELS)
     except Exception as error:  # decoders raise what they like
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: {reason}") from error
+        raise DataError(f"{path}: {reason(error)}") from error
 
 
 def _fitted(picture: Any, shape: tuple[int, ...], path: str, fit: bool) -> Any:

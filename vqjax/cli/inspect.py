@@ -11,7 +11,7 @@ from typing import Any
 
 from vqjax.cli.arguments import add_experiment_arguments, read_experiment
 from vqjax.cli.examples import add_shape_argument, inputs_of, with_shape
-from vqjax.format import printable, printable_lines
+from vqjax.format import printable, printable_lines, times
 
 DESCRIPTION = """\
 Prints the resolved experiment, parameter counts, the layout of its tokens, bits per pixel and
@@ -105,15 +105,15 @@ def _print_sizes(experiment: Any, inputs: dict) -> None:
     if sizes.kept:
         print(f"  {'kept beside':<16}{sizes.kept:>14,}  (not trained by gradient)")
     spec = inputs.get(experiment.task.inputs)  # absent where tokens are learned from a token set
-    example = f"of one example, {_times(sizes.shape)}" + (f" {spec.dtype}" if spec else "")
+    example = f"of one example, {times(sizes.shape)}" + (f" {spec.dtype}" if spec else "")
     if not sizes.levels:
         count = math.prod(sizes.latents)
         print(f"\n{'features' if is_classifier(experiment) else 'latents'} {example}")
-        print(f"  {_times(sizes.latents)}, {count:,} real numbers: nothing is discrete")
+        print(f"  {times(sizes.latents)}, {count:,} real numbers: nothing is discrete")
         return
     print(f"\ntokens {example}")
     for level in sizes.levels:
-        print(printable(f"  {level.name:<16}{_times(level.grid)} of {level.codebook_size:,} codes"))
+        print(printable(f"  {level.name:<16}{times(level.grid)} of {level.codebook_size:,} codes"))
     place = "pixel" if len(sizes.shape) == 3 else "position"
     rows = (
         ("per example", f"{sizes.tokens:,} tokens, {sizes.bits:,.6g} bits"),
@@ -134,7 +134,3 @@ def _print_steps(path: pathlib.Path) -> None:
     for step in steps:
         size = sum(f.stat().st_size for f in (folder / str(step)).rglob("*") if f.is_file())
         print(f"  {step:<16,}{size / 1e6:>14,.1f} MB")
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))

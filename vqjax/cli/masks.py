@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from vqjax.format import reason
+
 HALVES = ("top", "bottom", "left", "right")
 WHITE = 255
 FULL_SCALES = (1, 255, 65_535)  # what white may be: 0 and 1, 8 bits, 16 bits
@@ -49,8 +51,7 @@ def read_mask(path: str, max_pixels: int) -> Any:
             wide = image.mode.startswith("I") or image.mode == "F"
             grey = np.asarray(image if wide else image.convert("RGB").convert("L"))
     except Exception as error:  # decoders raise what they like
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: {reason}") from error
+        raise DataError(f"{path}: {reason(error)}") from error
     if alpha is not None and alpha.min() < WHITE:
         raise UsageError(
             f"{path}: {np.mean(alpha < WHITE):.0%} of its pixels are transparent, and a mask is "

@@ -10,7 +10,7 @@ from typing import Any
 
 from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run, path_argument
 from vqjax.cli.drawing import Names
-from vqjax.format import printable
+from vqjax.format import printable, reason
 
 DESCRIPTION = """\
 Reconstructs pictures of any size, or the first ones of the eval split where none are given.
@@ -198,8 +198,7 @@ def _reconstruct_files(trained: Any, files: list, sheet: _Sheet, max_pixels: int
             trained.check_size(padded.shape)
         except Exception as error:  # decoders raise what they like
             bad += 1
-            reason = " ".join(str(error).split()) or type(error).__name__
-            tqdm.tqdm.write(printable(f"skipped {path}: {reason}"), file=sys.stderr)
+            tqdm.tqdm.write(printable(f"skipped {path}: {reason(error)}"), file=sys.stderr)
             continue
         same = waiting.setdefault(padded.shape, [])
         same.append((target, picture, padded))

@@ -8,7 +8,8 @@ import numpy as np
 
 from vqjax import arguments, config
 from vqjax.data.texts import to_text
-from vqjax.evaluation.prior_run import PLAIN, UNGUIDED, PriorRun
+from vqjax.evaluation.editing import PLAIN, UNGUIDED
+from vqjax.evaluation.prior_run import PriorRun
 from vqjax.evaluation.run import Run, load
 from vqjax.sampling import Choice, Guidance
 from vqjax.tasks.prior import FROZEN

@@ -8,8 +8,10 @@ import numpy as np
 from vqjax import arguments
 from vqjax.config.tree import show
 from vqjax.evaluation.classification import ClassifierRun, outputs_of_source
+from vqjax.evaluation.editing import PLAIN, UNGUIDED
 from vqjax.evaluation.kinds import check_classifier, check_prior
-from vqjax.evaluation.prior_run import PLAIN, UNGUIDED, PriorRun
+from vqjax.evaluation.prior_run import PriorRun
+from vqjax.format import times
 from vqjax.metrics import FeatureMoments, frechet_distance, precision_recall
 from vqjax.metrics.precision_recall import NEIGHBOURS
 from vqjax.priors import ClassLabel
@@ -36,8 +38,8 @@ def check_judge(prior: Any, judge: Any) -> None:
     check_classifier(judge, "--judge")
     if judge.shape != prior.shape:
         raise UsageError(
-            f"{judge.path} judges examples of {_times(judge.shape)}: "
-            f"the samples of {prior.path} are {_times(prior.shape)}"
+            f"{judge.path} judges examples of {times(judge.shape)}: "
+            f"the samples of {prior.path} are {times(prior.shape)}"
         )
     classes = _classes(prior)
     if classes is not None and classes != judge.classes:
@@ -47,10 +49,6 @@ def check_judge(prior: Any, judge: Any) -> None:
     if not hasattr(judge.experiment.data, "in_order"):
         kind = type(judge.experiment.data).__name__
         raise UsageError(f"{kind} cannot be read in order: it has no in_order()")
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
 
 
 def _classes(prior: PriorRun) -> int | None:

@@ -12,6 +12,7 @@ import jax
 from jax.sharding import Mesh
 
 from vqjax import arguments
+from vqjax.format import times
 from vqjax.types import UsageError
 
 LARGE_VALUES = 32 * 256 * 256 * 3  # of one example; smaller ones are not looked at
@@ -42,10 +43,10 @@ class LargePrograms:
             self._compiled[key] = program.lower(*args).compile()
         wanted, free = _bytes_of(self._compiled[key]), self._free()
         if wanted is not None and free is not None and wanted > free:
-            size = " x ".join(map(str, shape[:-1]))
             raise UsageError(
-                f"an example of {size} takes {wanted / 1e9:,.1f} GB while it is worked on, and "
-                f"{free / 1e9:,.1f} GB of memory are free: make it smaller, or cut it"
+                f"an example of {times(shape[:-1])} takes {wanted / 1e9:,.1f} GB while it is "
+                f"worked on, and {free / 1e9:,.1f} GB of memory are free: make it smaller, or cut "
+                "it"
             )
         return self._compiled[key]
 

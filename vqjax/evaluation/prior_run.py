@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vqjax import arguments, config
-from vqjax.evaluation.editing import Editing, check_drawing
+from vqjax.evaluation.editing import PLAIN, UNGUIDED, Editing, check_drawing
 from vqjax.evaluation.run import as_trained, checked_count, in_parts
 from vqjax.evaluation.trained import TrainedRun
 from vqjax.ops.numerics import make_key
@@ -24,7 +24,6 @@ from vqjax.training.record import read_record
 from vqjax.training.restore import OpenedRun
 from vqjax.types import Level, Tree, UsageError
 
-PLAIN, UNGUIDED = Choice(), Guidance()
 BATCH = 64  # examples per call of the program
 
 
