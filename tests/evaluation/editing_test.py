@@ -290,6 +290,7 @@ def test_the_verb_writes_a_sheet_and_the_results(
     sheet = out / "edit-inpaint_00000001_seed0_RUN_digit_mask.png"
     assert said.out.strip() == str(sheet)
     assert Image.open(sheet).size == (5 * 66 + 2, 68)
+    assert sheet.stat().st_mtime_ns == max(p.stat().st_mtime_ns for p in out.iterdir())  # the last
     masks = np.zeros((3, 8, 8), bool)
     masks[:, 4:] = True
     made = runs["maskgit"].inpaint(images[:1].repeat(3, 0), masks)

@@ -154,16 +154,23 @@ def write_sheet(
     from vqjax.evaluation.pictures import picture_of, tile
 
     sheet = tile([[picture_of(example) for example in row] for row in rows])
-    return write_example(sheet, path, caption, overwrite=overwrite)
+    return write_png(path, sheet, caption, overwrite=overwrite)
 
 
-def write_example(
-    example: Any, path: pathlib.Path, caption: str = "", *, overwrite: bool = False
-) -> pathlib.Path:
+def write_example(example: Any, path: pathlib.Path, *, overwrite: bool = False) -> pathlib.Path:
     """An example as it is, without enlargement."""
-    from vqjax.evaluation.pictures import picture_of, png_file, to_uint8
-    from vqjax.files import write_output
+    from vqjax.evaluation.pictures import picture_of, to_uint8
 
     plain = example.ndim == 3 and example.shape[-1] in (1, 3, 4)
     picture = to_uint8(example) if plain else picture_of(example)  # clips and signals: drawn
+    return write_png(path, picture, overwrite=overwrite)
+
+
+def write_png(
+    path: pathlib.Path, picture: Any, caption: str = "", *, overwrite: bool = False
+) -> pathlib.Path:
+    """`write_output` of a picture uint8 [H, W, C] of 1 to 4 channels."""
+    from vqjax.evaluation.pictures import png_file
+    from vqjax.files import write_output
+
     return write_output(path, png_file(picture, caption), overwrite=overwrite)

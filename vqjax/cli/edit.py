@@ -121,10 +121,10 @@ def run(args: argparse.Namespace) -> None:
     pictures = [*shown, *results]
     rows = [pictures[first : first + COLUMNS] for first in range(0, len(pictures), COLUMNS)]
     said = ["the original", *(["the mask"] if len(shown) > 1 else []), "results", *map(str, kinds)]
-    write_sheet(rows, sheet, ", ".join(said), overwrite=args.overwrite)
-    print(printable(str(sheet)))
     for path, example in zip(singles, results, strict=False):
         write_example(example, path, overwrite=args.overwrite)
+    write_sheet(rows, sheet, ", ".join(said), overwrite=args.overwrite)
+    print(printable(str(sheet)))
 
 
 def _of(args: argparse.Namespace) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run, path_argument
-from vqjax.cli.drawing import Names
+from vqjax.cli.drawing import Names, write_png
 from vqjax.format import printable, reason
 
 DESCRIPTION = """\
@@ -151,10 +151,7 @@ class _Sheet:
         """Both uint8 [H, W, C] with 1 to 4 channels."""
         from PIL import Image
 
-        from vqjax.evaluation.pictures import png_file
-        from vqjax.files import write_output
-
-        write_output(path, png_file(reconstruction), overwrite=self._overwrite)
+        write_png(path, reconstruction, overwrite=self._overwrite)
         self.written += 1
         if len(self._shown) < SHOWN:
             import numpy as np
@@ -168,12 +165,10 @@ class _Sheet:
 
     def close(self) -> None:
         """Writes the sheet."""
-        from vqjax.evaluation.pictures import draw, png_file
-        from vqjax.files import write_output
+        from vqjax.evaluation.pictures import draw
 
         originals, reconstructions = zip(*self._shown, strict=True)
-        drawn = png_file(draw(originals, reconstructions))
-        write_output(self._path, drawn, overwrite=self._overwrite)
+        write_png(self._path, draw(originals, reconstructions), overwrite=self._overwrite)
 
 
 def _to_image(picture: Any) -> Any:

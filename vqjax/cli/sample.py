@@ -105,10 +105,10 @@ def run(args: argparse.Namespace) -> None:
     wishes = told | choosing(args) if prior else {}
     samples = trained.sample(count, seed, **wishes)
     caption = ", ".join(map(str, kinds))
-    write_sheet(_sheet(samples, kinds), sheet, caption, overwrite=args.overwrite)
-    print(printable(str(sheet)))
     for path, example in zip(singles, samples, strict=False):
         write_example(example, path, overwrite=args.overwrite)
+    write_sheet(_sheet(samples, kinds), sheet, caption, overwrite=args.overwrite)
+    print(printable(str(sheet)))
     if not prior:
         _print_diversity(trained, samples)
 
