@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Torch is never where vqjax is: it has an environment of its own.
 PARITY := .venv-parity
+# A file's tests share what they compile, so they stay in one process.
+SUITE := $(BIN)/python -m pytest -n 2 --dist loadfile
 DEMO := runs/demo
 PROMPTS := $(foreach number,zero one two three four five six seven,--prompt "a $(number)") --prompt "an eight" --prompt "a nine"
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
@@ -39,10 +41,10 @@ lint: $(VENV)/.done
 	$(BIN)/shellcheck tpu_scripts/*.sh .ci/run
 
 test: lint
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not storm'
+	$(SUITE) -m 'not slow and not storm'
 
 test-all: lint
-	$(BIN)/python -m pytest -n 2 -m 'not timing and not storm'
+	$(SUITE) -m 'not timing and not storm'
 	$(MAKE) storm
 	$(BIN)/python -m pytest -m timing
 

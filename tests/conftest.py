@@ -5,6 +5,7 @@ to hurry. The heavier proofs, and programs started as processes of their own, ar
 are.
 """
 
+import gc
 import os
 import pathlib
 import signal
@@ -29,9 +30,21 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+# What JAX traces lives long and in cycles: looked through as often as Python does by itself, that
+# costs more and more, and frees little.
+gc.set_threshold(100_000, 20, 20)
+
+
 def pytest_runtest_setup(item):
     in_full = any(item.get_closest_marker(name) for name in ("slow", "timing"))
     jax.config.update("jax_disable_most_optimizations", not in_full)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_modules_programs():
+    """A process that keeps every program of the suite grows by gigabytes."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

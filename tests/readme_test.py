@@ -100,6 +100,7 @@ def test_adding_a_quantizer_as_the_readme_says(tmp_path):
     assert "729 codes" in shown.stdout, shown.stderr
 
 
+@pytest.mark.slow
 def test_the_quantizer_trains_from_a_file_and_opens_with_trust(tmp_path):
     file, path = tmp_path / "own.py", str(tmp_path / "run")
     file.write_text(f"""{blocks("python")[1]}

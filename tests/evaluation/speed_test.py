@@ -309,6 +309,7 @@ def test_mistakes_cost_one_line_before_anything_is_timed(
     assert line in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_noise_needs_no_tensorflow(tmp_path):
     """A data set that is not there, a shape: everything is measured, in a process of its own."""
     out = tmp_path / "speed.json"

@@ -32,7 +32,8 @@ PRIORS = {
     "pixelcnn": PixelCNN(8, 2, condition=ClassLabel(10)),
 }
 each = pytest.mark.parametrize(
-    "name", ["gpt", "maskgit", pytest.param("pixelcnn", marks=pytest.mark.slow)]
+    "name",
+    ["gpt", *(pytest.param(name, marks=pytest.mark.slow) for name in ("maskgit", "pixelcnn"))],
 )
 
 

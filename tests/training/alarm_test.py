@@ -38,6 +38,7 @@ def test_the_log_warns_once_with_the_remedies_that_the_quantizer_has(tmp_path, o
     assert "ALARM=" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_proposed_settings_are_ones_that_can_be_typed_and_they_help(tmp_path, one_device):
     experiment = collapsing()
     numbers = {"codebook_alive": 0.1}

@@ -77,6 +77,7 @@ def arrays(opened):
     return jax.device_get((opened.params, opened.collections))
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_under_other_defaults(plain, tmp_path, one_device, other_defaults):
     """Trained, k-means and all, and opened: to the last bit."""
     train(tiny.vqvae(total_steps=2), tmp_path / "run", devices=one_device)

@@ -55,6 +55,7 @@ def test_all_is_taken_and_said(old, tmp_path, capsys):
     train(vqvae(init_from="gone", seed=5, ema_decay=0.9), tmp_path / "run", allow_change=True)
 
 
+@pytest.mark.slow
 def test_another_codebook_starts_anew_by_name_alone(old, tmp_path, capsys):
     wanted = vqvae(codes=32, init_from=str(old))
     with pytest.raises(UsageError) as error:

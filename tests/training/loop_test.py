@@ -90,7 +90,8 @@ def test_a_last_evaluation_that_failed_is_made_up_for(tmp_path, one_device, caps
     assert capsys.readouterr().err.endswith(f"{tmp_path} is done: 1 of 1 steps\n")
 
 
-@pytest.mark.parametrize("what", ["data", pytest.param("evaluation", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["data", "evaluation"])
 def test_an_error_of_the_data_comes_after_a_save(tmp_path, one_device, monkeypatch, what):
     """A restart, with the data mended, is the run that never failed."""
     words = ("total_steps=6", "save_every=6", "eval_every=4")

@@ -81,6 +81,7 @@ def whole(tmp_path_factory):
     return run
 
 
+@pytest.mark.slow  # six processes; `make storm` does it ten times
 def test_kill_9_at_three_moments_and_one_sigterm_change_nothing(whole, tmp_path):
     run, draw = tmp_path / "run", random.Random(3)
     stops = [signal.SIGTERM, *[signal.SIGKILL] * 3]
@@ -135,6 +136,7 @@ def test_kill_9_changes_nothing_for_a_prior(prior, tokenizer, tmp_path):
     assert checksum(run) == checksum(whole)
 
 
+@pytest.mark.slow
 def test_a_finished_run_stays_as_it_is(whole):
     before = files_of(whole)
     code, said = finish(start(whole))

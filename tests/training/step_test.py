@@ -124,7 +124,9 @@ def test_one_backward_is_both_gradients_in_float32(one_device):
         assert relative_error(gradient, expected[player]) < 1e-6, player
 
 
-@pytest.mark.parametrize("resting", ["discriminator", "tokenizer"])
+@pytest.mark.parametrize(
+    "resting", [pytest.param("discriminator", marks=pytest.mark.slow), "tokenizer"]
+)
 def test_a_resting_player_stays_as_it_was_and_costs_less(one_device, resting):
     experiment = tiny.vqgan()
     mesh = make_mesh(one_device)
