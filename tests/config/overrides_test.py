@@ -115,6 +115,11 @@ def test_settings_that_fit_only_together(job):
         ("batch_size=None", "batch_size: 'None' is not an int"),
         ("rate=fast", "rate: 'fast' is not a float"),
         ("ema_decay=x", "ema_decay: 'x' is not a float or None"),
+        ("rate=" + "9" * 400, "rate: '999"),
+        (
+            "task.loss_weights={'l1': 0x" + "f" * 5000 + "}",
+            "loss_weights: a number beyond every float",
+        ),
         (f"{Q}.revive=1", f"{Q}.revive: '1' is not a bool (true or false)"),
         (f"{Q}.revive=yes", f"{Q}.revive: 'yes' is not a bool (true or false)"),
         (f"{Q}.start=soon", f"{Q}.start: 'soon' is not a Schedule or a float or None"),

@@ -16,10 +16,18 @@ from vqjax.tokenizers import MLPEncoder
 from vqjax.training.loop import train
 from vqjax.types import UsageError, VqjaxError
 
+
+class NoPath:
+    """Says that it is a path, and is none."""
+
+    def __fspath__(self):
+        raise RuntimeError("no")
+
+
 NAN, INF = float("nan"), float("inf")
 WRONG = (None, "x", "", b"x", True, 2.5, -2.5, NAN, INF, -1, 0, 10**30, 10**5000, [], [1, [2]],
          {}, (), (1,), ("a",), (None,), ((),), {"l2": "x"}, np.zeros((2, 3)), np.array(3),
-         object(), lambda: 0)  # fmt: skip
+         object(), NoPath(), [NoPath()], lambda: 0)  # fmt: skip
 GIVEN = {  # what required fields are given, by name
     "template": FSQ((3, 3)),
     "encoder": MLPEncoder((8, 8)),

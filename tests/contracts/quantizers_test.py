@@ -103,6 +103,11 @@ def variables_of(quantizer, rank=2):
 
     `rank` is the number of spatial axes.
     """
+    return jax.tree.map(lambda x: x, _variables_of(quantizer, rank))  # nobody's dicts but theirs
+
+
+@functools.cache
+def _variables_of(quantizer, rank):
     rngs = {"params": jax.random.key(0), "quantizer": jax.random.key(4)}
     z = latents(quantizer, (1,) * (rank + 1))
     tree = quick(lambda z: quantizer.init(rngs, z, train=False, step=0))(z)

@@ -129,14 +129,15 @@ def check_fields(value: Any) -> None:
     """
     kind = type(value).__name__
     for name, annotation in hints(type(value)).items():
-        given = getattr(value, name)
+        given = plain = getattr(value, name)
         try:
-            fits = admits(annotation, _plain(given))
+            plain = _plain(given)
+            fits = admits(annotation, plain)
         except Exception:  # the object's own
             fits = False
         if not fits:
             where = f"{kind}.{name}={got(given)}"
-            most = " of at most 64 bits" if isinstance(_plain(given), _TooLarge) else ""
+            most = " of at most 64 bits" if isinstance(plain, _TooLarge) else ""
             raise UsageError(f"{where}: wanted {shorten(type_name(annotation), 200)}{most}")
 
 

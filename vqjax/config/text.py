@@ -44,7 +44,7 @@ def parse_text(text: str, annotation: Any, current: Any, path: str) -> Any:
     wanted = _by_current(current) if annotation is Any else annotation
     shown = shorten(text, SHOWN)
     try:
-        value = as_floats(parse_literal(text, path), wanted)
+        value = as_floats(parse_literal(text, path), wanted, path)
         line = mismatch(wanted, value, path)
         if line is None and (wanted is not object or is_object(value) or value is None):
             return value
@@ -82,14 +82,23 @@ def _is_word(text: str) -> bool:
     return not any(sign in text for sign in "()[]{}")
 
 
-def as_floats(value: Any, annotation: Any) -> Any:
-    """Turns an int into a float where only a float is wanted, so that records agree."""
+def as_floats(value: Any, annotation: Any, path: str) -> Any:
+    """Turns an int into a float where only a float is wanted, so that records agree.
+
+    Raises:
+        UsageError: the int is beyond every float.
+    """
     options = alternatives(annotation)
     if type(value) is int and float in options and int not in options and Any not in options:
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise UsageError(f"{path}: a number beyond every float") from error
     if isinstance(value, (tuple, Mapping)):
         items = children(value).items()
-        return rebuild(value, {n: as_floats(v, child_hint(annotation, value, n)) for n, v in items})
+        return rebuild(
+            value, {n: as_floats(v, child_hint(annotation, value, n), path) for n, v in items}
+        )
     return value
 
 
@@ -156,7 +165,7 @@ def _call(name: str, node: ast.Call, path: str) -> Any:
     values = {}
     for field, argument in given.items():
         where = f"{path}: {name}.{field}"
-        values[field] = as_floats(_value(argument, path), hints(cls)[field])
+        values[field] = as_floats(_value(argument, path), hints(cls)[field], where)
         line = mismatch(hints(cls)[field], values[field], where)
         if line:
             raise UsageError(line)

@@ -129,14 +129,16 @@ class Run(TrainedRun):
         Raises:
             UsageError: the tokenizer's factor does not divide `shape`, or it is no such shape.
         """
-        if shape is None:
-            return self._task.token_layout(self.shape)
+        return self._task.token_layout(self.shape if shape is None else self._sizes(shape))
+
+    def _sizes(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """`shape` (*S, C) as an example of this run may have it."""
         example = str(list(self.shape))
         sizes = tuple(arguments.wholes("shape", shape, 1, arguments.MOST_COUNT, example))
         if len(sizes) != len(self.shape) or sizes[-1] != self.shape[-1]:
             wanted = f"{len(self.shape)} axes, the last of {self.shape[-1]} channels"
             raise UsageError(f"shape={list(sizes)[:9]}: wanted {wanted}, such as {example}")
-        return self._task.token_layout(sizes)
+        return sizes
 
     def encode(self, images: np.ndarray) -> Tokens:
         """Tokens of `images`.
@@ -197,8 +199,8 @@ class Run(TrainedRun):
                 is no such shape.
         """
         self._check_process()
-        self.token_layout(shape)
-        shape = tuple(shape)
+        shape = self._sizes(shape)
+        self._task.token_layout(shape)
         if math.prod(shape) <= LARGE_VALUES:
             return
         with self._at_home():
