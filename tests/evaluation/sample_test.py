@@ -20,14 +20,18 @@ from vqjax.types import UsageError
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory):
-    """{name: a run of two steps on digits of 8 x 8 pixels}."""
-    made = {}
-    for name, augment in (("vae", (Binarize(),)), ("ae", ()), ("vqvae", ())):
-        made[name] = tmp_path_factory.mktemp(name) / "run"
-        experiment = getattr(tiny, name)(total_steps=2, data=Digits(augment), eval_batch_size=99)
-        evaluator = ReconstructionEvaluator if name != "vqvae" else None
-        train(experiment, made[name], make_evaluator=evaluator, devices=jax.devices()[:1])
+def paths(make_run, tmp_path_factory):
+    """{name: a run on digits of 8 x 8 pixels}; the VAE's was trained, for two steps."""
+    settings = {"total_steps": 2, "eval_batch_size": 99}
+    made = {"vae": tmp_path_factory.mktemp("vae") / "run"}
+    train(
+        tiny.vae(data=Digits((Binarize(),)), **settings),
+        made["vae"],
+        make_evaluator=ReconstructionEvaluator,
+        devices=jax.devices()[:1],
+    )
+    for name in ("ae", "vqvae"):
+        made[name] = make_run(getattr(tiny, name)(data=Digits(), **settings), step=2, name=name)
     return made
 
 
@@ -120,7 +124,7 @@ def test_sample_draws_ways_between_held_out_examples(cli, paths, tmp_path):
     for name in ("vae", "ae"):
         code, out, _ = cli("sample", paths[name], "--interpolate", 3, "--out", tmp_path / name)
         assert code == 0 and out.strip() == str(
-            tmp_path / name / "sample-interpolation_00000002_run.png"
+            tmp_path / name / f"sample-interpolation_00000002_{paths[name].name}.png"
         )
         assert Image.open(out.strip()).size == (10 * 66 + 2, 3 * 66 + 2)
 
@@ -194,7 +198,7 @@ def test_the_other_verbs_work_without_tokens(cli, paths, run_dir, trust, tmp_pat
     shape, count = {"vae": ("1 x 1 x 3", 3), "ae": ("4 x 4 x 3", 48)}[name]
     assert code == 0 and f"{shape}, {count} real numbers: nothing is discrete" in out, err
     assert cli("reconstruct", paths[name], "--out", tmp_path / "o")[0] == 0
-    assert (tmp_path / "o" / "reconstruct_00000002_run.png").exists()
+    assert (tmp_path / "o" / f"reconstruct_00000002_{paths[name].name}.png").exists()
     words = ("--trust", *trust, "--out", tmp_path / "page.html")
     code, out, err = cli("report", paths[name], run_dir, *words)
     page = (tmp_path / "page.html").read_text()
