@@ -132,6 +132,9 @@ def _on_cpu(z: jax.Array, codes: jax.Array, centre: jax.Array) -> jax.Array:
     cache that compile to vector instructions, while an argmin goes one number at a time. Scores
     have the row as their last axis, so both passes run along whole vectors.
     """
+    # Of one channel the product would be an expression, which each pass may work out, and round, in
+    # its own way: then nothing equals the least. With a second one it is an array.
+    z, codes, centre = (_of_two_channels(x) for x in (z, codes, centre))
     n, dim = z.shape
     rows, columns = _block(n, ROWS, LANES), _block(codes.shape[0], CODES, LANES)
     blocks = -(-n // rows)
@@ -151,6 +154,11 @@ def _on_cpu(z: jax.Array, codes: jax.Array, centre: jax.Array) -> jax.Array:
         return _least_of_blocks(rows, codes, columns, block)
 
     return lax.map(of_rows, padded).reshape(-1)[:n]
+
+
+def _of_two_channels(x: jax.Array) -> jax.Array:
+    """x [..., D], or [..., 2] with a zero in each where D is 1."""
+    return x if x.shape[-1] > 1 else jnp.pad(x, ((0, 0),) * (x.ndim - 1) + ((0, 1),))
 
 
 def _least_of_blocks(rows, codes, columns, block):
