@@ -9,10 +9,6 @@ BIN := $(VENV)/bin
 PARITY := .venv-parity
 # A file's tests share what they compile, so they stay in one process.
 SUITE := $(BIN)/python -m pytest -n 2 --dist loadfile
-# XLA's older way to write code for CPUs compiles in two thirds of the time, and what a test compiles
-# runs once; `make test-all` keeps to what users have. A JAX that does not know it does without.
-OLDER := --xla_cpu_use_fusion_emitters=false
-QUICKLY = $(shell XLA_FLAGS=$(OLDER) $(BIN)/python -c 'import jax; jax.devices()' >/dev/null 2>&1 && echo XLA_FLAGS=$(OLDER))
 DEMO := runs/demo
 PROMPTS := $(foreach number,zero one two three four five six seven,--prompt "a $(number)") --prompt "an eight" --prompt "a nine"
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
@@ -45,7 +41,7 @@ lint: $(VENV)/.done
 	$(BIN)/shellcheck tpu_scripts/*.sh .ci/run
 
 test: lint
-	$(QUICKLY) $(SUITE) -m 'not slow and not storm'
+	$(SUITE) -m 'not slow and not storm'
 
 test-all: lint
 	$(SUITE) -m 'not timing and not storm'

@@ -1,8 +1,8 @@
 """Tests run in a stricter world than users do: eight CPU devices, no silent broadcasting.
 
 Most of their time goes into compiling programs that run once, so in the suite the compiler is told
-to hurry; `make test` also chooses the way to write code that compiles sooner. The heavier proofs,
-and the programs that `make test-all` starts as processes of their own, are compiled as users' are.
+to hurry. The heavier proofs, and programs started as processes of their own, are compiled as users'
+are.
 """
 
 import gc

@@ -1,5 +1,9 @@
 """The lookup at any size: exact, the same on every mesh, and never an array of rows x codes."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,6 +113,25 @@ def test_no_rows_and_no_codes():
 def test_float64_is_searched_in_float64(x64):
     book = np.linspace(1.0, 1.003, 3001)[:, None]  # float32 scores could not tell them apart
     np.testing.assert_array_equal(ops.nearest(book[:600], book), np.arange(600))
+
+
+def test_one_channel_whatever_the_compiler_fuses():
+    """As under XLA's older code for CPUs, which rounds a product in two ways in two passes."""
+    code = """
+import jax
+import numpy as np
+from vqjax.ops import codes as ops
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_disable_most_optimizations", True)
+book = np.linspace(1.0, 1.003, 3001)[:, None]
+np.testing.assert_array_equal(ops.nearest(book[:600], book), np.arange(600))
+"""
+    env = os.environ | {"XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false"}
+    env.pop("JAX_COMPILATION_CACHE_DIR", None)
+    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    if "Unknown flag" in out.stderr:
+        pytest.skip("this XLA writes code for CPUs in one way")
+    assert out.returncode == 0, out.stderr
 
 
 def test_whatever_is_not_finite_gets_an_index_in_range():
