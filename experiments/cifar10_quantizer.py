@@ -1,10 +1,10 @@
 """One tokenizer for CIFAR-10, any quantizer: 32x32 pictures as 64 tokens of 10 bits.
 
     vqjax prepare cifar10
-    vqjax train experiments/cifar10_quantizer.py --arg quantizer=fsq --workdir runs/fsq
-    vqjax train experiments/cifar10_quantizer.py --arg quantizer=ema --workdir runs/ema
+    vqjax train cifar10_quantizer --arg quantizer=fsq --workdir runs/fsq
+    vqjax train cifar10_quantizer --arg quantizer=ema --workdir runs/ema
     vqjax compare runs/fsq runs/ema
-    vqjax train experiments/cifar10_quantizer.py task.tokenizer.quantizer='FSQ(levels=(4,4,4,4,4))'
+    vqjax train cifar10_quantizer task.tokenizer.quantizer='FSQ(levels=(4,4,4,4,4))'
 
 Encoder, decoder, loss, steps and data stay the same, so runs differ by their quantizer alone. The
 ready ones, by `--arg quantizer=NAME`, are in `QUANTIZERS` below; docs/quantizers.md has their

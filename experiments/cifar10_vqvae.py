@@ -1,7 +1,7 @@
 """VQ-VAE on CIFAR-10: 32x32 pictures as 64 tokens from 1,024 codes.
 
     vqjax prepare cifar10
-    vqjax train experiments/cifar10_vqvae.py
+    vqjax train cifar10_vqvae
 
 2 CPU cores, 15 min 2 s from the command to the end, the tests of another change beside it for some
 minutes; 10,000 test pictures, which had been recompressed as JPEG: PSNR 24.47 dB, SSIM 0.826,

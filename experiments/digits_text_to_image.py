@@ -1,10 +1,10 @@
 """Text to image on scanned digits: MaskGIT told "a seven", over the 16 tokens of `digits_vqgan.py`.
 
-    vqjax train experiments/digits_vqgan.py
-    vqjax train experiments/digits_text_to_image.py
+    vqjax train digits_vqgan
+    vqjax train digits_text_to_image
     vqjax sample runs/digits_text_to_image --prompt "a seven" --guidance 2 --out out
 
-2 CPU cores, about two and a half minutes in `make demo`; 297 held-out digits: at most 3.44 nats per
+2 CPU cores, about 2 min 30 s in `make demo`; 297 held-out digits: at most 3.44 nats per
 token.
 """
 
@@ -51,7 +51,7 @@ def experiment(
             tokenizer=FrozenRun(
                 tokenizer,
                 experiment=digits_vqgan.experiment(),
-                command="vqjax train experiments/digits_vqgan.py",
+                command="vqjax train digits_vqgan",
             ),
         ),
         data=Captions(

@@ -1,7 +1,7 @@
 """Text to image from your own pictures: a folder with captions, over `folder_vqgan.py`.
 
-    vqjax train experiments/folder_vqgan.py --arg folder=DIR
-    vqjax train experiments/folder_text_to_image.py --arg folder=DIR
+    vqjax train folder_vqgan --arg folder=DIR
+    vqjax train folder_text_to_image --arg folder=DIR
     vqjax sample runs/folder_text_to_image --prompt "a red car" --guidance 3 --out out
 
 The caption of a picture is the text in `name.txt` beside it, or its line in DIR/captions.csv or
@@ -62,7 +62,7 @@ def experiment(
             tokenizer=FrozenRun(
                 tokenizer,
                 experiment=folder_vqgan.experiment(folder, image_size),
-                command=f"vqjax train experiments/folder_vqgan.py --arg folder={folder}",
+                command=f"vqjax train folder_vqgan --arg folder={folder}",
             ),
         ),
         # Absolute: the run can be evaluated and resumed from any directory.

@@ -1,6 +1,6 @@
 """VQGAN on a folder of your own pictures: 64x64 as 256 tokens from 1,024 codes.
 
-    vqjax train experiments/folder_vqgan.py --arg folder=DIR
+    vqjax train folder_vqgan --arg folder=DIR
 
 Pictures are found at any depth (jpg, png, webp, gif, bmp, tiff, avif; heic with pillow-heif), cut
 to their middle square and resized; val/ or test/ beside train/ is kept for evaluation, else one in

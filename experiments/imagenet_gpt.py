@@ -1,7 +1,7 @@
 """GPT over the 256 tokens of `imagenet_vqgan_f16.py`, told the class, at LlamaGen's sizes.
 
-    vqjax train experiments/imagenet_vqgan_f16.py
-    vqjax train experiments/imagenet_gpt.py --arg size=B
+    vqjax train imagenet_vqgan_f16
+    vqjax train imagenet_gpt --arg size=B
 
 The published recipe (arXiv 2406.06525, with the settings of its code): AdamW at a constant 1e-4
 with weight decay 0.05 and betas 0.9 and 0.95, gradients clipped at 1, 256 pictures a step for 300
@@ -44,7 +44,7 @@ def experiment(
             tokenizer=FrozenRun(
                 tokenizer,
                 experiment=imagenet_vqgan_f16.experiment(),
-                command="vqjax train experiments/imagenet_vqgan_f16.py",
+                command="vqjax train imagenet_vqgan_f16",
             ),
         ),
         data=TFDS(

@@ -1,7 +1,7 @@
 """MaskGIT over the 256 tokens of `imagenet_vqgan_f16.py`, told the class: pictures in twelve steps.
 
-    vqjax train experiments/imagenet_vqgan_f16.py
-    vqjax train experiments/imagenet_maskgit.py --arg size=B
+    vqjax train imagenet_vqgan_f16
+    vqjax train imagenet_maskgit --arg size=B
 
 The published recipe (arXiv 2202.04200, with the settings of its code): Adam with betas 0.9 and 0.96
 and weight decay 0.045, 5,000 steps of warm-up to 1e-4, 256 pictures a step for 2 million steps,
@@ -46,7 +46,7 @@ def experiment(
             tokenizer=FrozenRun(
                 tokenizer,
                 experiment=imagenet_vqgan_f16.experiment(),
-                command="vqjax train experiments/imagenet_vqgan_f16.py",
+                command="vqjax train imagenet_vqgan_f16",
             ),
         ),
         data=TFDS(

@@ -1,7 +1,7 @@
 """VQGAN on ImageNet at 256x256: 256 tokens from 1,024 codes, the published recipe whole.
 
     vqjax prepare imagenet2012
-    vqjax train experiments/imagenet_vqgan_f16.py --arg vgg=VGG16.pth --arg lpips=HEADS.pth
+    vqjax train imagenet_vqgan_f16 --arg vgg=VGG16.pth --arg lpips=HEADS.pth
 
 What arXiv 2012.09841 trains, with the settings that its authors published: the networks of table 7,
 L1 and LPIPS with weight 1 each, the adversary from step 250,001 on with 0.8 times the adaptive

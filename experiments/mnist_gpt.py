@@ -1,8 +1,8 @@
 """GPT over the tokens of `mnist_vqvae.py`, told the class: digits to order.
 
     vqjax prepare mnist
-    vqjax train experiments/mnist_vqvae.py
-    vqjax train experiments/mnist_gpt.py
+    vqjax train mnist_vqvae
+    vqjax train mnist_gpt
     vqjax sample runs/mnist_gpt --classes 3,7 --out out
 
 2 CPU cores, 17 min 38 s beside other work (11.8 minutes of two cores); 10,000 test pictures: 2.136
@@ -32,7 +32,7 @@ def experiment(
             tokenizer=FrozenRun(
                 tokenizer,
                 experiment=mnist_vqvae.experiment(),
-                command="vqjax train experiments/mnist_vqvae.py",
+                command="vqjax train mnist_vqvae",
             ),
         ),
         data=TFDS("mnist"),

@@ -1,8 +1,8 @@
 """MaskGIT over the tokens of `mnist_vqvae.py`, told the class: digits in twelve steps.
 
     vqjax prepare mnist
-    vqjax train experiments/mnist_vqvae.py
-    vqjax train experiments/mnist_maskgit.py
+    vqjax train mnist_vqvae
+    vqjax train mnist_maskgit
     vqjax sample runs/mnist_maskgit --classes 3,7 --out out
 
 2 CPU cores, 20 min 14 s beside other work (14.0 minutes of two cores); 10,000 test pictures: at
@@ -35,7 +35,7 @@ def experiment(
             tokenizer=FrozenRun(
                 tokenizer,
                 experiment=mnist_vqvae.experiment(),
-                command="vqjax train experiments/mnist_vqvae.py",
+                command="vqjax train mnist_vqvae",
             ),
         ),
         data=TFDS("mnist"),

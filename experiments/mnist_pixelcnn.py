@@ -1,8 +1,8 @@
 """Gated PixelCNN over the tokens of `mnist_vqvae.py`, told the class: digits to order.
 
     vqjax prepare mnist
-    vqjax train experiments/mnist_vqvae.py
-    vqjax train experiments/mnist_pixelcnn.py
+    vqjax train mnist_vqvae
+    vqjax train mnist_pixelcnn
     vqjax sample runs/mnist_pixelcnn --classes 3,7 --out out
 
 2 CPU cores, 15 min 35 s beside other work (8.4 minutes of two cores); 10,000 test pictures: 2.460
@@ -32,7 +32,7 @@ def experiment(
             tokenizer=FrozenRun(
                 tokenizer,
                 experiment=mnist_vqvae.experiment(),
-                command="vqjax train experiments/mnist_vqvae.py",
+                command="vqjax train mnist_vqvae",
             ),
         ),
         data=TFDS("mnist"),

@@ -1,7 +1,7 @@
 """Variational autoencoder on binarised MNIST: 28x28 pictures as 40 Gaussian latents.
 
     vqjax prepare mnist
-    vqjax train experiments/mnist_vae.py
+    vqjax train mnist_vae
     vqjax evaluate runs/mnist_vae --importance-samples 100
     vqjax sample runs/mnist_vae
 

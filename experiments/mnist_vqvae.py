@@ -1,7 +1,7 @@
 """VQ-VAE on MNIST: 28x28 pictures as 49 tokens from 512 codes.
 
     vqjax prepare mnist
-    vqjax train experiments/mnist_vqvae.py
+    vqjax train mnist_vqvae
 
 2 CPU cores, 8 min 32 s from the command to the end; 10,000 test pictures: PSNR 26.53 dB,
 SSIM 0.967, perplexity 375 of 512 (commit 00bfda1; pictures in docs/results.md).

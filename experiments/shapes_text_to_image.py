@@ -1,7 +1,7 @@
 """Text to image that can be checked: captions of coloured shapes to pictures, through 16 tokens.
 
-    vqjax train experiments/shapes_vqvae.py
-    vqjax train experiments/shapes_text_to_image.py
+    vqjax train shapes_vqvae
+    vqjax train shapes_text_to_image
     vqjax sample runs/shapes_text_to_image --prompt "a red circle left of a blue square" --out out
     vqjax evaluate runs/shapes_text_to_image --captions 1000
 
@@ -45,7 +45,7 @@ def experiment(
             tokenizer=FrozenRun(
                 tokenizer,
                 experiment=shapes_vqvae.experiment(),
-                command="vqjax train experiments/shapes_vqvae.py",
+                command="vqjax train shapes_vqvae",
             ),
         ),
         data=Captions(Shapes(32, language=language), BPE(vocabulary), length),

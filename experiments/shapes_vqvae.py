@@ -1,6 +1,6 @@
 """VQ-VAE on pictures of coloured shapes: 32x32 as 16 tokens from 1,024 codes (f8).
 
-    vqjax train experiments/shapes_vqvae.py
+    vqjax train shapes_vqvae
 
 The tokenizer under `shapes_text_to_image.py`. It sees all pairs of colour and shape; the prior does
 not. 2 CPU cores, 15 min 51 s beside other work (9.1 minutes of two cores); 1,500 test pictures:

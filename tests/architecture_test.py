@@ -96,9 +96,7 @@ def test_who_knows_what(library, rooms, top_level_allowed):
         for module, top in imports(path):
             if module == library or module.startswith(library + "."):
                 assert room(path) in rooms, f"{path} imports {module}"
-                # A TFDS builder is found by its module, which therefore imports TFDS at the top.
-                builder = "builders" in path.parts
-                assert top_level_allowed or builder or not top, f"{path} imports {module} at import"
+                assert top_level_allowed or not top, f"{path} imports {module} at import"
 
 
 @pytest.mark.parametrize("call", ["import vqjax", "import vqjax.cli.main"])

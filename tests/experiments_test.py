@@ -87,7 +87,7 @@ def test_there_are_experiments():
 def test_file_says_how_it_is_run_and_has_tiny_overrides(path):
     names = runpy.run_path(str(path))
     lines = [line.strip() for line in names["__doc__"].splitlines()]
-    assert any(line.startswith(f"vqjax train experiments/{path.name}") for line in lines)
+    assert any(line.startswith(f"vqjax train {path.stem}") for line in lines)
     assert isinstance(names["TINY"], tuple) and all("=" in item for item in names["TINY"])
 
 

@@ -36,7 +36,7 @@ def commands():
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = path.read_text()
         found += [line for block in blocks("sh", text) for line in block.splitlines()]
-        found += re.findall(r"`(vqjax [^`]+\.py[^`]*)`", text)
+        found += re.findall(r"`(vqjax (?:train|compile|benchmark) \w+[^`]*)`", text)
     for path in sorted((ROOT / "experiments").glob("*.py")):
         found += [line.strip() for line in path.read_text().split('"""')[1].splitlines()]
     no_part = ("...", "TernaryQuantizer")  # a part of a command; what only a reader has

@@ -25,35 +25,14 @@ def failure(capsys, *argv) -> tuple[int, str]:
     return code, lines[-1]
 
 
-def test_digits_are_prepared_once_without_a_network(tmp_path, capsys):
-    assert main(["prepare", "digits"]) == 0
-    directory = tmp_path / "home" / "digits" / "1.0.0"
-    assert capsys.readouterr().out == f"prepared digits in {directory}\n"
-    assert (directory / "dataset_info.json").exists()
-    assert main(["prepare", "digits"]) == 0
-    assert capsys.readouterr().out == f"digits is prepared in {directory}\n"
-
-
-def test_shapes_are_prepared_in_their_configs(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "vqjax.data.shapes.splits.NUM_EXAMPLES",
-        {"train": 4, "train_held_out": 4, "test": 4, "held_out": 4},
-    )
-    for name, config in (("shapes", "32px"), ("shapes/64px", "64px")):
-        directory = tmp_path / "home" / "shapes" / config / "1.0.0"
-        for said in ("prepared shapes/{} in {}\n", "shapes/{} is prepared in {}\n"):
-            assert main(["prepare", name]) == 0
-            assert capsys.readouterr().out == said.format(config, directory)
-
-
-def test_data_dir_comes_first(tmp_path, capsys):
-    assert main(["prepare", "digits", "--data-dir", str(tmp_path / "mine")]) == 0
-    assert (tmp_path / "mine" / "digits" / "1.0.0").is_dir()
-    assert not (tmp_path / "home").exists()
-    (tmp_path / "file").touch()
-    where = tmp_path / "file" / "x"
-    code, line = failure(capsys, "digits", "--data-dir", str(where))  # not another place in silence
-    assert code == 3 and str(where) in line and not (tmp_path / "cache").exists()
+@pytest.mark.parametrize(("name", "source"), [("digits", "Digits()"), ("shapes", "Shapes()")])
+def test_what_comes_with_vqjax_needs_no_preparation(tmp_path, capsys, name, source):
+    assert main(["prepare", name]) == 0
+    said = f"{name} come with vqjax: {source} needs no preparation\n"
+    assert capsys.readouterr().out == said
+    code, line = failure(capsys, name, "--data-dir", str(tmp_path / "mine"))  # not set aside
+    assert code == 2 and f"{source} reads no files" in line
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_prepared_needs_no_tensorflow(tmp_path):
@@ -75,9 +54,8 @@ assert "tensorflow" not in sys.modules
     [
         ("mnits", 2, "did you mean 'mnist'?"),
         ("digit", 2, "did you mean 'digits'?"),
-        ("digits:2.0.0", 2, "no such version"),
-        ("shapes/23px", 2, "did you mean '32px'?"),
-        ("digits/8px", 2, "no config '8px'"),
+        ("digits:2.0.0", 2, "Digits() reads no files"),
+        ("shapes/23px", 2, "Shapes() reads no files"),
         ("mnist:9.9.9", 2, "only: 3.0.1"),
         ("mnist/nothing", 2, "BuilderConfig nothing not found"),
         ("../../etc", 2, "is no data set's name"),

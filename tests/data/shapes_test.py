@@ -285,21 +285,19 @@ def test_examples_are_the_same_on_every_machine():
     np.testing.assert_allclose(scene.things[0].centre, (0.7396644385797, 0.7691662946685545))
 
 
-@pytest.fixture(scope="module")
-def small_home(tmp_path_factory):
-    """Where a few shapes are prepared."""
-    with pytest.MonkeyPatch.context() as patch:
-        for split, num in (("train", 21), ("train_held_out", 9), ("test", 9), ("held_out", 9)):
-            patch.setitem(splits.NUM_EXAMPLES, split, num)
-        yield str(tmp_path_factory.mktemp("shapes"))
+@pytest.fixture
+def few(monkeypatch):
+    """Few shapes in each split."""
+    for split, num in (("train", 21), ("train_held_out", 9), ("test", 9), ("held_out", 9)):
+        monkeypatch.setitem(splits.NUM_EXAMPLES, split, num)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize(
     ("pairs", "eval_pairs", "split"), [("seen", "held_out", "held_out"), ("all", "seen", "test")]
 )
-def test_the_source_shows_its_splits(small_home, language, pairs, eval_pairs, split):
-    source = Shapes(language=language, pairs=pairs, eval_pairs=eval_pairs, data_dir=small_home)
+def test_the_source_shows_its_splits(few, language, pairs, eval_pairs, split):
+    source = Shapes(language=language, pairs=pairs, eval_pairs=eval_pairs)
     source.check()
     assert source.num_train() == (21 if pairs == "seen" else 30) and source.num_eval() == 9
     wanted = {"train": [("train", i) for i in range(21)], "eval": [(split, i) for i in range(9)]}

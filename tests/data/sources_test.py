@@ -37,8 +37,8 @@ def sources(tmp_path_factory):
             patch.setitem(splits.NUM_EXAMPLES, split, num)
         yield {
             "arrays": Arrays(train, held_out, augment=AUGMENT),
-            "digits": Digits(augment=AUGMENT, data_dir=str(home)),
-            "shapes": Shapes(augment=(Resize(8), *AUGMENT), data_dir=str(home)),
+            "digits": Digits(augment=AUGMENT),
+            "shapes": Shapes(augment=(Resize(8), *AUGMENT)),
             "tfds-kept": TFDS(**tfds),
             "tfds-indexed": TFDS(**tfds, cache_bytes=0),
             "folder-kept": Folder(**folder, augment=AUGMENT),

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from tests.data.makers import pictures, write_tfds
-from vqjax.data import TFDS, Digits, RandomCrop, RandomFlip, Resize
-from vqjax.data.embedded import _prepare_in, prepare_embedded
+from vqjax.data import TFDS, RandomCrop, RandomFlip, Resize
 from vqjax.data.texts import to_text
 from vqjax.data.tf_data import StreamSplit
 from vqjax.data.tfds import data_home, find_prepared
@@ -315,61 +314,37 @@ for cache_bytes in (0, 1 << 30):
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-def test_digits_are_scikit_learns():
-    from sklearn.datasets import load_digits
-
-    from vqjax.data.builders.digits import split_indices
-
-    source = Digits()
-    home, fresh = prepare_embedded("digits", None)
-    assert not fresh or source.check() is None
-    digits = load_digits()
-    train, test = split_indices()
-    assert (source.num_train(), source.num_eval()) == (len(train), len(test)) == (1500, 297)
-    assert sorted(train + test) == list(range(1797))
-    (batch,) = source.eval(297, np.arange(297))
-    levels = np.rint(digits.images[test] / 16 * 255)
-    np.testing.assert_array_equal(batch["image"][..., 0], levels)
-    np.testing.assert_array_equal(batch["label"], digits.target[test])
-    assert len(np.unique(batch["image"])) == 17
-    assert np.bincount(batch["label"]).min() > 15  # every digit is held out
-
-
-def test_the_second_of_two_that_prepare_the_digits_gives_way(tmp_path):
-    home, fresh = prepare_embedded("digits", str(tmp_path / "home"))
-    written = (tmp_path / "home" / "digits" / "1.0.0" / "dataset_info.json").stat()
-    (tmp_path / "work").mkdir()
-    _prepare_in(
-        "digits", tmp_path / "work", tmp_path / "home"
-    )  # found nothing before, now it is there
-    assert (tmp_path / "home" / "digits" / "1.0.0" / "dataset_info.json").stat() == written
-    assert fresh and prepare_embedded("digits", home) == (home, False)
-
-
-@pytest.mark.slow
-def test_digits_race(tmp_path):
+@pytest.mark.parametrize(
+    ("raised", "remedy"),
+    [
+        (
+            "ModuleNotFoundError('no', name='importlib_resources')",
+            "pip install importlib_resources",
+        ),
+        (
+            "ModuleNotFoundError('no', name='tensorflow_datasets')",
+            "pip install tensorflow-datasets",
+        ),
+        ("AttributeError('core')", "pip install --no-deps tensorflow-metadata==1.17.3"),
+    ],
+)
+def test_without_tfds_the_line_says_what_helps(tiny, raised, remedy):
     code = f"""
-from vqjax.data import Digits
-source = Digits(data_dir={str(tmp_path / "home")!r})
-source.check()
-print(source.num_eval())
+import sys
+class Broken:
+    def find_spec(self, name, *rest):
+        if name == "tensorflow_datasets":
+            raise {raised}
+sys.meta_path.insert(0, Broken())
+from vqjax.data import TFDS
+from vqjax.types import UsageError
+try:
+    TFDS("tiny", data_dir={str(tiny)!r}).num_train()
+except UsageError as error:
+    print(error)
 """
-    command = [sys.executable, "-c", code]
-    races = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [race.communicate(timeout=120)[0] for race in races] == ["297\n"] * 2
-    assert [race.returncode for race in races] == [0, 0]
-    assert os.listdir(tmp_path / "home") == ["digits"]  # nothing half done is left
-
-
-def test_digits_go_to_the_cache_where_the_usual_place_is_read_only(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")  # nobody, not even root, can make a directory in it
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "file"))
-    home, fresh = prepare_embedded("digits", None)
-    assert fresh and home == str(tmp_path / "cache" / "vqjax" / "tfds")
-    assert prepare_embedded("digits", None) == (home, False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(DataError, match="cannot be written anywhere"):
-        prepare_embedded("digits", None)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "TFDS, which cannot be imported" in out.stdout and out.stdout.endswith(remedy + "\n")
 
 
 @pytest.mark.skipif(not os.path.isdir(SHARED), reason="TFDS_DATA_DIR names no directory")

@@ -22,10 +22,10 @@ per second, step times, compile time, FLOPs by formula and by XLA, the share of 
 (of a matrix product's rate where no peak is known), memory, the shares of the step's parts, and how
 long one example takes to encode and to decode. Batches are noise unless --data real is given.
 
-  vqjax benchmark experiments/mnist_vqgan.py
-  vqjax benchmark experiments/cifar10_vqvae.py --data real --json speed.json
-  vqjax benchmark experiments/cifar10_vqvae.py --data real --against speed.json
-  vqjax benchmark experiments/mnist_vqgan.py --precisions --sweep --trace trace
+  vqjax benchmark mnist_vqgan
+  vqjax benchmark cifar10_vqvae --data real --json speed.json
+  vqjax benchmark cifar10_vqvae --data real --against speed.json
+  vqjax benchmark mnist_vqgan --precisions --sweep --trace trace
 
 With --against, exit code 1 says that something is worse by more than --tolerance.
 """

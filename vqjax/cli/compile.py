@@ -21,8 +21,8 @@ DESCRIPTION = """\
 Compiles the real train step for a TPU slice or a GPU box with no chip present, and prints the
 memory that each device needs, the work, the collectives, and a roofline: how fast it could be.
 
-  vqjax compile experiments/mnist_vqgan.py --topology t4
-  vqjax compile experiments/mnist_vqgan.py --topology v5e:16x16 batch_size=2048 --json out.json
+  vqjax compile mnist_vqgan --topology t4
+  vqjax compile mnist_vqgan --topology v5e:16x16 batch_size=2048 --json out.json
   vqjax compile FILE --topology v5p:4x4x4 --slices 2 mesh.fsdp=16 compute_dtype=bfloat16
   vqjax compile FILE --topology l4 --fit-batch
   vqjax compile FILE --topology v5e:2x2 --sweep 1,4,8,64,256,1024 --json sweep.json

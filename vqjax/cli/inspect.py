@@ -18,7 +18,7 @@ Prints the resolved experiment, parameter counts, the layout of its tokens, bits
 compression, and of a run its sealed steps. Reads shapes only: nothing is computed.
 
   vqjax inspect runs/mnist_vqvae
-  vqjax inspect experiments/mnist_vqvae.py task.tokenizer.quantizer.codebook_size=1024
+  vqjax inspect mnist_vqvae task.tokenizer.quantizer.codebook_size=1024
 """
 
 

@@ -15,10 +15,11 @@ from typing import NoReturn
 from vqjax._version import __version__
 from vqjax.cli import interrupt, streams
 from vqjax.cli.failures import explain, fail
+from vqjax.format import printable, printable_lines
 
 VERBS = (
-    "prepare", "train", "reconstruct", "tokenize", "sample", "edit", "evaluate", "inspect",
-    "report", "compare", "compile", "benchmark",
+    "experiments", "copy", "prepare", "train", "reconstruct", "tokenize", "sample", "edit",
+    "evaluate", "inspect", "report", "compare", "compile", "benchmark",
 )  # fmt: skip
 DEBUG_HELP = "show the traceback of an error"
 
@@ -93,16 +94,47 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         build_parser(VERBS if wants_help else ())[0].parse_args(argv)
         raise ArgumentError(f"no verb given: {', '.join(VERBS)} (see vqjax --help)")
     verb = argv[place]
+    if verb == "help":  # help [VERB [FILE]]
+        return parse([*argv[:place], *argv[place + 1 :], "--help"])
     if verb not in VERBS:
         option = f"--{verb}"
-        is_option = option in ("--version", "--help")
+        is_option = option == "--version"
         hint = f": did you mean {option!r}?" if is_option else _nearest(verb, VERBS)
         raise ArgumentError(f"{verb!r} is not a verb{hint} (valid: {', '.join(VERBS)})")
     parser, verbs = build_parser((verb,))
+    if not {"-h", "--help"}.isdisjoint(argv[place + 1 :]):
+        _say_of_file(argv[place + 1 :], verbs[verb])
     before = parser.parse_args(argv[:place])
     args = verbs[verb].parse_intermixed_args(argv[place + 1 :])
     args.debug = args.debug or before.debug
     return args
+
+
+def _say_of_file(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Prints what an experiment file says of itself, where one is named beside `--help`; ends the
+    program then.
+
+    Raises:
+        SystemExit: it was printed.
+    """
+    from vqjax.config.files import find_file
+    from vqjax.config.shipped import described
+    from vqjax.types import UsageError
+
+    if not any(action.dest == "file" for action in parser._actions):
+        return
+    for word in words:
+        try:
+            said = described(find_file(word)) if not word.startswith("-") else None
+        except UsageError:  # an override, or an option's value
+            continue
+        if said is not None:
+            print(printable_lines(said.docstring) + "\n")
+            for argument, default in said.arguments.items():
+                wanted = "needed" if default is None else f"default {default}"
+                print(printable(f"  --arg {argument}   {wanted}"))
+            print(f"\nOptions: {parser.prog} --help")
+            raise SystemExit(0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import difflib
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from vqjax.format import printable
 
 CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
+OURS = {"digits": "Digits()", "shapes": "Shapes()"}  # sources that read no files
 RETRIES = 4  # of one download, about 6 s; TFDS's ten take more than three minutes without a network
 
 
@@ -20,8 +22,8 @@ def add_parser(subparsers: Any) -> None:
         "prepare",
         help="download and prepare a data set",
         description="Downloads the TFDS data set NAME and prepares it: TFDS(NAME) reads it then. "
-        "Does nothing where that is done. 'digits' and 'shapes' come with vqjax and need no "
-        "network.",
+        "Does nothing where that is done. The digits and the shapes of vqjax's own sources, "
+        "Digits() and Shapes(), need no preparation.",
     )
     parser.add_argument(
         "name", metavar="NAME", help=f"name[/config][:version], e.g. mnist; see {CATALOGUE}"
@@ -37,34 +39,19 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepares `args.name` in `args.data_dir` and says where it is."""
-    from vqjax.data.embedded import EMBEDDED, split_name, with_config
     from vqjax.data.tfds import data_home, find_prepared
 
-    data_home(args.data_dir)  # refuses what is no place
-    embedded = split_name(args.name)[0] in EMBEDDED
-    name = with_config(args.name) if embedded else args.name
-    directory = find_prepared(name, args.data_dir)
-    if directory is not None:
-        print(printable(f"{name} is prepared in {directory}"))
+    home = data_home(args.data_dir)  # refuses what is no place
+    if args.name in OURS and args.data_dir is None:
+        print(f"{args.name} come with vqjax: {OURS[args.name]} needs no preparation")
         return 0
-    if embedded:
-        directory = _prepare_embedded(name, args.data_dir)
-    else:
-        directory = _prepare(name, data_home(args.data_dir))
-    print(printable(f"prepared {name} in {directory}"))
+    directory = find_prepared(args.name, args.data_dir)
+    if directory is not None:
+        print(printable(f"{args.name} is prepared in {directory}"))
+        return 0
+    directory = _prepare(args.name, home)
+    print(printable(f"prepared {args.name} in {directory}"))
     return 0
-
-
-def _prepare_embedded(name: str, data_dir: str | None) -> str:
-    from vqjax.data.embedded import prepare_embedded
-    from vqjax.data.tfds import find_prepared
-    from vqjax.types import DataError
-
-    home, _ = prepare_embedded(name, data_dir, nowhere_else=data_dir is not None)
-    directory = find_prepared(name, home)
-    if directory is None:
-        raise DataError(f"{name!r} is not in {home}, where it has just been prepared")
-    return directory
 
 
 def _prepare(name: str, home: str) -> str:
@@ -74,12 +61,16 @@ def _prepare(name: str, home: str) -> str:
         UsageError: for a name, config or version that TFDS does not know.
         DataError: if it cannot be downloaded or written.
     """
-    from vqjax.data.tf_data import first_line, quiet, tensorflow
+    from vqjax.data.tf_data import first_line, quiet, tensorflow, tensorflow_datasets
     from vqjax.types import DataError, UsageError
 
+    own = re.split("[/:]", name)[0]
+    if own in OURS:
+        raise UsageError(
+            f"{name!r} cannot be prepared: the {own} come with vqjax, {OURS[own]} reads no files"
+        )
     tensorflow()
-    import tensorflow_datasets as tfds
-
+    tfds = tensorflow_datasets()
     with quiet():
         try:
             builder = tfds.builder(name, data_dir=home)
@@ -108,10 +99,8 @@ def _prepare(name: str, home: str) -> str:
 
 
 def _unknown(name: str, tfds: Any) -> str:
-    from vqjax.data.embedded import EMBEDDED, split_name
-
     names = tfds.list_builders(with_community_datasets=False)
-    near = difflib.get_close_matches(split_name(name)[0], [*names, *EMBEDDED], n=1)
+    near = difflib.get_close_matches(re.split("[/:]", name)[0], [*names, *OURS], n=1)
     hint = f": did you mean {near[0]!r}?" if near else ""
     return f"TFDS knows no data set {name!r}{hint} ({CATALOGUE})"
 

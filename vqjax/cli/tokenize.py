@@ -11,7 +11,7 @@ Writes the tokens of the data set that RUN was trained on, both splits, with lab
 else its examples have but the inputs. A prior learns from it without the tokenizer in its step:
 
   vqjax tokenize runs/mnist_vqvae --out tokens/mnist
-  vqjax train experiments/mnist_gpt.py data='TokenSet("tokens/mnist")'
+  vqjax train mnist_gpt data='TokenSet("tokens/mnist")'
 
 The same command goes on where it was stopped. Random augmentation is left out.
 """

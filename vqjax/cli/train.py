@@ -16,9 +16,9 @@ from vqjax.cli.guard import add_process_arguments, is_told_of_peers, may_have_pe
 DESCRIPTION = """\
 Trains the experiment that FILE's experiment() returns. Run the same command again to resume.
 
-  vqjax train experiments/mnist_vqgan.py
-  vqjax train experiments/folder_vqgan.py --arg folder=photos --arg image_size=64
-  vqjax train experiments/mnist_vqvae.py batch_size=32 task.tokenizer.quantizer.codebook_size=256
+  vqjax train mnist_vqgan
+  vqjax train folder_vqgan --arg folder=photos --arg image_size=64
+  vqjax train mnist_vqvae batch_size=32 task.tokenizer.quantizer.codebook_size=256
 
 Exit codes: 0 done, 2 wrong settings or a run that is being trained, 3 bad data or checkpoint
 or a save that failed, 4 non-finite gradients, 75 stopped by a signal, or by the end of another

@@ -1,6 +1,7 @@
 """Experiment files: a Python file whose function `experiment(...)` returns the experiment."""
 
 import dataclasses
+import difflib
 import inspect
 import sys
 import traceback
@@ -13,6 +14,7 @@ from vqjax.config.annotations import check_types
 from vqjax.config.frozen import apply_frozen
 from vqjax.config.modules import importable, mark_siblings, run_file
 from vqjax.config.overrides import apply_overrides
+from vqjax.config.shipped import experiments
 from vqjax.config.text import parse_text
 from vqjax.config.tree import check_single_use, shorten
 from vqjax.paths import as_path
@@ -30,7 +32,7 @@ def load_file(
     """Runs an experiment file and returns the resolved experiment.
 
     Args:
-        path: the file.
+        path: the file, or the name of an experiment that comes with vqjax.
         arguments: text of the arguments of `experiment()` (`--arg name=value`).
         overrides: `path=value` items, applied in order (`apply_overrides`).
         frozen: `NAME=PATH` items (`--frozen`).
@@ -38,7 +40,7 @@ def load_file(
     Raises:
         UsageError: one line for whatever is wrong with the file, an argument or an override.
     """
-    file = _checked_file(path)
+    file = find_file(path)
     path = str(file)
     try:
         module = run_file(file)
@@ -61,19 +63,40 @@ def load_file(
     return tree
 
 
-def _checked_file(path: str) -> Path:
+def find_file(path: str) -> Path:
+    """The experiment file at `path`; where nothing lies there, the one of that bare name that comes
+    with vqjax.
+
+    Raises:
+        UsageError: there is none, with the nearest name.
+    """
     file = as_path(path, "FILE")
+    ours = experiments()
+    if not file.exists() or file.is_dir():
+        bare = file.parent == Path() and file.name.removesuffix(".py")
+        if bare in ours:
+            return ours[bare]
     if file.is_dir():
         raise UsageError(f"{path} is a directory, not an experiment file")
     if not file.exists():
         beside = [f.name for f in file.parent.glob("*.py")] if file.parent.is_dir() else []
-        hint = f": {did_you_mean(file.name, beside)}" if beside else ""
-        raise UsageError(f"{path} does not exist{hint}")
+        raise UsageError(f"{path} does not exist{_near(file, beside, list(ours))}")
     if file.suffix != ".py":
         raise UsageError(f"{path} is not a Python file (.py)")
     if not file.is_file():
         raise UsageError(f"{path} is a pipe or a device, not a Python file")
     return file
+
+
+def _near(file: Path, beside: list[str], ours: list[str]) -> str:
+    """The nearest of the files beside a missing one and of the names that come with vqjax."""
+    name = file.name.removesuffix(".py")
+    stems = {other.removesuffix(".py"): other for other in beside} | {n: n for n in ours}
+    if near := difflib.get_close_matches(name, stems, n=1):
+        return f": did you mean {stems[near[0]]!r}?"
+    if beside:
+        return f": {did_you_mean(file.name, beside)}"
+    return " (`vqjax experiments` lists those that come with vqjax)" if ours else ""
 
 
 def _typed_arguments(

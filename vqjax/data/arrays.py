@@ -84,6 +84,39 @@ class ArraySplit:
             yield batch
 
 
+def open_arrays(
+    specs: Mapping[str, ArraySpec],
+    num: int,
+    load: Callable[[], Mapping[str, np.ndarray]],
+    augment: tuple[augmentation.Transform, ...],
+) -> ArraySplit:
+    """Returns a split of `num` examples that `load` gives at the first batch; transforms without
+    anything random are done once, where memory has room for their results.
+
+    Args:
+        specs: of one example's arrays, before any transform.
+        num: examples.
+        load: returns {name: array[num, ...]}, of these dtypes or others.
+        augment: transforms of "image".
+    """
+    fixed, each_visit = augmentation.divide(augment)
+    if fixed:
+        image = specs["image"]
+        shape = augmentation.shape_after(fixed, image.shape)
+        if num * np.prod(shape) * np.dtype(image.dtype).itemsize > KEEP_BYTES:
+            fixed, each_visit = (), augment
+        else:
+            specs = {**specs, "image": dataclasses.replace(image, shape=shape)}
+
+    def finished() -> dict[str, np.ndarray]:
+        arrays = dict(load())
+        if fixed:
+            arrays["image"] = augmentation.apply(fixed, arrays["image"], None, np.empty(0))
+        return {name: a.astype(specs[name].dtype, copy=False) for name, a in arrays.items()}
+
+    return ArraySplit(num, specs, finished, each_visit)
+
+
 def finished_spec(
     specs: Mapping[str, ArraySpec], transforms: tuple[augmentation.Transform, ...]
 ) -> dict[str, ArraySpec]:
@@ -142,16 +175,8 @@ class Arrays(SplitSource):
     def _open(self, part: str) -> Split:
         arrays = self.train_arrays if part == "train" else self.eval_arrays
         num = next(iter(arrays.values())).shape[0]
-        fixed, each_visit = augmentation.divide(self.augment)
         specs = {name: _spec(name, array) for name, array in arrays.items()}
-        if fixed:
-            image = specs["image"]
-            shape = augmentation.shape_after(fixed, image.shape)
-            if num * np.prod(shape) * np.dtype(image.dtype).itemsize > KEEP_BYTES:
-                fixed, each_visit = (), self.augment
-            else:
-                specs["image"] = dataclasses.replace(image, shape=shape)
-        return ArraySplit(num, specs, lambda: _load(arrays, specs, fixed), each_visit)
+        return open_arrays(specs, num, lambda: _present(arrays), self.augment)
 
     def check(self) -> None:
         """See `Source.check`; also asks for arrays that a run's JSON does not hold, and refuses
@@ -188,14 +213,3 @@ def _present(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if not all(isinstance(a, np.ndarray) or hasattr(a, "__array__") for a in arrays.values()):
         raise DataError("this run was trained from in-memory arrays; pass them again")
     return {name: np.asarray(array) for name, array in arrays.items()}
-
-
-def _load(
-    arrays: Mapping[str, Any],
-    specs: Mapping[str, ArraySpec],
-    fixed: tuple[augmentation.Transform, ...],
-) -> dict[str, np.ndarray]:
-    present = _present(arrays)
-    if fixed:
-        present["image"] = augmentation.apply(fixed, present["image"], None, np.empty(0))
-    return {name: array.astype(specs[name].dtype, copy=False) for name, array in present.items()}

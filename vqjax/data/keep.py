@@ -1,4 +1,4 @@
-"""Small tables worked out once per machine (record offsets, checked files), kept as .npz files.
+"""What is worked out once per machine (record offsets, checked files, drawings), in .npz files.
 
 They lie in the user's cache directory, never beside the data, and every one can be worked out
 again: whatever cannot be read is forgotten, whatever cannot be written is not kept.
@@ -46,7 +46,7 @@ def keep(kind: str, key: Any, arrays: Mapping[str, np.ndarray]) -> None:
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
-                np.savez(file, **arrays)
+                np.savez_compressed(file, **arrays)
             os.replace(temporary, path)
         finally:
             pathlib.Path(temporary).unlink(missing_ok=True)

@@ -26,6 +26,10 @@ from vqjax.types import ArraySpec, DataError, UsageError
 
 _ENDLESS = np.iinfo(np.int64).max
 _DECODE_BATCH = 64  # examples handed from TensorFlow to Python at once
+# What TFDS needs and does not always bring, where Python's name is not that of the package; and the
+# release that also goes with protobuf 5, as on Colab.
+_PACKAGES = {"tensorflow_datasets": "tensorflow-datasets", "tensorflow": "'vqjax[data]'"}
+_FITTING = "tensorflow-metadata==1.17.3"
 _REMEMBERED = 64  # batches, among whose examples the one is that could not be decoded
 
 
@@ -36,10 +40,10 @@ def tensorflow() -> ModuleType:
     with _log_level("3"):
         try:
             import tensorflow as tf
-        except ImportError as error:
+        except Exception as error:  # packages that do not fit it raise what they like
             raise UsageError(
-                f"this data source reads through TensorFlow, which cannot be imported ({error}): "
-                "pip install 'vqjax[data]'"
+                "this data source reads through TensorFlow, which cannot be imported "
+                f"({_said(error)}): pip install 'vqjax[data]'"
             ) from error
     for kind in ("GPU", "TPU"):
         try:
@@ -50,6 +54,29 @@ def tensorflow() -> ModuleType:
                 f"tf.config.set_visible_devices([], {kind!r}) first"
             ) from error
     return tf
+
+
+@functools.cache
+def tensorflow_datasets() -> ModuleType:
+    """Returns TFDS; UsageError, with what helps, where it cannot be imported."""
+    try:
+        import tensorflow_datasets as tfds
+    except Exception as error:  # packages that do not fit it raise what they like
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            package = error.name.split(".")[0]
+            remedy = f"pip install {_PACKAGES.get(package, package)}"
+        else:
+            remedy = f"its packages do not fit each other: pip install --no-deps {_FITTING}"
+        raise UsageError(
+            "this data source reads through TFDS, which cannot be imported "
+            f"({_said(error)}): {remedy}"
+        ) from error
+    return tfds
+
+
+def _said(error: Exception) -> str:
+    line = first_line(error)
+    return line if isinstance(error, ImportError) else f"{type(error).__name__}: {line}"
 
 
 @contextlib.contextmanager

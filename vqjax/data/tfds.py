@@ -17,7 +17,14 @@ from vqjax.data.arrays import ArraySplit
 from vqjax.data.records import RecordIndex, Shard, index_records
 from vqjax.data.source import Split, SplitSource
 from vqjax.data.texts import tensor_to_bytes
-from vqjax.data.tf_data import StreamSplit, decode_once, first_line, quiet, tensorflow
+from vqjax.data.tf_data import (
+    StreamSplit,
+    decode_once,
+    first_line,
+    quiet,
+    tensorflow,
+    tensorflow_datasets,
+)
 from vqjax.paths import as_path
 from vqjax.types import ArraySpec, DataError, UsageError, did_you_mean
 
@@ -192,7 +199,7 @@ class TFDS(SplitSource):
         directory = find_prepared(self.name, self.data_dir)
         if directory is None:
             raise _not_prepared(self.name, self.data_dir)
-        import tensorflow_datasets as tfds
+        tfds = tensorflow_datasets()
 
         try:
             _check_features(directory)
@@ -235,7 +242,7 @@ class TFDS(SplitSource):
         return keys
 
     def _shards(self, split: str) -> list[Shard]:
-        import tensorflow_datasets as tfds
+        tfds = tensorflow_datasets()
 
         info = self._builder.info
         try:
@@ -349,7 +356,7 @@ class _Records:
     def decode(self, record: Any, calls: Any) -> dict[str, Any]:
         """Decodes a record tensor to {name: tensor}, untransformed."""
         del calls
-        import tensorflow_datasets as tfds
+        tfds = tensorflow_datasets()
 
         wanted = tfds.decode.PartialDecoding(dict.fromkeys(self.keys.values(), True))
         features = wanted.extract_features(self.features).deserialize_example(record)

@@ -1,31 +1,62 @@
 """The pictures of shapes as a source of batches."""
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 
 import numpy as np
+import tqdm
 
 from vqjax.config.annotations import check_fields
 from vqjax.data import augment as augmentation
-from vqjax.data.arrays import finished_spec
-from vqjax.data.embedded import prepare_embedded
-from vqjax.data.shapes.grammar import CAPTION_BYTES, LANGUAGES, kind
+from vqjax.data.arrays import finished_spec, open_arrays
+from vqjax.data.keep import keep, recall
+from vqjax.data.shapes.drawing import draw
+from vqjax.data.shapes.grammar import CAPTION_BYTES, KINDS, LANGUAGES, caption, kind
 from vqjax.data.shapes.scorer import satisfied
-from vqjax.data.shapes.splits import NUM_EXAMPLES
+from vqjax.data.shapes.splits import NUM_EXAMPLES, example
 from vqjax.data.source import Split, SplitSource
-from vqjax.data.tfds import TFDS
+from vqjax.data.texts import to_bytes
 from vqjax.types import ArraySpec, UsageError
 
+VERSION = "1.0.0"  # of what is drawn; another drops what is kept of this one
 _TRAIN = {"seen": ("train",), "all": ("train", "train_held_out")}
 _EVAL = {"seen": "test", "held_out": "held_out"}
 _CAPTIONS = {"en": "caption", "zh": "caption_zh"}
+_SAVED_FROM = 10_000  # pictures on, a split is kept in the user's cache: it takes seconds to draw
 _CHOICES = {
     "image_size": (32, 64),
     "language": LANGUAGES,
     "pairs": tuple(_TRAIN),
     "eval_pairs": tuple(_EVAL),
 }
+
+
+def drawn(split: str, side: int) -> dict[str, np.ndarray]:
+    """Draws one of `NUM_EXAMPLES`, or recalls what was drawn.
+
+    Returns:
+        image uint8[n, side, side, 3], caption and caption_zh uint8[n, CAPTION_BYTES], label
+        int32[n].
+    """
+    num = NUM_EXAMPLES[split]
+    key = [VERSION, split, side, num]
+    kept = recall("shapes", key) if num >= _SAVED_FROM else None
+    if kept is not None:
+        return kept
+    rows: dict[str, list] = {"image": [], "caption": [], "caption_zh": [], "label": []}
+    # Shown on a terminal only, and only where this takes a while.
+    bar = {"desc": f"drawing {split}", "delay": 2.0, "disable": None, "leave": False}
+    for index in tqdm.trange(num, **bar):
+        meaning, scene = example(split, index)
+        rows["image"].append(draw(scene, side))
+        for language, name in _CAPTIONS.items():
+            rows[name].append(to_bytes(caption(meaning, language), CAPTION_BYTES))
+        rows["label"].append(KINDS.index(meaning.kind))
+    arrays = {name: np.array(values) for name, values in rows.items()}
+    arrays["label"] = arrays["label"].astype(np.int32)
+    if num >= _SAVED_FROM:
+        keep("shapes", key, arrays)
+    return arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +75,7 @@ class Shapes(SplitSource):
         eval_pairs: "seen" evaluates on captions that are in no training split, of seen pairs;
             "held_out" on captions that name a held-out pair (new ones if `pairs` is "seen").
         augment: transforms of "image"; captions know nothing of them.
-        data_dir: where they are, or are prepared; None: TFDS_DATA_DIR, else ~/tensorflow_datasets,
-            else the user's cache.
+        data_dir: of records of earlier versions, which kept a copy there; nothing is read.
     """
 
     image_size: int = 32
@@ -62,43 +92,36 @@ class Shapes(SplitSource):
                 listed = " or ".join(map(repr, valid))
                 raise UsageError(f"Shapes: {name} is {listed}, got {getattr(self, name)!r}")
 
-    @functools.cached_property
-    def _source(self) -> TFDS:
-        name = f"shapes/{self.image_size}px"
-        home, _ = prepare_embedded(name, self.data_dir)
-        return TFDS(
-            name,
-            split="+".join(_TRAIN[self.pairs]),
-            eval_split=_EVAL[self.eval_pairs],
-            caption_key=_CAPTIONS[self.language],
-            caption_bytes=CAPTION_BYTES,
-            data_dir=home,
-            augment=self.augment,
-        )
+    def _splits(self, part: str) -> tuple[str, ...]:
+        return _TRAIN[self.pairs] if part == "train" else (_EVAL[self.eval_pairs],)
 
-    def _open(self, part: str) -> Split:
-        return self._source._open(part)
-
-    def check(self) -> None:
-        """See `Source.check`; prepares the pictures where they are not yet."""
-        self._source.check()
-
-    def example_spec(self) -> dict[str, ArraySpec]:
-        """See `Source.example_spec`; known without the files."""
-        specs = {
+    def _specs(self) -> dict[str, ArraySpec]:
+        return {
             "image": ArraySpec((self.image_size, self.image_size, 3), "uint8"),
             "label": ArraySpec((), "int32"),
             "caption": ArraySpec((CAPTION_BYTES,), "uint8"),
         }
-        return finished_spec(specs, self.augment)
+
+    def _open(self, part: str) -> Split:
+        num = self.num_train() if part == "train" else self.num_eval()
+        return open_arrays(self._specs(), num, lambda: self._load(part), self.augment)
+
+    def _load(self, part: str) -> dict[str, np.ndarray]:
+        found = [drawn(split, self.image_size) for split in self._splits(part)]
+        names = {"image": "image", "label": "label", "caption": _CAPTIONS[self.language]}
+        return {name: np.concatenate([s[key] for s in found]) for name, key in names.items()}
+
+    def example_spec(self) -> dict[str, ArraySpec]:
+        """See `Source.example_spec`; known before anything is drawn."""
+        return finished_spec(self._specs(), self.augment)
 
     def num_train(self) -> int:
         """See `Source.num_train`."""
-        return sum(NUM_EXAMPLES[split] for split in _TRAIN[self.pairs])
+        return sum(NUM_EXAMPLES[split] for split in self._splits("train"))
 
     def num_eval(self) -> int:
         """See `Source.num_eval`."""
-        return NUM_EXAMPLES[_EVAL[self.eval_pairs]]
+        return sum(NUM_EXAMPLES[split] for split in self._splits("eval"))
 
     def caption_tests(self) -> dict[str, "Shapes"]:
         """Returns the sources whose eval captions a prior should be held to, by what they test."""

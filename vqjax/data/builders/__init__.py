@@ -1,1 +1,0 @@
-"""TFDS builders that come with vqjax; importing one registers it with TFDS."""
