@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "vqjax"
 FLOORS = {
     "_version": 0, "types": 0, "format": 0, "paths": 0, "files": 0, "arguments": 0, "config": 0,
+    "extras": 0,
     "kernels": 1, "ops": 1, "data": 1,
     "nn": 2, "features": 3,
     "quantizers": 4, "losses": 4, "discriminators": 4, "metrics": 4, "sampling": 4,

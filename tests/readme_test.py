@@ -124,6 +124,11 @@ def experiment():
 def test_a_command_is_one_that_vqjax_takes(line, monkeypatch):
     monkeypatch.chdir(ROOT)
     words = shlex.split(line, comments=True)[1:]
+    if "--help" in words or words[0] == "help":
+        with pytest.raises(SystemExit) as end:
+            parse(words)
+        assert end.value.code in (None, 0)
+        return
     args = parse(words)
     if words[0] == "train":
         read_experiment(args).check()
@@ -132,7 +137,7 @@ def test_a_command_is_one_that_vqjax_takes(line, monkeypatch):
 def test_every_verb_that_is_named_exists_and_every_verb_is_named():
     named = set(re.findall(r"`vqjax (\w+)|^vqjax (\w+)", TEXT, re.MULTILINE))
     named = {verb for pair in named for verb in pair if verb}
-    assert named <= set(VERBS)
+    assert named <= {*VERBS, "help"}
     assert all(re.search(rf"^vqjax {verb} ", TEXT, re.MULTILINE) for verb in VERBS)
 
 

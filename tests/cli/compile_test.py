@@ -80,7 +80,7 @@ def test_without_the_compiler_one_line_says_what_brings_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     code, out, err = call(capsys, "compile", file, "--topology", name)
     assert (code, out, len(err.splitlines())) == (2, "", 1)
-    assert f"pip install 'vqjax[{extra}]'" in err
+    assert f"[{extra}]" in err and "pip install" in err
 
 
 @pytest.mark.parametrize("words", [["compile", "--topology", "h100"], ["benchmark"]])

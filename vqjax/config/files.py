@@ -91,7 +91,7 @@ def find_file(path: str) -> Path:
 def _near(file: Path, beside: list[str], ours: list[str]) -> str:
     """The nearest of the files beside a missing one and of the names that come with vqjax."""
     name = file.name.removesuffix(".py")
-    stems = {other.removesuffix(".py"): other for other in beside} | {n: n for n in ours}
+    stems = {n: n for n in ours} | {other.removesuffix(".py"): other for other in beside}
     if near := difflib.get_close_matches(name, stems, n=1):
         return f": did you mean {stems[near[0]]!r}?"
     if beside:

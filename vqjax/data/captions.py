@@ -16,6 +16,7 @@ import numpy as np
 
 from vqjax.config.annotations import check_fields
 from vqjax.data.texts import to_bytes, to_text
+from vqjax.extras import pip_install
 from vqjax.format import printable
 from vqjax.types import ArraySpec, DataError, UsageError
 
@@ -112,7 +113,7 @@ def _library() -> Any:
     except ImportError as error:
         raise UsageError(
             f"texts need the tokenizers library, which cannot be imported ({error}): "
-            "pip install 'vqjax[text]'"
+            f"{pip_install('text')}"
         ) from error
     return tokenizers
 

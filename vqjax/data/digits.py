@@ -36,7 +36,7 @@ def _load(part: str) -> dict[str, np.ndarray]:
     except ImportError as error:
         raise UsageError(
             f"the digits come with scikit-learn, which cannot be imported ({error}): "
-            "pip install 'vqjax[data]'"
+            "pip install scikit-learn"
         ) from error
     digits, chosen = load_digits(), split_indices()[part]
     images = np.rint(digits.images[chosen] * (255 / 16)).astype(np.uint8)

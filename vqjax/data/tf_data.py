@@ -22,13 +22,12 @@ from vqjax.data import augment as augmentation
 from vqjax.data.arrays import finished_spec
 from vqjax.data.several import Several, taken
 from vqjax.data.source import Visits
+from vqjax.extras import pip_install
 from vqjax.types import ArraySpec, DataError, UsageError
 
 _ENDLESS = np.iinfo(np.int64).max
 _DECODE_BATCH = 64  # examples handed from TensorFlow to Python at once
-# What TFDS needs and does not always bring, where Python's name is not that of the package; and the
-# release that also goes with protobuf 5, as on Colab.
-_PACKAGES = {"tensorflow_datasets": "tensorflow-datasets", "tensorflow": "'vqjax[data]'"}
+# The release that also goes with protobuf 5, as on Colab.
 _FITTING = "tensorflow-metadata==1.17.3"
 _REMEMBERED = 64  # batches, among whose examples the one is that could not be decoded
 
@@ -43,7 +42,7 @@ def tensorflow() -> ModuleType:
         except Exception as error:  # packages that do not fit it raise what they like
             raise UsageError(
                 "this data source reads through TensorFlow, which cannot be imported "
-                f"({_said(error)}): pip install 'vqjax[data]'"
+                f"({_said(error)}): {pip_install('data')}"
             ) from error
     for kind in ("GPU", "TPU"):
         try:
@@ -64,7 +63,8 @@ def tensorflow_datasets() -> ModuleType:
     except Exception as error:  # packages that do not fit it raise what they like
         if isinstance(error, ModuleNotFoundError) and error.name:
             package = error.name.split(".")[0]
-            remedy = f"pip install {_PACKAGES.get(package, package)}"
+            ours = package in ("tensorflow_datasets", "tensorflow")
+            remedy = pip_install("data") if ours else f"pip install {package}"
         else:
             remedy = f"its packages do not fit each other: pip install --no-deps {_FITTING}"
         raise UsageError(

@@ -9,6 +9,7 @@ from typing import Any
 
 from vqjax.evaluation.chips import GPUS_PER_HOST, Topology, chip_of
 from vqjax.evaluation.roofline import Reach
+from vqjax.extras import pip_install
 from vqjax.types import UsageError
 
 EXTRAS = {"tpu": "compile-tpu", "gpu": "compile-gpu"}
@@ -26,7 +27,7 @@ def check_compiler(topology: Topology) -> None:
     if not there:
         raise UsageError(
             f"--topology {topology.name}: the compiler for it is not installed: "
-            f"pip install 'vqjax[{EXTRAS[platform]}]'"
+            f"{pip_install(EXTRAS[platform])} (best into an environment of its own)"
         )
 
 

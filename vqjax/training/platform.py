@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import jax
 
+from vqjax.extras import pip_install
 from vqjax.format import printable
 from vqjax.ops.numerics import KEYS
 from vqjax.types import UsageError
@@ -36,7 +37,7 @@ def devices_at_hand() -> list[jax.Device]:
             raise UsageError(f"JAX finds no device: {reason}") from error
         raise UsageError(
             f"JAX_PLATFORMS={printable(asked, 60)}: JAX does not find such a device ({reason}): "
-            "install its plugin (pip install 'vqjax[cuda12]', [cuda13] or [tpu]), or unset it"
+            f"install its plugin ({pip_install('cuda12')}, or [cuda13] or [tpu]), or unset it"
         ) from error
 
 
