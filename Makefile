@@ -1,5 +1,6 @@
 # make demo: from nothing to pictures. make test: lint and the suite. Each makes .venv by itself.
 # make storm: kills, damage, several processes (seven minutes on two cores).
+# make dist: the wheel and the source archive, checked, and the wheel tried outside the checkout.
 # make parity: the quantizers beside those of vector-quantize-pytorch, and LPIPS beside the package
 # lpips, recorded anew.
 PYTHON ?= python3
@@ -7,13 +8,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Torch is never where vqjax is: it has an environment of its own.
 PARITY := .venv-parity
+DIST := .venv-dist
 # A file's tests share what they compile, so they stay in one process.
 SUITE := $(BIN)/python -m pytest -n 2 --dist loadfile
 DEMO := runs/demo
 PROMPTS := $(foreach number,zero one two three four five six seven,--prompt "a $(number)") --prompt "an eight" --prompt "a nine"
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache
 
-.PHONY: demo test test-all storm lint parity clean
+.PHONY: demo test test-all storm lint parity dist clean
 
 # Rebuilt when the requirements change; a torn installation leaves no stamp.
 $(VENV)/.done: setup.cfg pyproject.toml
@@ -65,5 +67,14 @@ parity: $(VENV)/.done $(PARITY)/.done
 	$(PARITY)/bin/python tests/parity/record_files.py "$$fresh" && \
 	VQJAX_PARITY="$$fresh" $(BIN)/python -m pytest tests/parity tests/features/weights_test.py
 
+# In an environment of its own: what publishes need not be where vqjax runs.
+dist: $(VENV)/.done
+	rm -rf dist && $(PYTHON) -m venv --clear $(DIST)
+	$(DIST)/bin/python -m pip install --progress-bar on build twine
+	$(DIST)/bin/python -m build
+	$(DIST)/bin/twine check --strict dist/*
+	VQJAX_WHEEL=$$(ls dist/*.whl) $(BIN)/python -m pytest -m slow tests/install_test.py -k wheel
+	@ls -l dist
+
 clean:
-	rm -rf $(VENV) $(PARITY) .jax_cache $(DEMO)
+	rm -rf $(VENV) $(PARITY) $(DIST) dist .jax_cache $(DEMO)

@@ -18,7 +18,7 @@ FLOORS = {
     "tokenizers": 5, "priors": 5, "generators": 5,
     "tasks": 6,
     "training": 7, "evaluation": 7, "compression": 7,
-    "convert": 8,
+    "runs": 8, "convert": 8,
     "cli": 9, "__main__": 9,
 }  # fmt: skip
 # Who may import whom on the same floor.

@@ -1,7 +1,8 @@
 """vqjax: networks that turn pictures into tokens and back, in JAX and Flax Linen.
 
-`vqjax.load(RUN)` opens a trained run; `vqjax.Experiment` is what an experiment file returns. Both
-are imported when they are first used: importing vqjax itself touches neither JAX nor TensorFlow.
+`vqjax.load(RUN)` opens a trained run; `vqjax.train(experiment, RUN)` trains one, and
+`vqjax.Experiment` is what an experiment file returns. They are imported when they are first used:
+importing vqjax itself touches neither JAX nor TensorFlow.
 """
 
 import importlib
@@ -9,9 +10,13 @@ from typing import Any
 
 from vqjax._version import __version__
 
-__all__ = ["Experiment", "__version__", "load"]
+__all__ = ["Experiment", "__version__", "load", "train"]
 
-_EXPORTS = {"Experiment": "vqjax.training.experiment", "load": "vqjax.evaluation.run"}
+_EXPORTS = {
+    "Experiment": "vqjax.training.experiment",
+    "load": "vqjax.evaluation.load",
+    "train": "vqjax.runs.train",
+}
 
 
 def __getattr__(name: str) -> Any:

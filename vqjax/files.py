@@ -2,7 +2,8 @@
 And those of a run that they read.
 
 What vqjax writes carries a mark: a PNG in its text, a page or drawing in its metadata, JSON in its
-first key. A file without it may be somebody's own and stays, unless it is asked for by `overwrite`.
+first key, weights in their metadata. A file without it may be somebody's own and stays, unless it
+is asked for by `overwrite`.
 """
 
 import errno
@@ -36,6 +37,7 @@ _MARKS = (  # from the start of the file
     rb'<!DOCTYPE html>\s*<html[^<>]*><head>(<meta[^<>]*>)*?<meta name="generator" content="vqjax ',
     rb"<svg [^<>]*><metadata>vqjax ",
     rb'\s*\{\s*"generator":\s*"vqjax ',
+    rb'.{8}\{"__metadata__":\{[^{}]*"generator":"vqjax ',  # safetensors, behind a length
 )
 # Pages of versions before the mark.
 _OLD_END = rb"made by vqjax [^<>]{1,40}</footer></main></body></html>\s*\Z"

@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import sys
 
 import pytest
 
@@ -101,6 +102,17 @@ def test_a_copy_is_ones_own(here, capsys):
     assert said(capsys, "copy", "digits_vqgan", "--overwrite")[0] == 0
     assert said(capsys, "copy", "mnist_ae.py", "deep/mine.py")[0] == 0
     assert (here / "deep" / "mine.py").exists()
+
+
+def test_a_copy_finds_the_experiments_that_it_builds_on(here):
+    assert main(["copy", "mnist_gpt", "mine.py"]) == 0
+    before = list(sys.path)
+    assert load_file("mine.py", {}, ()).task.tokenizer.experiment.total_steps == 2400
+    assert sys.path == before
+    (here / "mnist_vqvae.py").write_text("def experiment():\n    1 / 0\n")  # one's own comes first
+    (here / "mine.py").write_text((here / "mine.py").read_text() + "\n")  # to be run anew
+    with pytest.raises(UsageError, match="mine.py:34: ZeroDivisionError"):
+        load_file("mine.py", {}, ())
 
 
 def test_an_installation_without_experiments(monkeypatch, capsys):

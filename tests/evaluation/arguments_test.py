@@ -56,10 +56,12 @@ WRONG = {
     "prompts": (["a"], "a", 5, []),
     "choice": (None, 0.9, "plain", Choice, Guidance()),
     "guidance": (None, 2.0, "2", Guidance, Choice()),
+    "path": (None, "", 5, b"x", [], object(), True, "/dev/null/x"),
+    "overwrite": (None, 1, "yes"),
 }  # fmt: skip
 EXAMPLES = {"images": X, "masks": np.ones((2, 8, 8), bool), "indices": np.zeros((1, 4, 4), int),
             "sides": (0, 0, 0, 2), "a": X, "b": X, "count": 1,
-            "shape": X.shape[1:]}  # fmt: skip
+            "shape": X.shape[1:], "path": "w.safetensors"}  # fmt: skip
 OWN = {  # what differs from run to run
     "codes": {"indices": NO_INDICES, "images": (*NO_ARRAY, F)},
     "floats": {"indices": NO_INDICES, "images": NO_FLOATS},
@@ -87,10 +89,13 @@ def refused(call):
 def test_a_table_over_the_public_signatures(runs, name):
     run, rows = runs[name], {**WRONG, **OWN[name]}
     rows |= {"a": rows["images"], "b": rows["images"]}
-    methods = {k: getattr(run, k) for k in dir(run) if not k.startswith("_")}
+    public = [k for k in dir(run) if not k.startswith("_") and k != "module"]
+    methods = {k: getattr(run, k) for k in public if k != "tokenizer"}  # a run of its own
     for method in filter(callable, methods.values()):
         if name != "vae" and method.__name__ == "interpolate":
             continue  # refused whatever it is given
+        if method.__name__ == "apply":
+            continue  # the network itself, for whoever wants it without checks
         parameters = inspect.signature(method).parameters.values()
         required = {p.name: EXAMPLES[p.name] for p in parameters if p.default is p.empty}
         for parameter in parameters:
@@ -107,7 +112,7 @@ def test_a_table_over_the_public_signatures(runs, name):
 
 
 WORDS = ("wanted", "told no", "nothing to add", "name at least", "takes the latents", "nearest",
-         "made for", "needs at least")  # fmt: skip
+         "made for", "needs at least", "cannot write")  # fmt: skip
 
 
 def test_nothing_is_opened_with_wrong_arguments(tmp_path, monkeypatch):
@@ -119,7 +124,7 @@ def test_nothing_is_opened_with_wrong_arguments(tmp_path, monkeypatch):
         "trust": NO_TEXTS,
         "frozen": NO_TEXTS,
     }
-    assert set(wrong) | {"run"} == set(inspect.signature(vqjax.load).parameters)
+    assert set(wrong) | {"run", "data"} == set(inspect.signature(vqjax.load).parameters)
     for name, values in wrong.items():
         for value in values:
             line = refused(lambda n=name, v=value: vqjax.load(tmp_path, **{n: v}))

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+from vqjax.config.shipped import folder
+
 SOURCE = "__vqjax_source__"  # the module attribute that keeps a SourceFile
 PREFIX = "vqjax_file_"  # of the names under which files are run
 
@@ -43,15 +45,21 @@ def source_of(module_name: str) -> SourceFile | None:
 
 @contextlib.contextmanager
 def importable(directory: Path) -> Iterator[None]:
-    """Puts `directory` first on the import path for as long as the context lasts."""
-    entry = str(directory)
-    sys.path.insert(0, entry)
+    """Puts `directory` first on the import path for as long as the context lasts, and the
+    experiments that come with vqjax last: a copy of one still finds those it builds on.
+    """
+    entries = [str(directory)]
+    sys.path.insert(0, entries[0])
+    if (shipped := folder()) not in (None, directory):
+        entries.append(str(shipped))
+        sys.path.append(entries[1])
     try:
         yield
     finally:
-        # The code may have put entries of its own in front, or taken this one away itself.
-        with contextlib.suppress(ValueError):
-            sys.path.remove(entry)
+        # The code may have put entries of its own in front, or taken these away itself.
+        for entry in entries:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(entry)
 
 
 def run_file(path: Path) -> ModuleType:
@@ -88,7 +96,10 @@ def run_file(path: Path) -> ModuleType:
 
 
 def mark_siblings(directory: Path, before: set[str]) -> None:
-    """Marks the modules imported since `before` that lie in `directory` itself as given files."""
+    """Marks the modules imported since `before` that lie in `directory` itself, or among the
+    experiments that come with vqjax, as given files.
+    """
+    places = (directory, folder())
     for name in set(sys.modules) - before:
         file = getattr(sys.modules[name], "__file__", None)
         if (
@@ -98,7 +109,7 @@ def mark_siblings(directory: Path, before: set[str]) -> None:
             and SOURCE not in vars(sys.modules[name])
         ):
             path = Path(file).resolve()
-            if path.parent == directory:
+            if path.parent in places:
                 setattr(sys.modules[name], SOURCE, SourceFile(path, sha256_of(path)))
 
 

@@ -211,5 +211,8 @@ def _spec(name: str, array: Any) -> ArraySpec:
 
 def _present(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if not all(isinstance(a, np.ndarray) or hasattr(a, "__array__") for a in arrays.values()):
-        raise DataError("this run was trained from in-memory arrays; pass them again")
+        raise DataError(
+            "this run was trained from arrays in memory, which no record keeps: pass them again, "
+            "as in vqjax.load(RUN, data=Arrays(...))"
+        )
     return {name: np.asarray(array) for name, array in arrays.items()}

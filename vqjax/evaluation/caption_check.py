@@ -9,8 +9,9 @@ import numpy as np
 from vqjax import arguments, config
 from vqjax.data.texts import to_text
 from vqjax.evaluation.editing import PLAIN, UNGUIDED
+from vqjax.evaluation.load import load
 from vqjax.evaluation.prior_run import PriorRun
-from vqjax.evaluation.run import Run, load
+from vqjax.evaluation.run import Run
 from vqjax.sampling import Choice, Guidance
 from vqjax.tasks.prior import FROZEN
 from vqjax.types import UsageError

@@ -71,8 +71,8 @@ class ClassifierRun(TrainedRun):
     """
 
     def __init__(self, opened: OpenedRun, mesh: Mesh) -> None:
-        super().__init__(opened, mesh)
         task = opened.experiment.network_task()
+        super().__init__(opened, mesh, task.network)
         self.shape: tuple[int, ...] = tuple(opened.inputs[task.inputs].shape)
         self.classes: int = task.classes
         self.feature_dim: int = task.encoder.latent_dim

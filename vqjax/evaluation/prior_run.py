@@ -4,6 +4,7 @@ run = vqjax.load("runs/mnist_gpt")
 images = run.sample(64, classes=[3, 7])
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from jax.sharding import Mesh
 
 from vqjax import arguments, config
 from vqjax.evaluation.editing import PLAIN, UNGUIDED, Editing, check_drawing
-from vqjax.evaluation.run import as_trained, checked_count, in_parts
+from vqjax.evaluation.run import Run, as_trained, checked_count, in_parts
 from vqjax.evaluation.trained import TrainedRun
 from vqjax.ops.numerics import make_key
 from vqjax.priors import ClassLabel, Text
@@ -38,10 +39,11 @@ class PriorRun(Editing, TrainedRun):
     def __init__(
         self, opened: OpenedRun, mesh: Mesh, frozen: Tree, trust: Sequence[str] = ()
     ) -> None:
-        super().__init__(opened, mesh)
         task = opened.experiment.network_task()
         spec = opened.inputs.get(task.inputs)  # absent where it learned from a token set
         self._levels = task.levels_of({k: tuple(v.shape) for k, v in opened.inputs.items()})
+        super().__init__(opened, mesh, task.network(self._levels))
+        self._trust = tuple(trust)
         if spec is None:
             below = config.find_frozen(opened.experiment)[FROZEN]
             spec = read_record(below.path, trust).inputs[task.inputs]
@@ -50,6 +52,14 @@ class PriorRun(Editing, TrainedRun):
         self._variables = (opened.params, frozen)
         self.shape: tuple[int, ...] = task.example_shape(self._levels)
         self._sample = jax.jit(self._sample_batch, static_argnames=("choice", "guidance"))
+
+    @functools.cached_property
+    def tokenizer(self) -> Run:
+        """The run under it, at the sealed step that it learned from; opened at the first use."""
+        from vqjax.evaluation.load import load  # which imports this file
+
+        below = config.find_frozen(self.experiment)[FROZEN]
+        return load(below.path, step=below.step, trust=self._trust)
 
     def token_layout(self) -> tuple[Level, ...]:
         """Levels of tokens of one example."""

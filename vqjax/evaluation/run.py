@@ -1,4 +1,4 @@
-"""`vqjax.load(RUN)`: a trained tokenizer from Python, numpy in and numpy out.
+"""A trained tokenizer from Python, numpy in and numpy out.
 
     run = vqjax.load("runs/mnist_vqvae")
     tokens = run.encode(images)      # int32 [B, *grid]
@@ -11,9 +11,8 @@ batch that it came in; `reconstruct` is `decode` after `encode`.
 
 import functools
 import math
-import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,77 +22,17 @@ from jax.sharding import Mesh
 
 from vqjax import arguments
 from vqjax.evaluation.examples import checked_examples, checked_finite
-from vqjax.evaluation.kinds import is_classifier, is_prior
 from vqjax.evaluation.large import LARGE_VALUES, LargePrograms
-from vqjax.evaluation.trained import TrainedRun, begin_process
+from vqjax.evaluation.trained import TrainedRun
 from vqjax.format import printable
 from vqjax.ops.numerics import make_key
-from vqjax.paths import as_path
-from vqjax.training.frozen import load_frozen
-from vqjax.training.mesh import make_mesh
-from vqjax.training.platform import devices_at_hand
-from vqjax.training.restore import PARAMS, OpenedRun, open_run
-from vqjax.types import DataError, Level, UsageError, VqjaxError
-
-if TYPE_CHECKING:
-    from vqjax.evaluation.classification import ClassifierRun
-    from vqjax.evaluation.prior_run import PriorRun
+from vqjax.training.restore import OpenedRun
+from vqjax.types import Level, UsageError, VqjaxError
 
 BATCH = 32  # examples per call of a program
 BATCH_VALUES = LARGE_VALUES  # fewer examples when they hold more values than this
 MAX_LATENT = 1e6  # no encoder makes larger ones; far beyond, decoders make NaN of them
 Tokens = np.ndarray | dict[str, np.ndarray]
-
-
-def load(
-    run: str | os.PathLike,
-    *,
-    params: str = "auto",
-    step: int | None = None,
-    trust: Sequence[str] = (),
-    frozen: Sequence[str] = (),
-) -> "Run | PriorRun | ClassifierRun":
-    """Opens a run directory for use: a tokenizer's as a `Run`, a prior's as a `PriorRun`,
-    a classifier's as a `ClassifierRun`.
-
-    Args:
-        run: RUN, as `vqjax train` wrote it.
-        params: "ema" or "raw" parameters; "auto": the averaged ones where the run keeps them.
-        step: the sealed step to read; None: the newest sound one.
-        trust: modules or files whose classes the run may name beside vqjax's own.
-        frozen: "NAME=PATH" where a run or a file that this one builds on has moved.
-
-    Raises:
-        DataError: no such run, no sound step in it, or not the tokenizer that a prior is over.
-        UsageError: an argument is not of its kind, the run names a class that is not trusted, or
-            keeps no such `params`; or this process is a fork of one where a run was opened.
-    """
-    path = _checked_path(run)
-    arguments.one_of("params", params, PARAMS)
-    step = None if step is None else arguments.whole("step", step, 0, arguments.MOST_COUNT)
-    trust = tuple(arguments.texts("trust", trust, 'trust=["my_networks.py"]'))
-    frozen = tuple(arguments.texts("frozen", frozen, 'frozen=["tokenizer=runs/moved"]'))
-    begin_process()
-    devices_at_hand()  # or what comes first would fail for the lack of them
-    one = make_mesh(jax.local_devices()[:1])  # copies on every device would all do the same work
-    opened = open_run(path, params=params, step=step, trust=trust, frozen=frozen, mesh=one)
-    if is_prior(opened.experiment):
-        from vqjax.evaluation.prior_run import PriorRun
-
-        return PriorRun(opened, one, load_frozen(opened.experiment, one, trust), trust)
-    if is_classifier(opened.experiment):
-        from vqjax.evaluation.classification import ClassifierRun
-
-        return ClassifierRun(opened, one)
-    return Run(opened, one)
-
-
-def _checked_path(run: str | os.PathLike) -> str:
-    """The directory that `run` names, "~" being the user's home."""
-    path = str(as_path(arguments.path("run", run, "a run directory"), "run"))
-    if not os.path.isdir(path):
-        raise DataError(f"{printable(path, 200)} is not a run: there is no such directory")
-    return path
 
 
 def as_trained(x_hat: jax.Array, dtype: str) -> jax.Array:
@@ -103,7 +42,7 @@ def as_trained(x_hat: jax.Array, dtype: str) -> jax.Array:
 
 
 class Run(TrainedRun):
-    """A trained tokenizer; made by `load`.
+    """A trained tokenizer; made by `vqjax.load`.
 
     Attributes (see `TrainedRun` for the others):
         shape: of one training example, (*S, C).
@@ -111,8 +50,8 @@ class Run(TrainedRun):
     """
 
     def __init__(self, opened: OpenedRun, mesh: Mesh) -> None:
-        super().__init__(opened, mesh)
         task = opened.experiment.network_task()
+        super().__init__(opened, mesh, task.tokenizer)
         spec = opened.inputs[task.inputs]
         self.shape: tuple[int, ...] = tuple(spec.shape)
         self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"

@@ -7,13 +7,18 @@ from typing import Any, NoReturn
 
 import jax
 import numpy as np
+import safetensors.numpy
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
 from vqjax import arguments
+from vqjax.files import GENERATOR, check_output, write_output
+from vqjax.paths import as_path
 from vqjax.training.experiment import Experiment
 from vqjax.training.platform import own_defaults
 from vqjax.training.restore import OpenedRun
-from vqjax.types import DataError, UsageError
+from vqjax.types import DataError, Tree, UsageError
 
 HELD_OUT_BATCH = 256  # examples read at a time
 _first_opened: list[int] = []  # the process in which the first run was opened
@@ -87,15 +92,65 @@ class TrainedRun:
         step: finished updates of the parameters in use.
         params_kind: "ema" or "raw".
         lines: what opening the run had to say, such as a damaged step that was passed over.
+        module: the network, a Linen module; of a prior over the levels of its tokens.
+        params: its parameters, {name: ... array}.
+        collections: what it holds beside them, such as a moving codebook: {collection: tree}.
     """
 
-    def __init__(self, opened: OpenedRun, mesh: Mesh) -> None:
+    def __init__(self, opened: OpenedRun, mesh: Mesh, module: nn.Module) -> None:
         self.path: str = str(opened.path)
         self.experiment: Experiment = opened.experiment
         self.step: int = opened.step
         self.params_kind: str = opened.params_kind
         self.lines: list[str] = list(opened.lines)
+        (player,) = opened.experiment.network_task().averaged  # what is used after training
+        self.module, self.params = module, opened.params[player]
+        self.collections: Tree = opened.collections[player]
         self._mesh, self._process = mesh, os.getpid()
+
+    def apply(self, params: Tree, *args: Any, method: str | None = None, **keywords: Any) -> Any:
+        """The network as a pure function, for a `jit` or a gradient of your own.
+
+            loss = jax.jit(lambda params, x: run.apply(params, x, method="latents").sum())
+            loss(run.params, x)
+
+        Arrays go in and come out as the module has them: examples are floats in [-1, 1]
+        (`vqjax.tasks.normalize` makes them of uint8), without padding or checks.
+
+        Args:
+            params: `run.params`, or others of these shapes.
+            args: of the method.
+            method: of `run.module`, by name; None: its call.
+            keywords: likewise, or `rngs` and `mutable` of Linen's `apply`.
+        """
+        self._check_process()
+        variables = {"params": params, **self.collections}
+        with own_defaults(self.experiment.compute_dtype):
+            return self.module.apply(variables, *args, method=method, **keywords)
+
+    def save_weights(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
+        """Writes the network's arrays as safetensors, without the optimizer's and without an
+        adversary: "params/decoder/to_output/kernel", "codebook/quantizer/sums", ...
+
+        `flax.traverse_util.unflatten_dict(safetensors.numpy.load_file(path), sep="/")` is what
+        `run.module.apply` takes.
+
+        Args:
+            path: of the file; its folder is made.
+            overwrite: whether a file that no run was saved to may be replaced.
+
+        Raises:
+            UsageError: it cannot be written, or is somebody else's file.
+            DataError: the disk is full, or fails.
+        """
+        self._check_process()
+        path = as_path(arguments.path("path", path, "a file"), "path")
+        arguments.instance("overwrite", overwrite, bool, "True")
+        check_output(path, overwrite=overwrite)
+        flat = flatten_dict({"params": self.params, **self.collections}, sep="/")
+        arrays = {name: np.asarray(array) for name, array in flat.items()}
+        said = {"generator": GENERATOR, "step": str(self.step), "parameters": self.params_kind}
+        write_output(path, safetensors.numpy.save(arrays, said), overwrite=overwrite)
 
     def held_out(self, count: int) -> np.ndarray:
         """The first `count` examples that training never saw, or all there are: [n, *S, C], floats

@@ -3,6 +3,6 @@
 from vqjax.tasks.adaptive import AdaptiveWeight
 from vqjax.tasks.classifier import ClassifierTask
 from vqjax.tasks.prior import PriorTask
-from vqjax.tasks.tokenizer import TokenizerTask
+from vqjax.tasks.tokenizer import TokenizerTask, normalize
 
-__all__ = ["AdaptiveWeight", "ClassifierTask", "PriorTask", "TokenizerTask"]
+__all__ = ["AdaptiveWeight", "ClassifierTask", "PriorTask", "TokenizerTask", "normalize"]

@@ -1,0 +1,47 @@
+"""`vqjax.train`: the same training as the verb's, from Python, and the run that comes of it."""
+
+import numpy as np
+import pytest
+
+import vqjax
+from tests import tiny
+from vqjax.data import Arrays
+from vqjax.training.logbook import read_metrics
+from vqjax.types import UsageError
+
+X = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), np.uint8)
+ARRAYS = Arrays({"image": X}, {"image": X[:5]})
+
+
+def experiment(steps):
+    return tiny.vqvae(data=ARRAYS, total_steps=steps, batch_size=8, eval_every=2)
+
+
+def test_it_trains_evaluates_goes_on_and_opens(tmp_path):
+    path = tmp_path / "mine"
+    run = vqjax.train(experiment(2), path)
+    assert run.step == 2 and run.path == str(path)
+    assert run.encode(X).shape == (12, 4, 4)
+    np.testing.assert_array_equal(run.held_out(9), X[:5])
+    assert [v["step"] for v in read_metrics(path) if v["kind"] == "eval"] == [2]
+    with pytest.raises(UsageError, match="total_steps"):
+        vqjax.train(experiment(4), path)
+    assert vqjax.train(experiment(4), path, allow_change=True).step == 4
+    assert [v["step"] for v in read_metrics(path) if v["kind"] == "eval"] == [2, 4]
+
+
+def test_without_evaluation(tmp_path):
+    assert vqjax.train(experiment(2), tmp_path / "mine", evaluate=False).step == 2
+    assert {v["kind"] for v in read_metrics(tmp_path / "mine")} == {"train", "time"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"evaluate": None}, {"allow_change": 1}, {"trust": "x"}, {"workdir": 5}]
+)
+def test_wrong_arguments_are_refused(tmp_path, wrong):
+    keywords = {"workdir": tmp_path / "mine", **wrong}
+    with pytest.raises(UsageError, match=next(iter(wrong))):
+        vqjax.train(experiment(2), **keywords)
+    with pytest.raises(UsageError, match="experiment"):
+        vqjax.train("mnist_vqvae", tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()

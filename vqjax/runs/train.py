@@ -1,0 +1,59 @@
+"""`vqjax.train(experiment, workdir)`: what `vqjax train` does, and the run that comes of it."""
+
+import os
+from collections.abc import Sequence
+
+from vqjax import arguments
+from vqjax.evaluation.classification import ClassifierRun
+from vqjax.evaluation.kinds import make_evaluator
+from vqjax.evaluation.load import load
+from vqjax.evaluation.prior_run import PriorRun
+from vqjax.evaluation.run import Run
+from vqjax.paths import as_path
+from vqjax.training import loop
+from vqjax.training.experiment import Experiment
+
+
+def train(
+    experiment: Experiment,
+    workdir: str | os.PathLike,
+    *,
+    evaluate: bool = True,
+    allow_change: bool = False,
+    trust: Sequence[str] = (),
+) -> Run | PriorRun | ClassifierRun:
+    """Trains to `total_steps`, from the newest sound checkpoint where there is one, and opens the
+    run.
+
+        experiment = dataclasses.replace(mine, data=Arrays({"image": x}, {"image": y}))
+        run = vqjax.train(experiment, "runs/mine")
+        tokens = run.encode(y)
+
+    Args:
+        experiment: what to train; what an experiment file returns.
+        workdir: the run directory, made where it is missing. Call it again to resume.
+        evaluate: whether the held-out split is evaluated, every `eval_every` steps and at the end.
+        allow_change: go on although the run was started with other settings.
+        trust: modules and files whose classes the run may name beside vqjax's own.
+
+    Returns:
+        The run at its last step, as `vqjax.load` opens it.
+
+    Raises:
+        UsageError: settings that cannot work, or a run that another process trains; nothing was
+            written then.
+        DataError: data, a frozen run or a checkpoint is missing or damaged, or a save failed.
+        NonFiniteError: too many steps in a row without finite gradients; the state is saved.
+        Stopped: Ctrl-C or a signal came; the state is saved, and the same call goes on.
+    """
+    arguments.instance("evaluate", evaluate, bool, "True")
+    arguments.instance("allow_change", allow_change, bool, "True")
+    loop.train(
+        experiment,
+        workdir,
+        make_evaluator=make_evaluator if evaluate else None,
+        name=as_path(arguments.path("workdir", workdir, "a run directory"), "workdir").name,
+        allow_change=allow_change,
+        trust=trust,
+    )
+    return load(workdir, trust=trust, data=experiment.data)
