@@ -41,7 +41,6 @@ def raises(error):
         (UsageError("no\nsuch field"), 2, "no such field"),
         (DataError("bad"), 3, "bad"),
         (NonFiniteError("nan"), 4, "nan"),
-        (Stopped("later"), 75, "later"),
         (VqjaxError("x"), 1, "x"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (ValueError("a\nb"), 1, "unexpected ValueError: a b: run again with --debug for the"),
@@ -58,6 +57,12 @@ def test_failures_are_one_line(verb, capsys, error, code, line):
     assert err.count("\n") == 1
 
 
+def test_what_somebody_stopped_is_no_error(verb, capsys):
+    verb(raises(Stopped("SIGINT: step 4 is saved")))
+    assert main.main(["train", "x.py"]) == 75
+    assert capsys.readouterr().err == "vqjax: SIGINT: step 4 is saved\n"
+
+
 @pytest.mark.parametrize("argv", [["--debug", "train", "x.py"], ["train", "x.py", "--debug"]])
 def test_debug_shows_the_traceback(verb, capsys, argv):
     verb(raises(UsageError("no")))
@@ -69,11 +74,11 @@ def test_debug_shows_the_traceback(verb, capsys, argv):
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        ([], "no verb given: prepare, train, "),
-        (["trian"], "'trian' is not a verb: did you mean 'train'? (valid: prepare, "),
-        (["zzz"], "'zzz' is not a verb (valid: prepare, "),
-        (["version"], "'version' is not a verb: did you mean '--version'? (valid: prepare, "),
-        (["help", "train"], "did you mean '--help'?"),
+        ([], "no verb given: experiments, copy, "),
+        (["trian"], "'trian' is not a verb: did you mean 'train'? (valid: experiments, "),
+        (["zzz"], "'zzz' is not a verb (valid: experiments, "),
+        (["version"], "'version' is not a verb: did you mean '--version'? (valid: experiments, "),
+        (["help", "trian"], "'trian' is not a verb: did you mean 'train'?"),
         (["--verison"], "unrecognized arguments: --verison: did you mean '--version'?"),
         (["train"], "the following arguments are required: FILE"),
         (["train", "x.py", "--wrokdir", "r"], "--wrokdir"),

@@ -93,5 +93,5 @@ def test_a_device_that_jax_does_not_find(monkeypatch):
 
     monkeypatch.setattr(jax, "devices", none)
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
-    with pytest.raises(UsageError, match="JAX_PLATFORMS=cuda: JAX does not find .*vqjax.cuda12"):
+    with pytest.raises(UsageError, match="JAX_PLATFORMS=cuda: JAX does not .*pip install .*cuda12"):
         devices_at_hand()

@@ -55,6 +55,15 @@ def train(capsys, *argv):
     return code, err.splitlines()
 
 
+def done(run, steps):
+    """What is said of a finished run."""
+    return [
+        f"{run} is done: {steps} of {steps} steps",
+        f"next: vqjax report {run}",
+        f"next: vqjax reconstruct {run} --out out",
+    ]
+
+
 def refused(capsys, here, *argv, code=2):
     """The one line with which a command is refused; nothing was made."""
     before = sorted(here.rglob("*"))
@@ -176,7 +185,7 @@ def test_a_changed_experiment_is_refused_with_the_difference(capsys, run):
     assert train(capsys, *again, "--allow-change", "total_steps=8")[0] == 0
     assert sealed_steps(run / "checkpoints") == [4, 6, 8]
     assert vqjax.load(run).experiment.total_steps == 8
-    assert train(capsys, *again, "total_steps=8") == (0, [f"{run} is done: 8 of 8 steps"])
+    assert train(capsys, *again, "total_steps=8") == (0, done(run, 8))
 
 
 @pytest.mark.slow
@@ -207,7 +216,7 @@ def test_a_run_in_training_is_refused_and_a_finished_one_needs_no_lock(capsys, r
     with Lock(run):
         line = refused(capsys, run, FILE, "--workdir", run, "total_steps=8", "--allow-change")
         assert f"is being trained by process {os.getpid()} on " in line
-        assert train(capsys, FILE, "--workdir", run) == (0, [f"{run} is done: 6 of 6 steps"])
+        assert train(capsys, FILE, "--workdir", run) == (0, done(run, 6))
     assert not (run / ".lock").exists()
 
 
@@ -266,7 +275,7 @@ def test_ctrl_c_saves_and_goes_on(capsys, here, finished, monkeypatch):
     code, lines = train(capsys, FILE, "--workdir", "run")
     stopped = sealed_steps("run/checkpoints")[-1]
     assert code == 75 and 3 <= stopped < 6
-    assert lines[-1].startswith(f"vqjax: error: SIGINT: step {stopped} is saved")
+    assert lines[-1].startswith(f"vqjax: SIGINT: step {stopped} is saved")
     monkeypatch.undo()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     code, lines = train(capsys, FILE, "--workdir", here / "run")

@@ -5,11 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vqjax import losses
 from vqjax.losses import (
-    L1,
-    L2,
     BernoulliLikelihood,
-    BinaryCrossEntropy,
     GaussianLikelihood,
     Hinge,
     LogisticLikelihood,
@@ -32,9 +30,9 @@ BCE = (
 ) / 4
 
 RECONSTRUCTION = [
-    (L1(), "l1", False, (0.5 + 0 + 1 + 0.5) / 4),
-    (L2(), "l2", False, (0.25 + 0 + 1 + 0.25) / 4),
-    (BinaryCrossEntropy(), "binary_cross_entropy", True, BCE),
+    (losses.L1(), "l1", False, (0.5 + 0 + 1 + 0.5) / 4),
+    (losses.L2(), "l2", False, (0.25 + 0 + 1 + 0.25) / 4),
+    (losses.BinaryCrossEntropy(), "binary_cross_entropy", True, BCE),
 ]
 
 
@@ -168,7 +166,7 @@ def test_a_scale_that_no_distribution_has_is_refused(make, scale):
 def test_binary_cross_entropy_of_sure_logits_is_finite():
     logits = jnp.array([1e4, -1e4])
     x = jnp.array([1.0, 1.0])
-    value, gradient = jax.value_and_grad(lambda y: BinaryCrossEntropy()(x, y, y))(logits)
+    value, gradient = jax.value_and_grad(lambda y: losses.BinaryCrossEntropy()(x, y, y))(logits)
     np.testing.assert_allclose(value, 5e3)
     np.testing.assert_allclose(gradient, [0.0, -0.5])
 

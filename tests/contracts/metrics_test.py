@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from vqjax import metrics
+from vqjax.types import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,20 @@ def _checkerboard(scale: float) -> np.ndarray:
     return (scale * sign).astype(np.float32)[None, :, :, None]
 
 
+class Peak:
+    """A number per example, as somebody may write it: the largest error."""
+
+    name = "peak"
+
+    def __call__(self, x, x_hat):
+        return abs(x - x_hat).max(axis=tuple(range(1, x.ndim)))
+
+
+# Metrics of each example by itself (`task.metrics`): the object, two pictures a batch in [-1, 1]
+# and copies of them, [2, 4, 4, 1], and its numbers for them by hand.
+PER_EXAMPLE = {
+    "peak": (Peak(), (*_constant(0.0, 0.2),), [0.2, 0.2]),
+}
 TABLE = {
     "squared error": Row(
         _plain(metrics.SquaredError),
@@ -87,8 +102,8 @@ TABLE = {
         np.nan,
     ),
     "perceptual distance": Row(
-        _plain(metrics.PerceptualDistance),
-        metrics.PerceptualDistance.empty,
+        lambda arrays, mask=None: metrics.ExampleMean.of("lpips", *arrays, mask),
+        lambda: metrics.ExampleMean.empty("lpips"),
         _distances,
         (((np.float32([0.125, 0.375]),), {"lpips": 0.25}),),
         np.nan,
@@ -218,3 +233,21 @@ def test_nothing_counted_is_not_a_number(row):
     assert all(np.isnan(v) for v in row.empty().compute().values())
     nothing = tuple(a[:0] for a in row.arrays(2))
     assert all(np.isnan(v) for v in row.of(nothing).compute().values())
+
+
+@pytest.mark.parametrize("name", PER_EXAMPLE)
+def test_a_metric_of_each_example(name):
+    metric, pair, wanted = PER_EXAMPLE[name]
+    x, x_hat = map(jax.numpy.asarray, pair)
+    np.testing.assert_allclose(jax.jit(metric)(x, x_hat), wanted, rtol=1e-5)
+    x, x_hat = map(jax.numpy.asarray, _pictures(5))
+    together = metric(x, x_hat)
+    assert together.shape == (5,) and together.dtype == np.float32 and np.isfinite(together).all()
+    alone = [metric(x[i : i + 1], x_hat[i : i + 1])[0] for i in range(5)]
+    np.testing.assert_allclose(together, alone, rtol=1e-6)
+    assert metrics.ExampleMean.of(metric.name, together).compute().keys() == {metric.name}
+
+
+def test_a_metric_that_is_no_number_per_example_is_refused():
+    with pytest.raises(UsageError, match=r"'x' gives \[3, 2\]: wanted a number per example"):
+        metrics.ExampleMean.of("x", np.zeros((3, 2)), np.ones(3, bool))

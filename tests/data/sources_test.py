@@ -7,43 +7,76 @@ import numpy as np
 import pytest
 
 from tests.data.makers import pictures, write_folder, write_tfds
-from vqjax.data import TFDS, Arrays, Digits, Folder, RandomCrop, RandomFlip, Resize, Shapes
+from vqjax import data
+from vqjax.data import RandomCrop, RandomFlip, Resize
 from vqjax.data.shapes import splits
 from vqjax.data.texts import to_text
+from vqjax.types import VqjaxError
 
 BATCH = 8
 AUGMENT = (RandomCrop(6), RandomFlip())
-SOURCES = (
-    "arrays", "digits", "shapes", "tfds-kept", "tfds-indexed", "folder-kept", "folder-streamed",
-)  # fmt: skip
+TRAIN = {"image": pictures(21), "label": np.arange(21) % 10}
+HELD_OUT = {"image": pictures(11, seed=1), "label": np.arange(11) % 10}
+
+
+def _arrays(home):
+    return data.Arrays(TRAIN, HELD_OUT, augment=AUGMENT)
+
+
+def _tfds(home, **settings):
+    write_tfds(home, {"train": TRAIN, "test": HELD_OUT}, shards=2)
+    return data.TFDS("tiny", data_dir=str(home), augment=AUGMENT, **settings)
+
+
+def _folder(home, **settings):
+    write_folder(home / "folder", pictures(30, seed=2))
+    lines = [f"c{i % 3}/{i:03d}.png,{i} {k}" for i in range(30) for k in range(i % 4)]
+    (home / "folder" / "captions.csv").write_text("\n".join(["file,caption", *lines]))
+    plan = {"image_size": 6, "resize": 8, "eval_fraction": 0.3, "caption_bytes": 9}
+    return data.Folder(str(home / "folder"), augment=AUGMENT, **plan, **settings)
+
+
+def saved(home):
+    """The same examples in a file: its path."""
+    parts = {"train": TRAIN, "eval": HELD_OUT}
+    arrays = {f"{part}_{k}": v for part, found in parts.items() for k, v in found.items()}
+    np.savez(home / "examples.npz", **arrays)
+    return str(home / "examples.npz")
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved(data.ArraySource):
+    """A source as somebody may write it."""
+
+    path: str
+    augment: tuple = ()
+
+    def load(self, part):
+        with np.load(self.path) as file:
+            return {name: file[f"{part}_{name}"] for name in ("image", "label")}
+
+
+# How each is made in a directory of its own, with AUGMENT; all but the digits are tiny.
+SOURCES = {
+    "arrays": _arrays,
+    "saved": lambda home: Saved(saved(home), augment=AUGMENT),
+    "digits": lambda home: data.Digits(augment=AUGMENT),
+    "shapes": lambda home: data.Shapes(augment=(Resize(8), *AUGMENT)),
+    "tfds-kept": _tfds,
+    "tfds-indexed": lambda home: _tfds(home, cache_bytes=0),
+    "folder-kept": _folder,
+    "folder-streamed": lambda home: _folder(home, cache_bytes=0),
+}
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """{name: source}, each with RandomCrop and RandomFlip; all but the digits are tiny."""
-    home = tmp_path_factory.mktemp("sources")
-    train = {"image": pictures(21), "label": np.arange(21) % 10}
-    held_out = {"image": pictures(11, seed=1), "label": np.arange(11) % 10}
-    write_tfds(home, {"train": train, "test": held_out}, shards=2)
-    write_folder(home / "folder", pictures(30, seed=2))
-    lines = [f"c{i % 3}/{i:03d}.png,{i} {k}" for i in range(30) for k in range(i % 4)]
-    (home / "folder" / "captions.csv").write_text("\n".join(["file,caption", *lines]))
-    tfds = {"name": "tiny", "data_dir": str(home), "augment": AUGMENT}
-    folder = {"path": str(home / "folder"), "image_size": 6, "resize": 8, "eval_fraction": 0.3}
-    folder["caption_bytes"] = 9
+    """{name: source}."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         for split, num in (("train", 21), ("train_held_out", 1), ("test", 11), ("held_out", 1)):
             patch.setitem(splits.NUM_EXAMPLES, split, num)
-        yield {
-            "arrays": Arrays(train, held_out, augment=AUGMENT),
-            "digits": Digits(augment=AUGMENT),
-            "shapes": Shapes(augment=(Resize(8), *AUGMENT)),
-            "tfds-kept": TFDS(**tfds),
-            "tfds-indexed": TFDS(**tfds, cache_bytes=0),
-            "folder-kept": Folder(**folder, augment=AUGMENT),
-            "folder-streamed": Folder(**folder, augment=AUGMENT, cache_bytes=0),
-        }
+        yield {name: make(tmp_path_factory.mktemp("source")) for name, make in SOURCES.items()}
 
 
 @pytest.fixture(params=SOURCES)
@@ -166,7 +199,12 @@ def test_eval_is_in_file_order_and_never_random(source):
 
 @pytest.mark.parametrize(
     ("kept", "streamed"),
-    [("tfds-kept", "tfds-indexed"), ("folder-kept", "folder-streamed"), ("arrays", "tfds-kept")],
+    [
+        ("tfds-kept", "tfds-indexed"),
+        ("folder-kept", "folder-streamed"),
+        ("arrays", "tfds-kept"),
+        ("arrays", "saved"),
+    ],
 )
 def test_the_path_taken_does_not_show(sources, kept, streamed):
     assert_same(train(sources[kept], 6), train(sources[streamed], 6))
@@ -190,7 +228,7 @@ def test_the_number_of_shards_does_not_show(tmp_path, monkeypatch, cache_bytes):
     batches = {}
     for shards in (1, 7):
         write_tfds(tmp_path / str(shards), splits, shards)
-        source = TFDS(
+        source = data.TFDS(
             "tiny", data_dir=str(tmp_path / str(shards)), augment=AUGMENT, cache_bytes=cache_bytes
         )
         batches[shards] = [*train(source, 5), *source.eval(BATCH, np.arange(BATCH))]
@@ -203,3 +241,24 @@ def test_the_number_of_shards_does_not_show(tmp_path, monkeypatch, cache_bytes):
 def test_rows_outside_the_batch_are_refused(sources, rows):
     with pytest.raises(ValueError, match="rows"):
         sources["arrays"].train(BATCH, 0, 0, rows)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "line"),
+    [
+        (OSError("no such file"), "train cannot be loaded: no such file"),
+        (KeyError("train_image"), "train cannot be loaded: 'train_image'"),
+        ([1], "must map names to arrays"),
+        ({"image": pictures(3), "label": np.arange(2)}, "differ in their first axis"),
+        ({"image": np.float32(3)}, "is no array with a first axis"),
+    ],
+)
+def test_a_load_that_is_not_as_it_should_be(arrays, line):
+    class Wrong(data.ArraySource):
+        def load(self, part):
+            if isinstance(arrays, Exception):
+                raise arrays
+            return arrays
+
+    with pytest.raises(VqjaxError, match=line):
+        Wrong().check()

@@ -168,6 +168,8 @@ def test_records_that_cannot_be_begun(tmp_path, capsys):
         "cannot write samples (File exists): left out, training goes on",
         "hello",
         "hello",
+        "step 1 evaluated:  psnr 20",
+        "step 2 evaluated:  psnr 20",
     ]
     assert len(lines_of(tmp_path)) == 2 and len(list(tmp_path.glob("events.*"))) == 1
 

@@ -99,7 +99,7 @@ def test_kill_9_at_three_moments_and_one_sigterm_change_nothing(whole, tmp_path)
             stopped = None
         if number == signal.SIGTERM:
             stopped = sealed_steps(run / "checkpoints")[-1]
-            assert f"vqjax: error: SIGTERM: step {stopped} is saved; run the same command" in said
+            assert f"vqjax: SIGTERM: step {stopped} is saved; run the same command" in said
             assert max(line["step"] for line in read_metrics(run)) == stopped
     code, said = finish(start(run))
     assert code == 0 and "resuming at step" in said

@@ -32,9 +32,13 @@ def explain(error: Exception) -> tuple[str, int]:
     )
 
 
-def fail(message: str, code: int, error: BaseException | None) -> int:
-    """Prints a failure's line, and its traceback where `error` is given; returns `code`."""
+def fail(message: str, code: int, error: BaseException | None, *, word: str = "error: ") -> int:
+    """Prints a failure's line, and its traceback where `error` is given; returns `code`.
+
+    Args:
+        word: what the line begins with; "" where it is no failure.
+    """
     if error is not None:
         traceback.print_exception(error)
-    print(printable(f"vqjax: error: {message}", LINE), file=sys.stderr)
+    print(printable(f"vqjax: {word}{message}", LINE), file=sys.stderr)
     return code

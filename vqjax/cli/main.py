@@ -117,24 +117,24 @@ def _say_of_file(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
     Raises:
         SystemExit: it was printed.
     """
+    named = [word for word in words if not word.startswith("-")]
+    if not named or not any(action.dest == "file" for action in parser._actions):
+        return
     from vqjax.config.files import find_file
     from vqjax.config.shipped import described
     from vqjax.types import UsageError
 
-    if not any(action.dest == "file" for action in parser._actions):
-        return
-    for word in words:
+    for word in named:
         try:
-            said = described(find_file(word)) if not word.startswith("-") else None
+            said = described(find_file(word))
         except UsageError:  # an override, or an option's value
             continue
-        if said is not None:
-            print(printable_lines(said.docstring) + "\n")
-            for argument, default in said.arguments.items():
-                wanted = "needed" if default is None else f"default {default}"
-                print(printable(f"  --arg {argument}   {wanted}"))
-            print(f"\nOptions: {parser.prog} --help")
-            raise SystemExit(0)
+        print(printable_lines(said.docstring) + "\n")
+        for argument, default in said.arguments.items():
+            wanted = "needed" if default is None else f"default {default}"
+            print(printable(f"  --arg {argument}   {wanted}"))
+        print(f"\nOptions: {parser.prog} --help")
+        raise SystemExit(0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -153,8 +153,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except streams.OutputLost as error:
         return 1 if error.reader_left else fail(str(error), 1, error if debug else None)
     except Exception as error:
+        from vqjax.types import Stopped
+
         message, code = explain(error)
-        return fail(message, code, error if debug else None)
+        word = "" if isinstance(error, Stopped) else "error: "  # as somebody wished
+        return fail(message, code, error if debug else None, word=word)
 
 
 def _run(argv: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 import argparse
 import mmap
 import pathlib
+import shlex
 import sys
 from typing import Any
 
@@ -75,20 +76,40 @@ def _train(experiment: Any, args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(experiment, args)
     from vqjax.evaluation.kinds import make_evaluator
+    from vqjax.training import distributed
     from vqjax.training.loop import train
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()
+    workdir = _workdir(args)
     train(
         experiment,
-        _workdir(args),
+        workdir,
         make_evaluator=make_evaluator,
         name=pathlib.Path(args.file).stem,
         command=["vqjax", *sys.argv[1:]],
         allow_change=args.allow_change,
         trust=args.trust,
     )
+    if distributed.is_first():
+        _say_what_next(experiment, workdir)
     return 0
+
+
+def _say_what_next(experiment: Any, workdir: pathlib.Path) -> None:
+    """The commands that show what came of it."""
+    from vqjax.evaluation.kinds import is_classifier, is_prior
+    from vqjax.training.terminal import show
+
+    run = shlex.quote(str(workdir))
+    if is_classifier(experiment):
+        commands = [f"vqjax evaluate PRIOR --judge {run}"]
+    elif is_prior(experiment):
+        commands = [f"vqjax sample {run} --out out", f"vqjax report {run}"]
+    else:
+        commands = [f"vqjax report {run}", f"vqjax reconstruct {run} --out out"]
+    for command in commands:
+        show(f"next: {command}")
 
 
 def _train_with_peers(args: argparse.Namespace, peers: mmap.mmap) -> int:

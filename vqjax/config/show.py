@@ -16,6 +16,8 @@ from vqjax.config.tree import (
 from vqjax.config.values import CLASS, CLASS_SHA256, encode
 
 WIDTH = 96  # of a line of `describe`
+MANY = 12  # plain values, of which the first ones tell enough
+FIRST = 4
 
 
 def difference(old: Any, new: Any) -> list[str]:
@@ -94,6 +96,9 @@ def _lines(value: Any, label: str, depth: int) -> list[str]:
         defaults = [n for n in below if not differs_from_default(fields[n], below[n])]
     if _is_short(value):
         lines = [f"{indent}{label}{show(value, WIDTH)}"]
+    elif isinstance(value, tuple) and len(value) > MANY and not any(map(children, value)):
+        first = ", ".join(show(entry, 20) for entry in value[:FIRST])
+        lines = [f"{indent}{label}({first}, ...), {len(value):,} in all"]
     else:
         head = type(value).__name__ if is_object(value) else ""
         lines = [f"{indent}{label}{head}".rstrip()]

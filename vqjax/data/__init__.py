@@ -1,6 +1,6 @@
 """Data sources: where batches come from, one law for all of them (`vqjax.data.source`)."""
 
-from vqjax.data.arrays import Arrays
+from vqjax.data.arrays import Arrays, ArraySource
 from vqjax.data.augment import Binarize, CenterCrop, RandomCrop, RandomFlip, RandomShift, Resize
 from vqjax.data.captions import BPE, Captions, CaptionsByLabel
 from vqjax.data.digits import Digits
@@ -11,6 +11,7 @@ from vqjax.data.tfds import TFDS
 from vqjax.data.token_set import TokenSet
 
 __all__ = [
+    "ArraySource",
     "Arrays",
     "BPE",
     "Binarize",

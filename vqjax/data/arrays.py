@@ -1,5 +1,6 @@
 """Examples in memory; needs no TensorFlow. Small prepared splits end up here, too."""
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,7 @@ from vqjax.data.several import Several, taken
 from vqjax.data.source import Split, SplitSource, Visits
 from vqjax.types import ArraySpec, DataError, UsageError
 
-__all__ = ["Arrays"]
+__all__ = ["Arrays", "ArraySource"]
 
 KEEP_BYTES = 1 << 30  # results of fixed transforms up to this size are kept in memory
 
@@ -135,6 +136,28 @@ def finished_spec(
     return result
 
 
+class ArraySource(SplitSource):
+    """Base of sources whose splits fit in memory: a subclass, a frozen dataclass, says by `load`
+    what is in them, and all else follows.
+
+    A field `augment`, where it has one, holds transforms of "image".
+    """
+
+    @abc.abstractmethod
+    def load(self, part: str) -> dict[str, np.ndarray]:
+        """The arrays of `part`, "train" or "eval": {"image": uint8[N, H, W, C] or float in [-1, 1],
+        "label": int[N], ...}, any names and ranks, N the same for all. Called once for each.
+        """
+
+    def _open(self, part: str) -> Split:
+        try:
+            arrays = self.load(part)
+        except (OSError, KeyError, ValueError) as error:  # of a file that is not as it should be
+            raise DataError(f"{self}: {part} cannot be loaded: {error}") from error
+        check_arrays(f"{type(self).__name__}.load({part!r})", arrays)
+        return _split_of(arrays, getattr(self, "augment", ()))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Arrays(SplitSource):
     """Examples in memory: {"image": uint8[N, H, W, C], "label": int[N], ...}, any names and ranks.
@@ -155,14 +178,7 @@ class Arrays(SplitSource):
         check_fields(self)
         for part in ("train_arrays", "eval_arrays"):
             arrays = getattr(self, part)
-            if not isinstance(arrays, Mapping) or not arrays:
-                raise UsageError(f"Arrays: {part} must map names to arrays, got {arrays!r}")
-            for name, array in arrays.items():
-                if not hasattr(array, "shape") or not hasattr(array, "dtype") or not array.shape:
-                    raise UsageError(f"Arrays: {part}[{name!r}] is no array with a first axis")
-            lengths = {name: array.shape[0] for name, array in arrays.items()}
-            if len(set(lengths.values())) > 1:
-                raise UsageError(f"Arrays: {part} differ in their first axis: {lengths}")
+            check_arrays(f"Arrays: {part}", arrays)
             if self.augment and "image" not in arrays:
                 raise UsageError(f"Arrays: augment transforms 'image', {part} has {list(arrays)}")
 
@@ -174,9 +190,7 @@ class Arrays(SplitSource):
 
     def _open(self, part: str) -> Split:
         arrays = self.train_arrays if part == "train" else self.eval_arrays
-        num = next(iter(arrays.values())).shape[0]
-        specs = {name: _spec(name, array) for name, array in arrays.items()}
-        return open_arrays(specs, num, lambda: _present(arrays), self.augment)
+        return _split_of(arrays, self.augment)
 
     def check(self) -> None:
         """See `Source.check`; also asks for arrays that a run's JSON does not hold, and refuses
@@ -200,6 +214,24 @@ class Arrays(SplitSource):
     def notes(self) -> list[str]:
         """See `Source.notes`: values that look like those of another range."""
         return list(self._notes)
+
+
+def check_arrays(what: str, arrays: Any) -> None:
+    """Refuses, with UsageError, what are no arrays by name that agree in their first axis."""
+    if not isinstance(arrays, Mapping) or not arrays:
+        raise UsageError(f"{what} must map names to arrays, got {arrays!r:.100}")
+    for name, array in arrays.items():
+        if not hasattr(array, "shape") or not hasattr(array, "dtype") or not array.shape:
+            raise UsageError(f"{what}[{name!r}] is no array with a first axis")
+    lengths = {name: array.shape[0] for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise UsageError(f"{what} differ in their first axis: {lengths}")
+
+
+def _split_of(arrays: Mapping[str, Any], augment: tuple[augmentation.Transform, ...]) -> ArraySplit:
+    num = next(iter(arrays.values())).shape[0]
+    specs = {name: _spec(name, array) for name, array in arrays.items()}
+    return open_arrays(specs, num, lambda: _present(arrays), augment)
 
 
 def _spec(name: str, array: Any) -> ArraySpec:

@@ -117,7 +117,19 @@ def _not_prepared(name: str, data_dir: str | None) -> DataError:
     wanted = small + name[len(dataset) :]
     return DataError(
         f"data set {name!r} is not prepared in {home}{hint}: run `vqjax prepare {wanted}{option}`"
+        f"{_download_size(small)}"
     )
+
+
+def _download_size(dataset: str) -> str:
+    """How much `vqjax prepare` fetches, in brackets; "" where TFDS does not know."""
+    try:
+        with quiet():
+            files = tensorflow_datasets().builder_cls(dataset).url_infos
+        size = sum(file.size for file in files.values())
+    except Exception:  # no such data set, no TFDS, or one without recorded sizes
+        return ""
+    return f" (downloads {size / 1e6:,.0f} MB)" if size else ""
 
 
 def _check_features(directory: str) -> None:

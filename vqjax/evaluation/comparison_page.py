@@ -22,6 +22,7 @@ from vqjax.evaluation.comparison_table import (
 from vqjax.evaluation.drawn import newest_samples
 from vqjax.evaluation.markup import NOTHING, Content, Markup, element, fragment
 from vqjax.evaluation.pictures import bands, draw
+from vqjax.evaluation.report_glossary import reading
 from vqjax.evaluation.report_page import captioned, png, quiet, read_picture, strips, whole_page
 from vqjax.evaluation.report_scatter import Point, scatter
 from vqjax.files import write_output
@@ -170,17 +171,12 @@ def comparison_page(comparison: Comparison, found: Sequence[Strip]) -> str:
     rows = comparison.rows
     title = rows[0].name if len(rows) == 1 else f"{len(rows)} runs"
     kind = element("p", {"class": "kind"}, "vqjax compare")
-    reading = [
-        (element("dt", {}, name), element("dd", {}, f"{text[0].upper()}{text[1:]}."))
-        for name, text in READING
-    ]
-    explained = element("dl", {"class": "reading"}, reading)
     body = (
         element("header", {}, kind, element("h1", {}, title)),
         element("h2", {}, "Side by side"),
         html_table(rows, columns_of(rows), ranked=comparison.same_data),
         [quiet(f"Note: {note}") for note in comparison.notes],
-        element("div", {"class": "plot"}, _plot(rows), explained),
+        element("div", {"class": "plot"}, _plot(rows), reading(READING)),
         element("h2", {}, "The same held-out pictures"),
         _pictures(found),
         _priors(rows),

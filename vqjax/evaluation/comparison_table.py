@@ -5,6 +5,7 @@ left out.
 """
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from vqjax.config import tree
 from vqjax.evaluation.footprint import Footprint
 from vqjax.evaluation.markup import Content, Markup, element
 from vqjax.evaluation.report_chart import number
+from vqjax.evaluation.report_metrics import direction, worth
 from vqjax.evaluation.report_records import REACHED, Record, is_number
 from vqjax.evaluation.report_tables import NONE, Cell, count, shown_value, table
 from vqjax.format import printable
@@ -27,7 +29,6 @@ OWN_COLUMNS = (
     "psnr", "ssim", "lpips", "l1", "mse", "high_frequency_ratio", "nll_bound", "sample_diversity",
 )  # fmt: skip
 PER_LEVEL = ("codebook_", "perplexity")  # starts of names that are gathered over levels
-HIGH, LOW, ONE = "high", "low", "one"  # where the best value lies
 
 
 def quantizer_text(task: Any) -> str | None:
@@ -162,7 +163,7 @@ class Column:
         title: its head; a line break where it may be broken.
         value: of a row; None: a dash.
         shown: the value for people.
-        best: `HIGH`, `LOW` or `ONE` where runs can be ranked by it, or None.
+        best: where the best value lies, as `report_metrics` says; None: runs are not ranked by it.
         is_text: words, aligned left.
     """
 
@@ -183,13 +184,13 @@ class Column:
         mine = self.value(row)
         if self.best is None or mine is None or len(values) < 2:
             return False
-        worth = {HIGH: lambda v: v, LOW: lambda v: -v, ONE: lambda v: -abs(v - 1)}[self.best]
-        return worth(mine) == max(map(worth, values))
+        return worth(self.best, mine) == max(worth(self.best, value) for value in values)
 
 
-def _measured(name: str, title: str, best: str | None = None) -> Column:
+def _measured(name: str, title: str) -> Column:
     """A number of the eval split."""
-    return Column(name, title, lambda r: r.number(name), lambda v: shown_value(name, v), best)
+    shown = functools.partial(shown_value, name)
+    return Column(name, title, lambda r: r.number(name), shown, direction(name))
 
 
 def _percent(value: float) -> str:
@@ -210,13 +211,13 @@ BITS = Column("bits", "Bits/\nexample", _sized(lambda s: s.bits), lambda v: numb
 BITS_PER_PIXEL = Column(
     "bits_per_pixel", "Bits/\npixel", _sized(lambda s: s.bits_per_position), _per_pixel
 )
-PSNR = _measured("psnr", "PSNR,\ndB", HIGH)
-SSIM = _measured("ssim", "SSIM", HIGH)
-LPIPS = _measured("lpips", "LPIPS", LOW)
-L1 = _measured("l1", "L1", LOW)
-DETAIL = _measured("high_frequency_ratio", "HF\nratio", ONE)
-BOUND = _measured("nll_bound", "Bound,\nnats", LOW)
-DIVERSITY = _measured("sample_diversity", "Diver-\nsity", ONE)
+PSNR = _measured("psnr", "PSNR,\ndB")
+SSIM = _measured("ssim", "SSIM")
+LPIPS = _measured("lpips", "LPIPS")
+L1 = _measured("l1", "L1")
+DETAIL = _measured("high_frequency_ratio", "HF\nratio")
+BOUND = _measured("nll_bound", "Bound,\nnats")
+DIVERSITY = _measured("sample_diversity", "Diver-\nsity")
 USAGE = Column(
     "codebook_usage",
     "In use,\n%",
@@ -254,9 +255,8 @@ def extra_names(rows: Sequence[Row]) -> list[str]:
 
 
 def _extra(name: str) -> Column:
-    return Column(
-        name, "\n".join(name.rsplit("_", 1)).replace("_", " "), lambda r: r.number(name), number
-    )
+    title = "\n".join(name.rsplit("_", 1)).replace("_", " ")
+    return Column(name, title, lambda r: r.number(name), number, direction(name))
 
 
 def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
@@ -312,6 +312,11 @@ def _breakable(code: str) -> list[Content]:
 def _one_line(title: str) -> str:
     """A head on one line: words that were broken are put together again."""
     return title.replace("-\n", "").replace("/\n", "/").replace("\n", " ")
+
+
+def titles_of(rows: Sequence[Row], columns: Sequence[Column]) -> dict[str, str]:
+    """{key of a column that some run has a value for: its head on one line}."""
+    return {column.key: _one_line(column.title) for column in _filled(rows, columns)}
 
 
 def markdown_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:

@@ -119,13 +119,22 @@ def bands(sheet: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         The rows of originals and, one for each, the rows of reconstructions, uint8 [h, W, 3];
         both empty where `sheet` does not look like one of `draw`.
     """
-    for count in range(2 * MAX_PAIRS, 0, -2):
+    count = rows_in(sheet, range(2 * MAX_PAIRS, 0, -2))
+    height = (len(sheet) - GAP) // count if count else 0
+    rows = [sheet[i * height + GAP : (i + 1) * height] for i in range(count)]
+    return rows[::2], rows[1::2]
+
+
+def rows_in(sheet: np.ndarray, counts: Sequence[int]) -> int:
+    """The first of `counts` that `sheet`, uint8 [H, W, 3], can be cut into: so many rows of equal
+    height with a gap around each; 0 where it is none of them.
+    """
+    for count in counts:
         height, rest = divmod(len(sheet) - GAP, count)
         edges = [i * height + j for i in range(count + 1) for j in range(GAP)]
         if not rest and height > GAP and (sheet[edges] == GAP_SHADE).all():
-            rows = [sheet[i * height + GAP : (i + 1) * height] for i in range(count)]
-            return rows[::2], rows[1::2]
-    return [], []
+            return count
+    return 0
 
 
 def png_file(picture: np.ndarray, description: str = "") -> bytes:

@@ -22,9 +22,9 @@ from vqjax.evaluation.pictures import draw
 from vqjax.metrics import (
     AbsoluteError,
     CodebookCounts,
+    ExampleMean,
     HighFrequency,
     NegativeBound,
-    PerceptualDistance,
     SquaredError,
     State,
     StructuralSimilarity,
@@ -75,8 +75,11 @@ def numbers_of(states: dict[str, State], levels: tuple[Level, ...]) -> dict[str,
     names = {f"codes {level.name}": f"/{level.name}" for level in levels if len(levels) > 1}
     for key, state in states.items():
         numbers |= {name + names.get(key, ""): v for name, v in state.compute().items()}
-    # `jit` sorts the keys of what it returns; people want the main number first.
-    return dict(sorted(numbers.items(), key=lambda item: ORDER.index(item[0].partition("/")[0])))
+    # `jit` sorts the keys of what it returns; people want the main number first, their own last.
+    ranks = {name: rank for rank, name in enumerate(ORDER)}
+    return dict(
+        sorted(numbers.items(), key=lambda item: ranks.get(item[0].partition("/")[0], len(ranks)))
+    )
 
 
 def merged(states: dict[str, State], new: dict[str, State]) -> dict[str, State]:
@@ -98,7 +101,8 @@ class ReconstructionEvaluator:
     `/level` where there are several): see `vqjax.metrics`. Where the latents have a prior and the
     losses a likelihood, also `nll_bound`, see `vqjax.evaluation.likelihood`; where the losses have
     LPIPS, `lpips` in float32; where the latents have a prior, `sample_diversity` of `COMPARED`
-    samples, see `vqjax.evaluation.diversity`. Numbers that the data do not define are left out.
+    samples, see `vqjax.evaluation.diversity`; and the task's own `metrics`. Numbers that the data
+    do not define are left out.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree | None = None) -> None:
@@ -109,6 +113,7 @@ class ReconstructionEvaluator:
         """
         self._frozen = frozen or {}
         self._losses = getattr(experiment.task, "losses", ())  # in float32, whatever trained
+        self._metrics = getattr(experiment.task, "metrics", ())
         self._data = experiment.data
         self._task = experiment.network_task()
         self._mesh = mesh
@@ -175,7 +180,9 @@ class ReconstructionEvaluator:
         states = states_of(x, x_hat.astype(x.dtype), mask)
         shown = jnp.clip(x_hat.astype(x.dtype), -1.0, 1.0)  # as the other metrics take it
         for name, distance in distances(self._losses, frozen, x, shown).items():
-            states[f"distance {name}"] = PerceptualDistance.of(distance, mask)
+            states[f"distance {name}"] = ExampleMean.of(name, distance, mask)
+        for metric in self._metrics:
+            states[f"metric {metric.name}"] = ExampleMean.of(metric.name, metric(x, shown), mask)
         if has_bound(self._task):
             bound = elbo_at(self._task, params, collections, batch, tokens.z)
             states["bound"] = NegativeBound.of(bound, mask)

@@ -12,22 +12,29 @@ import numpy as np
 from vqjax import arguments
 from vqjax.config import describe
 from vqjax.evaluation.comparison import notes_on_data
-from vqjax.evaluation.comparison_table import REPORTED, Row, html_table, names_of
-from vqjax.evaluation.drawn import sheets_of, title_of
+from vqjax.evaluation.comparison_table import (
+    REPORTED,
+    Row,
+    html_table,
+    names_of,
+    titles_of,
+)
 from vqjax.evaluation.markup import NOTHING, Content, Markup, element, fragment
 from vqjax.evaluation.pictures import bands
-from vqjax.evaluation.report_chart import Mark, Series, line_chart, number
+from vqjax.evaluation.report_chart import Mark, Series, line_chart
+from vqjax.evaluation.report_drawn import drawn_to_order
+from vqjax.evaluation.report_glossary import glossary
+from vqjax.evaluation.report_opening import opening, summary
 from vqjax.evaluation.report_page import (
     MAX_PIXELS,
     captioned,
-    description,
     png,
     quiet,
     read_picture,
     strips,
     whole_page,
 )
-from vqjax.evaluation.report_records import REACHED, Record, read_record
+from vqjax.evaluation.report_records import ADVERSARIAL, REACHED, Record, read_record
 from vqjax.evaluation.report_tables import facts, fixed, numbers_table, run_table, span
 from vqjax.files import check_output, write_output
 from vqjax.paths import as_path
@@ -35,7 +42,6 @@ from vqjax.types import UsageError
 
 PAGE = "report.html"  # of a run
 OVER_TIME = 5  # steps shown in the picture over training time
-ADVERSARIAL = ("generator", "discriminator")
 SMALL_SHEET = 800  # pixels; narrower sheets stand side by side
 
 
@@ -77,21 +83,6 @@ def _pictures(record: Record) -> Markup:
     return element("div", {"class": size}, sheet, _strips(chosen, record))
 
 
-def _made_later(record: Record) -> Markup:
-    """Pictures that `sample` and `edit` left beside those of the training."""
-    sheets = []
-    for path in sheets_of(record.path / "samples"):
-        picture = read_picture(path)
-        if picture is not None:
-            name, said = title_of(path), description(path)
-            caption = (name, (" ", element("small", {}, said)) if said else None)
-            sheets.append(captioned(caption, png(picture, name)))
-    if not sheets:
-        return NOTHING
-    heading = element("h2", {}, "Drawn to order")
-    return fragment(heading, element("div", {"class": "sheets"}, sheets))
-
-
 def _quality_chart(record: Record) -> Markup:
     """PSNR over seconds or minutes of training; over steps where nothing was timed."""
     points = record.curve("eval", "psnr")
@@ -125,14 +116,16 @@ def _accuracy_chart(record: Record) -> Markup:
     return line_chart("Accuracy, on the eval split", series, "step", "%")
 
 
-def _loss_charts(record: Record) -> list[Markup]:
-    """Terms that stay above zero on a logarithmic axis, the two players' terms on a plain one.
+def _likelihood_chart(record: Record) -> Markup:
+    """What a prior is judged by: unlike its loss, it rises once the prior learns by heart."""
+    series = [Series("nats per token", record.curve("eval", "nats_per_token"))]
+    return line_chart("-log p, on the eval split", series, "step", "nats per token")
 
-    Where there are two players, the sum of what both lose says nothing: `total` is left out.
-    """
-    names = record.loss_names
-    players = [name for name in names if name in ADVERSARIAL]
-    names = [name for name in names if not players or name not in (*players, "total")]
+
+def _loss_charts(record: Record) -> list[Markup]:
+    """Terms that stay above zero on a logarithmic axis, the two players' terms on a plain one."""
+    players = [name for name in record.loss_names if name in ADVERSARIAL]
+    names = [name for name in record.loss_names if name not in players]
     series = [Series(name, record.curve("train", name)) for name in names]
     series = [s for s in series if s.points]
     above = [s for s in series if min(value for _, value in s.points) > 0]
@@ -174,7 +167,8 @@ def _detail_chart(record: Record) -> Markup:
 
 def _charts(record: Record) -> Markup:
     quality = _quality_chart(record) if record.draws else _accuracy_chart(record)
-    charts = [quality, *_loss_charts(record), _codebook_chart(record), _detail_chart(record)]
+    charts = [quality, _likelihood_chart(record), *_loss_charts(record)]
+    charts += [_codebook_chart(record), _detail_chart(record)]
     if not any(charts):
         return quiet("No numbers yet.")
     return element("div", {"class": "charts"}, charts)
@@ -197,7 +191,7 @@ def _samples(record: Record) -> Markup:
     if not record.draws:
         return NOTHING
     heading = element("h2", {}, "Reconstructions" if record.reconstructs else "Samples")
-    return fragment(_made_later(record), heading, _pictures(record))
+    return fragment(heading, _pictures(record))
 
 
 def _section(record: Record, heading: Content, anchor: str) -> Markup:
@@ -218,52 +212,60 @@ def _section(record: Record, heading: Content, anchor: str) -> Markup:
 
 
 def page(records: Sequence[Record]) -> str:
-    """The whole page."""
+    """The whole page: what was drawn to order first, a tokenizer before the prior on its tokens."""
+    records = sorted(records, key=lambda record: not record.reconstructs)
     if len(records) == 1:
-        record = records[0]
-        head = _header("vqjax run", record.name, _lead(record))
-        return whole_page(record.name, _section(record, head, "run"), f"vqjax run · {record.path}")
-    title = f"{len(records)} runs"
+        return _page_of_one(records[0])
     rows = [Row.of(record, name) for record, name in zip(records, names_of(records), strict=True)]
     anchors = [f"run-{i}" for i in range(len(rows))]
-    notes = notes_on_data(rows)
-    compared = (
-        element("h2", {}, "Side by side"),
-        html_table(rows, REPORTED, anchors, ranked=not notes),
-        [quiet(f"Note: {note}") for note in notes],
-    )
+    links = [
+        element("a", {"href": f"#{anchor}"}, row.name)
+        for row, anchor in zip(rows, anchors, strict=True)
+    ]
     alike = len({record.reconstructs for record in records}) == 1  # else nothing compares
     sections = [
         _section(r.record, (element("h2", {"class": "run"}, r.name), _lead(r.record)), anchor)
         for r, anchor in zip(rows, anchors, strict=True)
     ]
-    body = (_header("vqjax report", title), compared if alike else None, sections)
+    title = f"{len(records)} runs"
+    body = (
+        _header("vqjax report", title, opening(records, [row.name for row in rows])),
+        drawn_to_order(records, links),
+        _side_by_side(rows, anchors) if alike else None,
+        sections,
+        glossary(records, titles_of(rows, REPORTED) if alike else {}),
+    )
     return whole_page(title, body, "vqjax report")
 
 
-def _header(kind: str, title: str, *lead: Markup) -> Markup:
+def _page_of_one(record: Record) -> str:
+    head = (
+        _header("vqjax run", record.name, opening([record], [record.name])),
+        drawn_to_order([record], [None]),
+    )
+    body = (_section(record, head, "run"), glossary([record]))
+    return whole_page(record.name, body, f"vqjax run · {record.path}")
+
+
+def _side_by_side(rows: Sequence[Row], anchors: Sequence[str]) -> Markup:
+    notes = notes_on_data(rows)
+    return fragment(
+        element("h2", {}, "Side by side"),
+        html_table(rows, REPORTED, anchors, ranked=not notes),
+        [quiet(f"Note: {note}") for note in notes],
+    )
+
+
+def _header(kind: str, title: str, sentence: str) -> Markup:
     above = element("p", {"class": "kind"}, kind)
-    return element("header", {}, above, element("h1", {}, title), *lead)
+    lead = element("p", {"class": "lead"}, sentence)
+    return element("header", {}, above, element("h1", {}, title), lead)
 
 
 def _lead(record: Record) -> Markup:
-    """One sentence: what goes in, what comes out."""
-    return element("p", {"class": "lead"}, _sentence(record))
-
-
-def _sentence(record: Record) -> Content:
-    sizes = record.footprint
-    if sizes is None:
-        return element("code", {}, str(record.path))
-    example = " × ".join(map(str, sizes.shape))
-    if not sizes.levels:
-        latents = " × ".join(map(str, sizes.latents))
-        return f"{example} values become {latents} real numbers."
-    grids = " + ".join(
-        f"{' × '.join(map(str, v.grid))} tokens of {v.codebook_size:,} codes" for v in sizes.levels
-    )
-    times = "" if sizes.compression is None else f", {number(sizes.compression, 3)} times smaller"
-    return f"{example} values become {grids}{times}."
+    """One sentence on one of several runs."""
+    said = summary(record)
+    return element("p", {"class": "lead"}, f"{said[0].upper()}{said[1:]}.")
 
 
 def write_report(

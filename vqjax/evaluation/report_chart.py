@@ -12,13 +12,17 @@ from vqjax.evaluation.markup import NOTHING, Markup, element
 
 Points = list[tuple[float, float]]
 
-WIDTH, HEIGHT = 620, 300
+WIDTH, HEIGHT = 620, 300  # of a drawing that is a file of its own
+# Of a chart on a page, which is about as wide on a desktop: letters come out as the style sheet
+# says, and on a telephone not much smaller.
+ON_PAGE = (500, 272)
 LEFT, RIGHT, TOP, BOTTOM = 60, 24, 12, 46
 COLOURS = 8  # --c0 to --c7
 DENSE = 40  # curves with more points than this are drawn faint, with a smooth line over them
 DRAWN = 500  # points per curve
 TINY = 1e-60  # what is nearer to 0 is drawn as 0
 LONGEST = 15  # digits in front of the point; longer numbers are written with an exponent
+SAME = 1e-6  # relative difference of numbers that are drawn as one
 SMOOTH = 0.04  # the smooth line averages over about this share of the curve
 
 
@@ -133,6 +137,26 @@ def polyline(points: Points, x: Scale, y: Scale, kind: str, colour: int | None =
     return element("polyline", {"class": kind, "style": stroke, "points": places})
 
 
+def _merged(series: Sequence[Series]) -> list[Series]:
+    """Curves of the same numbers, which would hide each other, as one with all their names."""
+    found: list[Series] = []
+    for one in series:
+        same = next((i for i, other in enumerate(found) if _are_same(one, other)), None)
+        if same is None:
+            found.append(one)
+        else:
+            found[same] = Series(f"{found[same].name} = {one.name}", found[same].points)
+    return found
+
+
+def _are_same(one: Series, other: Series) -> bool:
+    """Whether each is the other, but for what float32 rounds."""
+    return len(one.points) == len(other.points) and all(
+        a[0] == b[0] and math.isclose(a[1], b[1], rel_tol=SAME)
+        for a, b in zip(one.points, other.points, strict=True)
+    )
+
+
 def _curve(series: Series, x: Scale, y: Scale, colour: int, unit: str) -> list[Markup]:
     if len(series.points) > DENSE:
         thin = _thin(series.points)
@@ -179,8 +203,9 @@ def _stroke(kind: str, start: tuple[float, float], end: tuple[float, float]) -> 
 
 
 def _marked(mark: Mark, x: Scale, y: Scale) -> list[Markup]:
-    base, place = HEIGHT - BOTTOM, x(mark.x)
-    on_left = place > (LEFT + WIDTH) * 0.55
+    width, height = ON_PAGE
+    base, place = height - BOTTOM, x(mark.x)
+    on_left = place > (LEFT + width) * 0.55
     anchor, shift = ("end", -8) if on_left else ("start", 8)
     spot = {"class": "note", "text-anchor": anchor, "x": place + shift, "y": base - 12}
     return [
@@ -208,7 +233,7 @@ def figure(
     title: str,
     described: str,
     body: Sequence[Markup],
-    size: tuple[int, int] = (WIDTH, HEIGHT),
+    size: tuple[int, int] = ON_PAGE,
     above: Markup = NOTHING,
     below: Markup = NOTHING,
 ) -> Markup:
@@ -243,26 +268,27 @@ def line_chart(
     """
     if log:
         series = [Series(s.name, [p for p in s.points if p[1] > TINY]) for s in series]
-    series = [s for s in series if s.points]
+    series = _merged([s for s in series if s.points])
     if not series:
         return NOTHING
+    width, height = ON_PAGE
     # Limits follow what is drawn boldly: one outlier must not press all curves flat.
     bold = [_smooth(s.points) if len(s.points) > DENSE else s.points for s in series]
     values = [b for points in bold for _, b in points]
     places = [a for s in series for a, _ in s.points]
-    x = Scale(min(0.0, *places, 0.0), max(places) or 1.0, LEFT, WIDTH - RIGHT)
-    y = Scale(*_limits(values, log, floor), HEIGHT - BOTTOM, TOP, log)
-    body = axes(x, y, x_label, y_label)
+    x = Scale(min(0.0, *places, 0.0), max(places) or 1.0, LEFT, width - RIGHT)
+    y = Scale(*_limits(values, log, floor), height - BOTTOM, TOP, log)
+    body = axes(x, y, x_label, y_label, ON_PAGE)
     # An svg within the svg cuts off what noise lies outside; unlike clipPath it needs no id.
-    left, top, width, height = (
-        LEFT - 4,
-        TOP - 6,
-        WIDTH - LEFT - RIGHT + 8,
-        HEIGHT - TOP - BOTTOM + 10,
-    )
-    window = {"x": left, "y": top, "width": width, "height": height}
+    window = {
+        "x": LEFT - 4,
+        "y": TOP - 6,
+        "width": width - LEFT - RIGHT + 8,
+        "height": height - TOP - BOTTOM + 10,
+    }
+    box = " ".join(str(value) for value in window.values())
     curves = [_curve(one, x, y, i % COLOURS, x_label) for i, one in enumerate(series)]
-    body.append(element("svg", {**window, "viewBox": f"{left} {top} {width} {height}"}, curves))
+    body.append(element("svg", {**window, "viewBox": box}, curves))
     body += _marked(mark, x, y) if mark else []
     below = element("p", {"class": "note"}, note) if note else NOTHING
     described = f"{title}: {y_label} over {x_label}"

@@ -28,6 +28,7 @@ Points = list[tuple[float, float]]
 LARGEST = 1e60  # metrics are float32, which end at 3.4e38
 REACHED = 0.95  # of the final PSNR
 LOG_LINES = 60
+ADVERSARIAL = ("generator", "discriminator")  # terms of two players against each other
 _START = re.compile(r"examples on (.+?); run: ")  # what a start writes to the log
 
 
@@ -124,11 +125,17 @@ class Record:
 
     @property
     def loss_names(self) -> list[str]:
-        """The loss terms among the training numbers, the weighted sum last."""
+        """The loss terms among the training numbers, the weighted sum last; without that where
+        there are two players: the sum of what both lose says nothing.
+        """
         terms = () if self.experiment is None else self.experiment.task.terms
-        return [name for name in self.names("train") if name in terms] + [
-            name for name in self.names("train") if name == "total"
-        ]
+        written = self.names("train")
+        names = [name for name in written if name in terms]
+        return (
+            names
+            if any(name in ADVERSARIAL for name in names)
+            else names + [name for name in written if name == "total"]
+        )
 
     def reached(self) -> tuple[float, float] | None:
         """(step, PSNR) of the first evaluation with at least `REACHED` of the final PSNR."""

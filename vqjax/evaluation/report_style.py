@@ -26,6 +26,7 @@ p.note,.quiet{color:var(--soft);font-size:14px}
 code,pre{font:13px/1.55 ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace}
 pre{margin:0;padding:14px 16px;background:var(--card);border:1px solid var(--rule);
 border-radius:8px;overflow-x:auto;tab-size:2}
+section>pre{white-space:pre-wrap;overflow-wrap:anywhere}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(136px,1fr));gap:1px;
 margin:28px 0 0;background:var(--card);border:1px solid var(--rule);border-radius:10px;
 overflow:hidden}
@@ -36,12 +37,13 @@ font-variant-numeric:tabular-nums;white-space:nowrap}
 .facts dd small{font-size:13.5px;font-weight:450;color:var(--soft);letter-spacing:0}
 .facts dd+dd{margin:1px 0 0;font-size:12.5px;font-weight:400;letter-spacing:0;color:var(--soft);
 line-height:1.4;white-space:normal}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,460px),1fr));gap:18px}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr));gap:18px}
+.charts .chart{max-width:600px}
 figure{margin:0}
 .chart,.sheet{background:var(--card);border:1px solid var(--rule);border-radius:10px;
 box-shadow:var(--shade);padding:16px 18px 12px}
 .chart figcaption{font-weight:620;font-size:15px;margin-bottom:4px}
-.chart>svg{display:block;width:100%;height:auto;margin-top:6px}
+.chart>svg{display:block;width:100%;height:auto;margin-top:6px;overflow:visible}
 .chart .note{margin:6px 0 2px;font-size:13px}
 .legend{display:flex;flex-wrap:wrap;gap:2px 16px;margin:0;padding:0;list-style:none;font-size:13px;
 color:var(--soft)}
@@ -62,7 +64,12 @@ svg text.note{fill:var(--ink);stroke:var(--card);stroke-width:4px;paint-order:st
 .sheet{padding:18px}
 .sheet img{display:block;width:100%;height:auto;image-rendering:pixelated;border-radius:4px}
 .sheets{display:grid;gap:18px;align-items:start}
-.sheets.small{grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr))}
+.sheets.small{grid-template-columns:repeat(auto-fill,minmax(min(100%,440px),1fr))}
+.drawn{display:flex;flex-wrap:wrap;gap:18px;align-items:flex-start}
+.drawn .sheet{max-width:100%}.scroll{overflow-x:auto}.headed{max-width:100%;font-size:13px}
+.heads{display:grid;align-items:end;margin-bottom:6px;color:var(--soft);line-height:1.25;
+text-align:center}
+.heads span{padding:0 1px;overflow-wrap:anywhere}.heads .over{padding:0 4px;text-align:left}
 .sheet figcaption{margin:-2px 0 10px;font-weight:620;font-size:15px}
 .sheet figcaption small{font-weight:400;color:var(--soft);font-size:13px}
 .strips{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:6px 14px;
@@ -86,6 +93,8 @@ white-space:normal;overflow-wrap:anywhere;min-width:164px;max-width:300px}
 margin-top:22px}
 .broad .sheets:not(.small){max-width:1040px}.broad .small .sheet{max-width:620px}
 .reading{margin:4px 0;font-size:13px;line-height:1.45;color:var(--soft)}
+.glossary .reading{columns:2 320px;column-gap:36px;font-size:14px}
+.glossary dt,.glossary dd{break-inside:avoid}.glossary dt{break-after:avoid}
 .reading dt{color:var(--ink);font-weight:600}.reading dd{margin:0 0 9px}
 td.text{white-space:normal;overflow-wrap:anywhere}
 td a,a{color:var(--accent);text-decoration-thickness:1px;text-underline-offset:2px}
@@ -96,8 +105,10 @@ summary{cursor:pointer;color:var(--accent);font-size:15px;padding:4px 0}
 details pre{margin-top:8px;max-height:560px;overflow:auto}
 footer{margin-top:64px;color:var(--faint);font-size:13px}
 @media (max-width:860px){.plot{grid-template-columns:minmax(0,1fr)}}
-@media (max-width:640px){main{padding:26px 14px 48px}h1{font-size:27px}svg text{font-size:17px}
-.chart,.sheet{padding:12px}.facts dd{font-size:20px}.strips span{white-space:normal}
+@media (max-width:640px){main{padding:26px 14px 48px}h1{font-size:27px}
+svg text,.charts svg .note{font-size:17px}.chart,.sheet{padding:12px}.facts dd{font-size:20px}
+.strips span,.facts dt{white-space:normal}.headed{font-size:11px}th,td{padding:7px 9px}
+.wide:not(.compact) :is(th,td):first-child{white-space:normal;overflow-wrap:anywhere}
 .plot .chart{overflow-x:auto}.plot svg{min-width:600px}.plot svg text{font-size:13px}}
 @media print{body{background:#fff}main{max-width:none}.chart,.sheet{break-inside:avoid}}
 """

@@ -5,34 +5,20 @@ from collections.abc import Sequence
 
 from vqjax.evaluation.markup import NOTHING, Content, Markup, element
 from vqjax.evaluation.report_chart import LONGEST, number
+from vqjax.evaluation.report_metrics import direction, metric_of, worth
 from vqjax.evaluation.report_page import quiet
 from vqjax.evaluation.report_records import REACHED, Record, is_number
 from vqjax.format import printable
 
 NONE = "–"
 NAME = 80  # characters of a number's name
-LABELS = {
-    "nll_bound": "NLL bound, nats",
-    "psnr": "PSNR, dB",
-    "ssim": "SSIM",
-    "lpips": "LPIPS",
-    "l1": "L1, in [0, 1]",
-    "mse": "MSE, in [0, 1]",
-    "high_frequency_ratio": "High-frequency ratio",
-    "codebook_usage": "Codes in use, %",
-    "perplexity": "Perplexity",
-    "sample_diversity": "Sample diversity",
-    "accuracy": "Accuracy, %",
-    "cross_entropy": "Cross-entropy, nats",
-}
-LOWER_IS_BETTER = ("nll_bound", "lpips", "l1", "mse", "cross_entropy")
-ONE_IS_BEST = ("high_frequency_ratio", "sample_diversity")
 
 
 def label(name: str) -> str:
     """What people call a number; "name/level" keeps its level."""
     kind, _, level = name.partition("/")
-    shown = LABELS.get(kind, kind)
+    metric = metric_of(name)
+    shown = kind if metric is None else metric.label
     return printable(f"{shown} ({level})" if level else shown, NAME)
 
 
@@ -159,6 +145,15 @@ def table(head: Sequence[Content], rows: Sequence[Sequence[Content]], kind: str 
     return element("div", {"class": kind}, whole)
 
 
+def _best(name: str, points: Sequence[tuple[float, float]]) -> tuple[str, str]:
+    """The best value and its step; dashes for a number of which neither way is known to be."""
+    best = direction(name)
+    if best is None:
+        return NONE, NONE
+    step, value = max(points, key=lambda point: worth(best, point[1]))
+    return shown_value(name, value), f"{step:,.0f}"
+
+
 def numbers_table(record: Record) -> Markup:
     """All numbers of the newest evaluation, beside the best ones."""
     names = [name for name in record.names("eval") if is_number(record.final, name)]
@@ -166,19 +161,8 @@ def numbers_table(record: Record) -> Markup:
         return quiet("No evaluation yet.")
     rows = []
     for name in names:
-        points = record.curve("eval", name)
-        lower = name.partition("/")[0] in LOWER_IS_BETTER
-        step, best = (min if lower else max)(points, key=lambda p: p[1])
-        if name in ONE_IS_BEST:
-            step, best = min(points, key=lambda p: abs(p[1] - 1))
-        rows.append(
-            [
-                label(name),
-                shown_value(name, record.final[name]),
-                shown_value(name, best),
-                f"{step:,.0f}",
-            ]
-        )
+        newest = shown_value(name, record.final[name])
+        rows.append([label(name), newest, *_best(name, record.curve("eval", name))])
     head = [f"Eval split, step {record.final['step']:,}", "Value", "Best", "at step"]
     return table(head, rows)
 

@@ -8,7 +8,7 @@ from vqjax.metrics.classification import Classification
 from vqjax.metrics.codebook import CodebookCounts
 from vqjax.metrics.frechet import FeatureMoments, frechet_distance
 from vqjax.metrics.likelihood import NegativeBound
-from vqjax.metrics.perceptual import PerceptualDistance
+from vqjax.metrics.mean import ExampleMean
 from vqjax.metrics.pixels import AbsoluteError, SquaredError
 from vqjax.metrics.precision_recall import precision_recall
 from vqjax.metrics.sharpness import HighFrequency
@@ -19,10 +19,10 @@ __all__ = [
     "AbsoluteError",
     "Classification",
     "CodebookCounts",
+    "ExampleMean",
     "FeatureMoments",
     "HighFrequency",
     "NegativeBound",
-    "PerceptualDistance",
     "SquaredError",
     "State",
     "StructuralSimilarity",

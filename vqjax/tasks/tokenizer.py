@@ -58,6 +58,8 @@ class TokenizerTask:
         adversarial: the two players' losses.
         adaptive: factor on the generator's term; None: only its weight counts.
         inputs: the batch's array to learn: uint8 (normalised to [-1, 1]) or float in [-1, 1].
+        metrics: further numbers of evaluations, the means of what each gives for each example:
+            (x, x_hat), both [B, *S, C] in [-1, 1], to float[B]; by its `name`.
     """
 
     tokenizer: nn.Module
@@ -67,6 +69,7 @@ class TokenizerTask:
     adversarial: Any = Hinge()
     adaptive: AdaptiveWeight | None = AdaptiveWeight()
     inputs: str = "image"
+    metrics: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuses, with UsageError, parts that are not what their places need."""
@@ -76,6 +79,8 @@ class TokenizerTask:
         check_fields(self)
         for place, loss in enumerate(self.losses):
             check_offers(f"losses.{place}", loss, ("name", "needs_logits"))
+        for place, metric in enumerate(self.metrics):
+            check_offers(f"metrics.{place}", metric, ("name",))
         if self.discriminator is not None:
             check_offers("adversarial", self.adversarial, (GENERATOR, DISCRIMINATOR))
         names = [loss.name for loss in self.losses] + list(self.tokenizer.quantizer.loss_weights)

@@ -22,7 +22,7 @@ import uuid
 from collections.abc import Callable
 
 from vqjax.training.journal import reason, unwritable
-from vqjax.training.logbook import show
+from vqjax.training.terminal import show
 from vqjax.types import DataError, UsageError, VqjaxError
 
 LOCK = ".lock"

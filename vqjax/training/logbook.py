@@ -8,30 +8,26 @@ import contextlib
 import io
 import json
 import math
-import os
 import pathlib
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import tqdm
 
 from vqjax.files import json_text, read_text
 from vqjax.format import printable
 from vqjax.training import distributed
 from vqjax.training.board import Board
 from vqjax.training.journal import Aside, Journal, write_whole, writing
+from vqjax.training.terminal import UNHEARD, Bar, is_terminal, show, waiting, wrapped
 from vqjax.types import Alarm
 
 METRICS = "metrics.jsonl"
 TAIL = 1 << 16  # bytes in which the last line is looked for
 MAX_STEP = 1 << 53  # whole numbers below it are exact as floats
 PLAIN_SECONDS = 5.0  # between progress lines where there is no terminal
-PLAIN_COLUMNS = 100  # of the bar on a terminal that does not say how wide it is
 SHOWN = 5  # numbers on the progress line
-UNHEARD = (OSError, ValueError, AttributeError)  # of a stream that is gone, full, closed or None
 
 
 def read_metrics(run: str | pathlib.Path) -> list[dict[str, Any]]:
@@ -195,9 +191,10 @@ class Logbook:
         shown = {k: f"{v:.3g}" for k, v in list(numbers.items())[:SHOWN]}
         if self._alarm is not None:
             shown = {"ALARM": self._alarm.short, **shown}
-        if _is_terminal():
+        if is_terminal():
             with contextlib.suppress(*UNHEARD):
-                self._draw(step, shown)
+                self._bar = self._bar or Bar(self._total, step)
+                self._bar.draw(step, shown)
             return
         now = time.perf_counter()
         if self._timed is None:  # compilation is over now; the rate counts from here
@@ -209,18 +206,14 @@ class Logbook:
             text = " ".join(f"{k}={v}" for k, v in shown.items())
             self.say(f"step {step}/{self._total}  {rate:.2f} steps/s  {_span(left)} left  {text}")
 
-    def _draw(self, step: int, shown: Mapping[str, str]) -> None:
-        if self._bar is None:
-            width = None if _has_width() else PLAIN_COLUMNS
-            self._bar = tqdm.tqdm(
-                total=self._total,
-                initial=step,
-                unit="step",
-                ncols=width,
-                dynamic_ncols=width is None,
-            )
-        self._bar.set_postfix(shown, refresh=False)
-        self._bar.update(step - self._bar.n)
+    @contextlib.contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Within `with`, people see that `what` goes on, and for how long."""
+        if not self._writes:
+            yield
+            return
+        with waiting(what, self.say, self._bar):
+            yield
 
     def alarm(self, step: int, alarm: Alarm | None) -> None:
         """Says when something goes wrong and when it is well again; the bar shows it meanwhile."""
@@ -237,6 +230,8 @@ class Logbook:
     def evaluation(self, step: int, numbers: Mapping[str, float], picture: Any) -> None:
         """Numbers over the eval split and, where there is one, a picture uint8[H, W, 3]."""
         self._write("eval", step, numbers)
+        for line in wrapped(f"step {step} evaluated:", {k: f"{v:.4g}" for k, v in numbers.items()}):
+            self.say(line)
         if self._writes and picture is not None:
             picture, when = np.array(picture), time.time()  # the caller may use its own again
             self._aside.do("samples", lambda: self._to_samples(step, picture))
@@ -305,28 +300,6 @@ class Logbook:
         for journal in (self._metrics, self._text):
             if journal is not None:
                 journal.close()
-
-
-def show(line: str) -> None:
-    """One line on stderr, above a bar; where nobody can read it any more, nothing happens."""
-    if sys.stderr is not None:  # tqdm would take stdout
-        with contextlib.suppress(*UNHEARD):
-            tqdm.tqdm.write(printable(line), file=sys.stderr)
-
-
-def _is_terminal() -> bool:
-    try:
-        return sys.stderr.isatty()
-    except UNHEARD:
-        return False
-
-
-def _has_width() -> bool:
-    """Whether the terminal knows its width; a pseudo-terminal may say 0, where no bar fits."""
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns > 0
-    except UNHEARD:
-        return False
 
 
 def _span(seconds: float) -> str:

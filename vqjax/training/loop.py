@@ -24,7 +24,7 @@ from vqjax.training.feed import Feed
 from vqjax.training.frozen import adopt, load_frozen
 from vqjax.training.init_from import Difference, check_init_from, filled
 from vqjax.training.journal import writing
-from vqjax.training.logbook import Logbook, is_evaluated, show
+from vqjax.training.logbook import Logbook, is_evaluated
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
 from vqjax.training.platform import devices_at_hand, own_defaults
@@ -38,6 +38,7 @@ from vqjax.training.start import listener, once_through
 from vqjax.training.state import TrainState
 from vqjax.training.step import patterns
 from vqjax.training.steps import Evaluator, Parts, save, train_steps
+from vqjax.training.terminal import show, waiting
 from vqjax.training.turn import Turn
 from vqjax.types import ArraySpec, Batch, Tree
 
@@ -91,7 +92,8 @@ def train(
     with lost_peers_named(path), own_defaults(experiment.compute_dtype):
         distributed.agree(lambda: check_writable(path))
         turn = Turn(path, experiment.total_steps)
-        plan = _plan(experiment, path, name, command, allow_change, trust, devices)
+        with waiting("preparing") if distributed.is_first() else contextlib.nullcontext():
+            plan = _plan(experiment, path, name, command, allow_change, trust, devices)
         return _train(plan, turn, make_evaluator, trust, started)
 
 
@@ -253,7 +255,8 @@ def _compile(plan: _Plan, logbook: Logbook) -> dict[tuple[str, ...], Any]:
     firsts = patterns(experiment, plan.step, experiment.total_steps)
     for active, traced in plan.traced.items():
         logbook.say(f"compiling the step from {firsts[active]} on: {', '.join(active)}")
-        programs[active] = traced.lower().compile()
+        with logbook.waiting("compiling"):
+            programs[active] = traced.lower().compile()
     seconds = round(time.perf_counter() - started, 3)
     logbook.timing(plan.step, {"compile_seconds": seconds})
     return programs
@@ -275,7 +278,8 @@ def _start(
 ) -> TrainState:
     """Step 0: initial parameters, those of another run, `task.start`, and the first checkpoint."""
     experiment = run.experiment
-    state = initial_state(experiment, inputs, run.mesh)
+    with run.logbook.waiting("making the parameters"):
+        state = jax.block_until_ready(initial_state(experiment, inputs, run.mesh))
     params, collections = state.params, state.collections
     if taken is not None:
         where = experiment, run.mesh, taken.step, trust

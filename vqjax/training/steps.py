@@ -215,12 +215,13 @@ def _evaluate(run: Parts, state: TrainState, step: int) -> None:
         return
     params, _ = usable(state, "auto")
     started = time.perf_counter()
-    with jax.transfer_guard("allow"):  # once in a while; only steps are guarded
+    with (
+        jax.transfer_guard("allow"),  # once in a while; only steps are guarded
+        run.logbook.waiting("evaluating"),
+    ):
         result = run.evaluate(params, state.collections)
     run.logbook.evaluation(step, result.numbers, result.pictures)
     run.logbook.timing(step, {"evaluation_seconds": round(time.perf_counter() - started, 3)})
-    shown = "  ".join(f"{k} {v:.4g}" for k, v in result.numbers.items())
-    run.logbook.say(f"step {step} evaluated: {shown}")
 
 
 def save(run: Parts, state: TrainState, step: int) -> None:
