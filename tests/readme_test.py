@@ -39,7 +39,7 @@ def commands():
         found += re.findall(r"`(vqjax (?:train|compile|benchmark) \w+[^`]*)`", text)
     for path in sorted((ROOT / "experiments").glob("*.py")):
         found += [line.strip() for line in path.read_text().split('"""')[1].splitlines()]
-    no_part = ("...", "TernaryQuantizer")  # a part of a command; what only a reader has
+    no_part = ("...", "mine.py", *ADDED)  # a part of a command; what only a reader has
     whole = [v for v in found if v.startswith("vqjax ") and not any(p in v for p in no_part)]
     return list(dict.fromkeys(whole))
 
@@ -69,41 +69,106 @@ def test_the_script_runs(run, tmp_path, monkeypatch, capsys):
     assert "mean error" in capsys.readouterr().out
 
 
-def test_adding_a_quantizer_as_the_readme_says(tmp_path):
-    """One file, one export line, one row: then the laws hold, and a command takes it by name."""
+@pytest.mark.slow
+def test_training_from_python_as_the_readme_says(tmp_path, monkeypatch, capsys):
+    script = blocks("python")[1]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(script, "README.md", "exec"), names := {})
+    assert capsys.readouterr().out == "(8, 4, 4, 16) = (8, 4, 4) codes\n"
+    assert names["run"].step == 20 and (tmp_path / "runs/mine.safetensors").is_file()
+    np.testing.assert_array_equal(names["run"].held_out(10), names["x"][90:])
+
+
+# What the README adds: (its file, where its line of export goes, the table that its row joins).
+PARTS = {
+    "ternary": ("quantizers/ternary", "contracts/quantizers_test.py", "DISCRETE = {\n"),
+    "online": ("quantizers/online", "contracts/quantizers_test.py", "DISCRETE = {\n"),
+    "huber": ("losses/huber", "contracts/losses_test.py", "RECONSTRUCTION = {\n"),
+    "share_off": ("metrics/share_off", "contracts/metrics_test.py", "PER_EXAMPLE = {\n"),
+    "npz": ("data/npz", "data/sources_test.py", "SOURCES = {\n"),
+}
+ADDED = ("TernaryQuantizer", "OnlineKMeans", "Huber", "ShareOff", "Npz")  # their classes
+
+
+def part_blocks():
+    """[(file, export, row)] in the order of PARTS, as the README has them."""
+    text = TEXT[TEXT.index("## Add a part") :]
+    found = blocks("python", text)
+    assert len(found) == 3 * len(PARTS)
+    return [found[i : i + 3] for i in range(0, len(found), 3)]
+
+
+@pytest.fixture(scope="module")
+def with_parts(tmp_path_factory):
+    """A copy of the repository to which the README's parts were added, as it says."""
+    home = tmp_path_factory.mktemp("parts")
     for folder in ("vqjax", "tests", "experiments"):
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
-    shutil.copy(ROOT / "setup.cfg", tmp_path)
-    file, export, row = blocks("python")[1:4]
-    assert len(export.splitlines()) == len(row.splitlines()) == 1
-    (tmp_path / "vqjax/quantizers/ternary.py").write_text(file)
-    exports = tmp_path / "vqjax/quantizers/__init__.py"
-    text = exports.read_text()
-    place = text.index("from vqjax.quantizers.vq ")
-    exports.write_text(text[:place] + export + text[place:])
-    laws = tmp_path / "tests/contracts/quantizers_test.py"
-    head, table, rest = laws.read_text().partition("DISCRETE = {\n")
-    laws.write_text(head + table + row + rest)
+        shutil.copytree(ROOT / folder, home / folder, ignore=ignored)
+    shutil.copy(ROOT / "setup.cfg", home)
+    for (file, laws, table), (code, export, row) in zip(PARTS.values(), part_blocks(), strict=True):
+        assert f"`vqjax/{file}.py`" in TEXT and f"`tests/{laws}`" in TEXT
+        assert len(export.splitlines()) == len(row.splitlines()) == 1
+        (home / f"vqjax/{file}.py").write_text(code)
+        exports = home / "vqjax" / file.split("/")[0] / "__init__.py"
+        text = exports.read_text()
+        place = text.index("\nfrom vqjax.") + 1
+        exports.write_text(text[:place] + export + text[place:])
+        path = home / "tests" / laws
+        head, mark, rest = path.read_text().partition(table)
+        assert mark, f"{laws} has no {table}"
+        path.write_text(head + table + row + rest)
+    return home
 
-    def run(*words):
-        command = [sys.executable, "-m", *words]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
-    tested = run(
-        "pytest", "tests/contracts/quantizers_test.py", "-k", "ternary", "-vv", "-p", "no:xdist"
-    )
+def _in(home, *words):
+    command = [sys.executable, "-m", *words]
+    return subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
+
+
+def test_parts_that_are_added_as_the_readme_says_keep_the_laws(with_parts):
+    laws = sorted({f"tests/{laws}" for _, laws, _ in PARTS.values()})
+    names = " or ".join(PARTS)
+    tested = _in(with_parts, "pytest", *laws, "-k", names, "-vv", "-p", "no:xdist")
     assert tested.returncode == 0, tested.stdout[-2000:]
-    assert "test_the_same_after_json[ternary] PASSED" in tested.stdout
-    line = re.search(r"`vqjax train (\S+) (\S+TernaryQuantizer\(6\)')`", TEXT)
-    shown = run("vqjax", "inspect", line[1], line[2].replace("'", ""), "--shape", "28,28,1")
-    assert "729 codes" in shown.stdout, shown.stderr
+    for law in (
+        "test_the_same_after_json[ternary]",
+        "test_the_same_after_json[online]",
+        "test_reconstruction[huber]",
+        "test_a_metric_of_each_example[share_off]",
+        "test_resuming_needs_the_step_alone[npz]",
+    ):
+        assert f"{law} PASSED" in tested.stdout, law
+
+
+def test_any_experiment_takes_the_parts_by_name(with_parts):
+    lines = [v for v in re.findall(r"`(vqjax train [^`]*)`", TEXT) if any(p in v for p in ADDED)]
+    assert len(lines) == len(ADDED)
+    np.savez(
+        with_parts / "digits.npz",
+        **{f"{p}_image": np.zeros((3, 28, 28, 1), np.uint8) for p in ("train", "eval")},
+        **{f"{p}_label": np.zeros(3, np.int32) for p in ("train", "eval")},
+    )
+    code = "import shlex, sys\nfrom vqjax.cli.arguments import read_experiment\n"
+    code += "from vqjax.cli.main import parse\nfrom vqjax.config import describe\n"
+    code += "for line in sys.stdin:\n    made = read_experiment(parse(shlex.split(line)[1:]))\n"
+    code += "    made.check(); print(describe(made))\n"
+    shown = subprocess.run(
+        [sys.executable, "-c", code],
+        input="\n".join(lines),
+        cwd=with_parts,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert shown.returncode == 0, shown.stderr[-2000:]
+    assert all(name in shown.stdout for name in ADDED)
 
 
 @pytest.mark.slow
 def test_the_quantizer_trains_from_a_file_and_opens_with_trust(tmp_path):
     file, path = tmp_path / "own.py", str(tmp_path / "run")
-    file.write_text(f"""{blocks("python")[1]}
+    file.write_text(f"""{part_blocks()[0][0]}
 from tests import tiny
 from vqjax.losses import L2
 from vqjax.tasks import TokenizerTask
@@ -144,7 +209,7 @@ def test_every_verb_that_is_named_exists_and_every_verb_is_named():
 def test_every_file_that_is_named_exists():
     named = set(re.findall(r"\b(?:experiments|vqjax|tests)/[\w/]+\.py", TEXT))
     assert len(named) > 8
-    named -= {"vqjax/quantizers/ternary.py"}  # the one that a reader writes
+    named -= {f"vqjax/{file}.py" for file, _, _ in PARTS.values()}  # those that a reader writes
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"(?:^|`)make ([\w-]+)", TEXT, re.MULTILINE)) <= set(targets)

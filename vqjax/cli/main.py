@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from vqjax._version import __version__
-from vqjax.cli import interrupt, streams
+from vqjax.cli import completion, interrupt, streams
 from vqjax.cli.failures import explain, fail
 from vqjax.format import printable, printable_lines
 
@@ -177,6 +177,8 @@ def _exit_code(end: SystemExit) -> int:
 
 def run() -> NoReturn:
     """The console script."""
+    if completion.is_asked_for():
+        completion.complete(*build_parser())
     interrupt.install()
     streams.install()
     code = main()

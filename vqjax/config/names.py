@@ -26,6 +26,7 @@ PACKAGES = (
     "vqjax.priors",
     "vqjax.quantizers",
     "vqjax.losses",
+    "vqjax.metrics",
     "vqjax.discriminators",
     "vqjax.sampling",
     "vqjax.tokenizers",

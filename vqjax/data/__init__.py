@@ -1,31 +1,21 @@
 """Data sources: where batches come from, one law for all of them (`vqjax.data.source`)."""
 
-from vqjax.data.arrays import Arrays, ArraySource
-from vqjax.data.augment import Binarize, CenterCrop, RandomCrop, RandomFlip, RandomShift, Resize
-from vqjax.data.captions import BPE, Captions, CaptionsByLabel
-from vqjax.data.digits import Digits
-from vqjax.data.folder import Folder
-from vqjax.data.shapes.source import Shapes
-from vqjax.data.source import Source
-from vqjax.data.tfds import TFDS
-from vqjax.data.token_set import TokenSet
+from vqjax.data.arrays import Arrays as Arrays
+from vqjax.data.arrays import ArraySource as ArraySource
+from vqjax.data.augment import Binarize as Binarize
+from vqjax.data.augment import CenterCrop as CenterCrop
+from vqjax.data.augment import RandomCrop as RandomCrop
+from vqjax.data.augment import RandomFlip as RandomFlip
+from vqjax.data.augment import RandomShift as RandomShift
+from vqjax.data.augment import Resize as Resize
+from vqjax.data.captions import BPE as BPE
+from vqjax.data.captions import Captions as Captions
+from vqjax.data.captions import CaptionsByLabel as CaptionsByLabel
+from vqjax.data.digits import Digits as Digits
+from vqjax.data.folder import Folder as Folder
+from vqjax.data.shapes.source import Shapes as Shapes
+from vqjax.data.source import Source as Source
+from vqjax.data.tfds import TFDS as TFDS
+from vqjax.data.token_set import TokenSet as TokenSet
 
-__all__ = [
-    "ArraySource",
-    "Arrays",
-    "BPE",
-    "Binarize",
-    "Captions",
-    "CaptionsByLabel",
-    "CenterCrop",
-    "Digits",
-    "Folder",
-    "RandomCrop",
-    "RandomFlip",
-    "RandomShift",
-    "Resize",
-    "Shapes",
-    "Source",
-    "TFDS",
-    "TokenSet",
-]
+__all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_"))

@@ -3,6 +3,6 @@
 They keep no running statistics: whatever a normalisation needs, it takes from the call itself.
 """
 
-from vqjax.discriminators.patchgan import PatchGAN
+from vqjax.discriminators.patchgan import PatchGAN as PatchGAN
 
-__all__ = ["PatchGAN"]
+__all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_"))

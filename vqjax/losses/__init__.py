@@ -1,18 +1,13 @@
 """Losses: frozen objects from arrays to unweighted scalars."""
 
-from vqjax.losses.adversarial import Hinge, NonSaturating
-from vqjax.losses.likelihood import BernoulliLikelihood, GaussianLikelihood, LogisticLikelihood
-from vqjax.losses.perceptual import LPIPS
-from vqjax.losses.reconstruction import L1, L2, BinaryCrossEntropy
+from vqjax.losses.adversarial import Hinge as Hinge
+from vqjax.losses.adversarial import NonSaturating as NonSaturating
+from vqjax.losses.likelihood import BernoulliLikelihood as BernoulliLikelihood
+from vqjax.losses.likelihood import GaussianLikelihood as GaussianLikelihood
+from vqjax.losses.likelihood import LogisticLikelihood as LogisticLikelihood
+from vqjax.losses.perceptual import LPIPS as LPIPS
+from vqjax.losses.reconstruction import L1 as L1
+from vqjax.losses.reconstruction import L2 as L2
+from vqjax.losses.reconstruction import BinaryCrossEntropy as BinaryCrossEntropy
 
-__all__ = [
-    "L1",
-    "L2",
-    "LPIPS",
-    "BernoulliLikelihood",
-    "BinaryCrossEntropy",
-    "GaussianLikelihood",
-    "Hinge",
-    "LogisticLikelihood",
-    "NonSaturating",
-]
+__all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_"))

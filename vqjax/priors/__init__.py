@@ -6,4 +6,4 @@ from vqjax.priors.gpt import GPT as GPT
 from vqjax.priors.maskgit import MaskGIT as MaskGIT
 from vqjax.priors.pixelcnn import PixelCNN as PixelCNN
 
-__all__ = ["GPT", "ClassLabel", "MaskGIT", "PixelCNN", "Text"]
+__all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_"))

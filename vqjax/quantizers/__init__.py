@@ -21,4 +21,4 @@ from vqjax.quantizers.residual import Residual as Residual
 from vqjax.quantizers.simvq import SimVQ as SimVQ
 from vqjax.quantizers.vq import VectorQuantizer as VectorQuantizer
 
-__all__ = sorted(name for name in globals() if name[0].isupper())
+__all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_"))

@@ -1,7 +1,9 @@
 """Encoder, quantizer and decoder as one: what turns data into tokens and back."""
 
-from vqjax.tokenizers.conv import ConvDecoder, ConvEncoder
-from vqjax.tokenizers.mlp import MLPDecoder, MLPEncoder
-from vqjax.tokenizers.tokenizer import Tokenizer
+from vqjax.tokenizers.conv import ConvDecoder as ConvDecoder
+from vqjax.tokenizers.conv import ConvEncoder as ConvEncoder
+from vqjax.tokenizers.mlp import MLPDecoder as MLPDecoder
+from vqjax.tokenizers.mlp import MLPEncoder as MLPEncoder
+from vqjax.tokenizers.tokenizer import Tokenizer as Tokenizer
 
-__all__ = ["ConvDecoder", "ConvEncoder", "MLPDecoder", "MLPEncoder", "Tokenizer"]
+__all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_"))
