@@ -15,7 +15,10 @@ class BuildPy(build_py):
         if not self.editable_mode:
             target = pathlib.Path(self.build_lib) / "vqjax" / "experiments"
             target.mkdir(parents=True, exist_ok=True)
-            for file in sorted(pathlib.Path("experiments").glob("*.py")):
+            files = sorted(pathlib.Path("experiments").glob("*.py"))
+            if not files:
+                raise FileNotFoundError("experiments/*.py: the wheel would have no experiments")
+            for file in files:
                 shutil.copyfile(file, target / file.name)
 
 

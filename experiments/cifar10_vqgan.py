@@ -7,6 +7,8 @@
 recompressed as JPEG: PSNR 23.31 dB, SSIM 0.781, high-frequency ratio 0.88, perplexity 883 of 1,024
 (commit 4dfcebf; pictures in docs/results.md). In as much time the VQ-VAE reaches 24.47 dB with a
 ratio of 0.13: the fine detail costs 1.2 dB.
+
+Cost: 13 min.
 """
 
 from vqjax.data import TFDS, RandomFlip

@@ -6,6 +6,8 @@
 
 2 CPU cores, about 2 min 30 s in `make demo`; 297 held-out digits: at most 3.44 nats per
 token.
+
+Cost: 2.5 min.
 """
 
 from vqjax.config import FrozenRun

@@ -15,6 +15,8 @@ On a CPU take a tokenizer of 64 tokens: `--arg multipliers=1,2,4,4` for `folder_
 pictures held out. What it draws with `--guidance 2` has the colours and outlines of emoji, discs
 above all, and no drawing yet that the prompt would be guessed from: these are first minutes of a
 training for a GPU.
+
+Cost: 60 min, busy.
 """
 
 import os

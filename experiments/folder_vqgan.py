@@ -18,6 +18,8 @@ On a GPU or TPU raise, in this order: `--arg total_steps=50000`, `--arg batch_si
 Each entry of `multipliers` after the first halves the token grid: 1,2,4 is f4; 1,2,4,4 is f8, with
 a quarter of the tokens and blurrier pictures. `--arg flip=true` mirrors half of the pictures, at
 random: good for photos, wrong for letters, flags and signs, so it is off.
+
+Cost: 15 min, busy.
 """
 
 import os

@@ -16,6 +16,8 @@ tokenizer of its own with 16,384 codes: over so many codes the parameters are as
 
 For accelerators: add `compute_dtype=bfloat16`; where memory is short, `mesh.fsdp=N` and
 `task.prior.remat=true` (docs/scaling.md). Another tokenizer: `--arg tokenizer=RUN`.
+
+Cost: accelerators.
 """
 
 from vqjax.config import FrozenRun

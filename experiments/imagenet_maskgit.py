@@ -17,6 +17,8 @@ published size; L and XL are those of `imagenet_gpt.py`.
 
 For accelerators: add `compute_dtype=bfloat16`; where memory is short, `mesh.fsdp=N` and
 `task.prior.remat=true` (docs/scaling.md). Another tokenizer: `--arg tokenizer=RUN`.
+
+Cost: accelerators.
 """
 
 from vqjax.config import FrozenRun

@@ -20,6 +20,8 @@ the codes'. They trained with 12 pictures per GPU, and do not say for how many s
 For accelerators: add `compute_dtype=bfloat16`, and `mesh.fsdp=N` where memory is short. Codes:
 `--arg codebook_size=16384`. LPIPS needs two files, which `vqjax train` names and does not download:
 vgg16-397923af.pth of torchvision, and vgg.pth of the PyPI package lpips (weights/v0.1).
+
+Cost: accelerators.
 """
 
 from vqjax.config import WeightFile

@@ -6,6 +6,8 @@
 What the same networks reach where nothing is rounded to codes, after a fifth of the VQ-VAE's steps.
 2 CPU cores, 2 min 16 s from the command to the end; 10,000 test pictures: PSNR 23.39 dB, SSIM 0.903
 (commit 4dfcebf).
+
+Cost: 2.3 min.
 """
 
 from vqjax.data import TFDS

@@ -6,6 +6,8 @@
 
 10,000 test pictures: accuracy 99.48 %, cross-entropy 0.108 nats (commit 0da1c8f).
 Time on two CPU cores of its own: not measured; 7 min 4 s beside another training.
+
+Cost: 7 min, busy.
 """
 
 from vqjax.data import TFDS, RandomShift

@@ -9,6 +9,8 @@
 most 3.120 nats per token; of 1,000 samples with `--guidance 1.5` a classifier finds the wanted
 class in 97.3 %, and of 500 half-masked pictures 97.6 % keep their class (commit 03b9e5a;
 docs/priors.md). Another tokenizer: `--arg tokenizer=RUN`.
+
+Cost: 14.0 min.
 """
 
 from vqjax.config import FrozenRun

@@ -9,6 +9,8 @@ Captions in Chinese: `--arg language=zh`. The prior never sees a fifth of the pa
 shape. 2 CPU cores, 30 min 3 s beside other work (18.6 minutes of two cores); of 1,000 unseen
 captions, temperature 0.5, 98.4 % come true with `--guidance 2`, 96.5 % without guidance; of
 held-out pairs 67.6 % and 48.6 % (commit ae14efb; docs/priors.md).
+
+Cost: 18.6 min.
 """
 
 from vqjax.config import FrozenRun

@@ -6,6 +6,8 @@ The tokenizer under `shapes_text_to_image.py`. It sees all pairs of colour and s
 not. 2 CPU cores, 15 min 51 s beside other work (9.1 minutes of two cores); 1,500 test pictures:
 PSNR 33.3 dB, perplexity 710; 99.9 % of the reconstructions satisfy their captions (commit 2960b02;
 docs/priors.md).
+
+Cost: 9.1 min.
 """
 
 from vqjax.data import Shapes

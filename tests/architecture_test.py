@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "vqjax"
 FLOORS = {
     "_version": 0, "types": 0, "format": 0, "paths": 0, "files": 0, "arguments": 0, "config": 0,
-    "extras": 0,
+    "extras": 0, "shipped": 0,
     "kernels": 1, "ops": 1, "data": 1,
     "nn": 2, "features": 3,
     "quantizers": 4, "losses": 4, "discriminators": 4, "metrics": 4, "sampling": 4,
@@ -27,7 +27,7 @@ SIDEWAYS = {
     ("files", "format"), ("files", "_version"), ("files", "paths"), ("paths", "types"),
     ("paths", "format"), ("config", "paths"), ("config", "files"), ("types", "format"),
     ("arguments", "types"), ("arguments", "format"), ("arguments", "paths"),
-    ("config", "arguments"), ("ops", "kernels"),
+    ("config", "arguments"), ("config", "shipped"), ("shipped", "types"), ("ops", "kernels"),
     ("evaluation", "training"), ("compression", "training"), ("__main__", "cli"),
 }  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))

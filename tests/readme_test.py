@@ -17,7 +17,7 @@ import vqjax
 from tests import tiny
 from vqjax.cli.arguments import read_experiment
 from vqjax.cli.main import VERBS, main, parse
-from vqjax.data import Digits, Resize
+from vqjax.data import Digits, Resize, tf_data
 from vqjax.training.loop import train
 from vqjax.types import VqjaxError
 
@@ -74,8 +74,11 @@ def test_training_from_python_as_the_readme_says(tmp_path, monkeypatch, capsys):
     script = blocks("python")[1]
     monkeypatch.chdir(tmp_path)
     exec(compile(script, "README.md", "exec"), names := {})
-    assert capsys.readouterr().out == "(8, 4, 4, 16) = (8, 4, 4) codes\n"
-    assert names["run"].step == 20 and (tmp_path / "runs/mine.safetensors").is_file()
+    below = tmp_path / "runs/mine"
+    assert capsys.readouterr().out == (
+        f"(8, 4, 4, 16) = (8, 4, 4) codes\n(4, 16, 16, 1) drawn through {below}\n"
+    )
+    assert names["run"].step == 20 and below.with_suffix(".safetensors").is_file()
     np.testing.assert_array_equal(names["run"].held_out(10), names["x"][90:])
 
 
@@ -213,6 +216,10 @@ def test_every_file_that_is_named_exists():
     assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"(?:^|`)make ([\w-]+)", TEXT, re.MULTILINE)) <= set(targets)
+
+
+def test_colabs_line_names_the_release_that_errors_name():
+    assert f" {tf_data._FITTING}\n" in TEXT
 
 
 def test_every_extra_that_is_named_exists():

@@ -14,7 +14,7 @@ __all__ = ["Experiment", "__version__", "load", "train"]
 
 _EXPORTS = {
     "Experiment": "vqjax.training.experiment",
-    "load": "vqjax.evaluation.load",
+    "load": "vqjax.evaluation.opening",
     "train": "vqjax.runs.train",
 }
 

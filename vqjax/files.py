@@ -56,18 +56,21 @@ def is_ours(path: str | os.PathLike) -> bool:
     return marked or re.search(_OLD_END, end) is not None
 
 
-def check_output(path: str | os.PathLike, *, overwrite: bool = False) -> None:
+def check_output(
+    path: str | os.PathLike, *, overwrite: bool = False, option: str = "--overwrite"
+) -> None:
     """Refuses, with UsageError, a file that cannot be made or must not be: a directory or device, a
     file without the mark, or where no folder is or can be made. Makes nothing.
 
     Args:
         path: of the file.
         overwrite: whether a file without the mark may be replaced, too.
+        option: how that is said, for the message.
     """
-    _check(as_path(path), overwrite)
+    _check(as_path(path), overwrite, option)
 
 
-def _check(path: pathlib.Path, overwrite: bool) -> None:
+def _check(path: pathlib.Path, overwrite: bool, option: str = "--overwrite") -> None:
     try:
         if path.is_dir():
             raise UsageError(f"{path} is a directory: name a file")
@@ -79,7 +82,7 @@ def _check(path: pathlib.Path, overwrite: bool) -> None:
         if path.exists() and not overwrite and not is_ours(path):
             raise UsageError(
                 f"{path} is there and carries no mark of vqjax (some files of earlier versions "
-                "have none): name another, or say --overwrite"
+                f"have none): name another, or say {option}"
             )
     except OSError as error:  # a name that no file can have
         raise _cannot(path, error) from error

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from vqjax import data
 from vqjax.data import RandomCrop, RandomFlip, Resize
 from vqjax.data.shapes import splits
 from vqjax.data.texts import to_text
-from vqjax.types import VqjaxError
+from vqjax.types import DataError, VqjaxError
 
 BATCH = 8
 AUGMENT = (RandomCrop(6), RandomFlip())
@@ -248,6 +249,10 @@ def test_rows_outside_the_batch_are_refused(sources, rows):
     [
         (OSError("no such file"), "train cannot be loaded: no such file"),
         (KeyError("train_image"), "train cannot be loaded: 'train_image'"),
+        (zipfile.BadZipFile("File is not a zip file"), "cannot be loaded: File is not a zip"),
+        (EOFError(), "train cannot be loaded: EOFError"),
+        (DataError("as it says"), "^as it says$"),
+        ({"label": np.arange(3)}, "augment transforms 'image', there is label"),
         ([1], "must map names to arrays"),
         ({"image": pictures(3), "label": np.arange(2)}, "differ in their first axis"),
         ({"image": np.float32(3)}, "is no array with a first axis"),
@@ -255,6 +260,8 @@ def test_rows_outside_the_batch_are_refused(sources, rows):
 )
 def test_a_load_that_is_not_as_it_should_be(arrays, line):
     class Wrong(data.ArraySource):
+        augment = AUGMENT
+
         def load(self, part):
             if isinstance(arrays, Exception):
                 raise arrays

@@ -8,6 +8,7 @@ import pytest
 
 from tests.evaluation.small_source import SmallSource, small_experiment, started
 from vqjax.evaluation.reconstruction import ReconstructionEvaluator, evaluate_run
+from vqjax.losses import L1
 from vqjax.tasks.tokenizer import normalize
 from vqjax.training.mesh import make_mesh
 from vqjax.types import DataError, UsageError
@@ -117,3 +118,62 @@ class _TwoLevels:
 def test_a_text_is_no_sequence_of_texts(name):
     with pytest.raises(UsageError, match=f"{name}='x.py': wanted a sequence"):
         evaluate_run("nowhere", **{name: "x.py"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Off:
+    """A metric as somebody may write it: the share of values that are off by more than `least`."""
+
+    least: float = 0.1
+    name: str = "off"
+
+    def __call__(self, x, x_hat):
+        return (abs(x - x_hat) > self.least).mean(axis=(1, 2, 3))
+
+
+class Sum:
+    name = "sum"
+
+    def __call__(self, x, x_hat):
+        return (x - x_hat).sum()
+
+
+class Missing(Sum):
+    name = "missing"
+
+    def __call__(self, x):
+        return x
+
+
+def test_a_tasks_own_metrics_come_last_and_count_every_example_once():
+    source = SmallSource()
+    plan = small_experiment(source)
+    own = (Off(0.1), Off(0.5, "far_off"))
+    plan = dataclasses.replace(plan, task=dataclasses.replace(plan.task, metrics=own))
+    state = started(plan)
+    mesh = make_mesh(jax.devices()[:1])
+    numbers = ReconstructionEvaluator(plan, mesh)(state.params, state.collections).numbers
+    assert list(numbers)[-2:] == ["off", "far_off"]
+    x = normalize(np.stack([source.example(i) for i in range(source.count)]))
+    tokens = plan.task.encode(state.params, state.collections, x)
+    x_hat = plan.task.decode_latents(state.params, state.collections, tokens.z_q).clip(-1, 1)
+    for metric in own:
+        np.testing.assert_allclose(numbers[metric.name], metric(x, x_hat).mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "line"),
+    [
+        ((Off(), Off(0.5)), "metrics.1: another number has the name 'off'"),
+        ((Off(name="psnr"),), "metrics.0: another number has the name 'psnr'"),
+        ((Off(name="a/b"),), "metrics.0: its name='a/b': wanted a word"),
+        ((L1(),), "metrics.0: another number has the name 'l1'"),
+        ((Missing(),), "'missing' cannot take .x, x_hat. of .2, 8, 8, 1.: "),
+        ((Sum(),), "'sum' gives .* for two examples: wanted a number for each"),
+    ],
+)
+def test_metrics_that_cannot_be_are_refused_before_the_first_step(metrics, line):
+    plan = small_experiment(SmallSource())
+    with pytest.raises(UsageError, match=line):
+        task = dataclasses.replace(plan.task, metrics=metrics)
+        task.check(SmallSource().example_spec())

@@ -1,11 +1,16 @@
 """`vqjax.train`: the same training as the verb's, from Python, and the run that comes of it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import vqjax
 from tests import tiny
-from vqjax.data import Arrays
+from tests.evaluation.blank import maskgit_over
+from vqjax.data import BPE, Arrays, Captions, CaptionsByLabel, Digits
+from vqjax.priors import Text
+from vqjax.training import distributed
 from vqjax.training.logbook import read_metrics
 from vqjax.types import UsageError
 
@@ -33,6 +38,29 @@ def test_it_trains_evaluates_goes_on_and_opens(tmp_path):
 def test_without_evaluation(tmp_path):
     assert vqjax.train(experiment(2), tmp_path / "mine", evaluate=False).step == 2
     assert {v["kind"] for v in read_metrics(tmp_path / "mine")} == {"train", "time"}
+
+
+def test_what_the_data_learned_is_in_the_run(tmp_path):
+    """A vocabulary is learned at the first start, and kept."""
+    vqjax.train(tiny.vqvae(data=Digits(), total_steps=1), tmp_path / "below")
+    texts = CaptionsByLabel(Digits(), tuple(f"a {n}" for n in "0123456789"))
+    prior = maskgit_over(tiny.vqvae(data=Digits()), str(tmp_path / "below"))
+    network = dataclasses.replace(prior.task.prior, condition=Text(270, 4, 8, layers=1))
+    prior = dataclasses.replace(
+        prior,
+        task=dataclasses.replace(prior.task, prior=network),
+        data=Captions(texts, BPE(270), length=4),
+    )
+    run = vqjax.train(prior, tmp_path / "prior", evaluate=False)
+    assert run.experiment.data.vocabulary.merges
+    assert run.sample(2, prompts=["a 7"]).shape == (2, 8, 8, 1)
+    assert run.tokenizer.path == str(tmp_path / "below")
+
+
+def test_several_processes_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "several", lambda: True)
+    with pytest.raises(UsageError, match="for one process"):
+        vqjax.train(experiment(2), tmp_path / "mine")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def complete(parser: argparse.ArgumentParser, verbs: dict[str, argparse.Argument
     """
     import argcomplete
 
-    from vqjax.config.shipped import experiments
+    from vqjax.shipped import experiments
 
     names = argcomplete.ChoicesCompleter(tuple(experiments()))
     files = argcomplete.FilesCompleter()

@@ -24,9 +24,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Copies the file and prints where it is."""
-    from vqjax.config.shipped import experiments
     from vqjax.files import write_output
     from vqjax.paths import as_path
+    from vqjax.shipped import experiments
     from vqjax.types import UsageError, did_you_mean
 
     found, name = experiments(), args.name.removesuffix(".py")

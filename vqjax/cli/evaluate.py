@@ -131,7 +131,7 @@ def _drawn(args: argparse.Namespace) -> tuple[Any, Any]:
     """What is found out by drawing: a `Judgement` and a `CaptionCheck`, None where not wanted."""
     from vqjax.evaluation.caption_check import check_captions
     from vqjax.evaluation.judging import judge_samples
-    from vqjax.evaluation.load import load
+    from vqjax.evaluation.opening import load
 
     if args.judge is None and args.captions is None:
         return None, None

@@ -3,7 +3,8 @@
 import argparse
 
 DESCRIPTION = """\
-Lists the experiments that come with vqjax, and how long each takes on two CPU cores.
+Lists the experiments that come with vqjax, and how long each takes on two CPU cores ("busy":
+other work ran beside).
 
   vqjax train digits_vqgan            # run one by its name
   vqjax train digits_vqgan --help     # what it says of itself, and its arguments
@@ -24,7 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints a line per experiment: name, cost, the first line of its docstring."""
-    from vqjax.config.shipped import cost, described, experiments
+    from vqjax.shipped import cost, described, experiments
     from vqjax.types import DataError
 
     del args

@@ -1,6 +1,7 @@
 """The entry of the program: finds the verb, runs it, and turns failures into one line.
 
-Parsing imports neither JAX nor TensorFlow: verbs import what they need when they run.
+Parsing imports neither JAX nor TensorFlow: verbs import what they need when they run. (That an
+experiment's `--help` is about FILE takes JAX, too.)
 """
 
 import argparse
@@ -117,17 +118,18 @@ def _say_of_file(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
     Raises:
         SystemExit: it was printed.
     """
-    named = [word for word in words if not word.startswith("-")]
-    if not named or not any(action.dest == "file" for action in parser._actions):
+    named = [word for word in words if not word.startswith("-") and "=" not in word]
+    takes = any(action.dest == "file" and action.nargs is None for action in parser._actions)
+    if not named or not takes:
         return
     from vqjax.config.files import find_file
-    from vqjax.config.shipped import described
+    from vqjax.shipped import described
     from vqjax.types import UsageError
 
     for word in named:
         try:
             said = described(find_file(word))
-        except UsageError:  # an override, or an option's value
+        except (UsageError, OSError):  # an option's value, or no file of Python
             continue
         print(printable_lines(said.docstring) + "\n")
         for argument, default in said.arguments.items():

@@ -14,10 +14,10 @@ from vqjax.config.annotations import check_types
 from vqjax.config.frozen import apply_frozen
 from vqjax.config.modules import importable, mark_siblings, run_file
 from vqjax.config.overrides import apply_overrides
-from vqjax.config.shipped import experiments
 from vqjax.config.text import parse_text
 from vqjax.config.tree import check_single_use, shorten
 from vqjax.paths import as_path
+from vqjax.shipped import experiments
 from vqjax.types import UsageError, VqjaxError, did_you_mean
 
 FUNCTION = "experiment"
@@ -64,8 +64,8 @@ def load_file(
 
 
 def find_file(path: str) -> Path:
-    """The experiment file at `path`; where nothing lies there, the one of that bare name that comes
-    with vqjax.
+    """The experiment file at `path`; where nothing lies there and it is a bare name, NAME.py here,
+    or else the one that comes with vqjax.
 
     Raises:
         UsageError: there is none, with the nearest name.
@@ -74,6 +74,8 @@ def find_file(path: str) -> Path:
     ours = experiments()
     if not file.exists() or file.is_dir():
         bare = file.parent == Path() and file.name.removesuffix(".py")
+        if bare and file.suffix != ".py" and file.with_name(f"{bare}.py").is_file():
+            return file.with_name(f"{bare}.py")
         if bare in ours:
             return ours[bare]
     if file.is_dir():

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from vqjax.config.shipped import folder
+from vqjax.shipped import folder
 
 SOURCE = "__vqjax_source__"  # the module attribute that keeps a SourceFile
 PREFIX = "vqjax_file_"  # of the names under which files are run
@@ -48,16 +48,16 @@ def importable(directory: Path) -> Iterator[None]:
     """Puts `directory` first on the import path for as long as the context lasts, and the
     experiments that come with vqjax last: a copy of one still finds those it builds on.
     """
-    entries = [str(directory)]
-    sys.path.insert(0, entries[0])
-    if (shipped := folder()) not in (None, directory):
-        entries.append(str(shipped))
-        sys.path.append(entries[1])
+    first, shipped = str(directory), folder()
+    last = None if shipped is None or str(shipped) in (first, *sys.path) else str(shipped)
+    sys.path.insert(0, first)
+    if last is not None:
+        sys.path.append(last)
     try:
         yield
     finally:
         # The code may have put entries of its own in front, or taken these away itself.
-        for entry in entries:
+        for entry in filter(None, (first, last)):
             with contextlib.suppress(ValueError):
                 sys.path.remove(entry)
 

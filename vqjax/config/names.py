@@ -50,7 +50,9 @@ def table() -> dict[str, type]:
         module = importlib.import_module(package)
         for name in module.__all__:
             cls = getattr(module, name)
-            if is_object_class(cls) and cls.__module__.startswith("vqjax."):
+            # A `flax.struct` holds arrays, and is no part of an experiment.
+            holds = is_object_class(cls) and not hasattr(cls, "_flax_dataclass")
+            if holds and cls.__module__.startswith("vqjax."):
                 known = found.setdefault(cls.__name__, cls)
                 assert known is cls, f"two classes named {cls.__name__}: {known} and {cls}"
     return found

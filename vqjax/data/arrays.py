@@ -13,7 +13,7 @@ from vqjax.data import augment as augmentation
 from vqjax.data.ranges import check_ranges
 from vqjax.data.several import Several, taken
 from vqjax.data.source import Split, SplitSource, Visits
-from vqjax.types import ArraySpec, DataError, UsageError
+from vqjax.types import ArraySpec, DataError, UsageError, VqjaxError
 
 __all__ = ["Arrays", "ArraySource"]
 
@@ -152,10 +152,14 @@ class ArraySource(SplitSource):
     def _open(self, part: str) -> Split:
         try:
             arrays = self.load(part)
-        except (OSError, KeyError, ValueError) as error:  # of a file that is not as it should be
-            raise DataError(f"{self}: {part} cannot be loaded: {error}") from error
-        check_arrays(f"{type(self).__name__}.load({part!r})", arrays)
-        return _split_of(arrays, getattr(self, "augment", ()))
+        except VqjaxError:
+            raise
+        except Exception as error:  # whatever reading a file raises that is not as it should be
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(f"{self}: {part} cannot be loaded: {reason[:200]}") from error
+        augment = getattr(self, "augment", ())
+        check_arrays(f"{type(self).__name__}.load({part!r})", arrays, augment)
+        return _split_of(arrays, augment)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -178,9 +182,7 @@ class Arrays(SplitSource):
         check_fields(self)
         for part in ("train_arrays", "eval_arrays"):
             arrays = getattr(self, part)
-            check_arrays(f"Arrays: {part}", arrays)
-            if self.augment and "image" not in arrays:
-                raise UsageError(f"Arrays: augment transforms 'image', {part} has {list(arrays)}")
+            check_arrays(f"Arrays: {part}", arrays, self.augment)
 
     def __repr__(self) -> str:
         def text(arrays: Mapping[str, Any]) -> str:
@@ -216,8 +218,10 @@ class Arrays(SplitSource):
         return list(self._notes)
 
 
-def check_arrays(what: str, arrays: Any) -> None:
-    """Refuses, with UsageError, what are no arrays by name that agree in their first axis."""
+def check_arrays(what: str, arrays: Any, augment: tuple[augmentation.Transform, ...]) -> None:
+    """Refuses, with UsageError, what are no arrays by name that agree in their first axis, or have
+    no "image" for `augment`.
+    """
     if not isinstance(arrays, Mapping) or not arrays:
         raise UsageError(f"{what} must map names to arrays, got {arrays!r:.100}")
     for name, array in arrays.items():
@@ -226,6 +230,8 @@ def check_arrays(what: str, arrays: Any) -> None:
     lengths = {name: array.shape[0] for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise UsageError(f"{what} differ in their first axis: {lengths}")
+    if augment and "image" not in arrays:
+        raise UsageError(f"{what}: augment transforms 'image', there is {', '.join(arrays)}")
 
 
 def _split_of(arrays: Mapping[str, Any], augment: tuple[augmentation.Transform, ...]) -> ArraySplit:

@@ -31,7 +31,8 @@ def _path(kind: str, key: Any) -> pathlib.Path:
 def recall(kind: str, key: Any) -> dict[str, np.ndarray] | None:
     """Returns what was kept under `key` (anything that goes through JSON), or None."""
     try:
-        with np.load(_path(kind, key), allow_pickle=False) as file:
+        # Opened here: NumPy leaves a file open that is no archive.
+        with _path(kind, key).open("rb") as kept, np.load(kept, allow_pickle=False) as file:
             return dict(file)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

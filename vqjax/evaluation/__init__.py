@@ -21,7 +21,7 @@ _HOMES = {
     "flops_of": "flops",
     "footprint_of": "footprint",
     "judge_samples": "judging",
-    "load": "load",
+    "load": "opening",
     "parse_topology": "chips",
     "sample_diversity": "diversity",
     "write_comparison": "comparison_page",

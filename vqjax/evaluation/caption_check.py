@@ -9,7 +9,7 @@ import numpy as np
 from vqjax import arguments, config
 from vqjax.data.texts import to_text
 from vqjax.evaluation.editing import PLAIN, UNGUIDED
-from vqjax.evaluation.load import load
+from vqjax.evaluation.opening import load
 from vqjax.evaluation.prior_run import PriorRun
 from vqjax.evaluation.run import Run
 from vqjax.sampling import Choice, Guidance

@@ -13,7 +13,7 @@ from vqjax.evaluation.reconstruction import Evaluation
 from vqjax.evaluation.run import in_parts
 from vqjax.evaluation.trained import TrainedRun
 from vqjax.metrics import Classification
-from vqjax.tasks.classifier import LABEL
+from vqjax.tasks.classifier import CLASSIFIER, LABEL
 from vqjax.training.bounds import within_bounds
 from vqjax.training.experiment import Experiment
 from vqjax.training.restore import OpenedRun
@@ -72,7 +72,7 @@ class ClassifierRun(TrainedRun):
 
     def __init__(self, opened: OpenedRun, mesh: Mesh) -> None:
         task = opened.experiment.network_task()
-        super().__init__(opened, mesh, task.network)
+        super().__init__(opened, mesh, task.network, CLASSIFIER)
         self.shape: tuple[int, ...] = tuple(opened.inputs[task.inputs].shape)
         self.classes: int = task.classes
         self.feature_dim: int = task.encoder.latent_dim

@@ -69,7 +69,7 @@ class _Remaker:
         Raises:
             VqjaxError: the run does not take these images, or images or run are not at hand.
         """
-        from vqjax.evaluation.load import load
+        from vqjax.evaluation.opening import load
         from vqjax.evaluation.trained import held_out
 
         if self._images is None:

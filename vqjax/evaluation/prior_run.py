@@ -20,7 +20,7 @@ from vqjax.ops.numerics import make_key
 from vqjax.priors import ClassLabel, Text
 from vqjax.priors.conditions import NULL
 from vqjax.sampling import Choice, Guidance
-from vqjax.tasks.prior import FROZEN
+from vqjax.tasks.prior import FROZEN, PRIOR
 from vqjax.training.record import read_record
 from vqjax.training.restore import OpenedRun
 from vqjax.types import Level, Tree, UsageError
@@ -42,7 +42,7 @@ class PriorRun(Editing, TrainedRun):
         task = opened.experiment.network_task()
         spec = opened.inputs.get(task.inputs)  # absent where it learned from a token set
         self._levels = task.levels_of({k: tuple(v.shape) for k, v in opened.inputs.items()})
-        super().__init__(opened, mesh, task.network(self._levels))
+        super().__init__(opened, mesh, task.network(self._levels), PRIOR)
         self._trust = tuple(trust)
         if spec is None:
             below = config.find_frozen(opened.experiment)[FROZEN]
@@ -56,7 +56,7 @@ class PriorRun(Editing, TrainedRun):
     @functools.cached_property
     def tokenizer(self) -> Run:
         """The run under it, at the sealed step that it learned from; opened at the first use."""
-        from vqjax.evaluation.load import load  # which imports this file
+        from vqjax.evaluation.opening import load  # which imports this file
 
         below = config.find_frozen(self.experiment)[FROZEN]
         return load(below.path, step=below.step, trust=self._trust)

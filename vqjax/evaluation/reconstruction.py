@@ -29,6 +29,7 @@ from vqjax.metrics import (
     State,
     StructuralSimilarity,
 )
+from vqjax.metrics.names import ORDER
 from vqjax.ops.numerics import make_key
 from vqjax.tasks.compared import distances
 from vqjax.tasks.likelihood import has_bound
@@ -43,10 +44,6 @@ from vqjax.types import BATCH_AXES, Batch, DataError, Level, Tree
 
 SHOWN = 16  # examples in the picture: the first of the eval split
 PICTURE_RANK = 4  # [B, H, W, C]
-ORDER = (
-    "nll_bound", "psnr", "ssim", "lpips", "l1", "mse", "high_frequency_ratio", "codebook_usage",
-    "perplexity", "sample_diversity",
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,8 +178,8 @@ class ReconstructionEvaluator:
         shown = jnp.clip(x_hat.astype(x.dtype), -1.0, 1.0)  # as the other metrics take it
         for name, distance in distances(self._losses, frozen, x, shown).items():
             states[f"distance {name}"] = ExampleMean.of(name, distance, mask)
-        for metric in self._metrics:
-            states[f"metric {metric.name}"] = ExampleMean.of(metric.name, metric(x, shown), mask)
+        for place, metric in enumerate(self._metrics):
+            states[f"own {place:03d}"] = ExampleMean.of(metric.name, metric(x, shown), mask)
         if has_bound(self._task):
             bound = elbo_at(self._task, params, collections, batch, tokens.z)
             states["bound"] = NegativeBound.of(bound, mask)

@@ -26,6 +26,7 @@ from vqjax.evaluation.large import LARGE_VALUES, LargePrograms
 from vqjax.evaluation.trained import TrainedRun
 from vqjax.format import printable
 from vqjax.ops.numerics import make_key
+from vqjax.tasks.tokenizer import TOKENIZER
 from vqjax.training.restore import OpenedRun
 from vqjax.types import Level, UsageError, VqjaxError
 
@@ -51,7 +52,7 @@ class Run(TrainedRun):
 
     def __init__(self, opened: OpenedRun, mesh: Mesh) -> None:
         task = opened.experiment.network_task()
-        super().__init__(opened, mesh, task.tokenizer)
+        super().__init__(opened, mesh, task.tokenizer, TOKENIZER)
         spec = opened.inputs[task.inputs]
         self.shape: tuple[int, ...] = tuple(spec.shape)
         self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"

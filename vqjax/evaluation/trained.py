@@ -97,13 +97,12 @@ class TrainedRun:
         collections: what it holds beside them, such as a moving codebook: {collection: tree}.
     """
 
-    def __init__(self, opened: OpenedRun, mesh: Mesh, module: nn.Module) -> None:
+    def __init__(self, opened: OpenedRun, mesh: Mesh, module: nn.Module, player: str) -> None:
         self.path: str = str(opened.path)
         self.experiment: Experiment = opened.experiment
         self.step: int = opened.step
         self.params_kind: str = opened.params_kind
         self.lines: list[str] = list(opened.lines)
-        (player,) = opened.experiment.network_task().averaged  # what is used after training
         self.module, self.params = module, opened.params[player]
         self.collections: Tree = opened.collections[player]
         self._mesh, self._process = mesh, os.getpid()
@@ -146,7 +145,7 @@ class TrainedRun:
         self._check_process()
         path = as_path(arguments.path("path", path, "a file"), "path")
         arguments.instance("overwrite", overwrite, bool, "True")
-        check_output(path, overwrite=overwrite)
+        check_output(path, overwrite=overwrite, option="overwrite=True")
         flat = flatten_dict({"params": self.params, **self.collections}, sep="/")
         arrays = {name: np.asarray(array) for name, array in flat.items()}
         said = {"generator": GENERATOR, "step": str(self.step), "parameters": self.params_kind}

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from vqjax import arguments
 from vqjax.evaluation.classification import ClassifierRun
 from vqjax.evaluation.kinds import make_evaluator
-from vqjax.evaluation.load import load
+from vqjax.evaluation.opening import load
 from vqjax.evaluation.prior_run import PriorRun
 from vqjax.evaluation.run import Run
 from vqjax.paths import as_path
-from vqjax.training import loop
+from vqjax.training import distributed, loop
 from vqjax.training.experiment import Experiment
+from vqjax.types import UsageError
 
 
 def train(
@@ -40,19 +41,22 @@ def train(
         The run at its last step, as `vqjax.load` opens it.
 
     Raises:
-        UsageError: settings that cannot work, or a run that another process trains; nothing was
-            written then.
+        UsageError: settings that cannot work, a run that another process trains, or several
+            processes; nothing was written then.
         DataError: data, a frozen run or a checkpoint is missing or damaged, or a save failed.
         NonFiniteError: too many steps in a row without finite gradients; the state is saved.
         Stopped: Ctrl-C or a signal came; the state is saved, and the same call goes on.
     """
     arguments.instance("evaluate", evaluate, bool, "True")
     arguments.instance("allow_change", allow_change, bool, "True")
+    path = as_path(arguments.path("workdir", workdir, "a run directory"), "workdir").absolute()
+    if distributed.several():
+        raise UsageError("vqjax.train is for one process: several train by `vqjax train FILE`")
     loop.train(
         experiment,
         workdir,
         make_evaluator=make_evaluator if evaluate else None,
-        name=as_path(arguments.path("workdir", workdir, "a run directory"), "workdir").name,
+        name=path.name,
         allow_change=allow_change,
         trust=trust,
     )

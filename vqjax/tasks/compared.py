@@ -4,12 +4,16 @@ A loss is called with (x, x_hat, logits), and with its arrays if it owns files
 (`vqjax.config.find_owners`).
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from vqjax.types import Tree, UsageError
+from vqjax.arguments import got
+from vqjax.metrics.names import ORDER
+from vqjax.types import Tree, UsageError, VqjaxError
 
 LOSSES = "task.losses"  # below it, by place, stand the arrays of losses in `frozen`
 
@@ -28,6 +32,36 @@ def check_losses(losses: Sequence[Any], shape: tuple[int, ...], output: str) -> 
             )
         if hasattr(loss, "check"):
             loss.check(shape)
+
+
+def check_metrics(metrics: Sequence[Any], shape: tuple[int, ...] | None = None) -> None:
+    """Refuses, with UsageError, metrics whose names cannot stand beside those of evaluations; and,
+    with the `shape` (*S, C) of examples, those that do not give a number for each.
+    """
+    names = [getattr(metric, "name", None) for metric in metrics]
+    for place, name in enumerate(names):
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w*", name):
+            raise UsageError(f"metrics.{place}: its name={got(name)}: wanted a word")
+        if name in ORDER or name in names[:place]:
+            raise UsageError(f"metrics.{place}: another number has the name {name!r}")
+    if shape is None:
+        return
+    pair = (jax.ShapeDtypeStruct((2, *shape), jnp.float32),) * 2
+    for name, metric in zip(names, metrics, strict=True):
+        try:
+            found = jax.eval_shape(metric, *pair)
+        except VqjaxError:
+            raise
+        except Exception as error:  # whatever comes of an object that is no metric
+            line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UsageError(
+                f"task.metrics: {name!r} cannot take (x, x_hat) of {list(pair[0].shape)}: {line}"
+            ) from error
+        if getattr(found, "shape", None) != (2,):
+            raise UsageError(
+                f"task.metrics: {name!r} gives {getattr(found, 'shape', type(found).__name__)} for "
+                "two examples: wanted a number for each, [2]"
+            )
 
 
 def compare(

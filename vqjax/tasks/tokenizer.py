@@ -17,7 +17,7 @@ from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.tasks import starting
 from vqjax.tasks.adaptive import AdaptiveWeight
-from vqjax.tasks.compared import check_losses, compare
+from vqjax.tasks.compared import check_losses, check_metrics, compare
 from vqjax.types import Alarm, Batch, Level, TaskOutput, Tree, UsageError, VqjaxError, check_offers
 
 TOKENIZER = "tokenizer"
@@ -79,8 +79,7 @@ class TokenizerTask:
         check_fields(self)
         for place, loss in enumerate(self.losses):
             check_offers(f"losses.{place}", loss, ("name", "needs_logits"))
-        for place, metric in enumerate(self.metrics):
-            check_offers(f"metrics.{place}", metric, ("name",))
+        check_metrics(self.metrics)
         if self.discriminator is not None:
             check_offers("adversarial", self.adversarial, (GENERATOR, DISCRIMINATOR))
         names = [loss.name for loss in self.losses] + list(self.tokenizer.quantizer.loss_weights)
@@ -122,6 +121,7 @@ class TokenizerTask:
                 f"the data's {self.inputs!r} has {shape[-1]} channels"
             )
         check_losses(self.losses, shape, self.tokenizer.output)
+        check_metrics(self.metrics, shape)
         example = jax.ShapeDtypeStruct((1, *shape), inputs[self.inputs].dtype)
         try:
             self.token_layout(shape)

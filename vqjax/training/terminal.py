@@ -8,6 +8,7 @@ import os
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 
 import tqdm
@@ -110,13 +111,12 @@ def waiting(what: str, say: Callable[[str], None] = show, bar: Bar | None = None
         say: for lines where there is no terminal.
         bar: that is there already, and shows it.
     """
-    over, terminal = threading.Event(), is_terminal()
+    over, terminal, started = threading.Event(), is_terminal(), time.monotonic()
 
     def count() -> None:
         seconds, clock = 0.0, None
-        pause = TICK if terminal else QUIET
-        while not over.wait(pause):
-            seconds += pause
+        while not over.wait(TICK if terminal else QUIET):
+            seconds = time.monotonic() - started
             with contextlib.suppress(*UNHEARD):
                 if not terminal:
                     say(f"{what}: {seconds:.0f} s so far")

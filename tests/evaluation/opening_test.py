@@ -108,3 +108,11 @@ def test_arrays_are_passed_again(make_run):
     ):
         with pytest.raises(UsageError, match=line):
             vqjax.load(path, data=wrong)
+
+
+def test_the_package_gives_the_function_however_often_it_is_asked():
+    import vqjax.evaluation
+
+    for name, home in vqjax.evaluation._HOMES.items():
+        assert name != home  # an imported module takes its name in the package
+    assert vqjax.evaluation.load is vqjax.evaluation.load is vqjax.load
