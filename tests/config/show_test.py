@@ -63,6 +63,13 @@ def test_describe_small():
     assert describe(()) == "()"
 
 
+def test_many_plain_values_are_told_by_the_first_ones():
+    merges = tuple(f"pair number {i}" for i in range(1_447))
+    first = "'pair number 0', 'pair number 1', 'pair number 2', 'pair number 3'"
+    assert describe(merges) == f"({first}, ...), 1,447 in all"
+    assert describe((1,) * 20) == f"({', '.join(['1'] * 20)})"  # a line has room for it
+
+
 EXPECTED = """\
 Job
   task: Task

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.data.makers import pictures, write_tfds
+from tests.data.makers import pictures, write_folder, write_tfds
 from vqjax.data import Digits, RandomCrop, RandomFlip, Resize, Shapes
 from vqjax.data.digits import split_indices
 from vqjax.data.keep import cache_home
@@ -112,17 +112,22 @@ def test_digits_are_scikit_learns():
     assert np.bincount(batch["label"]).min() > 15  # every digit is held out
 
 
-@pytest.mark.parametrize("missing", ["tensorflow,tensorflow_datasets", "sklearn"])
-def test_they_need_no_tensorflow_and_digits_say_what_they_need(missing):
+@pytest.mark.parametrize(
+    "missing", ["tensorflow,tensorflow_datasets", "tensorflow_datasets", "sklearn"]
+)
+def test_they_need_no_tensorflow_and_digits_say_what_they_need(missing, tmp_path):
+    """Folders do without TFDS, too, and read through TensorFlow."""
+    write_folder(tmp_path, pictures(8))
+    folder = f", Folder({str(tmp_path)!r}, image_size=8)" if "tensorflow," not in missing else ""
     code = f"""
 import sys
 for name in {missing.split(",")}:
     sys.modules[name] = None
 import numpy as np
-from vqjax.data import Arrays, Digits, Shapes
+from vqjax.data import Arrays, Digits, Folder, Shapes
 from vqjax.types import UsageError
 rows, pictures = np.arange(8), {{"image": np.zeros((8, 4, 4, 1), np.uint8)}}
-for source in (Digits(), Shapes(), Arrays(pictures, pictures)):
+for source in (Digits(), Shapes(), Arrays(pictures, pictures){folder}):
     try:
         source.check()
         next(iter(source.eval(8, rows)))
