@@ -27,9 +27,9 @@ $(VENV)/.done: setup.cfg pyproject.toml
 
 demo: $(VENV)/.done
 	@echo "== training a VQGAN on scanned digits (about two minutes) =="
-	$(BIN)/vqjax train experiments/digits_vqgan.py --workdir $(DEMO)/tokenizer
+	$(BIN)/vqjax train digits_vqgan --arg total_steps=600 --workdir $(DEMO)/tokenizer
 	@echo "== training a prior over its tokens, told what to draw (about two minutes) =="
-	$(BIN)/vqjax train experiments/digits_text_to_image.py --arg tokenizer=$(DEMO)/tokenizer --workdir $(DEMO)/prior
+	$(BIN)/vqjax train digits_text_to_image --arg tokenizer=$(DEMO)/tokenizer --arg total_steps=1000 --workdir $(DEMO)/prior
 	@echo "== drawing to order =="
 	$(BIN)/vqjax sample $(DEMO)/prior -n 60 --guidance 2 $(PROMPTS)
 	$(BIN)/vqjax edit $(DEMO)/prior --mask bottom -n 8

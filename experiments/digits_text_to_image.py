@@ -4,8 +4,8 @@
     vqjax train digits_text_to_image
     vqjax sample runs/digits_text_to_image --prompt "a seven" --guidance 2 --out out
 
-2 CPU cores, about 2 min 30 s in `make demo`; 297 held-out digits: at most 3.44 nats per
-token.
+2 CPU cores, about 2 min 30 s; 297 held-out digits: at most 3.44 nats per token. `make demo` trains
+it for 1,000 steps, over a tokenizer of 600: 3.26.
 
 Cost: 2.5 min.
 """
