@@ -54,7 +54,7 @@ def experiment(width: int = 16, total_steps: int = 3_000) -> Experiment:
         },
         batch_size=32,
         eval_batch_size=200,
-        eval_every=total_steps // 4,
+        eval_every=max(1, total_steps // 4),
         ema_decay=0.99,
         total_steps=total_steps,
     )

@@ -80,7 +80,7 @@ def experiment(
         },
         batch_size=batch_size,
         eval_batch_size=50,
-        eval_every=total_steps // 3,
+        eval_every=max(1, total_steps // 3),
         ema_decay=0.99,
         total_steps=total_steps,
     )

@@ -38,6 +38,6 @@ def experiment(width: int = 16, dim: int = 4, total_steps: int = 500) -> Experim
         optimizers={"tokenizer": Adam(Cosine(2e-3, steps=total_steps, warmup=50))},
         batch_size=32,
         eval_batch_size=100,
-        eval_every=total_steps // 2,
+        eval_every=max(1, total_steps // 2),
         total_steps=total_steps,
     )

@@ -35,7 +35,7 @@ def experiment(width: int = 32, total_steps: int = 4_500) -> Experiment:
         },
         batch_size=64,
         eval_batch_size=200,
-        eval_every=total_steps // 4,
+        eval_every=max(1, total_steps // 4),
         ema_decay=0.999,
         total_steps=total_steps,
     )

@@ -48,7 +48,7 @@ def experiment(
         },
         batch_size=32,
         eval_batch_size=200,
-        eval_every=total_steps // 4,
+        eval_every=max(1, total_steps // 4),
         ema_decay=0.999,
         total_steps=total_steps,
     )

@@ -44,6 +44,6 @@ def experiment(
         batch_size=128,
         eval_batch_size=500,
         log_every=50,
-        eval_every=total_steps // 4,
+        eval_every=max(1, total_steps // 4),
         total_steps=total_steps,
     )

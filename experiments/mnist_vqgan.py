@@ -47,6 +47,6 @@ def experiment(width: int = 16, total_steps: int = 2_400) -> Experiment:
         },
         batch_size=32,
         eval_batch_size=100,
-        eval_every=total_steps // 4,
+        eval_every=max(1, total_steps // 4),
         total_steps=total_steps,
     )

@@ -40,6 +40,6 @@ def experiment(
         optimizers={"tokenizer": Adam(Cosine(2e-3, steps=total_steps, warmup=50))},
         batch_size=32,
         eval_batch_size=100,
-        eval_every=total_steps // 4,
+        eval_every=max(1, total_steps // 4),
         total_steps=total_steps,
     )

@@ -73,6 +73,7 @@ def test_on_colab_the_readmes_line_is_enough(tmp_path, capsys):
     after = _versions(environment)
     changed = {k for k in before if before[k] != after.get(k)}
     assert changed == {"tensorflow-metadata"}, changed
+    (tmp_path / "vqjax").symlink_to(ROOT)  # as in the folder where somebody has cloned it
     environment.run("vqjax", *TRAIN, cwd=tmp_path)
     environment.run("python", "-c", USE, cwd=tmp_path)
     code = "import tensorflow_datasets as tfds; tfds.core; from vqjax.data import TFDS"

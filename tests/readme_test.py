@@ -74,11 +74,11 @@ def test_training_from_python_as_the_readme_says(tmp_path, monkeypatch, capsys):
     script = blocks("python")[1]
     monkeypatch.chdir(tmp_path)
     exec(compile(script, "README.md", "exec"), names := {})
-    below = tmp_path / "runs/mine"
+    below = tmp_path / "runs/arrays"
     assert capsys.readouterr().out == (
         f"(8, 4, 4, 16) = (8, 4, 4) codes\n(4, 16, 16, 1) drawn through {below}\n"
     )
-    assert names["run"].step == 20 and below.with_suffix(".safetensors").is_file()
+    assert names["run"].step == 20 and "params/decoder/to_output/kernel" in names["weights"]
     np.testing.assert_array_equal(names["run"].held_out(10), names["x"][90:])
 
 

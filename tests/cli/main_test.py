@@ -80,7 +80,7 @@ def test_debug_shows_the_traceback(verb, capsys, argv):
         (["version"], "'version' is not a verb: did you mean '--version'? (valid: experiments, "),
         (["help", "trian"], "'trian' is not a verb: did you mean 'train'?"),
         (["--verison"], "unrecognized arguments: --verison: did you mean '--version'?"),
-        (["train"], "the following arguments are required: FILE"),
+        (["train"], "the following arguments are required: FILE (see vqjax train --help)"),
         (["train", "x.py", "--wrokdir", "r"], "--wrokdir"),
         (["train", "x.py", "--wrokdir=r"], "did you mean '--workdir'? (see vqjax train --help)"),
         (["train", "x.py", "--work", "r"], "unrecognized arguments: --work"),

@@ -194,6 +194,7 @@ def test_an_edited_file_with_classes_of_its_own_is_a_change_like_others(capsys, 
     (here / "own.py").write_text(text)
     code, lines = train(capsys, "own.py", "total_steps=2", "--workdir", "run")
     assert code == 0 and "not vqjax's: own.py:Cubed: to open this run will need --trust" in lines
+    assert lines[-2] == f"next: vqjax report run --trust {here / 'own.py'}"
     assert train(capsys, "own.py", "total_steps=2", "--workdir", "run")[0] == 0
     (here / "own.py").write_text(text.replace("** 3", "** 4"))
     line = refused(capsys, here / "run", "own.py", "total_steps=2", "--workdir", "run")

@@ -44,6 +44,15 @@ def refused(path, arguments=None, overrides=(), frozen=(), kind=UsageError):
     return str(caught.value)
 
 
+def test_from_python(write):
+    path = write(FILE)
+    typed = load_file(path, {"folder": "12", "size": 3, "flag": True})
+    assert typed.task == load_file(path, {"folder": "12", "size": "3", "flag": "true"}, ()).task
+    assert "overrides='batch_size=5': wanted a list of texts" in refused(
+        path, {"folder": "12"}, overrides="batch_size=5"
+    )
+
+
 def test_loads(write):
     path = write(FILE)
     job = load_file(

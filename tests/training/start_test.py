@@ -1,5 +1,8 @@
 """Before step 0: each example once, no more memory than should be spent, and somebody listens."""
 
+import contextlib
+import dataclasses
+import signal
 import types
 
 import jax
@@ -11,6 +14,7 @@ from tests import tiny
 from vqjax.ops import codes, progress
 from vqjax.tasks import starting
 from vqjax.training import start
+from vqjax.training.logbook import Logbook
 from vqjax.training.loop import train
 from vqjax.training.mesh import make_mesh
 from vqjax.types import Stopped
@@ -56,12 +60,12 @@ def test_encodings_are_as_many_as_asked_for_or_as_memory_should_hold(monkeypatch
 def test_long_work_is_said_now_and_then_and_ends_at_a_signal(monkeypatch):
     said, now = [], [0.0]
     monkeypatch.setattr(start.time, "perf_counter", lambda: now[0])
-    signal = types.SimpleNamespace(received=None)
-    hear = start.listener(types.SimpleNamespace(say=said.append), signal)
+    stop = types.SimpleNamespace(received=None)
+    hear = start.listener(types.SimpleNamespace(say=said.append), stop)
     for now[0] in (1.0, 4.0, 6.0, 7.0, 12.0):
         hear("k-means", int(now[0]), 1_200)
     assert said == ["before step 0: k-means, 6 of 1,200", "before step 0: k-means, 12 of 1,200"]
-    signal.received = "SIGINT"
+    stop.received = "SIGINT"
     with pytest.raises(Stopped, match="SIGINT: step 0 was not ready") as error:
         hear("k-means", 13, 1_200)
     assert error.value.exit_code == 75
@@ -76,10 +80,7 @@ def test_a_training_can_be_stopped_in_a_long_start(tmp_path, one_device, monkeyp
     def tell_and_stop(what, done, total):
         told.append(what)
         if len(told) == 10:
-            import os
-            import signal
-
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         tell(what, done, total)
 
     monkeypatch.setattr(progress, "tell", tell_and_stop)
@@ -89,3 +90,23 @@ def test_a_training_can_be_stopped_in_a_long_start(tmp_path, one_device, monkeyp
     assert {"k-means", "encodings for k-means"} == set(told) and len(told) < 20
     monkeypatch.setattr(progress, "tell", tell)
     assert train(tiny.vqvae(), run, devices=one_device) == 6
+
+
+def test_a_signal_while_a_step_compiles_spares_the_other_programs(
+    tmp_path, one_device, monkeypatch, capsys
+):
+    @contextlib.contextmanager
+    def stopped_in(self, what):
+        yield
+        if what == "compiling":
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Logbook, "waiting", stopped_in)
+    plan = tiny.vqgan()
+    later = dataclasses.replace(plan.optimizers["discriminator"], start=3)
+    plan = dataclasses.replace(plan, optimizers={**plan.optimizers, "discriminator": later})
+    with pytest.raises(Stopped, match="SIGINT: step 0 was not ready and nothing is saved"):
+        train(plan, tmp_path / "run", devices=one_device)
+    said = capsys.readouterr().err
+    assert said.count("compiling the step") == 1
+    assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))

@@ -38,6 +38,7 @@ class Parser(argparse.ArgumentParser):
 
 def _with_hint(message: str, parser: argparse.ArgumentParser) -> str:
     """argparse's message, with the valid name that is nearest to an unknown one."""
+    message = message.replace(", key=value", "")  # of which none is required
     wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
     if wrong:
         return message + _nearest(wrong[1], re.findall(r"[\w-]+", wrong[2]))

@@ -98,10 +98,12 @@ def _train(experiment: Any, args: argparse.Namespace) -> int:
 
 def _say_what_next(experiment: Any, workdir: pathlib.Path) -> None:
     """The commands that show what came of it."""
+    from vqjax.config.names import foreign_sources
     from vqjax.evaluation.kinds import is_classifier, is_prior
     from vqjax.training.terminal import show
 
     run = shlex.quote(str(workdir))
+    run += "".join(f" --trust {shlex.quote(source)}" for source in foreign_sources(experiment))
     if is_classifier(experiment):
         commands = [f"vqjax evaluate PRIOR --judge {run}"]
     elif is_prior(experiment):

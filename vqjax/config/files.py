@@ -5,6 +5,7 @@ import difflib
 import inspect
 import sys
 import traceback
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,21 +26,24 @@ FUNCTION = "experiment"
 
 def load_file(
     path: str,
-    arguments: Mapping[str, str],
-    overrides: Sequence[str],
+    arguments: Mapping[str, Any] = types.MappingProxyType({}),
+    overrides: Sequence[str] = (),
     frozen: Sequence[str] = (),
 ) -> Any:
     """Runs an experiment file and returns the resolved experiment.
 
     Args:
         path: the file, or the name of an experiment that comes with vqjax.
-        arguments: text of the arguments of `experiment()` (`--arg name=value`).
+        arguments: of `experiment()`, by name; texts are read as behind `--arg name=`.
         overrides: `path=value` items, applied in order (`apply_overrides`).
         frozen: `NAME=PATH` items (`--frozen`).
 
     Raises:
         UsageError: one line for whatever is wrong with the file, an argument or an override.
     """
+    for name, items in (("overrides", overrides), ("frozen", frozen)):
+        if isinstance(items, str):
+            raise UsageError(f"{name}={items!r}: wanted a list of texts, such as [{items!r}]")
     file = find_file(path)
     path = str(file)
     try:
@@ -102,7 +106,7 @@ def _near(file: Path, beside: list[str], ours: list[str]) -> str:
 
 
 def _typed_arguments(
-    function: Callable[..., Any], arguments: Mapping[str, str], path: str
+    function: Callable[..., Any], arguments: Mapping[str, Any], path: str
 ) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters
     try:
@@ -118,6 +122,7 @@ def _typed_arguments(
         default = None if parameter.default is parameter.empty else parameter.default
         if name not in annotations:
             annotations[name] = Any
+        text = text if isinstance(text, str) else repr(text)
         typed[name] = parse_text(text, annotations[name], default, f"--arg {name}")
     for name, parameter in parameters.items():
         variable = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)

@@ -150,7 +150,8 @@ class Trust:
         if not same:
             raise DataError(
                 f"{trusted[0]} is not the file that the run was made with: its sha256 is "
-                f"{sha256_of(trusted[0])[:12]}..., recorded is {str(name.sha256)[:12]}..."
+                f"{sha256_of(trusted[0])[:12]}..., recorded is {str(name.sha256)[:12]}...: name a "
+                "copy of it as it was"
             )
         try:
             return run_file(same[0])
@@ -179,5 +180,6 @@ def parse_trust(items: Sequence[str]) -> Trust:
 def _untrusted(name: ForeignName, where: str) -> str:
     return (
         f"{name.tag} is not a class of vqjax and reading it runs its code: "
-        f"add --trust {'PATH/' if where.endswith('.py') else ''}{where} if you trust it"
+        f"add --trust {'PATH/' if where.endswith('.py') else ''}{where} if you trust it "
+        "(trust=[...] in Python)"
     )

@@ -34,13 +34,13 @@ from vqjax.training.restore import initial_state, state_target
 from vqjax.training.seal import sealed_steps
 from vqjax.training.sharding import check_batch_size, local_rows
 from vqjax.training.signals import StopSignal
-from vqjax.training.start import listener, once_through
+from vqjax.training.start import listener, not_begun, once_through
 from vqjax.training.state import TrainState
 from vqjax.training.step import patterns
 from vqjax.training.steps import Evaluator, Parts, save, train_steps
 from vqjax.training.terminal import show, waiting
 from vqjax.training.turn import Turn
-from vqjax.types import ArraySpec, Batch, Tree
+from vqjax.types import ArraySpec, Batch, Stopped, Tree
 
 START_STREAM = 2**32 - 1  # what `task.start` draws from; no step has this number
 
@@ -156,7 +156,7 @@ def _go(
         logbook.say(line)
     _introduce(logbook, experiment, step, plan.mesh)
     with StopSignal() as signal, Feed(_batches(experiment, plan.mesh, step)) as feed:
-        programs = _compile(plan, logbook)  # while the first batches are made
+        programs = _compile(plan, logbook, signal)  # while the first batches are made
         evaluate = make_evaluator(experiment, plan.mesh, plan.frozen) if make_evaluator else None
         what = experiment, plan.mesh, plan.frozen, programs
         run = Parts(*what, turn, checkpoints, logbook, evaluate)
@@ -247,8 +247,12 @@ def _introduce(logbook: Logbook, experiment: Experiment, step: int, mesh: Mesh) 
         logbook.say(f"not vqjax's: {', '.join(foreign)}: to open this run will need --trust")
 
 
-def _compile(plan: _Plan, logbook: Logbook) -> dict[tuple[str, ...], Any]:
-    """Every program that the rest of the run needs, before its first step."""
+def _compile(plan: _Plan, logbook: Logbook, signal: StopSignal) -> dict[tuple[str, ...], Any]:
+    """Every program that the rest of the run needs, before its first step.
+
+    Raises:
+        Stopped: a signal came, and no other process has to be asked.
+    """
     started = time.perf_counter()
     programs = {}
     experiment = plan.record.experiment
@@ -257,6 +261,14 @@ def _compile(plan: _Plan, logbook: Logbook) -> dict[tuple[str, ...], Any]:
         logbook.say(f"compiling the step from {firsts[active]} on: {', '.join(active)}")
         with logbook.waiting("compiling"):
             programs[active] = traced.lower().compile()
+        if signal.ends_alone():
+            raise (
+                not_begun(signal)
+                if not plan.step
+                else Stopped(
+                    f"{signal.received}: step {plan.step} is saved; run the same command to go on"
+                )
+            )
     seconds = round(time.perf_counter() - started, 3)
     logbook.timing(plan.step, {"compile_seconds": seconds})
     return programs

@@ -61,7 +61,10 @@ class StopSignal:
         if self.received is not None and number == signal.SIGINT:
             os._exit(EXIT_AT_ONCE)
         self.received = signal.Signals(number).name
-        line = f"\n{self.received}: stopping after this step (Ctrl-C again leaves at once)\n"
+        line = (
+            f"\n{self.received}: stopping after the step or the compilation at hand "
+            "(Ctrl-C again leaves at once)\n"
+        )
         with contextlib.suppress(OSError):  # the terminal may be gone
             os.write(STDERR, line.encode())  # not print, which the signal may have interrupted
         if distributed.several():

@@ -40,6 +40,14 @@ def once_through(experiment: Experiment, mesh: Mesh) -> Iterator[Batch]:
         yield put_batch(batch, mesh)
 
 
+def not_begun(signal: StopSignal) -> Stopped:
+    """What ends a run that a signal stopped before step 0 was saved."""
+    return Stopped(
+        f"{signal.received}: step 0 was not ready and nothing is saved; "
+        "run the same command to begin anew"
+    )
+
+
 def listener(logbook: Logbook, signal: StopSignal) -> Listener:
     """Says in the logbook how far long work has come, now and then.
 
@@ -51,10 +59,7 @@ def listener(logbook: Logbook, signal: StopSignal) -> Listener:
     def hear(what: str, done: int, total: int) -> None:
         nonlocal said
         if signal.received is not None and not distributed.several():
-            raise Stopped(
-                f"{signal.received}: step 0 was not ready and nothing is saved; "
-                "run the same command to begin anew"
-            )
+            raise not_begun(signal)
         if time.perf_counter() - said >= SECONDS:
             said = time.perf_counter()
             logbook.say(f"before step 0: {what}, {done:,} of {total:,}")
