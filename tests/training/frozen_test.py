@@ -15,7 +15,7 @@ from vqjax import config
 from vqjax.config import FrozenRun, WeightFile
 from vqjax.training.checkpoint import Checkpoints
 from vqjax.training.experiment import Experiment
-from vqjax.training.frozen import adopt_known, frozen_shapes, load_frozen, pin
+from vqjax.training.frozen import adopt_known, frozen_shapes, load_frozen, pin, shape_notes
 from vqjax.training.loop import train
 from vqjax.training.mesh import make_mesh
 from vqjax.training.optim import SGD
@@ -200,3 +200,12 @@ def test_shapes_need_no_files(base):
         assert np.all(np.asarray(array) == 4)
     with pytest.raises(DataError, match="task.base: no stand-in experiment"):
         frozen_shapes(above("/nowhere"), INPUTS)
+
+
+def test_pictures_of_another_size_than_the_run_below_are_said(base):
+    wide = tiny.arrays(shape=(8, 16, 1)).example_spec()
+    plan = above(base)
+    assert shape_notes(plan, INPUTS, TRUST) == ()
+    assert shape_notes(plan, wide, TRUST) == (
+        "note: task.base learned from 'image' of [8, 8, 1], this run has [8, 16, 1]",
+    )

@@ -167,6 +167,22 @@ def load_frozen(experiment: Experiment, mesh: Mesh, trust: tuple[str, ...] = ())
     return tree
 
 
+def shape_notes(
+    experiment: Experiment, inputs: dict[str, ArraySpec], trust: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """A line for each frozen run that learned from arrays of other shapes than `inputs`: allowed,
+    and seldom meant.
+    """
+    lines = []
+    for path, run in config.find_frozen(experiment).items():
+        learned = read_record(_root(path, run), trust).inputs
+        for name in sorted(learned.keys() & inputs.keys()):
+            was, now = (list(specs[name].shape) for specs in (learned, inputs))
+            if was != now:
+                lines.append(f"note: {path} learned from {name!r} of {was}, this run has {now}")
+    return tuple(lines)
+
+
 def frozen_shapes(experiment: Experiment, inputs: dict[str, ArraySpec]) -> Tree:
     """The shapes of `load_frozen`, from the stand-in experiments alone; no file is read."""
     tree = {}

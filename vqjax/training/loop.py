@@ -21,7 +21,7 @@ from vqjax.training.checkpoint import Checkpoints
 from vqjax.training.claim import Claim, check_writable, claim, learned
 from vqjax.training.experiment import Experiment
 from vqjax.training.feed import Feed
-from vqjax.training.frozen import adopt, load_frozen
+from vqjax.training.frozen import adopt, load_frozen, shape_notes
 from vqjax.training.init_from import Difference, check_init_from, filled
 from vqjax.training.journal import writing
 from vqjax.training.logbook import Logbook, is_evaluated
@@ -229,7 +229,7 @@ def _plan(
     if newest is None and experiment.init_from is not None:
         taken = check_init_from(experiment, inputs, trust)
     traced = trace_programs(experiment, inputs, frozen, mesh, step)
-    lines = (*claimed.lines, *lines)
+    lines = (*claimed.lines, *lines, *shape_notes(experiment, inputs, tuple(trust)))
     return _Plan(claimed, mesh, frozen, step, state, lines, traced, taken)
 
 
