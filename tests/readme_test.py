@@ -129,19 +129,29 @@ def _in(home, *words):
     return subprocess.run(command, cwd=home, capture_output=True, text=True, check=False)
 
 
-def test_parts_that_are_added_as_the_readme_says_keep_the_laws(with_parts):
-    laws = sorted({f"tests/{laws}" for _, laws, _ in PARTS.values()})
-    names = " or ".join(PARTS)
-    tested = _in(with_parts, "pytest", *laws, "-k", names, "-vv", "-p", "no:xdist")
+LAWS = {  # one of each part's, by name
+    "ternary": "test_the_same_after_json[ternary]",
+    "online": "test_the_same_after_json[online]",
+    "huber": "test_reconstruction[huber]",
+    "share_off": "test_a_metric_of_each_example[share_off]",
+    "npz": "test_resuming_needs_the_step_alone[npz]",
+}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("online", "huber", "share_off", "npz"),
+        pytest.param(("ternary",), marks=pytest.mark.slow),  # a quantizer's laws take their time
+    ],
+    ids="-".join,
+)
+def test_parts_that_are_added_as_the_readme_says_keep_the_laws(with_parts, names):
+    laws = sorted({f"tests/{PARTS[name][1]}" for name in names})
+    tested = _in(with_parts, "pytest", *laws, "-k", " or ".join(names), "-vv", "-p", "no:xdist")
     assert tested.returncode == 0, tested.stdout[-2000:]
-    for law in (
-        "test_the_same_after_json[ternary]",
-        "test_the_same_after_json[online]",
-        "test_reconstruction[huber]",
-        "test_a_metric_of_each_example[share_off]",
-        "test_resuming_needs_the_step_alone[npz]",
-    ):
-        assert f"{law} PASSED" in tested.stdout, law
+    for name in names:
+        assert f"{LAWS[name]} PASSED" in tested.stdout, name
 
 
 def test_any_experiment_takes_the_parts_by_name(with_parts):

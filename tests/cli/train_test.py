@@ -12,7 +12,7 @@ import pytest
 
 import vqjax
 from vqjax.cli.main import main
-from vqjax.training import distributed, signals
+from vqjax.training import distributed, loop, signals
 from vqjax.training.lock import Lock
 from vqjax.training.logbook import Logbook, read_metrics
 from vqjax.training.seal import sealed_steps
@@ -315,6 +315,9 @@ def test_a_lost_terminal_and_a_batch_system_stop_it_unless_it_was_told_to_ignore
         signal.signal(number, signal.SIG_DFL)
 
 
-def test_the_default_workdir_bears_the_files_name(capsys, here):
-    assert train(capsys, FILE, "total_steps=2")[0] == 0
-    assert sealed_steps(here / "runs" / "small_vqvae" / "checkpoints") == [0, 2]
+def test_the_default_workdir_bears_the_files_name(capsys, here, monkeypatch):
+    asked = []
+    monkeypatch.setattr(loop, "train", lambda experiment, workdir, **rest: asked.append(workdir))
+    for file in (FILE, "digits_vqgan"):
+        assert train(capsys, file, "total_steps=2")[0] == 0
+    assert asked == [pathlib.Path("runs/small_vqvae"), pathlib.Path("runs/digits_vqgan")]
