@@ -12,9 +12,9 @@ import pytest
 
 from tests.data.makers import pictures, write_tfds
 from vqjax.data import TFDS, RandomCrop, RandomFlip, Resize
+from vqjax.data.prepared import data_home, find_prepared
 from vqjax.data.texts import to_text
 from vqjax.data.tf_data import StreamSplit
-from vqjax.data.tfds import data_home, find_prepared
 from vqjax.extras import pip_install
 from vqjax.types import ArraySpec, DataError, UsageError
 

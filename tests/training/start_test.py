@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shutil
 import signal
 import types
 
@@ -110,3 +111,22 @@ def test_a_signal_while_a_step_compiles_spares_the_other_programs(
     said = capsys.readouterr().err
     assert said.count("compiling the step") == 1
     assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
+
+
+def test_a_signal_while_a_resumed_step_compiles_says_what_is_saved(
+    tmp_path, one_device, monkeypatch
+):
+    """Also where that is step 0."""
+    plan, run = tiny.vqvae(), tmp_path / "run"
+    train(dataclasses.replace(plan, total_steps=2), run, devices=one_device)
+    for step in (1, 2):
+        shutil.rmtree(run / "checkpoints" / str(step), ignore_errors=True)
+
+    @contextlib.contextmanager
+    def stopped_in(self, what):
+        yield
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Logbook, "waiting", stopped_in)
+    with pytest.raises(Stopped, match="SIGINT: step 0 is saved; run the same command to go on"):
+        train(plan, run, devices=one_device, allow_change=True)

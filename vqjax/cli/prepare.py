@@ -39,7 +39,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepares `args.name` in `args.data_dir` and says where it is."""
-    from vqjax.data.tfds import data_home, find_prepared
+    from vqjax.data.prepared import data_home, find_prepared
 
     home = data_home(args.data_dir)  # refuses what is no place
     if args.name in OURS and args.data_dir is None:

@@ -45,7 +45,8 @@ def train(
             processes; nothing was written then.
         DataError: data, a frozen run or a checkpoint is missing or damaged, or a save failed.
         NonFiniteError: too many steps in a row without finite gradients; the state is saved.
-        Stopped: Ctrl-C or a signal came; the state is saved, and the same call goes on.
+        Stopped: Ctrl-C or a signal came; the state is saved, where there was one yet, and the same
+            call goes on.
     """
     arguments.instance("evaluate", evaluate, bool, "True")
     arguments.instance("allow_change", allow_change, bool, "True")

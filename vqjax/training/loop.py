@@ -33,14 +33,14 @@ from vqjax.training.record import RECORD, Record, write_record
 from vqjax.training.restore import initial_state, state_target
 from vqjax.training.seal import sealed_steps
 from vqjax.training.sharding import check_batch_size, local_rows
-from vqjax.training.signals import StopSignal
-from vqjax.training.start import listener, not_begun, once_through
+from vqjax.training.signals import StopSignal, stopped
+from vqjax.training.start import listener, once_through
 from vqjax.training.state import TrainState
 from vqjax.training.step import patterns
 from vqjax.training.steps import Evaluator, Parts, save, train_steps
 from vqjax.training.terminal import show, waiting
 from vqjax.training.turn import Turn
-from vqjax.types import ArraySpec, Batch, Stopped, Tree
+from vqjax.types import ArraySpec, Batch, Tree
 
 START_STREAM = 2**32 - 1  # what `task.start` draws from; no step has this number
 
@@ -79,7 +79,7 @@ def train(
         DataError: data, a frozen run or a checkpoint is missing or damaged, a save failed, or the
             run directory went away.
         NonFiniteError: too many steps in a row without finite gradients; the state is sealed.
-        Stopped: a signal came; the state is sealed.
+        Stopped: a signal came; the state is sealed, where there was one yet.
         PeerLost: another process is gone.
         LockLostError: another process has taken the run over.
     """
@@ -262,13 +262,7 @@ def _compile(plan: _Plan, logbook: Logbook, signal: StopSignal) -> dict[tuple[st
         with logbook.waiting("compiling"):
             programs[active] = traced.lower().compile()
         if signal.ends_alone():
-            raise (
-                not_begun(signal)
-                if not plan.step
-                else Stopped(
-                    f"{signal.received}: step {plan.step} is saved; run the same command to go on"
-                )
-            )
+            raise stopped(signal.received, None if plan.state is None else plan.step)
     seconds = round(time.perf_counter() - started, 3)
     logbook.timing(plan.step, {"compile_seconds": seconds})
     return programs

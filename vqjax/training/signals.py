@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from types import FrameType
 
 from vqjax.training import distributed
+from vqjax.types import Stopped
 
 EXIT_AT_ONCE = 130  # the second Ctrl-C
 STDERR = 2
@@ -22,6 +23,20 @@ IGNORABLE = (signal.SIGHUP, signal.SIGUSR1)
 def heard(signals: Iterable[signal.Signals]) -> list[signal.Signals]:
     """Those that this process was not told to ignore when it started, as under nohup."""
     return [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def stopped(received: str | None, step: int | None) -> Stopped:
+    """What ends a run that a signal stopped.
+
+    Args:
+        received: the signal's name.
+        step: that is saved; None: nothing is yet.
+    """
+    if step is None:
+        left = "step 0 was not ready and nothing is saved; run the same command to begin anew"
+    else:
+        left = f"step {step} is saved; run the same command to go on"
+    return Stopped(f"{received}: {left}")
 
 
 class StopSignal:

@@ -13,8 +13,8 @@ from vqjax.training.bounds import within_bounds
 from vqjax.training.experiment import Experiment
 from vqjax.training.logbook import Logbook
 from vqjax.training.sharding import local_rows, put_batch
-from vqjax.training.signals import StopSignal
-from vqjax.types import Batch, Stopped
+from vqjax.training.signals import StopSignal, stopped
+from vqjax.types import Batch
 
 SECONDS = 5.0  # between lines
 
@@ -40,14 +40,6 @@ def once_through(experiment: Experiment, mesh: Mesh) -> Iterator[Batch]:
         yield put_batch(batch, mesh)
 
 
-def not_begun(signal: StopSignal) -> Stopped:
-    """What ends a run that a signal stopped before step 0 was saved."""
-    return Stopped(
-        f"{signal.received}: step 0 was not ready and nothing is saved; "
-        "run the same command to begin anew"
-    )
-
-
 def listener(logbook: Logbook, signal: StopSignal) -> Listener:
     """Says in the logbook how far long work has come, now and then.
 
@@ -59,7 +51,7 @@ def listener(logbook: Logbook, signal: StopSignal) -> Listener:
     def hear(what: str, done: int, total: int) -> None:
         nonlocal said
         if signal.received is not None and not distributed.several():
-            raise not_begun(signal)
+            raise stopped(signal.received, None)
         if time.perf_counter() - said >= SECONDS:
             said = time.perf_counter()
             logbook.say(f"before step 0: {what}, {done:,} of {total:,}")

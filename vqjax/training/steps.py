@@ -17,11 +17,11 @@ from vqjax.training.feed import Feed
 from vqjax.training.logbook import Logbook
 from vqjax.training.restore import usable
 from vqjax.training.sharding import put_batch
-from vqjax.training.signals import StopSignal
+from vqjax.training.signals import StopSignal, stopped
 from vqjax.training.state import TrainState
 from vqjax.training.step import active_at
 from vqjax.training.turn import Turn
-from vqjax.types import NonFiniteError, Stopped, Tree
+from vqjax.types import NonFiniteError, Tree
 
 RUN_AHEAD = 8  # steps given to the device before the oldest of them is waited for
 
@@ -111,7 +111,7 @@ def _until_the_end(
     if step < experiment.total_steps:
         save(run, state, step)
         run.checkpoints.wait()
-        raise Stopped(f"{signal.received}: step {step} is saved; run the same command to go on")
+        raise stopped(signal.received, step)
     return step
 
 
