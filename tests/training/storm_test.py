@@ -130,7 +130,7 @@ def test_a_signal_to_one_stops_both_at_the_same_step(whole, tmp_path, number):
     last = sealed_steps(run / "checkpoints")[-1]
     for (code, said), name in zip(ends, ("SIGTERM", number.name), strict=True):
         assert code == STOPPED, said
-        assert f"vqjax: error: {name}: step {last} is saved; run the same command" in said
+        assert f"vqjax: {name}: step {last} is saved; run the same command" in said
     ends = finish_all(start_two(run, *REVIVING))
     assert [code for code, _ in ends] == [0, 0]
     assert f"resuming at step {last} of 40" in ends[0][1]
