@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import vqjax
+from tests.unchanged.record import digest, lines_of
 from vqjax import config
 from vqjax.cli.main import main
 from vqjax.data import TFDS
@@ -35,6 +36,10 @@ PRIORS = [p for p in FILES if "PriorTask" in p.read_text()]
 CLASSIFIERS = [p for p in FILES if "ClassifierTask" in p.read_text()]
 # One per task: run by default. The other files' runs are marked slow.
 FIRST = "digits_vqgan.py"
+# Digests of the paths, dtypes and shapes of all parameters and collections. A new experiment, or
+# one with other networks, gets new ones by `python -m tests.unchanged.record DIR --states`.
+STATES = json.loads((FOLDER.parent / "tests" / "unchanged" / "states.json").read_text())
+RENAMED = "checkpoints of older runs have other names or shapes: see tests/unchanged/record.py"
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +108,7 @@ def test_builds_goes_through_json_and_takes_shape(path, shrunk, arguments):
     inputs = inputs_of(again)
     again.task.check(inputs)
     state = jax.eval_shape(lambda: create_state(again, inputs))
+    assert digest(lines_of(state)) == STATES[f"{path.stem} {'tiny' if shrunk else 'full'}"], RENAMED
     assert set(state.params) == set(again.task.players) == set(state.optimizers)
     sizes = {
         p: sum(math.prod(a.shape) for a in jax.tree.leaves(t)) for p, t in state.params.items()

@@ -1,0 +1,117 @@
+"""The laws of a task. To add one is to add a row to `TASKS`.
+
+A row is a small experiment; laws that ask for arrays run its forward pass once, on one device.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from tests import tiny
+from vqjax.training.state import create_state
+from vqjax.types import ArraySpec, UsageError
+
+TASKS = {
+    "autoencoder": tiny.ae,
+    "vae": tiny.vae,
+    "vqvae": tiny.vqvae,
+    "vqgan": tiny.vqgan,
+    "prior": tiny.token_prior,
+    "classifier": tiny.classifier,
+}
+SEES_ALL = ("vqgan", "prior", "classifier")  # one of each class of tasks
+
+
+@functools.cache
+def experiment_of(name):
+    return TASKS[name]()
+
+
+@functools.cache
+def made(name):
+    """(task, state, a batch of 8 examples)."""
+    experiment = experiment_of(name)
+    state = jax.jit(lambda: create_state(experiment, experiment.data.example_spec()))()
+    batch = next(iter(experiment.data.train(8, 0, 0, np.arange(8))))
+    return experiment.network_task(), state, {k: v for k, v in batch.items() if k != "example_id"}
+
+
+def called(name, active, train):
+    task, state, batch = made(name)
+
+    @jax.jit
+    def call(params, collections, batch):
+        return task(
+            params,
+            collections,
+            {},
+            batch,
+            rng=jax.random.key(1),
+            step=np.int32(0),
+            active=active,
+            train=train,
+            statistics={},
+        )
+
+    return call(state.params, state.collections, batch)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_term_trains_a_player_and_has_a_weight(name):
+    task = experiment_of(name).task
+    assert set(task.terms.values()) == set(task.players) == set(experiment_of(name).optimizers)
+    assert set(task.weights) == set(task.terms)
+    assert set(task.averaged) <= set(task.players)
+    assert task.inputs in experiment_of(name).data.example_spec() or name == "prior"
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_an_unknown_term_is_refused_with_the_valid_ones(name):
+    experiment = experiment_of(name)
+    weights = {**experiment.task.loss_weights, "nonsense": 1.0}
+    task = dataclasses.replace(experiment.task, loss_weights=weights)
+    with pytest.raises(UsageError, match="loss_weights has no 'nonsense'.*valid"):
+        dataclasses.replace(experiment, task=task).check()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_an_array_that_is_not_there_is_refused_by_name(name):
+    with pytest.raises(UsageError, match="the data has nothing_else"):
+        experiment_of(name).task.check({"nothing_else": ArraySpec((3,), "uint8")})
+
+
+@pytest.mark.parametrize("name", SEES_ALL)
+def test_it_gives_the_terms_that_are_active_and_no_others(name):
+    task, *_ = made(name)
+    for active in (tuple(sorted({*task.players, *task.terms})), tuple(sorted(task.players))):
+        out = jax.eval_shape(functools.partial(called, name, active, True))
+        assert set(out.losses) == {term for term in task.terms if term in active}
+        assert all(loss.shape == () for loss in out.losses.values())
+        assert set(out.multipliers) <= set(out.losses)
+
+
+@pytest.mark.parametrize("name", SEES_ALL)
+def test_evaluation_changes_nothing(name):
+    task, state, _ = made(name)
+    active = tuple(sorted({*task.players, *task.terms}))
+    out = called(name, active, False)
+    jax.tree.map(np.testing.assert_array_equal, out.collections, state.collections)
+    assert not jax.tree.leaves(out.statistics)
+    assert all(np.isfinite(loss) for loss in out.losses.values())
+
+
+@pytest.mark.parametrize("name", SEES_ALL)
+def test_without_statistics_an_update_leaves_everything(name):
+    task, state, _ = made(name)
+    params, collections = task.update(
+        state.params, state.collections, {}, jax.random.key(0), np.int32(0)
+    )
+    assert params is state.params and collections is state.collections
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_numbers_that_say_nothing_raise_no_alarm(name):
+    assert experiment_of(name).task.alarm({"loss": 1.0}) is None
