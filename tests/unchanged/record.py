@@ -22,7 +22,7 @@ import pathlib
 import re
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 RECORD = "unchanged.json"
@@ -86,10 +86,11 @@ VERBS = {
     "levels": TOKENIZER,
     "gpt_levels": PRIOR,
 }
+# What tells the time, the place or a checkpoint's digest: lines, and ends of lines.
 TIMES = re.compile(
-    r"seconds|rate$|minutes|Wall|Examples per second|First step|Compiling|Waiting|Images/s|Minutes|"
-    r"to 95%|vqjax$|Made on|Command"
+    r"seconds|per_second|Wall|first step|Compiling|Waiting|vqjax|Made on|Command|seal: | MB$"
 )
+ENDS = re.compile(r" 95% after .*$|(?<= 20) [\d.]+ [\d.]+$")
 
 
 def run_verb(words: list[str]) -> str:
@@ -141,15 +142,18 @@ def pictures(folder: pathlib.Path) -> dict[str, str]:
 def said(text: str) -> list[str]:
     """The lines of an output that do not tell the time or where a run lies."""
     here = str(pathlib.Path.cwd())
-    return [line.replace(here, ".") for line in text.splitlines() if not TIMES.search(line)]
+    return _lasting(line.replace(here, ".") for line in text.splitlines())
 
 
 def facts(page: str) -> list[str]:
     """The facts and the tables of a page, one line each, but for times."""
     rows = re.findall(r"<div><dt>.*?</dd></div>|<tr>.*?</tr>", page, re.DOTALL)
     cells = [re.sub(r"<[^>]+>", " ", row) for row in rows]
-    lines = [" ".join(html.unescape(cell).split()) for cell in cells]
-    return [line for line in lines if not TIMES.search(line)]
+    return _lasting(" ".join(html.unescape(cell).split()) for cell in cells)
+
+
+def _lasting(lines: Iterable[str]) -> list[str]:
+    return [ENDS.sub("", line) for line in lines if not TIMES.search(line)]
 
 
 def of_runs() -> Iterator[tuple[str, object]]:
