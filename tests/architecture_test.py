@@ -11,15 +11,16 @@ ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "vqjax"
 FLOORS = {
     "_version": 0, "types": 0, "format": 0, "paths": 0, "files": 0, "arguments": 0, "config": 0,
-    "extras": 0, "shipped": 0,
+    "extras": 0, "shipped": 0, "numbers": 0, "media": 0,
     "kernels": 1, "ops": 1, "data": 1,
     "nn": 2, "features": 3,
     "quantizers": 4, "losses": 4, "discriminators": 4, "metrics": 4, "sampling": 4,
     "tokenizers": 5, "priors": 5, "generators": 5,
     "tasks": 6,
-    "training": 7, "evaluation": 7, "compression": 7,
-    "runs": 8, "convert": 8,
-    "cli": 9, "__main__": 9,
+    "training": 7, "evaluation": 7,
+    "runs": 8,
+    "reports": 9, "benchmark": 9, "hardware": 9, "compression": 9, "convert": 9,
+    "cli": 10, "__main__": 10,
 }  # fmt: skip
 # Who may import whom on the same floor.
 SIDEWAYS = {
@@ -28,13 +29,20 @@ SIDEWAYS = {
     ("paths", "format"), ("config", "paths"), ("config", "files"), ("types", "format"),
     ("arguments", "types"), ("arguments", "format"), ("arguments", "paths"),
     ("config", "arguments"), ("config", "shipped"), ("shipped", "types"), ("ops", "kernels"),
-    ("evaluation", "training"), ("compression", "training"), ("__main__", "cli"),
+    ("media", "files"), ("media", "format"), ("media", "numbers"),
+    ("evaluation", "training"), ("benchmark", "hardware"), ("__main__", "cli"),
 }  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def room(path: pathlib.Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def is_file(module: str) -> bool:
+    """Whether a dotted name of vqjax is a file or a folder of them."""
+    path = ROOT.joinpath(*module.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
 def imports(path: pathlib.Path) -> list[tuple[str, bool]]:
@@ -53,8 +61,10 @@ def imports(path: pathlib.Path) -> list[tuple[str, bool]]:
             found += [(alias.name, top) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            found.append((node.module, top))
-            found += [(f"{node.module}.{alias.name}", top) for alias in node.names]
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [(name, top) for name in names]
+            if any(not is_file(name) for name in names):  # of what the package itself holds
+                found.append((node.module, top))
     return found
 
 
@@ -73,6 +83,38 @@ def test_imports_go_down(path):
             continue
         down = FLOORS[there] < FLOORS[here] and not (here == "data" and there == "ops")
         assert down or (here, there) in SIDEWAYS, f"{path}: {here} imports {there}"
+
+
+def modules() -> dict[str, pathlib.Path]:
+    """{dotted name: file} of all of vqjax."""
+    named = {}
+    for path in FILES:
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        named[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return named
+
+
+def test_no_file_imports_itself_by_any_way():
+    """Imports inside functions count, too."""
+    named = modules()
+    graph = {
+        name: {module for module, _ in imports(path) if module in named and module != name}
+        for name, path in named.items()
+        if name != "vqjax"  # the front door
+    }
+    open_, done = [], set()
+
+    def visit(name):
+        assert name not in open_, " -> ".join([*open_[open_.index(name) :], name])
+        if name in done or name not in graph:
+            return
+        open_.append(name)
+        for other in sorted(graph[name]):
+            visit(other)
+        done.add(open_.pop())
+
+    for name in graph:
+        visit(name)
 
 
 def test_training_never_imports_a_model():

@@ -59,3 +59,6 @@ def x64():
 def one_device():
     """The list of one device, for `make_mesh` and `train`."""
     return jax.devices()[:1]
+
+
+from tests.made_runs import make_run, run_dir, trained_records, trust  # noqa: E402, F401

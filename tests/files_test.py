@@ -10,11 +10,11 @@ import types
 import numpy as np
 import pytest
 
-from vqjax.evaluation.pictures import png_file
-from vqjax.evaluation.report_page import whole_page
-from vqjax.evaluation.sweep_chart import sweep_svg
 from vqjax.files import check_output, is_ours, json_text, write_json, write_output
+from vqjax.hardware.sweep_chart import sweep_svg
+from vqjax.media.gallery import png_file
 from vqjax.paths import as_path
+from vqjax.reports.page import whole_page
 from vqjax.types import DataError, UsageError
 
 POINT = types.SimpleNamespace(

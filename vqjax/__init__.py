@@ -14,7 +14,7 @@ __all__ = ["Experiment", "__version__", "load", "train"]
 
 _EXPORTS = {
     "Experiment": "vqjax.training.experiment",
-    "load": "vqjax.evaluation.opening",
+    "load": "vqjax.runs.load",
     "train": "vqjax.runs.train",
 }
 

@@ -12,7 +12,7 @@ import jax
 import pytest
 
 from vqjax.cli.main import main
-from vqjax.evaluation import machines
+from vqjax.hardware import devices
 
 FILE = """
 import dataclasses
@@ -35,8 +35,8 @@ def file(tmp_path, monkeypatch):
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    monkeypatch.setattr(machines, "check_compiler", lambda topology: None)
-    monkeypatch.setattr(machines, "devices_of", lambda topology: jax.devices()[: topology.devices])
+    monkeypatch.setattr(devices, "check_compiler", lambda topology: None)
+    monkeypatch.setattr(devices, "devices_of", lambda topology: jax.devices()[: topology.devices])
 
 
 def call(capsys, *words):
@@ -139,7 +139,7 @@ def test_a_dry_run_is_for_the_devices_at_hand_and_leaves_nothing(capsys, file):
     ("name", "module"), [("v5e:2x2", "libtpu"), ("t4", "jax_plugins.xla_cuda12")]
 )
 def test_the_real_compilers(file, name, module):
-    if not machines._installed(module):
+    if not devices._installed(module):
         pytest.skip(f"{module} is not installed: the extras compile-tpu and compile-gpu")
     words = ["compile", str(file), "--topology", name, "--json", "a.json", "batch_size=32"]
     done = subprocess.run([sys.executable, "-m", "vqjax", *words], capture_output=True, text=True)

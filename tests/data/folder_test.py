@@ -16,12 +16,12 @@ from tests.data.makers import pictures, write_folder
 from vqjax import config
 from vqjax.data import CaptionsByLabel, Folder, RandomCrop
 from vqjax.data.listing import chosen_for_eval, labels_of
-from vqjax.data.pictures import (
+from vqjax.media.image import (
     FIRST_FORMATS,
     FORMATS,
     BadPicture,
     is_readable,
-    read_picture,
+    read_square,
     readable_formats,
 )
 from vqjax.types import ArraySpec, DataError, UsageError
@@ -176,7 +176,7 @@ SAVED = {
 def test_every_kind_of_file(tmp_path, name, channels):
     mode, options = SAVED[name]
     Image.new("RGB", (20, 12), (200, 200, 200)).convert(mode).save(tmp_path / name, **options)
-    pixels = read_picture(str(tmp_path / name), 8, channels, 1 << 20)
+    pixels = read_square(str(tmp_path / name), 8, channels, 1 << 20)
     assert pixels.shape == (8, 8, channels) and pixels.dtype == np.uint8
     # Dithering makes of the grey one black and white; their mean is the same.
     assert abs(pixels.mean() - 200) < (16 if mode == "1" else 3)
@@ -192,22 +192,22 @@ def test_transparency_is_laid_on_white(tmp_path):
     palette.putpalette([0, 0, 0] * 256)
     palette.save(tmp_path / "d.png", transparency=0)
     for name, grey in (("a.png", 255), ("b.webp", 255), ("c.png", 127), ("d.png", 255)):
-        pixels = read_picture(str(tmp_path / name), 8, 3, 1 << 20)
+        pixels = read_square(str(tmp_path / name), 8, 3, 1 << 20)
         assert (np.abs(pixels.astype(int) - grey) <= 1).all(), name
 
 
 def test_sixteen_bits_are_scaled(tmp_path):
     Image.fromarray(np.full((8, 8), 128 * 256, np.uint16)).save(tmp_path / "a.png")
-    assert (read_picture(str(tmp_path / "a.png"), 8, 1, 1 << 20) == 128).all()
+    assert (read_square(str(tmp_path / "a.png"), 8, 1, 1 << 20) == 128).all()
 
 
 def test_a_tiff_of_other_numbers_than_grey_levels_is_bad(tmp_path):
     Image.fromarray(np.full((8, 8), 128 * 256, np.uint16)).save(tmp_path / "a.tif")
-    assert (read_picture(str(tmp_path / "a.tif"), 8, 1, 1 << 20) == 128).all()
+    assert (read_square(str(tmp_path / "a.tif"), 8, 1, 1 << 20) == 128).all()
     for dtype in (np.float32, np.int32):
         Image.fromarray(np.full((8, 8), 0.5).astype(dtype)).save(tmp_path / "b.tif")
         with pytest.raises(BadPicture, match="32 bits per value"):
-            read_picture(str(tmp_path / "b.tif"), 8, 1, 1 << 20)
+            read_square(str(tmp_path / "b.tif"), 8, 1, 1 << 20)
 
 
 def test_exif_rotation_is_applied(tmp_path):
@@ -217,35 +217,35 @@ def test_exif_rotation_is_applied(tmp_path):
     exif[0x0112] = 6  # shown after a quarter turn clockwise
     stored = Image.fromarray(np.rot90(upright).copy())
     stored.save(tmp_path / "a.jpg", exif=exif, quality=100)
-    pixels = read_picture(str(tmp_path / "a.jpg"), 8, 3, 1 << 20)
+    pixels = read_square(str(tmp_path / "a.jpg"), 8, 3, 1 << 20)
     assert pixels[:4].mean() > 240 and pixels[4:].mean() < 15
 
 
 def test_an_animation_shows_its_first_frame(tmp_path):
     frames = [Image.new("L", (8, 8), grey) for grey in (10, 250)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert (read_picture(str(tmp_path / "a.gif"), 8, 1, 1 << 20) == 10).all()
+    assert (read_square(str(tmp_path / "a.gif"), 8, 1, 1 << 20) == 10).all()
 
 
 def test_the_middle_square_is_taken(tmp_path):
     wide = np.zeros((8, 24, 3), np.uint8)
     wide[:, 8:16] = 255
     Image.fromarray(wide).save(tmp_path / "a.png")
-    assert (read_picture(str(tmp_path / "a.png"), 8, 3, 1 << 20) == 255).all()
+    assert (read_square(str(tmp_path / "a.png"), 8, 3, 1 << 20) == 255).all()
 
 
 def test_shrinking_is_antialiased(tmp_path):
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 200
     Image.fromarray(stripes).save(tmp_path / "a.png")
-    assert (np.abs(read_picture(str(tmp_path / "a.png"), 8, 3, 1 << 20)[:, 1:-1] - 100.0) < 4).all()
+    assert (np.abs(read_square(str(tmp_path / "a.png"), 8, 3, 1 << 20)[:, 1:-1] - 100.0) < 4).all()
 
 
 def test_max_pixels_is_the_border(tmp_path):
     Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
-    read_picture(str(tmp_path / "a.png"), 8, 3, 100)
+    read_square(str(tmp_path / "a.png"), 8, 3, 100)
     with pytest.raises(BadPicture, match="100 pixels, more than max_pixels=99"):
-        read_picture(str(tmp_path / "a.png"), 8, 3, 99)
+        read_square(str(tmp_path / "a.png"), 8, 3, 99)
 
 
 def test_classes_are_first_directories():

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from tests.evaluation.small_source import SmallSource, small_experiment
+from tests.small_source import SmallSource, small_experiment
 from tests.training.weight_files_test import TRUST, WEIGHT, Weighed, written
 from vqjax.config import WeightFile
-from vqjax.evaluation.reconstruction import evaluate_run
+from vqjax.runs.evaluate import evaluate_run
 
 
 def test_evaluation_says_what_it_leaves_out(make_run, trust, tmp_path):

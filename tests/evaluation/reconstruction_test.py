@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from tests.evaluation.small_source import SmallSource, small_experiment, started
-from vqjax.evaluation.reconstruction import ReconstructionEvaluator, evaluate_run
+from tests.small_source import SmallSource, small_experiment, started
+from vqjax.evaluation.reconstruction import ReconstructionEvaluator
 from vqjax.losses import L1
+from vqjax.runs.evaluate import evaluate_run
 from vqjax.tasks.tokenizer import normalize
 from vqjax.training.mesh import make_mesh
 from vqjax.types import DataError, UsageError

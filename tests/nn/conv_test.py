@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vqjax.nn import Conv, Downsample, Upsample
-from vqjax.nn.conv import _as_product, _as_transposed
+from vqjax.ops.convolution import _as_product, _as_transposed
 from vqjax.types import UsageError
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import vqjax
 from tests import tiny
-from tests.evaluation.blank import maskgit_over
+from tests.blank import maskgit_over
 from vqjax.data import BPE, Arrays, Captions, CaptionsByLabel, Digits
 from vqjax.priors import Text
 from vqjax.training import distributed

@@ -13,7 +13,7 @@ import vqjax
 from tests import tiny
 from vqjax.cli.main import main
 from vqjax.data import Arrays
-from vqjax.evaluation.kinds import make_evaluator
+from vqjax.runs.kinds import make_evaluator
 from vqjax.tasks import ClassifierTask
 from vqjax.tokenizers import MLPEncoder
 from vqjax.training.loop import train

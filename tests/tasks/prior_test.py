@@ -14,10 +14,10 @@ from tests import tiny
 from vqjax.cli.main import main
 from vqjax.config import FrozenRun
 from vqjax.data import BPE, Captions, CaptionsByLabel, Digits, TokenSet
-from vqjax.evaluation import tokenize
-from vqjax.evaluation.kinds import make_evaluator
 from vqjax.priors import GPT, ClassLabel, MaskGIT, PixelCNN, Text
 from vqjax.quantizers import FSQ, Residual
+from vqjax.runs import tokenize
+from vqjax.runs.kinds import make_evaluator
 from vqjax.sampling import Choice, Guidance, Parallel
 from vqjax.tasks import PriorTask
 from vqjax.training.experiment import Experiment

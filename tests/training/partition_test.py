@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from vqjax.evaluation.hlo import parse
+from vqjax.hardware.hlo import parse
 from vqjax.nn.transformer import Transformer
 from vqjax.priors import GPT, ClassLabel
 from vqjax.quantizers import EMAVectorQuantizer

@@ -92,7 +92,7 @@ def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
 
 def load_run(args: argparse.Namespace) -> Any:
     """RUN, opened as the arguments of `add_run_arguments` and --step say; prints its lines."""
-    from vqjax.evaluation.opening import load
+    from vqjax.runs.load import load
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()

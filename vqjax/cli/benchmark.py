@@ -76,8 +76,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     experiment = read_experiment(args)
     old = _checked(args)
-    from vqjax.evaluation.speed import SCHEMA, Wishes, devices_here, measure
-    from vqjax.evaluation.speed_table import against, check_comparable, table
+    from vqjax.benchmark.measure import SCHEMA, Wishes, devices_here, measure
+    from vqjax.benchmark.table import against, check_comparable, table
     from vqjax.files import write_json
     from vqjax.training.frozen import adopt_known
     from vqjax.training.platform import enable_compilation_cache

@@ -7,8 +7,8 @@ import sys
 import textwrap
 
 from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, path_argument
-from vqjax.evaluation.comparison_reading import READING
 from vqjax.format import printable, printable_lines
+from vqjax.reports.legend import READING
 
 DESCRIPTION = """\
 Prints one table of the runs and writes one HTML page with the table, PSNR against bits per pixel,
@@ -61,14 +61,14 @@ def _reading(entry: tuple[str, str]) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vqjax.evaluation.comparison import compare_runs
-    from vqjax.evaluation.comparison_table import (
+    from vqjax.files import check_output, json_text
+    from vqjax.reports.compare import compare_runs
+    from vqjax.reports.compare_table import (
         columns_of,
         json_row,
         markdown_table,
         text_table,
     )
-    from vqjax.files import check_output, json_text
     from vqjax.training.platform import enable_compilation_cache
 
     bare = args.markdown or args.json
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     for note in compared.notes:
         print(printable(f"note: {note}"), file=sys.stderr if bare else sys.stdout)
     if not bare or args.out:
-        from vqjax.evaluation.comparison_page import write_comparison
+        from vqjax.reports.compare_page import write_comparison
 
         path = write_comparison(
             compared,
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _runs_among(paths: list[str]) -> list[str]:
     """`paths` without those that are there but no runs, as `runs/*` may name; a typo stays."""
-    from vqjax.evaluation.report_records import is_run
+    from vqjax.reports.history import is_run
 
     kept = [path for path in paths if is_run(path) or not os.path.lexists(path)]
     for path in paths if kept else ():

@@ -14,7 +14,8 @@ from vqjax.cli.arguments import (
     path_argument,
     read_experiment,
 )
-from vqjax.cli.examples import add_shape_argument, inputs_of
+from vqjax.cli.compiled import ready, report, say
+from vqjax.cli.examples import add_shape_argument
 from vqjax.format import printable, printable_lines
 
 DESCRIPTION = """\
@@ -83,9 +84,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     if "jax" not in sys.modules:
         os.environ.update(ENVIRONMENT)
-    from vqjax.evaluation.chips import parse_topology
-    from vqjax.evaluation.machines import check_compiler
     from vqjax.files import write_json
+    from vqjax.hardware.devices import check_compiler
+    from vqjax.hardware.topology import parse_topology
 
     _check_outputs(args)
     topology = parse_topology(args.topology, args.slices)
@@ -117,35 +118,6 @@ def _check_outputs(args: argparse.Namespace) -> None:
         check_output(picture, overwrite=args.overwrite)
 
 
-def ready(experiment: Any, args: argparse.Namespace) -> tuple[Any, dict]:
-    """The experiment, checked and with its frozen runs, and what an example of it is like.
-
-    Raises:
-        DataError: nothing is known of its examples, or what --frozen names is not there.
-    """
-    from vqjax.training.frozen import adopt_known
-
-    experiment = adopt_known(experiment, args.frozen, tuple(args.trust), say)
-    experiment.check()
-    inputs = inputs_of(experiment, args.shape)
-    experiment.task.check(inputs)
-    return experiment, inputs
-
-
-def say(line: str) -> None:
-    """A line of progress."""
-    print(printable(line), file=sys.stderr, flush=True)
-
-
-def report(ahead: Any) -> dict[str, Any]:
-    """Prints a compiled step, and returns its numbers."""
-    from vqjax.evaluation.ahead import ahead_json
-    from vqjax.evaluation.ahead_table import table
-
-    print(printable_lines(table(ahead)))
-    return ahead_json(ahead)
-
-
 def _sliced(experiment: Any, topology: Any) -> Any:
     if topology.slices == 1:
         return experiment
@@ -154,8 +126,8 @@ def _sliced(experiment: Any, topology: Any) -> Any:
 
 
 def _compile(experiment: Any, inputs: dict, topology: Any) -> Any:
-    from vqjax.evaluation.ahead import compile_step
-    from vqjax.evaluation.machines import devices_of
+    from vqjax.hardware.compiled import compile_step
+    from vqjax.hardware.devices import devices_of
     from vqjax.training.mesh import make_mesh
 
     mesh = make_mesh(devices_of(topology), experiment.mesh)
@@ -163,9 +135,10 @@ def _compile(experiment: Any, inputs: dict, topology: Any) -> Any:
 
 
 def _fit_batch(experiment: Any, inputs: dict, topology: Any) -> dict[str, Any]:
-    from vqjax.evaluation.ahead import ahead_json
-    from vqjax.evaluation.ahead_table import quantity, table
-    from vqjax.evaluation.scaling import fit_batch
+    from vqjax.format import quantity
+    from vqjax.hardware.compiled import ahead_json
+    from vqjax.hardware.scaling import fit_batch
+    from vqjax.hardware.tables import table
 
     data, fsdp, _ = experiment.mesh.sizes(topology.devices)
     unit = data * fsdp * experiment.accumulate
@@ -219,11 +192,11 @@ def _sizes(text: str, slices: int) -> tuple[int, ...]:
 def _sweep(
     experiment: Any, inputs: dict, topology: Any, sizes: tuple[int, ...], args: argparse.Namespace
 ) -> dict[str, Any]:
-    from vqjax.evaluation.ahead_table import FORMULAS, chip_table, notes
-    from vqjax.evaluation.chips import of_so_many
-    from vqjax.evaluation.scaling import sweep
-    from vqjax.evaluation.sweep_chart import sweep_svg, sweep_table
     from vqjax.files import write_output
+    from vqjax.hardware.scaling import sweep
+    from vqjax.hardware.sweep_chart import sweep_svg, sweep_table
+    from vqjax.hardware.tables import FORMULAS, chip_table, notes
+    from vqjax.hardware.topology import of_so_many
 
     topologies = [of_so_many(topology.chip, n) for n in sizes]
     per_chip = math.ceil(experiment.batch_size / topology.chips)

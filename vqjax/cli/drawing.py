@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+MAX_PIXELS = 64 << 20  # of a picture that is read
 TELLING = ("classes", "prompt", "given")  # options that say what a prior is told
 CHOOSING = ("temperature", "top_k", "top_p", "guidance")
 IN_NAMES = (*CHOOSING, "strength", "outpaint", "params")  # options that decide what is drawn
@@ -109,7 +110,7 @@ class Names:
 
     def path(self, kinds: Sequence[int | str] = (), number: int | None = None) -> pathlib.Path:
         """Of one picture, or of the sheet; `kinds`: classes or prompts that it is drawn from."""
-        from vqjax.evaluation.drawn import picture_name, told
+        from vqjax.runs.drawn import picture_name, told
 
         run = [pathlib.Path(self.trained.path).name] if self.args.out else []
         of = [*run, *self.of, *told(kinds)]
@@ -151,7 +152,7 @@ def write_sheet(
     rows: list, path: pathlib.Path, caption: str = "", *, overwrite: bool = False
 ) -> pathlib.Path:
     """A picture of rows of examples; `caption` goes into the file, for the run's report."""
-    from vqjax.evaluation.pictures import picture_of, tile
+    from vqjax.media.gallery import picture_of, tile
 
     sheet = tile([[picture_of(example) for example in row] for row in rows])
     return write_png(path, sheet, caption, overwrite=overwrite)
@@ -159,7 +160,7 @@ def write_sheet(
 
 def write_example(example: Any, path: pathlib.Path, *, overwrite: bool = False) -> pathlib.Path:
     """An example as it is, without enlargement."""
-    from vqjax.evaluation.pictures import picture_of, to_uint8
+    from vqjax.media.gallery import picture_of, to_uint8
 
     plain = example.ndim == 3 and example.shape[-1] in (1, 3, 4)
     picture = to_uint8(example) if plain else picture_of(example)  # clips and signals: drawn
@@ -170,7 +171,7 @@ def write_png(
     path: pathlib.Path, picture: Any, caption: str = "", *, overwrite: bool = False
 ) -> pathlib.Path:
     """`write_output` of a picture uint8 [H, W, C] of 1 to 4 channels."""
-    from vqjax.evaluation.pictures import png_file
     from vqjax.files import write_output
+    from vqjax.media.gallery import png_file
 
     return write_output(path, png_file(picture, caption), overwrite=overwrite)

@@ -8,6 +8,7 @@ from typing import Any
 
 from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run, path_argument
 from vqjax.cli.drawing import (
+    MAX_PIXELS,
     TELLING,
     Names,
     add_choosing_arguments,
@@ -104,7 +105,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vqjax.evaluation.kinds import check_prior
+    from vqjax.runs.kinds import check_prior
 
     edit, count = _checked(args)
     told = telling(args)
@@ -176,9 +177,9 @@ def _edited(
     """(what is shown before the results, the results [N, H, W, C])."""
     import numpy as np
 
-    from vqjax.cli.reconstruct import MAX_PIXELS, MODES
-    from vqjax.evaluation.editing import doubled
-    from vqjax.evaluation.pictures import to_uint8
+    from vqjax.media.gallery import to_uint8
+    from vqjax.media.image import MODES
+    from vqjax.runs.editing import doubled
     from vqjax.types import UsageError
 
     if len(trained.shape) != 3 or trained.shape[-1] not in MODES:
@@ -220,11 +221,11 @@ def _edited(
 
 
 def _read(path: str, channels: int) -> Any:
-    from vqjax.cli.reconstruct import MAX_PIXELS, read_picture
+    from vqjax.media.image import read_whole
     from vqjax.types import DataError
 
     try:
-        return read_picture(pathlib.Path(path), channels, MAX_PIXELS)
+        return read_whole(path, channels, MAX_PIXELS)
     except Exception as error:  # decoders raise what they like
         raise DataError(f"{path}: {reason(error)}") from error
 

@@ -77,8 +77,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from vqjax.evaluation.likelihood import protocol
-    from vqjax.evaluation.reconstruction import evaluate_run
     from vqjax.files import json_text
+    from vqjax.runs.evaluate import evaluate_run
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()
@@ -129,9 +129,9 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def _drawn(args: argparse.Namespace) -> tuple[Any, Any]:
     """What is found out by drawing: a `Judgement` and a `CaptionCheck`, None where not wanted."""
-    from vqjax.evaluation.caption_check import check_captions
-    from vqjax.evaluation.judging import judge_samples
-    from vqjax.evaluation.opening import load
+    from vqjax.runs.captions import check_captions
+    from vqjax.runs.judge import judge_samples
+    from vqjax.runs.load import load
 
     if args.judge is None and args.captions is None:
         return None, None

@@ -93,8 +93,8 @@ def _known(experiment: Any, shape: str | None) -> dict | None:
 
 
 def _print_sizes(experiment: Any, inputs: dict) -> None:
-    from vqjax.evaluation.footprint import footprint_of
-    from vqjax.evaluation.kinds import is_classifier
+    from vqjax.runs.footprint import footprint_of
+    from vqjax.runs.kinds import is_classifier
 
     sizes = footprint_of(experiment, inputs)
     print("\nparameters")

@@ -36,7 +36,7 @@ def read_mask(path: str, max_pixels: int) -> Any:
     import numpy as np
     from PIL import ImageOps
 
-    from vqjax.data.pictures import open_picture, readable_formats
+    from vqjax.media.image import open_picture, readable_formats
     from vqjax.types import DataError, UsageError
 
     try:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run, path_argument
-from vqjax.cli.drawing import Names, write_png
+from vqjax.cli.drawing import MAX_PIXELS, Names, write_png
 from vqjax.format import printable, reason
 
 DESCRIPTION = """\
@@ -22,11 +22,9 @@ Files of the same names are replaced.
   vqjax reconstruct runs/folder_vqgan photos holiday.jpg --out out
 """
 SHOWN = 16  # pictures on the sheet
-MAX_PIXELS = 64 << 20
 WAITING_PIXELS = 16 << 20  # of pictures that wait for others of their size
 SHOWN_SIZE = 256  # pixels; larger pictures are made smaller on the sheet
 LONGEST = 120  # bytes of a picture's name that its result's name keeps
-MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # PIL's names by number of channels
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -60,7 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vqjax.data.pictures import readable_formats
+    from vqjax.media.image import readable_formats
     from vqjax.types import UsageError
 
     for path in args.inputs:
@@ -74,7 +72,8 @@ def run(args: argparse.Namespace) -> None:
         formats = ", ".join(readable_formats())
         raise UsageError(f"no pictures in {', '.join(args.inputs)} ({formats})")
 
-    from vqjax.evaluation.kinds import check_tokenizer
+    from vqjax.media.image import MODES
+    from vqjax.runs.kinds import check_tokenizer
 
     trained = load_run(args)
     check_tokenizer(trained, "reconstruct")
@@ -95,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _files(inputs: list[str], out: pathlib.Path) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
     """(file, relative path) for every picture; folders are searched to the bottom, but for OUT."""
-    from vqjax.data.pictures import readable_formats, suffixes_of
+    from vqjax.media.image import readable_formats, suffixes_of
     from vqjax.types import UsageError
 
     suffixes = suffixes_of(readable_formats())
@@ -120,7 +119,7 @@ def _targets(
     """Where the result of each of (file, relative path) goes: beside the sheet, by the same way and
     with the whole name, as a.jpg is not a.png. Files of one name in several folders are numbered.
     """
-    from vqjax.evaluation.drawn import slug
+    from vqjax.runs.drawn import slug
 
     taken, targets = set(), []
     for _, relative in files:
@@ -165,7 +164,7 @@ class _Sheet:
 
     def close(self) -> None:
         """Writes the sheet."""
-        from vqjax.evaluation.pictures import draw
+        from vqjax.media.gallery import draw
 
         originals, reconstructions = zip(*self._shown, strict=True)
         write_png(self._path, draw(originals, reconstructions), overwrite=self._overwrite)
@@ -181,14 +180,15 @@ def _reconstruct_files(trained: Any, files: list, sheet: _Sheet, max_pixels: int
     """Pictures of one padded size go through together; those that cannot be read are named."""
     import tqdm
 
-    from vqjax.evaluation.run import BATCH
+    from vqjax.media.image import read_whole
+    from vqjax.runs.tokenizer import BATCH
     from vqjax.types import DataError
 
     waiting: dict[tuple[int, ...], list] = {}
     held = bad = 0
     for (path, _), target in tqdm.tqdm(files, unit="picture", disable=not sys.stderr.isatty()):
         try:
-            picture = read_picture(path, trained.shape[-1], max_pixels)
+            picture = read_whole(path, trained.shape[-1], max_pixels)
             padded = _pad(picture, trained.experiment.task.tokenizer.encoder.factors)
             trained.check_size(padded.shape)
         except Exception as error:  # decoders raise what they like
@@ -216,7 +216,7 @@ def _reconstruct_files(trained: Any, files: list, sheet: _Sheet, max_pixels: int
 def _flush(trained: Any, same: list, sheet: _Sheet) -> None:
     import numpy as np
 
-    from vqjax.evaluation.pictures import to_uint8
+    from vqjax.media.gallery import to_uint8
 
     x = np.stack([padded for _, _, padded in same])
     if trained.dtype != "uint8":
@@ -228,7 +228,8 @@ def _flush(trained: Any, same: list, sheet: _Sheet) -> None:
 
 
 def _reconstruct_split(trained: Any, names: Names, sheet: _Sheet) -> None:
-    from vqjax.evaluation.pictures import picture_of, to_uint8
+    from vqjax.media.gallery import picture_of, to_uint8
+    from vqjax.media.image import MODES
 
     each = (dataclasses.replace(names, of=(f"eval {i:04d}",)) for i in range(SHOWN))
     targets = [one.path() for one in each]
@@ -238,32 +239,6 @@ def _reconstruct_split(trained: Any, names: Names, sheet: _Sheet) -> None:
     as_picture = to_uint8 if len(trained.shape) == 3 and x.shape[-1] in MODES else picture_of
     for target, original, reconstruction in zip(targets, x, x_hat, strict=False):
         sheet.add(target, as_picture(original), as_picture(reconstruction))
-
-
-def read_picture(path: pathlib.Path, channels: int, max_pixels: int) -> Any:
-    """A picture file as uint8 [H, W, channels]: upright, transparency on white as in training."""
-    import warnings
-
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    from vqjax.data.pictures import BadPicture, open_picture, readable_formats
-
-    formats = readable_formats()
-    # Pillow would warn of what `max_pixels` settles.
-    with warnings.catch_warnings(action="ignore"), open_picture(path, formats) as image:
-        if image.width * image.height > max_pixels:
-            count = image.width * image.height
-            raise BadPicture(f"{count} pixels, more than --max-pixels {max_pixels}")
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):  # 16 bits per value; `convert` would clip at 255
-            levels = np.asarray(image).astype(np.int64) >> 8
-            image = Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8))
-        if channels in (1, 3) and image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        picture = np.asarray(image.convert(MODES[channels]))
-    return picture.reshape(*picture.shape[:2], channels)
 
 
 def _pad(picture: Any, factors: int | tuple[int, ...]) -> Any:

@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vqjax.evaluation.report import write_report
+    from vqjax.reports.report import write_report
 
     path = write_report(args.run_dirs, args.out, args.trust, overwrite=args.overwrite)
     print(printable(str(path)))

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
     if not 1 <= count <= MAX_SAMPLES:
         raise UsageError(f"{option} {count}: wanted 1 to {MAX_SAMPLES:,}")
 
-    from vqjax.evaluation.kinds import check_not_classifier, check_tokenizer, is_prior
+    from vqjax.runs.kinds import check_not_classifier, check_tokenizer, is_prior
 
     trained = load_run(args)
     check_not_classifier(trained, "sample")

@@ -34,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vqjax.evaluation.tokenize import tokenize_run
+    from vqjax.runs.tokenize import tokenize_run
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()

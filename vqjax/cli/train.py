@@ -9,7 +9,7 @@ from typing import Any
 
 from vqjax.cli import streams
 from vqjax.cli.arguments import add_experiment_arguments, path_argument, read_experiment
-from vqjax.cli.compile import ready, report, say
+from vqjax.cli.compiled import ready, report, say
 from vqjax.cli.examples import add_shape_argument
 from vqjax.cli.failures import explain, fail
 from vqjax.cli.guard import add_process_arguments, is_told_of_peers, may_have_peers, split
@@ -75,7 +75,7 @@ def _workdir(args: argparse.Namespace) -> pathlib.Path:
 def _train(experiment: Any, args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(experiment, args)
-    from vqjax.evaluation.kinds import make_evaluator
+    from vqjax.runs.kinds import make_evaluator
     from vqjax.training import distributed
     from vqjax.training.loop import train
     from vqjax.training.platform import enable_compilation_cache
@@ -99,7 +99,7 @@ def _train(experiment: Any, args: argparse.Namespace) -> int:
 def _say_what_next(experiment: Any, workdir: pathlib.Path) -> None:
     """The commands that show what came of it."""
     from vqjax.config.names import foreign_sources
-    from vqjax.evaluation.kinds import is_classifier, is_prior
+    from vqjax.runs.kinds import is_classifier, is_prior
     from vqjax.training.terminal import show
 
     run = shlex.quote(str(workdir))
@@ -136,8 +136,8 @@ def _train_with_peers(args: argparse.Namespace, peers: mmap.mmap) -> int:
 
 def _dry_run(experiment: Any, args: argparse.Namespace) -> int:
     """`vqjax compile` for the mesh at hand; nothing is written."""
-    from vqjax.evaluation.ahead import compile_step
-    from vqjax.evaluation.machines import topology_of
+    from vqjax.hardware.compiled import compile_step
+    from vqjax.hardware.devices import topology_of
     from vqjax.training.mesh import make_mesh
 
     experiment, inputs = ready(experiment, args)

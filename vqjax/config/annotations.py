@@ -17,7 +17,8 @@ from typing import Any, Literal, Union
 import numpy as np
 
 from vqjax.arguments import got
-from vqjax.config.tree import fields_of, is_object, join, shorten, show, walk
+from vqjax.config.tree import fields_of, is_object, join, show, walk
+from vqjax.format import shorten
 from vqjax.types import UsageError
 
 

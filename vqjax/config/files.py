@@ -16,7 +16,8 @@ from vqjax.config.frozen import apply_frozen
 from vqjax.config.modules import importable, mark_siblings, run_file
 from vqjax.config.overrides import apply_overrides
 from vqjax.config.text import parse_text
-from vqjax.config.tree import check_single_use, shorten
+from vqjax.config.tree import check_single_use
+from vqjax.format import shorten
 from vqjax.paths import as_path
 from vqjax.shipped import experiments
 from vqjax.types import UsageError, VqjaxError, did_you_mean

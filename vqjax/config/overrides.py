@@ -6,7 +6,8 @@ from typing import Any
 
 from vqjax.config.annotations import child_hint, type_name
 from vqjax.config.text import SHOWN, construct, parse_text
-from vqjax.config.tree import children, is_object, join, shorten, show
+from vqjax.config.tree import children, is_object, join, show
+from vqjax.format import shorten
 from vqjax.types import UsageError, did_you_mean
 
 

@@ -4,16 +4,9 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from vqjax.config.tree import (
-    children,
-    differs_from_default,
-    fields_of,
-    is_object,
-    join,
-    shorten,
-    show,
-)
+from vqjax.config.tree import children, differs_from_default, fields_of, is_object, join, show
 from vqjax.config.values import CLASS, CLASS_SHA256, encode
+from vqjax.format import shorten
 
 WIDTH = 96  # of a line of `describe`
 MANY = 12  # plain values, of which the first ones tell enough

@@ -18,7 +18,8 @@ from vqjax.config.annotations import (
     type_name,
 )
 from vqjax.config.names import table
-from vqjax.config.tree import children, fields_of, is_object, is_required, rebuild, shorten
+from vqjax.config.tree import children, fields_of, is_object, is_required, rebuild
+from vqjax.format import shorten
 from vqjax.types import UsageError, VqjaxError, did_you_mean
 
 WORDS = {"true": True, "false": False, "null": None, "inf": math.inf, "nan": math.nan}

@@ -11,6 +11,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from vqjax.format import shorten
 from vqjax.types import UsageError
 
 LINEN_FIELDS = ("parent", "name")
@@ -101,12 +102,6 @@ def check_single_use(tree: Any) -> None:
                     f"construct a separate {kind}(...) for each"
                 )
             seen[id(value)] = path
-
-
-def shorten(text: str, width: int) -> str:
-    """`text` on one line of at most `width` characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def show(value: Any, width: int = 80) -> str:

@@ -33,16 +33,9 @@ from vqjax.config.names import (
     parse_trust,
     table,
 )
-from vqjax.config.tree import (
-    ABSENT,
-    absent,
-    fields_of,
-    is_object,
-    is_required,
-    join,
-    shorten,
-)
+from vqjax.config.tree import ABSENT, absent, fields_of, is_object, is_required, join
 from vqjax.files import read_text
+from vqjax.format import shorten
 from vqjax.types import DataError, UsageError, VqjaxError, did_you_mean
 
 CLASS = "class"

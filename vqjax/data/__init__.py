@@ -8,7 +8,7 @@ from vqjax.data.augment import RandomCrop as RandomCrop
 from vqjax.data.augment import RandomFlip as RandomFlip
 from vqjax.data.augment import RandomShift as RandomShift
 from vqjax.data.augment import Resize as Resize
-from vqjax.data.captions import BPE as BPE
+from vqjax.data.bpe import BPE as BPE
 from vqjax.data.captions import Captions as Captions
 from vqjax.data.captions import CaptionsByLabel as CaptionsByLabel
 from vqjax.data.digits import Digits as Digits

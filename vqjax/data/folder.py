@@ -14,10 +14,10 @@ from vqjax.data.arrays import ArraySplit, finished_spec
 from vqjax.data.folder_captions import read_captions
 from vqjax.data.folder_files import PictureFiles
 from vqjax.data.listing import Listing, chosen_for_eval, counted, layout_of, list_folder
-from vqjax.data.pictures import FIRST_FORMATS, FORMATS, is_readable, readable_formats, suffixes_of
 from vqjax.data.several import Several, chosen, spread
 from vqjax.data.source import Split, SplitSource
 from vqjax.data.tf_data import StreamSplit
+from vqjax.media.image import FIRST_FORMATS, FORMATS, is_readable, readable_formats, suffixes_of
 from vqjax.paths import as_path
 from vqjax.types import ArraySpec, DataError, UsageError, did_you_mean
 

@@ -11,8 +11,8 @@ import numpy as np
 from vqjax.data import augment as augmentation
 from vqjax.data.keep import keep, recall
 from vqjax.data.listing import name_text, stamps
-from vqjax.data.pictures import FIRST_FORMATS, BadPicture, read_picture
 from vqjax.data.tf_data import decode_once, tensorflow
+from vqjax.media.image import FIRST_FORMATS, BadPicture, read_square
 from vqjax.types import DataError
 
 _NAMED = 50  # bad files that one message names
@@ -42,8 +42,8 @@ class PictureFiles:
         return os.fsencode(self.root / name)
 
     def read(self, path: bytes) -> np.ndarray:
-        """Returns uint8[side, side, channels]; see `read_picture`."""
-        return read_picture(path, self.side, self.channels, self.max_pixels, self.formats)
+        """Returns uint8[side, side, channels]; see `read_square`."""
+        return read_square(path, self.side, self.channels, self.max_pixels, self.formats)
 
     def read_again(self, path: bytes) -> np.ndarray:
         """Does the same for a file that was good once.

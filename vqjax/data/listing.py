@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from vqjax.data.pictures import FORMATS, OTHER_SUFFIXES, suffixes_of
+from vqjax.media.image import FORMATS, OTHER_SUFFIXES, suffixes_of
 from vqjax.types import DataError
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"

@@ -1,31 +1,32 @@
-"""What a trained run is worth: numbers over the eval split, pictures, the Python API, the report.
+"""What judges parameters over a split: numbers, and examples to look at.
 
-Attributes load on first use: no verb pays for what it does not use.
+Attributes load on first use: no verb pays for what it does not use. Those that live in other rooms
+now are here until version 0.3.
 """
 
 import importlib
 
 _HOMES = {
-    "Ahead": "ahead",
-    "ClassifierRun": "classification",
-    "Comparison": "comparison",
-    "Evaluation": "reconstruction",
-    "Footprint": "footprint",
-    "ImportanceEvaluator": "likelihood",
-    "Judgement": "judging",
-    "ReconstructionEvaluator": "reconstruction",
-    "Run": "run",
-    "compare_runs": "comparison",
-    "compile_step": "ahead",
-    "draw": "pictures",
-    "flops_of": "flops",
-    "footprint_of": "footprint",
-    "judge_samples": "judging",
-    "load": "opening",
-    "parse_topology": "chips",
-    "sample_diversity": "diversity",
-    "write_comparison": "comparison_page",
-    "write_report": "report",
+    "Ahead": "vqjax.hardware.compiled",
+    "ClassifierRun": "vqjax.runs.classifier",
+    "Comparison": "vqjax.reports.compare",
+    "Evaluation": "vqjax.evaluation.base",
+    "Footprint": "vqjax.runs.footprint",
+    "ImportanceEvaluator": "vqjax.evaluation.likelihood",
+    "Judgement": "vqjax.runs.judge",
+    "ReconstructionEvaluator": "vqjax.evaluation.reconstruction",
+    "Run": "vqjax.runs.tokenizer",
+    "compare_runs": "vqjax.reports.compare",
+    "compile_step": "vqjax.hardware.compiled",
+    "draw": "vqjax.media.gallery",
+    "flops_of": "vqjax.hardware.flops",
+    "footprint_of": "vqjax.runs.footprint",
+    "judge_samples": "vqjax.runs.judge",
+    "load": "vqjax.runs.load",
+    "parse_topology": "vqjax.hardware.topology",
+    "sample_diversity": "vqjax.evaluation.diversity",
+    "write_comparison": "vqjax.reports.compare_page",
+    "write_report": "vqjax.reports.report",
 }
 __all__ = sorted(_HOMES)
 
@@ -33,4 +34,4 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)

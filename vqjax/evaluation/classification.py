@@ -1,22 +1,13 @@
-"""A trained classifier: how well it does on the eval split, and how it is used from Python.
-
-run = vqjax.load("runs/mnist_classifier")
-labels, probabilities = run.classify(images)
-"""
+"""How well a classifier tells the classes of the eval split."""
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
-from vqjax.evaluation.examples import checked_examples
-from vqjax.evaluation.reconstruction import Evaluation
-from vqjax.evaluation.run import in_parts
-from vqjax.evaluation.trained import TrainedRun
+from vqjax.evaluation.base import Evaluation
 from vqjax.metrics import Classification
-from vqjax.tasks.classifier import CLASSIFIER, LABEL
+from vqjax.tasks.classifier import LABEL
 from vqjax.training.bounds import within_bounds
 from vqjax.training.experiment import Experiment
-from vqjax.training.restore import OpenedRun
 from vqjax.training.sharding import local_rows, put_batch, replicated
 from vqjax.types import Batch, DataError, Tree
 
@@ -59,60 +50,3 @@ class ClassifierEvaluator:
     def _batch_state(self, params: Tree, batch: Batch) -> Classification:
         _, logits = self._task.classify(params, batch[self._task.inputs])
         return Classification.of(logits, batch[LABEL], batch["mask"])
-
-
-class ClassifierRun(TrainedRun):
-    """A trained classifier; made by `vqjax.load`.
-
-    Attributes (see `TrainedRun` for the others):
-        shape: of one example, (*S, C).
-        classes: how many.
-        feature_dim: of the features.
-    """
-
-    def __init__(self, opened: OpenedRun, mesh: Mesh) -> None:
-        task = opened.experiment.network_task()
-        super().__init__(opened, mesh, task.network, CLASSIFIER)
-        self.shape: tuple[int, ...] = tuple(opened.inputs[task.inputs].shape)
-        self.classes: int = task.classes
-        self.feature_dim: int = task.encoder.latent_dim
-        self._params = opened.params
-        self._program = jax.jit(task.classify)
-
-    def features(self, images: np.ndarray) -> np.ndarray:
-        """What the last layer sees of `images`: float32 [B, feature_dim].
-
-        Args:
-            images: [B, *S, C] of the training shape, uint8 or float in [-1, 1]; any B, also 0.
-
-        Raises:
-            UsageError: another shape or dtype; NaN, or floats that are not in [-1, 1].
-        """
-        return self.outputs(images)[0]
-
-    def classify(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Labels int32 [B], the likeliest, and probabilities float32 [B, classes]; see `features`.
-
-        Raises:
-            UsageError: another shape or dtype; NaN, or floats that are not in [-1, 1].
-        """
-        logits = self.outputs(images)[1]
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-        return logits.argmax(axis=1).astype(np.int32), probabilities
-
-    def outputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features float32 [B, feature_dim] and logits float32 [B, classes]; see `features`.
-
-        Raises:
-            UsageError: another shape or dtype; NaN, or floats that are not in [-1, 1].
-        """
-        images = checked_examples(images, self.shape, None)
-        return outputs_of_source(self, images)
-
-
-def outputs_of_source(run: ClassifierRun, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`run.outputs` of examples of the run's own data source, taken as training takes them."""
-    run._check_process()
-    with run._at_home():
-        return in_parts(lambda x: run._program(run._params, x), (images,), BATCH)

@@ -3,10 +3,7 @@
 The training loop and `vqjax evaluate` call the same object, so their numbers agree.
 """
 
-import dataclasses
 import math
-import os
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vqjax import arguments, config
+from vqjax.evaluation.base import Evaluation, merged
 from vqjax.evaluation.diversity import COMPARED, sample_diversity
-from vqjax.evaluation.kinds import make_evaluator
-from vqjax.evaluation.likelihood import ImportanceEvaluator, elbo_at, with_place
-from vqjax.evaluation.pictures import draw
+from vqjax.evaluation.likelihood import elbo_at, with_place
+from vqjax.media.gallery import draw
 from vqjax.metrics import (
     AbsoluteError,
     CodebookCounts,
@@ -35,23 +31,11 @@ from vqjax.tasks.compared import distances
 from vqjax.tasks.likelihood import has_bound
 from vqjax.tasks.tokenizer import normalize
 from vqjax.training.experiment import Experiment
-from vqjax.training.frozen import load_frozen
-from vqjax.training.mesh import make_mesh
-from vqjax.training.platform import own_defaults
-from vqjax.training.restore import OpenedRun, open_run
 from vqjax.training.sharding import local_rows, put_batch, replicated
 from vqjax.types import BATCH_AXES, Batch, DataError, Level, Tree
 
 SHOWN = 16  # examples in the picture: the first of the eval split
 PICTURE_RANK = 4  # [B, H, W, C]
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """`numbers` by name; `pictures`: uint8 [H, W, 3], originals with reconstructions beneath."""
-
-    numbers: dict[str, float]
-    pictures: np.ndarray | None
 
 
 def states_of(x: jax.Array, x_hat: jax.Array, mask: jax.Array) -> dict[str, State]:
@@ -77,17 +61,6 @@ def numbers_of(states: dict[str, State], levels: tuple[Level, ...]) -> dict[str,
     return dict(
         sorted(numbers.items(), key=lambda item: ranks.get(item[0].partition("/")[0], len(ranks)))
     )
-
-
-def merged(states: dict[str, State], new: dict[str, State]) -> dict[str, State]:
-    """Adds one batch's states, on the host; `states` is empty before the first."""
-    new = jax.device_get(new)
-    return {
-        name: states[name].merge(state)
-        if name in states
-        else state.merge(jax.tree.map(np.zeros_like, state))
-        for name, state in new.items()
-    } or states
 
 
 class ReconstructionEvaluator:
@@ -190,52 +163,3 @@ class ReconstructionEvaluator:
             )
         kept = slice(self._wanted)
         return states, (mask[kept], x[kept], x_hat[kept])
-
-
-def evaluate_run(
-    run: str | os.PathLike,
-    *,
-    params: str = "auto",
-    step: int | None = None,
-    trust: Sequence[str] = (),
-    frozen: Sequence[str] = (),
-    importance_samples: int | None = None,
-    say: Callable[[str], None] = lambda line: None,
-) -> tuple[OpenedRun, Evaluation]:
-    """Evaluates a run's newest sound checkpoint, or that of `step`, on all devices.
-
-    Args:
-        run: the run directory; `params`, `step`, `trust`, `frozen`: see `open_run`.
-        importance_samples: per example, for the bound of `ImportanceEvaluator` beside the others.
-        say: is given what opening the run has to say.
-
-    Raises:
-        DataError: no run, no sound checkpoint, or its data is not at hand.
-        UsageError: classes that are not trusted, no such `params`, `trust` or `frozen` that are no
-            sequences of texts, or importance samples asked of a run whose latents have no prior.
-    """
-    trust = tuple(arguments.texts("trust", trust, 'trust=["my_networks.py"]'))
-    frozen = tuple(arguments.texts("frozen", frozen, 'frozen=["tokenizer=runs/moved"]'))
-    mesh = make_mesh()
-    opened = open_run(run, params=params, step=step, trust=trust, frozen=frozen, mesh=mesh)
-    for line in opened.lines:
-        say(line)
-    variables = (opened.params, opened.collections)
-    weighted = None
-    if importance_samples is not None:
-        weighted = ImportanceEvaluator(opened.experiment, mesh, importance_samples)
-    opened.experiment.data.check()
-    try:
-        below = load_frozen(opened.experiment, mesh, trust)
-    except DataError as error:
-        if config.find_frozen(opened.experiment):
-            raise
-        say(f"note: numbers that need it are left out: {error}")
-        below = {}
-    with own_defaults(opened.experiment.compute_dtype):
-        evaluation = make_evaluator(opened.experiment, mesh, below)(*variables)
-        if weighted is not None:
-            # Beside the bound that it tightens, before the numbers of the reconstructions.
-            first = {"nll_bound": evaluation.numbers["nll_bound"], **weighted(*variables)}
-            evaluation = dataclasses.replace(evaluation, numbers=first | evaluation.numbers)
-    return opened, evaluation

@@ -4,12 +4,12 @@ import os
 from collections.abc import Sequence
 
 from vqjax import arguments
-from vqjax.evaluation.classification import ClassifierRun
-from vqjax.evaluation.kinds import make_evaluator
-from vqjax.evaluation.opening import load
-from vqjax.evaluation.prior_run import PriorRun
-from vqjax.evaluation.run import Run
 from vqjax.paths import as_path
+from vqjax.runs.classifier import ClassifierRun
+from vqjax.runs.kinds import make_evaluator
+from vqjax.runs.load import load
+from vqjax.runs.prior import PriorRun
+from vqjax.runs.tokenizer import Run
 from vqjax.training import distributed, loop
 from vqjax.training.experiment import Experiment
 from vqjax.types import UsageError

@@ -1,0 +1,160 @@
+"""Judging samples: stand-ins whose samples are known, what does not fit, and the whole way."""
+
+import dataclasses
+import json
+import types
+
+import jax
+import numpy as np
+import pytest
+
+import vqjax
+from tests import tiny
+from tests.tasks import prior_test
+from vqjax.cli.main import main
+from vqjax.data import Arrays, Digits
+from vqjax.priors import ClassLabel
+from vqjax.runs.judge import judge_samples
+from vqjax.runs.kinds import make_evaluator
+from vqjax.sampling import Choice, Guidance
+from vqjax.training.loop import train
+from vqjax.types import UsageError
+
+N = 40
+
+
+@pytest.fixture(scope="module")
+def judge_path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("judge") / "run"
+    train(tiny.classifier(), path, make_evaluator=make_evaluator, devices=jax.devices()[:1])
+    return path
+
+
+@pytest.fixture(scope="module")
+def judge(judge_path):
+    return vqjax.load(judge_path)
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    return next(Digits().eval(297, np.arange(297)))
+
+
+def stand_in(samples, classes=10, shape=(8, 8, 1), players=("prior",)):
+    """Something like a `PriorRun` that draws `samples`, whatever it is asked for."""
+    condition = None if classes is None else ClassLabel(classes)
+    prior = types.SimpleNamespace(condition=condition)
+    task = types.SimpleNamespace(prior=prior, players=players)
+    return types.SimpleNamespace(
+        path="runs/prior",
+        step=7,
+        params_kind="ema",
+        shape=shape,
+        experiment=types.SimpleNamespace(task=task),
+        sample=lambda n, seed, *, choice, guidance: samples[:n],
+    )
+
+
+def of_classes_in_turn(batch, n):
+    """Held-out pictures of classes 0, 1, ... 9, 0, ..., all different."""
+    places = [np.flatnonzero(batch["label"] == i % 10)[i // 10] for i in range(n)]
+    return batch["image"][places]
+
+
+def test_real_pictures_of_the_wanted_classes(judge, held_out):
+    samples = of_classes_in_turn(held_out, N)
+    found = judge_samples(stand_in(samples), judge, N)
+    labels, _ = judge.classify(samples)
+    assert found.numbers["class_accuracy"] == (labels == np.arange(N) % 10).mean() > 0.5
+    assert found.numbers["precision"] > 0.9 and found.numbers["recall"] > 0.5
+    shifted = judge_samples(stand_in(np.roll(samples, 1, axis=0)), judge, N)
+    assert shifted.numbers["class_accuracy"] < 0.3  # the same pictures, for other classes
+    assert shifted.numbers["frechet_distance"] == pytest.approx(
+        found.numbers["frechet_distance"], rel=1e-6
+    )
+
+
+def test_training_examples_are_the_floor_and_noise_is_far(judge):
+    data = Digits()
+    # 40 of 1,500, in two blocks of 20 that are evenly spread over the 75 blocks.
+    blocks = [next(data.in_order("train", 20, block))["image"] for block in (0, 37)]
+    found = judge_samples(stand_in(np.concatenate(blocks), None), judge, N).numbers
+    assert found["frechet_distance"] == found["frechet_real"] > 0
+    assert "class_accuracy" not in found
+    noise = np.random.default_rng(0).integers(0, 256, (N, 8, 8, 1)).astype(np.uint8)
+    far = judge_samples(stand_in(noise, None), judge, N).numbers
+    assert far["frechet_distance"] > 5 * far["frechet_real"]
+    assert far["frechet_real"] == found["frechet_real"]
+    assert far["precision"] < 0.2
+
+
+def test_real_examples_may_be_a_little_beyond_the_range(judge, held_out, monkeypatch):
+    images = held_out["image"][:N] / np.float32(100) - 1.3
+    arrays = {"image": images, "label": held_out["label"][:N]}
+    experiment = dataclasses.replace(judge.experiment, data=Arrays(arrays, arrays))
+    monkeypatch.setattr(judge, "experiment", experiment)
+    with pytest.raises(UsageError, match="values are"):
+        judge.outputs(images)
+    found = judge_samples(stand_in(np.clip(images, -1, 1), None), judge, N)
+    assert found.numbers["frechet_real"] == pytest.approx(0, abs=1e-3)
+
+
+def test_the_protocol_says_how_to_get_them_again(judge, held_out):
+    samples = of_classes_in_turn(held_out, N)
+    way = {"choice": Choice(temperature=0.5), "guidance": Guidance(2.0)}
+    line = judge_samples(stand_in(samples), judge, N, 3, **way).protocol
+    labels, _ = judge.classify(held_out["image"])
+    accuracy = (labels == held_out["label"]).mean()
+    for words in (
+        "40 samples, 10 classes in turn, seed 3",
+        "temperature=0.5",
+        "scale=2.0",
+        "runs/prior (step 7, ema)",
+        f"{judge.path} (step 60, raw), accuracy {accuracy:.4f}, 16 features",
+        "Digits(): 297 examples of the eval split, 40 of the training split",
+    ):
+        assert words in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "n", "message"),
+    [
+        ({"shape": (16, 16, 1)}, N, "judges examples of 8 x 8 x 1: .* are 16 x 16 x 1"),
+        ({"classes": 3}, N, "knows 10 classes: runs/prior is told one of 3"),
+        ({"players": ("tokenizer",)}, N, "is a tokenizer: --judge takes the run of a prior"),
+        ({}, 3, "3 samples to judge: wanted at least 4"),
+    ],
+)
+def test_what_does_not_fit(judge, changes, n, message):
+    with pytest.raises(UsageError, match=message):
+        judge_samples(stand_in(None, **changes), judge, n)
+    with pytest.raises(UsageError, match="is a prior: --judge takes the run of a classifier"):
+        judge_samples(stand_in(None), stand_in(None), n)
+
+
+@pytest.mark.slow  # three trainings
+def test_from_the_command_line(judge_path, tmp_path, capsys):
+    tokenizer, run = tmp_path / "tokenizer", str(tmp_path / "run")
+    prior_test.train_tokenizer(tokenizer)
+    train(
+        prior_test.experiment(prior_test.PRIORS["gpt"], tokenizer),
+        run,
+        make_evaluator=make_evaluator,
+        devices=jax.devices()[:1],
+    )
+    words = ["evaluate", run, "--judge", str(judge_path), "-n", "30", "--temperature", "0.5"]
+    assert main([*words, "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    expected = judge_samples(
+        vqjax.load(run), vqjax.load(judge_path), 30, choice=Choice(temperature=0.5)
+    )
+    assert measured["protocol"] == expected.protocol
+    for name, value in expected.numbers.items():
+        assert measured[name] == pytest.approx(value)
+    assert measured["nats_per_token"] > 0
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "class_accuracy" in said and said.rstrip().endswith(expected.protocol)
+    assert main(["evaluate", run, "--judge", str(tokenizer)]) == 2
+    assert "--judge takes the run of a classifier" in capsys.readouterr().err

@@ -1,0 +1,40 @@
+"""How many half-masked pictures keep their class when a prior paints the other half.
+
+    python -m tests.runs.kept_classes runs/mnist_maskgit runs/mnist_classifier
+
+Pictures are the first 500 of the eval split, masked below; the judge's class of each result is
+compared with the label. One line with the prior told the class, and one with it told nothing; the
+originals beside them.
+"""
+
+import sys
+
+import numpy as np
+
+import vqjax
+from vqjax.sampling import Guidance
+
+COUNT = 500
+GUIDANCE = 1.5
+
+
+def main(prior_run: str, judge_run: str) -> None:
+    prior, judge = vqjax.load(prior_run), vqjax.load(judge_run)
+    batch = next(prior.experiment.data.eval(COUNT, np.arange(COUNT)))
+    images, labels = batch["image"], batch["label"]
+    masks = np.zeros(images.shape[:-1], bool)
+    masks[:, images.shape[1] // 2 :] = True
+    told = {"classes": labels, "guidance": Guidance(GUIDANCE)}
+    results = {
+        "originals": images,
+        f"told the class, guidance {GUIDANCE}": prior.inpaint(images, masks, **told),
+        "told nothing": prior.inpaint(images, masks),
+    }
+    for name, result in results.items():
+        assert np.array_equal(result[~masks], images[~masks])
+        kept = judge.classify(result)[0] == labels
+        print(f"{name}: {100 * kept.mean():.1f} % of {COUNT} have their label's class")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""How fast an experiment trains here, measured."""

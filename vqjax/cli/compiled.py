@@ -1,0 +1,37 @@
+"""What `vqjax compile` and `vqjax train --dry-run` share: what is compiled, how it is printed."""
+
+import argparse
+import sys
+from typing import Any
+
+from vqjax.cli.examples import inputs_of
+from vqjax.format import printable, printable_lines
+
+
+def ready(experiment: Any, args: argparse.Namespace) -> tuple[Any, dict]:
+    """The experiment, checked and with its frozen runs, and what an example of it is like.
+
+    Raises:
+        DataError: nothing is known of its examples, or what --frozen names is not there.
+    """
+    from vqjax.training.frozen import adopt_known
+
+    experiment = adopt_known(experiment, args.frozen, tuple(args.trust), say)
+    experiment.check()
+    inputs = inputs_of(experiment, args.shape)
+    experiment.task.check(inputs)
+    return experiment, inputs
+
+
+def say(line: str) -> None:
+    """A line of progress."""
+    print(printable(line), file=sys.stderr, flush=True)
+
+
+def report(ahead: Any) -> dict[str, Any]:
+    """Prints a compiled step, and returns its numbers."""
+    from vqjax.hardware.compiled import ahead_json
+    from vqjax.hardware.tables import table
+
+    print(printable_lines(table(ahead)))
+    return ahead_json(ahead)

@@ -1,0 +1,66 @@
+"""Sources that are made of another one."""
+
+import abc
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+CAPTION = "caption"  # the array of texts, which a wrapper may make or change
+
+
+@dataclasses.dataclass(frozen=True)
+class Wrapper(abc.ABC):
+    """A source made of another one; what it does not change is that of the other."""
+
+    source: Any
+
+    def _changed(self, batches: Iterator[Mapping[str, np.ndarray]]) -> Iterator[dict]:
+        return (self._change(batch) for batch in batches)
+
+    @abc.abstractmethod
+    def _change(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns the batch as it leaves."""
+
+    def train(
+        self, batch_size: int, seed: int, start_step: int, rows: np.ndarray
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """See `Source.train`."""
+        return self._changed(self.source.train(batch_size, seed, start_step, rows))
+
+    def eval(self, batch_size: int, rows: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+        """See `Source.eval`."""
+        return self._changed(self.source.eval(batch_size, rows))
+
+    def in_order(
+        self, part: str, batch_size: int, start_step: int = 0
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """See `SplitSource.in_order`."""
+        return self._changed(self.source.in_order(part, batch_size, start_step))
+
+    def at_hand(self, part: str, name: str) -> np.ndarray | None:
+        """See `SplitSource.at_hand`."""
+        known = hasattr(self.source, "at_hand") and name != CAPTION
+        return self.source.at_hand(part, name) if known else None
+
+    def learned(self, before: Any = None) -> Any:
+        """This with what its source learns before the first step of a run: from `before`, what an
+        earlier start made of this, or anew.
+        """
+        if not hasattr(self.source, "learned"):
+            return self
+        source = self.source.learned(getattr(before, "source", None))
+        return dataclasses.replace(self, source=source)
+
+    def num_train(self) -> int:
+        """See `Source.num_train`."""
+        return self.source.num_train()
+
+    def num_eval(self) -> int:
+        """See `Source.num_eval`."""
+        return self.source.num_eval()
+
+    def notes(self) -> list[str]:
+        """See `Source.notes`."""
+        return self.source.notes()

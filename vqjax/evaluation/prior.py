@@ -1,0 +1,85 @@
+"""How well a prior knows the tokens of the eval split, and what it draws."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from vqjax.evaluation.base import Evaluation
+from vqjax.media.gallery import picture_of, tile
+from vqjax.ops.numerics import make_key
+from vqjax.sampling import Choice, Guidance
+from vqjax.training.bounds import within_bounds
+from vqjax.training.experiment import Experiment
+from vqjax.training.sharding import local_rows, put_batch, replicated
+from vqjax.types import Batch, DataError, Level, Tree
+
+DRAWN = 64  # samples in the picture
+COLUMNS = 8
+
+
+class PriorEvaluator:
+    """`nats_per_token`: mean of -log p over all tokens of the eval split, or of a bound on it
+    (`Prior.is_bound`); `bits_per_dim`: the same per value of an example. The picture holds `DRAWN`
+    samples; where the prior is told something, that of the first examples of the split.
+    """
+
+    def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree) -> None:
+        self._experiment, self._mesh = experiment, mesh
+        self._task = experiment.network_task()
+        self._frozen = frozen
+        sharding = replicated(mesh)
+        self._sum = jax.jit(self._batch_sum, out_shardings=sharding)
+        self._sample = jax.jit(self._draw, static_argnames="levels", out_shardings=sharding)
+
+    def __call__(self, params: Tree, collections: Tree) -> Evaluation:
+        """Evaluates once over the split.
+
+        Raises:
+            DataError: the eval split is empty, or holds tokens or conditions out of range.
+        """
+        size = self._experiment.eval_batch_size or self._experiment.batch_size
+        unit = self._mesh.size
+        size = -(-size // unit) * unit
+        rows = local_rows(size, self._mesh)
+        condition = self._task.prior.condition
+        total, count, levels = np.zeros((), np.float64), 0, ()
+        given: list[np.ndarray] = []
+        data = self._experiment.data
+        batches = within_bounds(self._task, data, "eval", data.eval(size, rows))
+        for number, batch in enumerate(batches):
+            levels = self._task.levels_of({k: a.shape[1:] for k, a in batch.items()})
+            put = put_batch({**batch, "place": np.int32(number * size + rows)}, self._mesh)
+            with jax.set_mesh(self._mesh):
+                part, seen = self._sum(params, self._frozen, put)
+            total, count = total + float(part), count + int(seen)
+            if condition is not None and sum(map(len, given)) < DRAWN:
+                given.append(np.asarray(jax.device_get(put[condition.given])))
+        if not count:
+            raise DataError(f"the eval split of {type(self._experiment.data).__name__} is empty")
+        with jax.set_mesh(self._mesh):
+            told = np.resize(np.concatenate(given), (DRAWN, *given[0].shape[1:])) if given else None
+            drawn = np.asarray(self._sample(params, self._frozen, told, levels=levels))
+        nats = float(total) / count
+        numbers = {
+            "nats_per_token": nats / self._task.network(levels).order.length,
+            "bits_per_dim": nats / np.log(2.0) / float(np.prod(drawn.shape[1:])),
+        }
+        shown = [picture_of(example) for example in drawn]
+        rows = [shown[i : i + COLUMNS] for i in range(0, len(shown), COLUMNS)]
+        return Evaluation(numbers, tile(rows))
+
+    def _batch_sum(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """-log p of the examples that count, in nats, and how many these are."""
+        rngs = {"mask": make_key(0)}
+        nats, _ = self._task.objective(params, frozen, batch, rngs, batch["place"])
+        mask = batch["mask"]
+        return jnp.sum(jnp.where(mask, nats.sum(axis=1), 0.0)), jnp.sum(mask)
+
+    def _draw(
+        self, params: Tree, frozen: Tree, given: jax.Array | None, *, levels: tuple[Level, ...]
+    ) -> jax.Array:
+        keys = jax.vmap(lambda i: jax.random.fold_in(make_key(0), i))(jnp.arange(DRAWN))
+        plain = {"choice": Choice(), "guidance": Guidance()}
+        indices = self._task.sample_tokens(params, keys, given, levels, **plain)
+        return self._task.decode(frozen, indices)

@@ -1,0 +1,1 @@
+"""How fast and how large a step is on machines that are not here, worked out."""

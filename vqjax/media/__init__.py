@@ -1,0 +1,1 @@
+"""Files and arrays: pictures read, written and drawn, galleries, charts, markup."""

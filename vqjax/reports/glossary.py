@@ -1,0 +1,73 @@
+"""What the numbers of a page mean: names with a line each, for every page that has numbers."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from vqjax.format import printable
+from vqjax.media.markup import NOTHING, Markup, element, fragment
+from vqjax.reports.history import REACHED, Record, is_number
+from vqjax.reports.metrics import BITS, IN_WORDS, LOSSES, METRICS, PARAMETERS
+
+Entry = tuple[str, str]  # a name and what it means
+
+
+def reading(entries: Iterable[Entry]) -> Markup:
+    """Each name with what it means, as a sentence of its own."""
+    lines = [
+        (element("dt", {}, name), element("dd", {}, f"{text[0].upper()}{text[1:]}."))
+        for name, text in entries
+    ]
+    return element("dl", {"class": "reading"}, lines)
+
+
+def glossary(records: Sequence[Record], heads: Mapping[str, str] | None = None) -> Markup:
+    """Explains the numbers that `records` have, and no others; nothing where they have none.
+
+    Args:
+        records: the runs on the page.
+        heads: {name of a number: its column's head} of a table of the runs on the page.
+    """
+    heads = heads or {}
+    entries = [*_metrics(records, heads), *_terms(records), *_sizes(records, heads)]
+    if not entries:
+        return NOTHING
+    heading = element("h2", {}, "What the numbers mean")
+    return fragment(heading, element("div", {"class": "glossary"}, reading(entries)))
+
+
+def _metrics(records: Sequence[Record], heads: Mapping[str, str]) -> list[Entry]:
+    found = {
+        name.partition("/")[0] for r in records for name in r.final if is_number(r.final, name)
+    }
+    entries = []
+    for name, metric in METRICS.items():
+        if name not in found:
+            continue
+        other = heads.get(name, "")
+        label = metric.label if other in metric.label else f"{metric.label} ({other})"
+        best = "" if metric.best is None else f"; {IN_WORDS[metric.best]}"
+        entries.append((label, metric.meaning + best))
+    return entries
+
+
+def _terms(records: Sequence[Record]) -> list[Entry]:
+    """Of the loss curves, under the names in their legends."""
+    drawn = {name for r in records for name in r.loss_names if r.curve("train", name)}
+    return [(f"Loss {printable(name)}", text) for name, text in LOSSES.items() if name in drawn]
+
+
+def _sizes(records: Sequence[Record], heads: Mapping[str, str]) -> list[Entry]:
+    """Of sizes and times, in the facts and in the table of the runs."""
+    sizes = [record.footprint for record in records if record.footprint is not None]
+    entries = []
+    if "perplexity_share" in heads:
+        entries.append((heads["perplexity_share"], "perplexity as a share of the codebook size"))
+    if any(size.levels for size in sizes):
+        entries.append(("Bits", BITS))
+    if "minutes" in heads:
+        entries.append((heads["minutes"], "of training, over all starts"))
+    if any(record.reached() is not None for record in records):
+        first = f"training until the first evaluation with {REACHED:.0%} of the final PSNR"
+        entries.append((f"{REACHED:.0%} after", first))
+    if sizes:
+        entries.append(("Parameters", PARAMETERS))
+    return entries

@@ -1,0 +1,172 @@
+"""The report's numbers: the band of facts on top, and its tables."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from vqjax.format import NONE, count, fixed, number, printable, span
+from vqjax.media.markup import NOTHING, Content, Markup, element
+from vqjax.reports.history import REACHED, Record, is_number
+from vqjax.reports.metrics import direction, metric_of, worth
+from vqjax.reports.page import quiet
+
+NAME = 80  # characters of a number's name
+
+
+def label(name: str) -> str:
+    """What people call a number; "name/level" keeps its level."""
+    kind, _, level = name.partition("/")
+    metric = metric_of(name)
+    shown = kind if metric is None else metric.label
+    return printable(f"{shown} ({level})" if level else shown, NAME)
+
+
+def shown_value(name: str, value: float) -> str:
+    """A number of the eval split as tables give it."""
+    kind = name.partition("/")[0]
+    if kind in ("psnr", "nll_bound"):
+        return fixed(value, ".2f")
+    if kind == "accuracy":
+        return fixed(100 * value, ".2f")
+    if kind == "codebook_usage":
+        return fixed(100 * value, ".1f")
+    if kind == "perplexity":
+        return fixed(value, ",.1f")
+    return fixed(value, ".4f") if abs(value) >= 0.001 else number(value)
+
+
+def _fact(name: str, value: str, unit: str = "", below: str = "") -> Markup:
+    small = (" ", element("small", {}, unit)) if unit else None
+    note = element("dd", {}, below) if below else None
+    return element("div", {}, element("dt", {}, name), element("dd", {}, value, small), note)
+
+
+def _perplexity(record: Record) -> Markup:
+    sizes = record.footprint
+    name = next((n for n in record.final if n.partition("/")[0] == "perplexity"), "perplexity")
+    if not is_number(record.final, name):
+        return _fact("Perplexity", NONE)
+    value = record.final[name]
+    level = name.partition("/")[2]
+    books = () if sizes is None else [v for v in sizes.levels if level in ("", v.name)]
+    if not books:
+        return _fact("Perplexity", fixed(value, ",.0f"))
+    size = books[0].codebook_size
+    share = fixed(100 * value / size, ".0f")
+    below = f"{share}% of the codebook" + (f", {level}" if level else "")
+    return _fact("Perplexity", fixed(value, ",.0f"), f"of {size:,}", below)
+
+
+def facts(record: Record) -> Markup:
+    """The run in one band of numbers."""
+    final, sizes = record.final, record.footprint
+    reached = record.reached()
+    seconds = None if reached is None else record.seconds_at(int(reached[0]))
+    early = "" if seconds is None else f"{REACHED:.0%} after {span(seconds)}"
+    psnr = is_number(final, "psnr")
+    entries = [
+        _fact(
+            "PSNR",
+            shown_value("psnr", final["psnr"]) if psnr else NONE,
+            "dB" if psnr else "",
+            early,
+        ),
+        _fact("SSIM", fixed(final["ssim"], ".3f")) if is_number(final, "ssim") else NOTHING,
+        _perplexity(record) if sizes is None or sizes.levels else NOTHING,
+    ]
+    if is_number(final, "accuracy"):
+        entries[0] = _fact("Accuracy", shown_value("accuracy", final["accuracy"]), "%")
+    if is_number(final, "nats_per_token"):
+        value = fixed(final["nats_per_token"], ".3f")
+        entries = [_fact("-log p", value, "nats", "per token")]
+    if is_number(final, "nll_bound"):
+        value = shown_value("nll_bound", final["nll_bound"])
+        entries.insert(0, _fact("Bound on -log p(x)", value, "nats", "per example"))
+    if sizes is not None and sizes.levels:
+        place = "pixel" if len(sizes.shape) == 3 else "position"
+        tokens = f"{sizes.tokens:,} tokens per example"
+        entries.append(_fact(f"Bits per {place}", number(sizes.bits_per_position, 3), "", tokens))
+    total = record.total_steps
+    done = total is not None and record.step >= total
+    of = "" if total is None or done else f"of {total:,}"
+    entries.append(_fact("Steps", f"{record.step:,}", of, "" if done or not of else "not done yet"))
+    rate = "" if record.rate is None else f"{number(record.rate, 3)} examples/s"
+    entries.append(_fact("Wall time", span(record.elapsed), "", rate))
+    if sizes is not None:
+        entries.append(_fact("Parameters", count(sizes.total)))
+    return element("dl", {"class": "facts"}, entries)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A cell of a table, of a `kind` that the style sheet knows ("": text)."""
+
+    content: Content
+    kind: str = ""
+
+
+def table(head: Sequence[Content], rows: Sequence[Sequence[Content]], kind: str = "wide") -> Markup:
+    """A table. The first of a row is text, the others are numbers, aligned right; `Cell` says
+    otherwise.
+    """
+
+    def cells(row: Sequence[Content], name: str) -> list[Markup]:
+        made = [c if isinstance(c, Cell) else Cell(c, "n" if i else "") for i, c in enumerate(row)]
+        return [element(name, {"class": cell.kind or None}, cell.content) for cell in made]
+
+    lines = [element("tr", {}, cells(row, "td")) for row in rows]
+    top = element("thead", {}, element("tr", {}, cells(head, "th")))
+    whole = element("table", {}, top, element("tbody", {}, lines))
+    return element("div", {"class": kind}, whole)
+
+
+def _best(name: str, points: Sequence[tuple[float, float]]) -> tuple[str, str]:
+    """The best value and its step; dashes for a number of which neither way is known to be."""
+    best = direction(name)
+    if best is None:
+        return NONE, NONE
+    step, value = max(points, key=lambda point: worth(best, point[1]))
+    return shown_value(name, value), f"{step:,.0f}"
+
+
+def numbers_table(record: Record) -> Markup:
+    """All numbers of the newest evaluation, beside the best ones."""
+    names = [name for name in record.names("eval") if is_number(record.final, name)]
+    if not names:
+        return quiet("No evaluation yet.")
+    rows = []
+    for name in names:
+        newest = shown_value(name, record.final[name])
+        rows.append([label(name), newest, *_best(name, record.curve("eval", name))])
+    head = [f"Eval split, step {record.final['step']:,}", "Value", "Best", "at step"]
+    return table(head, rows)
+
+
+def run_table(record: Record) -> Markup:
+    """Sizes and machine."""
+    rows: list[list[str]] = []
+    sizes = record.footprint
+    if sizes is not None:
+        parts = {k: v for k, v in sizes.parameters.items() if v}
+        rows += [[f"Parameters: {k}", f"{v:,}"] for k, v in parts.items()]
+        if sizes.levels:
+            rows.append(["Bits per token", number(sizes.bits / sizes.tokens, 4)])
+            rows.append(["Bits per example", number(sizes.bits, 6)])
+    if record.devices:
+        rows.append(["Devices", record.devices])
+    if record.starts > 1:
+        rows.append(["Starts", str(record.starts)])
+    for name, shown in (
+        ("first_step_seconds", "To the first step"),
+        ("compile_seconds", "Compiling"),
+    ):
+        points = record.curve("time", name)
+        if points:
+            rows.append([shown, span(points[-1][1])])
+    waits = record.curve("time", "input_wait")
+    if waits:
+        rows.append(
+            ["Waiting for input", f"{fixed(100 * sum(v for _, v in waits) / len(waits), '.1f')}%"]
+        )
+    if record.version:
+        rows.append(["vqjax", record.version])
+    return table(["Run", ""], rows) if rows else NOTHING

@@ -1,0 +1,108 @@
+"""How many pictures are what their captions say, where the data can tell."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vqjax import arguments, config
+from vqjax.data.texts import to_text
+from vqjax.runs.editing import PLAIN, UNGUIDED
+from vqjax.runs.load import load
+from vqjax.runs.prior import PriorRun
+from vqjax.runs.tokenizer import Run
+from vqjax.sampling import Choice, Guidance
+from vqjax.tasks.prior import FROZEN
+from vqjax.types import UsageError
+
+CHECKING = ("caption_tests", "kinds", "satisfied")  # of a source that can tell
+ALL = "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptionCheck:
+    """What came out.
+
+    Attributes:
+        tests: {test: {pictures: {kind of caption: share that satisfies its caption}}}. Pictures
+            are "drawn" from the captions, "drawn without" any but held to them all the same,
+            "real" ones and their "reconstructed" copies.
+        protocol: how they were drawn, in one line.
+    """
+
+    tests: Mapping[str, Mapping[str, Mapping[str, float]]]
+    protocol: str
+
+    def lines(self) -> list[str]:
+        """A table for people."""
+        kinds = list(dict.fromkeys(k for t in self.tests.values() for p in t.values() for k in p))
+        head = f"  {'captions satisfied, %':<38}" + "".join(f"{kind:>10}" for kind in kinds)
+        rows = []
+        for test, pictures in self.tests.items():
+            for name, shares in pictures.items():
+                cells = "".join(f"{100 * shares.get(k, np.nan):>10.1f}" for k in kinds)
+                rows.append(f"  {test + ': ' + name:<38}{cells}")
+        return [head, *rows, f"  {self.protocol}"]
+
+
+def check_captions(
+    run: PriorRun,
+    n: int,
+    seed: int = 0,
+    choice: Choice = PLAIN,
+    guidance: Guidance = UNGUIDED,
+    trust: Sequence[str] = (),
+) -> CaptionCheck:
+    """Draws a picture for each of the first n captions of every test of the run's data.
+
+    Args:
+        run: a prior that is told captions of data that can tell whether a picture satisfies one,
+            such as `Shapes`.
+        n: captions per test, or all there are.
+        seed: see `PriorRun.sample`; so are choice and guidance.
+        trust: see `vqjax.load`.
+
+    Raises:
+        UsageError: another kind of run or data.
+        DataError: the data or the tokenizer is not at hand.
+    """
+    n = arguments.whole("n", n, least=1)
+    source = getattr(run.experiment.data, "source", None)
+    if not isinstance(run, PriorRun) or not all(hasattr(source, name) for name in CHECKING):
+        raise UsageError(
+            f"{run.path}: its data cannot tell whether a picture satisfies a caption; Shapes can"
+        )
+    below = config.find_frozen(run.experiment)[FROZEN]
+    tokenizer = load(below.path, step=below.step, trust=trust)
+    drawing = {"seed": seed, "choice": choice, "guidance": guidance}
+    tests = {
+        name: _one_test(run, tokenizer, test, n, drawing)
+        for name, test in source.caption_tests().items()
+    }
+    protocol = (
+        f"the first {n:,} captions of each test, seed {seed}, {choice}, {guidance}, of {run.path} "
+        f"(step {run.step}, {run.params_kind})"
+    )
+    return CaptionCheck(tests, protocol)
+
+
+def _one_test(
+    run: PriorRun, tokenizer: Run, source: Any, n: int, drawing: Mapping[str, Any]
+) -> dict[str, dict[str, float]]:
+    n = min(n, source.num_eval())
+    batch = next(source.eval(n, np.arange(n)))
+    captions, real = [to_text(row) for row in batch["caption"]], batch["image"]
+    kinds = np.array(source.kinds(captions))
+    pictures = {
+        "drawn": run.sample(n, prompts=captions, **drawing),
+        "drawn without": run.sample(n, seed=drawing["seed"], choice=drawing["choice"]),
+        "real": real,
+        "reconstructed": tokenizer.reconstruct(real),
+    }
+    shares = {}
+    for name, images in pictures.items():
+        right = np.asarray(source.satisfied(images, captions))
+        shares[name] = {kind: float(right[kinds == kind].mean()) for kind in np.unique(kinds)}
+        shares[name][ALL] = float(right.mean())
+    return shares

@@ -1,0 +1,64 @@
+"""`vqjax evaluate`: a run's newest checkpoint over its eval split, on all devices."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+
+from vqjax import arguments, config
+from vqjax.evaluation.base import Evaluation
+from vqjax.evaluation.likelihood import ImportanceEvaluator
+from vqjax.runs.kinds import make_evaluator
+from vqjax.training.frozen import load_frozen
+from vqjax.training.mesh import make_mesh
+from vqjax.training.platform import own_defaults
+from vqjax.training.restore import OpenedRun, open_run
+from vqjax.types import DataError
+
+
+def evaluate_run(
+    run: str | os.PathLike,
+    *,
+    params: str = "auto",
+    step: int | None = None,
+    trust: Sequence[str] = (),
+    frozen: Sequence[str] = (),
+    importance_samples: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[OpenedRun, Evaluation]:
+    """Evaluates a run's newest sound checkpoint, or that of `step`, on all devices.
+
+    Args:
+        run: the run directory; `params`, `step`, `trust`, `frozen`: see `open_run`.
+        importance_samples: per example, for the bound of `ImportanceEvaluator` beside the others.
+        say: is given what opening the run has to say.
+
+    Raises:
+        DataError: no run, no sound checkpoint, or its data is not at hand.
+        UsageError: classes that are not trusted, no such `params`, `trust` or `frozen` that are no
+            sequences of texts, or importance samples asked of a run whose latents have no prior.
+    """
+    trust = tuple(arguments.texts("trust", trust, 'trust=["my_networks.py"]'))
+    frozen = tuple(arguments.texts("frozen", frozen, 'frozen=["tokenizer=runs/moved"]'))
+    mesh = make_mesh()
+    opened = open_run(run, params=params, step=step, trust=trust, frozen=frozen, mesh=mesh)
+    for line in opened.lines:
+        say(line)
+    variables = (opened.params, opened.collections)
+    weighted = None
+    if importance_samples is not None:
+        weighted = ImportanceEvaluator(opened.experiment, mesh, importance_samples)
+    opened.experiment.data.check()
+    try:
+        below = load_frozen(opened.experiment, mesh, trust)
+    except DataError as error:
+        if config.find_frozen(opened.experiment):
+            raise
+        say(f"note: numbers that need it are left out: {error}")
+        below = {}
+    with own_defaults(opened.experiment.compute_dtype):
+        evaluation = make_evaluator(opened.experiment, mesh, below)(*variables)
+        if weighted is not None:
+            # Beside the bound that it tightens, before the numbers of the reconstructions.
+            first = {"nll_bound": evaluation.numbers["nll_bound"], **weighted(*variables)}
+            evaluation = dataclasses.replace(evaluation, numbers=first | evaluation.numbers)
+    return opened, evaluation

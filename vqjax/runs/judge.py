@@ -1,0 +1,144 @@
+"""What a prior's samples are worth to a judge: a classifier trained on the same data."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from vqjax import arguments
+from vqjax.config.tree import show
+from vqjax.format import times
+from vqjax.metrics import FeatureMoments, frechet_distance, precision_recall
+from vqjax.metrics.precision_recall import NEIGHBOURS
+from vqjax.priors import ClassLabel
+from vqjax.runs.classifier import ClassifierRun, outputs_of_source
+from vqjax.runs.editing import PLAIN, UNGUIDED
+from vqjax.runs.kinds import check_classifier, check_prior
+from vqjax.runs.prior import PriorRun
+from vqjax.sampling import Choice, Guidance
+from vqjax.tasks.classifier import LABEL
+from vqjax.training.bounds import within_bounds
+from vqjax.types import UsageError
+
+BATCH = 100  # real examples read at a time
+BLOCK = 20  # training examples read in a row, so that classes in order do not matter
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """`numbers` by name; `protocol`: one line that says how to get them again."""
+
+    numbers: dict[str, float]
+    protocol: str
+
+
+def check_judge(prior: Any, judge: Any) -> None:
+    """Refuses, with UsageError, a judge that cannot judge the samples of `prior`."""
+    check_prior(prior, "--judge")
+    check_classifier(judge, "--judge")
+    if judge.shape != prior.shape:
+        raise UsageError(
+            f"{judge.path} judges examples of {times(judge.shape)}: "
+            f"the samples of {prior.path} are {times(prior.shape)}"
+        )
+    classes = _classes(prior)
+    if classes is not None and classes != judge.classes:
+        raise UsageError(
+            f"{judge.path} knows {judge.classes} classes: {prior.path} is told one of {classes}"
+        )
+    if not hasattr(judge.experiment.data, "in_order"):
+        kind = type(judge.experiment.data).__name__
+        raise UsageError(f"{kind} cannot be read in order: it has no in_order()")
+
+
+def _classes(prior: PriorRun) -> int | None:
+    """How many classes the prior is told one of; None: it is told none."""
+    condition = prior.experiment.task.prior.condition
+    return condition.classes if isinstance(condition, ClassLabel) else None
+
+
+def judge_samples(
+    prior: PriorRun,
+    judge: ClassifierRun,
+    n: int = 1_000,
+    seed: int = 0,
+    *,
+    choice: Choice = PLAIN,
+    guidance: Guidance = UNGUIDED,
+) -> Judgement:
+    """Judges the samples that `prior.sample(n, seed, ...)` draws.
+
+    `class_accuracy`: the share whose likeliest class, to the judge, is the wanted one, classes in
+    turn; left out where the prior is told no class. `frechet_distance`: between the judge's
+    features of the samples and of the whole eval split; `frechet_real`: that of `n` training
+    examples instead, what `n` perfect samples would have. `precision` and `recall` (k = 3): of the
+    samples against as many examples of the eval split.
+
+    The real examples are those that the judge was trained on, without random augmentation.
+
+    Raises:
+        UsageError: the judge does not fit, there are too few samples, or the prior cannot be
+            guided.
+        DataError: the judge's data is not at hand.
+    """
+    check_judge(prior, judge)
+    n = arguments.whole("n", n, most=arguments.MOST_COUNT)
+    if n <= NEIGHBOURS:
+        raise UsageError(f"{n} samples to judge: wanted at least {NEIGHBOURS + 1}")
+    judge.experiment.data.check()
+    samples = prior.sample(n, seed, choice=choice, guidance=guidance)
+    features, logits = judge.outputs(samples)
+    real, accuracy = _eval_split(judge)
+    trained = _training_examples(judge, n)
+    reference = FeatureMoments.of(real)
+    pairs = min(n, len(real))
+    if pairs <= NEIGHBOURS:
+        raise UsageError(f"{pairs} examples in the eval split: wanted at least {NEIGHBOURS + 1}")
+    numbers = {}
+    if (classes := _classes(prior)) is not None:
+        hits = logits.argmax(axis=1) == np.arange(n) % classes
+        numbers["class_accuracy"] = float(hits.mean())
+    numbers["frechet_distance"] = frechet_distance(FeatureMoments.of(features), reference)
+    numbers["frechet_real"] = frechet_distance(FeatureMoments.of(trained), reference)
+    numbers |= precision_recall(features[:pairs], real[_spread(len(real), pairs)])
+    told = "told nothing" if classes is None else f"{classes} classes in turn"
+    line = (
+        f"{n:,} samples, {told}, seed {seed}, {choice}, {guidance}, of {_named(prior)}; "
+        f"judge {_named(judge)}, accuracy {accuracy:.4f}, {judge.feature_dim} features; "
+        f"reference {show(judge.experiment.data, 100)}: {len(real):,} examples of the eval split, "
+        f"{len(trained):,} of the training split for frechet_real, {pairs:,} and {pairs:,} for "
+        f"precision and recall with k={NEIGHBOURS}"
+    )
+    return Judgement(numbers, line)
+
+
+def _named(run: PriorRun | ClassifierRun) -> str:
+    return f"{run.path} (step {run.step}, {run.params_kind})"
+
+
+def _spread(count: int, wanted: int) -> np.ndarray:
+    """`wanted` different places in range(count), evenly spread: int64[wanted]."""
+    return np.arange(wanted) * count // wanted
+
+
+def _eval_split(judge: ClassifierRun) -> tuple[np.ndarray, float]:
+    """Features float32[N, D] of the whole eval split, and the judge's accuracy on it."""
+    task, data, found, hits = judge.experiment.task, judge.experiment.data, [], []
+    for batch in within_bounds(task, data, "eval", data.eval(BATCH, np.arange(BATCH))):
+        mask = batch["mask"]
+        features, logits = outputs_of_source(judge, batch[task.inputs])
+        found.append(features[mask])
+        hits.append((logits.argmax(axis=1) == batch[LABEL])[mask])
+    return np.concatenate(found), float(np.concatenate(hits).mean())
+
+
+def _training_examples(judge: ClassifierRun, wanted: int) -> np.ndarray:
+    """Features of `wanted` training examples, or of all, in blocks evenly spread: float32[n, D]."""
+    data, inputs = judge.experiment.data, judge.experiment.task.inputs
+    blocks = -(-data.num_train() // BLOCK)
+    chosen = _spread(blocks, min(blocks, -(-wanted // BLOCK)))
+    found = []
+    for block in chosen.tolist():
+        batch = next(iter(data.in_order("train", BLOCK, block)))
+        found.append(batch[inputs][batch["mask"]])
+    return outputs_of_source(judge, np.concatenate(found)[:wanted])[0]

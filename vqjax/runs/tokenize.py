@@ -1,0 +1,182 @@
+"""A data set as tokens: `vqjax tokenize`."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import tqdm
+
+from vqjax._version import __version__
+from vqjax.data.token_set import DESCRIPTION, read_description, shard_path, write_shard
+from vqjax.files import read_text, write_output
+from vqjax.paths import as_path
+from vqjax.runs.kinds import check_tokenizer
+from vqjax.training import seal
+from vqjax.training.experiment import Experiment
+from vqjax.training.mesh import make_mesh
+from vqjax.training.platform import devices_at_hand, own_defaults
+from vqjax.training.restore import OpenedRun, open_run
+from vqjax.training.sharding import put_batch, replicated
+from vqjax.training.state import HOST_ONLY
+from vqjax.types import ArraySpec, Batch, Level, Tree, UsageError
+
+SHARD = 16_384  # examples
+PARTS = ("train", "eval")
+
+
+def tokenize_run(
+    run: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    step: int | None = None,
+    trust: Sequence[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> pathlib.Path:
+    """Writes the tokens of a run's data set; shards that are there already stay.
+
+    Args:
+        run: a tokenizer's run directory, whose averaged parameters are used where it keeps them,
+            as priors do; `step`, `trust`: see `open_run`.
+        out: the folder of the token set.
+        say: is given what opening the run, and its data, have to say.
+
+    Raises:
+        DataError: no run, or its data is not at hand.
+        UsageError: nothing discrete in the run, a folder with other tokens, or one that cannot be
+            written.
+    """
+    folder, devices = as_path(out, "--out"), devices_at_hand()
+    mesh = make_mesh(devices if SHARD % len(devices) == 0 else devices[:1])
+    opened = open_run(run, step=step, trust=trust, mesh=mesh)
+    for line in opened.lines:
+        say(line)
+    check_tokenizer(opened, "tokenize")
+    experiment = opened.experiment
+    source = experiment.data
+    source.check()
+    for line in source.notes():
+        say(line)
+    if not hasattr(source, "in_order"):
+        raise UsageError(f"{type(source).__name__} cannot be read in order: it has no in_order()")
+    task = experiment.network_task()
+    spec = source.example_spec()
+    levels = task.token_layout(tuple(spec[task.inputs].shape))
+    if not levels:
+        raise UsageError(f"{opened.path} has no tokens, only latents")
+    kept = [name for name in spec if name != task.inputs and name not in HOST_ONLY]
+    description = _describe(opened, levels, {name: spec[name] for name in kept})
+    _begin(folder, description)
+    encode = jax.jit(lambda p, c, x: task.encode(p, c, x).indices, out_shardings=replicated(mesh))
+
+    def tokens(batch: Batch) -> Tree:
+        only = {task.inputs: batch[task.inputs]}
+        with jax.set_mesh(mesh), own_defaults(experiment.compute_dtype):
+            x = put_batch(only, mesh)[task.inputs]
+            return jax.device_get(encode(opened.params, opened.collections, x))
+
+    for part in PARTS:
+        _write_part(folder, part, description, source, tokens, kept, _batch_size(experiment, mesh))
+    return folder
+
+
+def _describe(
+    opened: OpenedRun, levels: Sequence[Level], kept: Mapping[str, ArraySpec]
+) -> dict[str, Any]:
+    """What DIR/tokens.json says."""
+    source = opened.experiment.data
+    return {
+        "vqjax": __version__,
+        "tokenizer": {
+            "run": str(opened.path),
+            "step": opened.step,
+            "params": opened.params_kind,
+            "seal": seal.seal_of(opened.path / "checkpoints", opened.step),
+        },
+        "levels": [
+            {"name": v.name, "grid": list(v.grid), "codebook_size": v.codebook_size} for v in levels
+        ],
+        "arrays": {
+            **{v.name: _stored(v.grid, _smallest(v.codebook_size)) for v in levels},
+            **{name: _stored(spec.shape, spec.dtype) for name, spec in kept.items()},
+        },
+        "examples": {"train": source.num_train(), "eval": source.num_eval()},
+        "shard": SHARD,
+    }
+
+
+def _stored(shape: Sequence[int], dtype: str) -> dict[str, Any]:
+    return {"shape": list(shape), "dtype": dtype}
+
+
+def _smallest(codebook_size: int) -> str:
+    """The narrowest dtype that holds every index."""
+    return "uint8" if codebook_size <= 2**8 else "uint16" if codebook_size <= 2**16 else "int32"
+
+
+def _batch_size(experiment: Experiment, mesh: Any) -> int:
+    """Divides the devices and a shard."""
+    wanted = experiment.eval_batch_size or experiment.batch_size
+    size = mesh.size
+    while size * 2 <= wanted and SHARD % (size * 2) == 0:
+        size *= 2
+    return size
+
+
+def _begin(folder: pathlib.Path, description: dict[str, Any]) -> None:
+    """Describes a new token set, or makes sure that the one that is there is the same."""
+    path = folder / DESCRIPTION
+    if path.exists():
+        read_description(folder)
+        old = json.loads(read_text(path))
+        for key in ("levels", "arrays", "examples", "shard"):
+            if old[key] != description[key]:
+                raise UsageError(f"{folder} holds other tokens ({key} differ): name another --out")
+        if old["tokenizer"]["seal"] != description["tokenizer"]["seal"]:
+            made = old["tokenizer"]["run"]
+            raise UsageError(f"{folder} holds tokens of another step or run, {made}")
+        return
+    for part, total in description["examples"].items():
+        for name in description["arrays"]:
+            for number in range(-(-total // SHARD)):
+                if (shard := shard_path(folder, part, name, number)).exists():
+                    raise UsageError(
+                        f"{shard} is there without {DESCRIPTION}, so nobody knows what it holds: "
+                        "name another --out"
+                    )
+    write_output(path, json.dumps(description, indent=2))
+
+
+def _write_part(
+    folder: pathlib.Path,
+    part: str,
+    description: dict[str, Any],
+    source: Any,
+    tokens: Callable[[Batch], Tree],
+    kept: Sequence[str],
+    batch_size: int,
+) -> None:
+    arrays, total = description["arrays"], description["examples"][part]
+    missing = [
+        number
+        for number in range(-(-total // SHARD))
+        if not all(shard_path(folder, part, name, number).is_file() for name in arrays)
+    ]
+    steps = SHARD // batch_size
+    bar = tqdm.tqdm(total=len(missing), desc=f"tokens of {part}", unit="shard", disable=None)
+    for number in missing:
+        rows: dict[str, list[np.ndarray]] = {name: [] for name in arrays}
+        batches = source.in_order(part, batch_size, number * steps)
+        for _, batch in zip(range(steps), batches, strict=False):
+            keep = batch["mask"]
+            for name, values in tokens(batch).items():
+                rows[name].append(values[keep])
+            for name in kept:
+                rows[name].append(np.asarray(batch[name])[keep])
+        whole = {k: np.concatenate(v).astype(arrays[k]["dtype"]) for k, v in rows.items()}
+        write_shard(folder, part, number, whole)
+        bar.update()
+    bar.close()
