@@ -3,16 +3,19 @@
 import dataclasses
 import pathlib
 import types
+from typing import Any
 
 import jax
 
+import vqjax
 from tests import tiny
 from vqjax.config import FrozenRun
 from vqjax.data import Digits
 from vqjax.priors import ClassLabel, MaskGIT
+from vqjax.runs.base import Opening, Run
 from vqjax.runs.classifier import ClassifierRun
 from vqjax.runs.prior import PriorRun
-from vqjax.runs.tokenizer import Run
+from vqjax.runs.tokenizer import TokenizerRun
 from vqjax.sampling import Parallel
 from vqjax.tasks import PriorTask
 from vqjax.tasks.prior import FROZEN
@@ -45,15 +48,20 @@ def maskgit_over(tokenizer: Experiment, path: str = "TOKENIZER") -> Experiment:
     )
 
 
-def blank_runs() -> dict[str, Run | PriorRun | ClassifierRun]:
-    """{name: a run of 8 x 8 x 1 examples}, one of each kind; of "floats" they are no uint8."""
+def opened(kind: type[Run], run: OpenedRun, frozen: Any = None) -> Run:
+    """A run on one device, as `vqjax.load` makes it."""
     mesh = make_mesh(jax.devices()[:1])
+    return kind(Opening(run, mesh, frozen or {}, (), vqjax.load))
+
+
+def blank_runs() -> dict[str, Run]:
+    """{name: a run of 8 x 8 x 1 examples}, one of each kind; of "floats" they are no uint8."""
     codes, vae = blank(tiny.vqvae(data=Digits())), blank(tiny.vae())
     record = types.SimpleNamespace(**vars(codes.record))
     record.inputs = {"image": ArraySpec((8, 8, 1), "float32")}
-    runs = {"codes": Run(codes, mesh), "vae": Run(vae, mesh)}
-    runs["floats"] = Run(dataclasses.replace(codes, record=record), mesh)
+    runs = {"codes": opened(TokenizerRun, codes), "vae": opened(TokenizerRun, vae)}
+    runs["floats"] = opened(TokenizerRun, dataclasses.replace(codes, record=record))
     frozen = {FROZEN: {"params": codes.params, "collections": codes.collections}}
-    runs["prior"] = PriorRun(blank(maskgit_over(codes.experiment)), mesh, frozen)
-    runs["classifier"] = ClassifierRun(blank(tiny.classifier()), mesh)
+    runs["prior"] = opened(PriorRun, blank(maskgit_over(codes.experiment)), frozen)
+    runs["classifier"] = opened(ClassifierRun, blank(tiny.classifier()))
     return runs

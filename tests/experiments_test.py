@@ -16,7 +16,7 @@ from tests.unchanged.record import digest, lines_of
 from vqjax import config
 from vqjax.cli.main import main
 from vqjax.data import TFDS
-from vqjax.runs.footprint import footprint_of
+from vqjax.runs.load import footprint_of
 from vqjax.training.state import create_state
 from vqjax.types import ArraySpec, DataError, UsageError
 

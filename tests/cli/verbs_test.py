@@ -151,7 +151,7 @@ def test_reconstruct_does_not_hold_a_folder_of_many_sizes(cli, run_dir, tmp_path
     monkeypatch.setattr(
         reconstruct,
         "_flush",
-        lambda run, same, to: flushed.append(len(same)) or flush(run, same, to),
+        lambda *of: flushed.append(len(of[2])) or flush(*of),
     )
     words = ("reconstruct", run_dir, tmp_path / "in", "--out", tmp_path / "o", "--max-pixels", 64)
     code, out, err = cli(*words)

@@ -13,7 +13,7 @@ from tests.parity import random_vgg
 from vqjax.config import WeightFile
 from vqjax.features import lpips, vgg
 from vqjax.losses import L1, LPIPS
-from vqjax.runs.kinds import make_evaluator
+from vqjax.runs.load import make_evaluator
 from vqjax.training.experiment import with_dtype
 from vqjax.training.loop import train
 from vqjax.types import DataError, UsageError

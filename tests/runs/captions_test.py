@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 from vqjax.data.texts import to_bytes
-from vqjax.runs import captions
 from vqjax.runs.captions import check_captions
 from vqjax.runs.editing import PLAIN, UNGUIDED
 from vqjax.runs.prior import PriorRun
-from vqjax.tasks.prior import FROZEN
 from vqjax.types import UsageError
 
 CAPTIONS = ["1 small", "2 small", "3 large", "4 large"]
@@ -40,23 +38,28 @@ def pictures(*numbers):
     return np.asarray(numbers, np.uint8)[:, None, None, None]
 
 
-@pytest.fixture
-def run(monkeypatch):
-    run = PriorRun.__new__(PriorRun)
-    run.path, run.step, run.params_kind = "RUN", 7, "ema"
-    run.experiment = types.SimpleNamespace(data=types.SimpleNamespace(source=Numbers()))
-    asked = []
+class Drawing(PriorRun):
+    """A run that draws wrongly what is to be 2."""
 
-    def sample(n, seed=0, prompts=None, **wishes):
-        asked.append((seed, prompts, wishes))
+    path, step, params_kind = "RUN", 7, "ema"
+    tokenizer = types.SimpleNamespace(reconstruct=lambda images: np.where(images == 4, 0, images))
+
+    def __init__(self):
+        self.experiment = types.SimpleNamespace(data=types.SimpleNamespace(source=Numbers()))
+        self.asked = []
+
+    @classmethod
+    def abilities(cls, experiment):
+        return {"sample": None}
+
+    def sample(self, n, seed=0, prompts=None, **wishes):
+        self.asked.append((seed, prompts, wishes))
         return pictures(1, 9, 3, 4)[:n] if prompts else pictures(1, 1, 1, 1)[:n]
 
-    run.sample, run.asked = sample, asked
-    below = types.SimpleNamespace(path="TOKENIZER", step=3)
-    tokenizer = types.SimpleNamespace(reconstruct=lambda images: np.where(images == 4, 0, images))
-    monkeypatch.setattr(captions.config, "find_frozen", lambda tree: {FROZEN: below})
-    monkeypatch.setattr(captions, "load", lambda path, **options: tokenizer)
-    return run
+
+@pytest.fixture
+def run():
+    return Drawing()
 
 
 def test_shares_by_kind(run):

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import vqjax.priors
-from tests import tiny
+from tests import blank, tiny
 from vqjax.cli import edit as verb
 from vqjax.cli.drawing import Names
 from vqjax.cli.main import main, parse
@@ -28,7 +28,6 @@ from vqjax.sampling import Parallel
 from vqjax.tasks import PriorTask
 from vqjax.tasks.prior import FROZEN
 from vqjax.training.experiment import Experiment
-from vqjax.training.mesh import make_mesh
 from vqjax.training.optim import AdamW
 from vqjax.training.platform import COMPILE_QUICKLY
 from vqjax.training.restore import OpenedRun
@@ -64,7 +63,7 @@ def opened(experiment):
 @pytest.fixture(scope="module")
 def runs():
     """{name: a prior's run that learned nothing}, over 4 x 4 tokens of 8 x 8 digits."""
-    mesh, made = make_mesh(jax.devices()[:1]), {}
+    made = {}
     tokenizers = {}
     for name, quantizer in QUANTIZERS.items():
         weights = {"l2": 1.0, **quantizer.loss_weights}
@@ -83,7 +82,7 @@ def runs():
             total_steps=1,
         )
         frozen = {FROZEN: {"params": under.params, "collections": under.collections}}
-        made[name] = PriorRun(opened(plan), mesh, frozen)
+        made[name] = blank.opened(PriorRun, opened(plan), frozen)
     return made
 
 
@@ -261,7 +260,7 @@ def test_what_cannot_be_is_refused(runs, name, call, words):
 
 def test_without_a_class_only_where_it_learned_to_do_without(runs, monkeypatch):
     task = types.SimpleNamespace(prior=MaskGIT(16, 1, 2, condition=ClassLabel(10, dropout=0.0)))
-    monkeypatch.setattr(runs["maskgit"], "_task", task)
+    monkeypatch.setattr(runs["maskgit"], "task", task)
     with pytest.raises(UsageError, match="dropout=0 the prior never learned"):
         runs["maskgit"].variations(NOT)
 
@@ -369,10 +368,13 @@ def test_mistakes_are_one_line(runs, files, monkeypatch, capsys, words, code, li
 
 
 def test_it_takes_priors_and_never_writes_over_what_it_reads(runs, files, monkeypatch, capsys):
-    tokenizer = types.SimpleNamespace(experiment=tiny.vqvae(), path="RUN")
+    tokenizer = blank.blank_runs()["codes"]
     monkeypatch.setattr(verb, "load_run", lambda args: tokenizer)
     assert main(["edit", "RUN", "digit.png", "--upscale", "2"]) == 2
-    assert "RUN is a tokenizer: edit takes the run of a prior" in capsys.readouterr().err
+    assert (
+        "RUN is a tokenizer: it cannot edit (it can: encode, decode, reconstruct, evaluate)"
+        in capsys.readouterr().err
+    )
     monkeypatch.setattr(verb, "load_run", lambda args: runs["maskgit"])
     target = "edit-upscale_00000001_seed0-0001_RUN_digit.png"
     Image.open("digit.png").save(target)

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.small_source import SmallSource, small_experiment
-from vqjax.runs.footprint import footprint_of
+from vqjax.runs.load import footprint_of
 from vqjax.types import ArraySpec, UsageError
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import types
 
 import jax
 import numpy as np
@@ -13,9 +12,9 @@ from tests import tiny
 from tests.tasks import prior_test
 from vqjax.cli.main import main
 from vqjax.data import Arrays, Digits
-from vqjax.priors import ClassLabel
+from vqjax.runs.base import Run
 from vqjax.runs.judge import judge_samples
-from vqjax.runs.kinds import make_evaluator
+from vqjax.runs.load import make_evaluator
 from vqjax.sampling import Choice, Guidance
 from vqjax.training.loop import train
 from vqjax.types import UsageError
@@ -40,19 +39,25 @@ def held_out():
     return next(Digits().eval(297, np.arange(297)))
 
 
-def stand_in(samples, classes=10, shape=(8, 8, 1), players=("prior",)):
-    """Something like a `PriorRun` that draws `samples`, whatever it is asked for."""
-    condition = None if classes is None else ClassLabel(classes)
-    prior = types.SimpleNamespace(condition=condition)
-    task = types.SimpleNamespace(prior=prior, players=players)
-    return types.SimpleNamespace(
-        path="runs/prior",
-        step=7,
-        params_kind="ema",
-        shape=shape,
-        experiment=types.SimpleNamespace(task=task),
-        sample=lambda n, seed, *, choice, guidance: samples[:n],
-    )
+class StandIn(Run):
+    """A run that draws `samples`, whatever it is asked for."""
+
+    kind, path, step, params_kind, experiment = "prior", "runs/prior", 7, "ema", None
+
+    def __init__(self, samples, classes=10, shape=(8, 8, 1)):
+        self.samples, self.classes, self.shape = samples, classes, shape
+
+    def sample(self, n, seed, *, classes=None, choice=None, guidance=None):
+        return self.samples[:n]
+
+
+class Mute(StandIn):
+    """It draws nothing."""
+
+    sample = None
+
+
+stand_in = StandIn
 
 
 def of_classes_in_turn(batch, n):
@@ -122,15 +127,23 @@ def test_the_protocol_says_how_to_get_them_again(judge, held_out):
     [
         ({"shape": (16, 16, 1)}, N, "judges examples of 8 x 8 x 1: .* are 16 x 16 x 1"),
         ({"classes": 3}, N, "knows 10 classes: runs/prior is told one of 3"),
-        ({"players": ("tokenizer",)}, N, "is a tokenizer: --judge takes the run of a prior"),
         ({}, 3, "3 samples to judge: wanted at least 4"),
     ],
 )
 def test_what_does_not_fit(judge, changes, n, message):
     with pytest.raises(UsageError, match=message):
         judge_samples(stand_in(None, **changes), judge, n)
-    with pytest.raises(UsageError, match="is a prior: --judge takes the run of a classifier"):
-        judge_samples(stand_in(None), stand_in(None), n)
+
+
+def test_who_cannot_be_judged_and_who_cannot_judge(judge):
+    with pytest.raises(
+        UsageError, match="is a prior: it cannot classify .it can: sample, evaluate"
+    ):
+        judge_samples(stand_in(None), stand_in(None), N)
+    with pytest.raises(UsageError, match="is a prior: it cannot sample"):
+        judge_samples(Mute(None), judge, N)
+    with pytest.raises(UsageError, match="sample: got 'runs/prior', wanted a run, from vqjax.load"):
+        judge_samples("runs/prior", judge, N)
 
 
 @pytest.mark.slow  # three trainings
@@ -157,4 +170,4 @@ def test_from_the_command_line(judge_path, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "class_accuracy" in said and said.rstrip().endswith(expected.protocol)
     assert main(["evaluate", run, "--judge", str(tokenizer)]) == 2
-    assert "--judge takes the run of a classifier" in capsys.readouterr().err
+    assert "is a tokenizer: it cannot classify" in capsys.readouterr().err

@@ -132,10 +132,16 @@ def test_sample_draws_ways_between_held_out_examples(cli, paths, tmp_path):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("sample", "ae"), "nothing to sample from: the bottleneck Identity has no prior"),
+        (
+            ("sample", "ae"),
+            "a tokenizer: it cannot sample, the bottleneck Identity has no prior (it can: encode",
+        ),
         (("sample", "vqvae", "-n", "4"), "EMAVectorQuantizer has no prior"),
         (("sample", "vae", "--interpolate", "2", "-n", "4"), "-n is for samples"),
-        (("sample", "vqvae", "--interpolate", "2"), "discrete"),
+        (
+            ("sample", "vqvae", "--interpolate", "2"),
+            "it cannot interpolate, its latents are discrete",
+        ),
         (("sample", "vae", "-n", "0"), "-n 0: wanted 1 to"),
         (("sample", "vae", "--interpolate", "-1"), "--interpolate -1"),
         (("sample", "vae", "--interpolate", "200"), "has 297 examples, two per row"),

@@ -13,7 +13,7 @@ import vqjax
 from tests import tiny
 from vqjax.cli.main import main
 from vqjax.data import Arrays
-from vqjax.runs.kinds import make_evaluator
+from vqjax.runs.load import make_evaluator
 from vqjax.tasks import ClassifierTask
 from vqjax.tokenizers import MLPEncoder
 from vqjax.training.loop import train
@@ -124,11 +124,17 @@ def test_every_verb(path, tmp_path, capsys):
     assert "Accuracy" in page and "PSNR" not in page and "Reconstructions" not in page
     out = str(tmp_path / "out")
     for words, line in (
-        (["sample", str(path)], "is a classifier: sample takes"),
-        (["reconstruct", str(path), "--out", out], "is a classifier: reconstruct takes"),
-        (["tokenize", str(path), "--out", out], "is a classifier: tokenize takes"),
+        (["sample", str(path)], "is a classifier: it cannot sample (it can: classify, evaluate)"),
+        (
+            ["reconstruct", str(path), "--out", out],
+            "is a classifier: it cannot reconstruct (it can: classify, evaluate)",
+        ),
+        (
+            ["tokenize", str(path), "--out", out],
+            "is a classifier: it cannot tokenize (it can: classify, evaluate)",
+        ),
         (["evaluate", str(path), "--importance-samples", "2"], "no bound"),
-        (["evaluate", str(path), "--judge", str(path)], "is a classifier: --judge"),
+        (["evaluate", str(path), "--judge", str(path)], "is a classifier: it cannot sample"),
         (["evaluate", str(path), "--top-k", "2"], "--top-k is for samples: add --judge"),
         (["evaluate", str(path), "--judge", str(path), "--top-p", "2"], "top_p=2.0"),
     ):

@@ -17,7 +17,7 @@ from vqjax.data import BPE, Captions, CaptionsByLabel, Digits, TokenSet
 from vqjax.priors import GPT, ClassLabel, MaskGIT, PixelCNN, Text
 from vqjax.quantizers import FSQ, Residual
 from vqjax.runs import tokenize
-from vqjax.runs.kinds import make_evaluator
+from vqjax.runs.load import make_evaluator
 from vqjax.sampling import Choice, Guidance, Parallel
 from vqjax.tasks import PriorTask
 from vqjax.training.experiment import Experiment
@@ -139,7 +139,7 @@ def test_every_verb(paths, tokenizer, tmp_path, capsys):
     assert main(["compare", str(tokenizer), run]) == 0, capsys.readouterr().err
     assert "transformer" in capsys.readouterr().out
     for words, line in (
-        (["sample", str(tokenizer), "--top-k", "3"], "--top-k is for priors"),
+        (["sample", str(tokenizer), "--top-k", "3"], "it cannot sample, the bottleneck"),
         (["sample", run, "--classes", "a"], "give numbers"),
         (["sample", run, "--top-p", "2"], "top_p=2.0"),
         (["sample", run, "--interpolate", "2"], "a prior"),
@@ -177,7 +177,10 @@ def test_it_is_told_a_text(tokenizer, tmp_path, capsys):
     )
     for options, line in (
         (["--prompt", "a seven and much more than that"], "reads at most 6"),
-        (["--classes", "3"], "is told no class"),
+        (
+            ["--classes", "3"],
+            "--classes is not for this run: it takes -n, --seed, --prompt, --given",
+        ),
         (["--given", "txt=a"], 'give text="..."'),
     ):
         capsys.readouterr()
@@ -277,7 +280,11 @@ def test_mistakes_with_token_sets_take_one_line(paths, tokenizer, tmp_path, caps
     assert main(["tokenize", str(other), "--out", str(out)]) == 0
     for words, code, line in (
         (["tokenize", str(plain), "--out", str(tmp_path / "a")], 2, "has no tokens"),
-        (["tokenize", str(paths["gpt"]), "--out", str(tmp_path / "b")], 2, "is a prior"),
+        (
+            ["tokenize", str(paths["gpt"]), "--out", str(tmp_path / "b")],
+            2,
+            "is a prior: it cannot tokenize",
+        ),
         (["tokenize", str(tokenizer), "--out", str(out)], 2, "holds other tokens"),
         (["tokenize", str(tmp_path / "no"), "--out", str(out)], 3, "is not a run"),
     ):

@@ -45,8 +45,7 @@ from vqjax.benchmark.peak import peak_flops, product_flops, product_size
 from vqjax.benchmark.steps import Compiled, Rig, compile_steps, measured_peak, noise
 from vqjax.benchmark.stopwatch import percentiles
 from vqjax.ops.numerics import make_key
-from vqjax.runs.footprint import footprint_of
-from vqjax.tasks import ClassifierTask, TokenizerTask
+from vqjax.runs.load import footprint_of, run_class
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import frozen_shapes
 from vqjax.training.mesh import make_mesh
@@ -260,20 +259,17 @@ def _flops(rig: Rig, compiled: Compiled, rate: float) -> dict[str, Any]:
 def _latencies(rig: Rig, seconds: float) -> dict[str, dict[str, float]]:
     """Of one example, from an array of the host to one of the host, on one device."""
     task, device = rig.experiment.network_task(), rig.mesh.devices.flat[0]
-    if not isinstance(task, TokenizerTask | ClassifierTask):
+    x = noise(rig.inputs, 1).get(getattr(task, "inputs", ""))
+    if x is None:  # it learns from tokens, which nobody hands over one by one
         return {}
-    params, kept = jax.device_put((rig.state.params, rig.state.collections), device)
-    x = noise(rig.inputs, 1)[task.inputs]
-    if isinstance(task, ClassifierTask):
-        return {"classify": _latency(jax.jit(task.classify), (params,), x, seconds)}
-    discrete = bool(task.token_layout(x.shape[1:]))
-    give, take = ("indices", task.decode_indices) if discrete else ("z_q", task.decode_latents)
-    encode = jax.jit(lambda params, kept, x: getattr(task.encode(params, kept, x), give))
-    made = jax.device_get(encode(params, kept, x))
-    return {
-        "encode": _latency(encode, (params, kept), x, seconds / 2),
-        "decode": _latency(jax.jit(take), (params, kept), made, seconds / 2),
-    }
+    calls = run_class(task).single_calls(task, x.shape[1:])
+    arrays = jax.device_put((rig.state.params, rig.state.collections), device)
+    found, given = {}, x
+    for name, call in calls.items():
+        program = jax.jit(call)
+        found[name] = _latency(program, arrays, given, seconds / len(calls))
+        given = jax.device_get(program(*arrays, given))
+    return found
 
 
 def _latency(call: Callable, arrays: tuple[Tree, ...], given: Any, seconds: float) -> dict:

@@ -1,14 +1,30 @@
-"""What verbs that draw share: options of priors over tokens, and how pictures are written."""
+"""What verbs that draw share: which options are for which run, and how pictures are written."""
 
 import argparse
 import dataclasses
+import os
 import pathlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 MAX_PIXELS = 64 << 20  # of a picture that is read
 TELLING = ("classes", "prompt", "given")  # options that say what a prior is told
 CHOOSING = ("temperature", "top_k", "top_p", "guidance")
+# The keyword of a run's method that an option is for.
+KEYWORDS = {
+    "n": "n",
+    "seed": "seed",
+    "classes": "classes",
+    "prompt": "prompts",
+    "given": "prompts",
+    "temperature": "choice",
+    "top_k": "choice",
+    "top_p": "choice",
+    "guidance": "guidance",
+    "strength": "strength",
+}
+TOLD = ("classes", "prompts")  # keywords that only some runs may be told
 IN_NAMES = (*CHOOSING, "strength", "outpaint", "params")  # options that decide what is drawn
 
 
@@ -42,16 +58,88 @@ def add_choosing_arguments(parser: argparse.ArgumentParser) -> None:
 
 def named(args: argparse.Namespace, *names: str) -> list[str]:
     """Those of the options `names` that were given, as they are typed."""
-    given = (name for name in names if getattr(args, name) is not None)
-    return [f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}" for name in given]
+    return [_flag(name) for name in names if getattr(args, name) is not None]
+
+
+def _flag(name: str) -> str:
+    return f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
+
+
+def add_setting_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `key=value` items."""
+    parser.add_argument(
+        "settings",
+        metavar="key=value",
+        nargs="*",
+        help="any other keyword of the run's method, such as steps=50",
+    )
+
+
+def told_apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Files and `key=value` items among words; one that exists as a file is a file."""
+    settings = [w for w in words if re.match(r"[A-Za-z_]\w*=", w) and not os.path.exists(w)]
+    return [word for word in words if word not in settings], settings
+
+
+def asked(
+    args: argparse.Namespace, run: Any, method: Callable, own: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Keywords for a run's method, as the options and `args.settings` say.
+
+    Args:
+        own: options that mean something to the verb itself.
+
+    Raises:
+        UsageError: an option or a keyword that it does not take, or a value that is none.
+    """
+    from vqjax.runs.base import keywords_of
+    from vqjax.types import UsageError
+
+    takes = {k: p for k, p in keywords_of(method).items() if k not in TOLD or k in run.conditions}
+    options = [name for name in KEYWORDS if hasattr(args, name) and name not in own]
+    for name in options:
+        if getattr(args, name) is not None and KEYWORDS[name] not in takes:
+            flags = ", ".join(_flag(n) for n in options if KEYWORDS[n] in takes) or "none"
+            raise UsageError(f"{_flag(name)} is not for this run: it takes {flags}")
+    found = telling(args) if "classes" in vars(args) else {}
+    found |= choosing(args) if "guidance" in vars(args) else {}
+    plain = ("n", "seed", "strength")
+    given = {name: getattr(args, name, None) for name in plain if name in takes}
+    found |= {name: value for name, value in given.items() if value is not None}
+    settings = _settings(args.settings, takes)
+    if twice := [name for name in settings if name in given and given[name] is not None]:
+        raise UsageError(f"{twice[0]} is said twice: {_flag(twice[0])} and {twice[0]}=")
+    return found | settings
+
+
+def _settings(words: Sequence[str], takes: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `key=value` items, read as the keywords' annotations have them."""
+    from vqjax.config.text import parse_text
+    from vqjax.types import UsageError, did_you_mean
+
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{word!r}: give key=value")
+        if name not in takes or name == "out":
+            raise UsageError(f"{word}: no {name!r} here: {did_you_mean(name, takes)}")
+        parameter = takes[name]
+        unset = parameter.default is parameter.empty
+        default = None if unset else parameter.default
+        found[name] = parse_text(text, parameter.annotation, default, name)
+    return found
 
 
 def choosing(args: argparse.Namespace) -> dict[str, Any]:
-    """`choice` and `guidance` for `PriorRun`'s methods; UsageError for numbers that cannot be."""
+    """`choice` and `guidance` for a run's methods, where any are wanted; UsageError for numbers
+    that cannot be.
+    """
     from vqjax.sampling import Choice, Guidance
 
     numbers = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
-    wishes = {"choice": Choice(**{k: v for k, v in numbers.items() if v is not None})}
+    numbers = {k: v for k, v in numbers.items() if v is not None}
+    wishes: dict[str, Any] = {"choice": Choice(**numbers)} if numbers else {}
     return wishes if args.guidance is None else {**wishes, "guidance": Guidance(args.guidance)}
 
 
@@ -77,11 +165,13 @@ def telling(args: argparse.Namespace) -> dict[str, list]:
 def _in_names(args: argparse.Namespace) -> dict[str, str]:
     """Those of `IN_NAMES` that were given, for the names of pictures: {"guidance": "3"}."""
     given = {name: getattr(args, name, None) for name in IN_NAMES}
-    return {
+    said = {
         name.replace("_", "-"): str(value).removesuffix(".0")
         for name, value in given.items()
         if value is not None and (name, value) != ("params", "auto")
     }
+    items = (item.partition("=") for item in getattr(args, "settings", ()))
+    return said | {name: value for name, _, value in items if name not in ("n", "seed")}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,12 +10,13 @@ from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_
 from vqjax.cli.drawing import (
     MAX_PIXELS,
     TELLING,
+    TOLD,
     Names,
     add_choosing_arguments,
     add_telling_arguments,
-    choosing,
+    asked,
     named,
-    telling,
+    told_apart,
     write_example,
     write_sheet,
 )
@@ -56,6 +57,7 @@ before alone, so it adds below and nowhere else. The priors of vqjax:
 RESULTS = 4  # alternatives
 MAX_RESULTS = 1_000  # in one picture
 COLUMNS = 10  # of that picture
+EDITS = ("inpaint", "outpaint", "upscale", "variations")  # methods of runs
 OF_STRENGTH = ("--variations", "--upscale")
 
 
@@ -68,7 +70,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add_run_arguments(parser)
     parser.add_argument(
-        "image", metavar="IMAGE", type=path_argument, nargs="?", help="a picture file"
+        "words",
+        metavar="IMAGE|key=value",
+        type=path_argument,
+        nargs="*",
+        help="a picture file; other keywords of the edit",
     )
     edits = parser.add_mutually_exclusive_group(required=True)
     edits.add_argument(
@@ -90,7 +96,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--fit", action="store_true", help="resize and crop IMAGE to what the prior has learned"
     )
     parser.add_argument("-n", metavar="N", type=int, help=f"alternatives (default: {RESULTS})")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="(default: 0)")
+    parser.add_argument("--seed", metavar="N", type=int, help="(default: 0)")
     parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
     add_telling_arguments(parser, "default: none")
     add_choosing_arguments(parser)
@@ -105,17 +111,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vqjax.runs.kinds import check_prior
+    from vqjax.runs.base import require
 
+    args.settings = told_apart(args.words)[1]
     edit, count = _checked(args)
-    told = telling(args)
-    wishes = told | choosing(args)
     trained = load_run(args)
-    check_prior(trained, "edit")
-    if not named(args, *TELLING) and trained.experiment.task.prior.condition is not None:
+    require(trained, "edit", *EDITS)
+    require(trained, edit)
+    wishes = {"seed": 0} | asked(args, trained, getattr(trained, edit), own=("n",))
+    kinds = next((wishes[name] for name in TOLD if wishes.get(name)), [])
+    if trained.conditions and not kinds:
         print("no --classes and no --prompt: the prior is told nothing", file=sys.stderr)
-    kinds = next(iter(told.values()), [])
-    names = Names(args, trained, f"edit-{edit}", args.seed, _of(args))
+    names = Names(args, trained, f"edit-{edit}", wishes["seed"], _of(args))
     sheet, singles = names.path(kinds), names.singles(kinds, count)
     names.check([sheet, *singles], _files(args))
     shown, results = _edited(trained, args, edit, count, wishes)
@@ -130,7 +137,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _of(args: argparse.Namespace) -> tuple[str, ...]:
     """What the names of the results say: the picture and the mask, a file or a half."""
-    image, mask = (name and pathlib.PurePath(name).stem for name in (args.image, args.mask))
+    image, mask = (name and pathlib.PurePath(name).stem for name in (_image(args), args.mask))
     if mask in HALVES and args.mask not in HALVES:
         mask = f"./{mask}"  # a file that is called like a half
     return tuple(filter(None, (image, mask)))
@@ -164,7 +171,16 @@ def _checked(args: argparse.Namespace) -> tuple[str, int]:
 def _files(args: argparse.Namespace) -> list[str]:
     """The picture files that are read."""
     mask = None if args.mask in HALVES else args.mask
-    return [path for path in (args.image, mask) if path is not None]
+    return [path for path in (_image(args), mask) if path is not None]
+
+
+def _image(args: argparse.Namespace) -> str | None:
+    from vqjax.types import UsageError
+
+    files, _ = told_apart(args.words)
+    if len(files) > 1:
+        raise UsageError(f"{files[1]!r} is no keyword of an edit: give key=value")
+    return files[0] if files else None
 
 
 def _has(args: argparse.Namespace, name: str) -> bool:
@@ -184,40 +200,36 @@ def _edited(
 
     if len(trained.shape) != 3 or trained.shape[-1] not in MODES:
         raise UsageError(f"{args.run_dir} was trained on {list(trained.shape)}, not on pictures")
-    if args.image is None:
+    if _image(args) is None:
         (original,) = to_uint8(trained.held_out(1))
     else:
-        original = _read(args.image, trained.shape[-1])
+        original = _read(_image(args), trained.shape[-1])
     size = original.shape[:2]
     if edit != "upscale":
-        original = _fitted(original, trained.shape, args.image, args.fit)
+        original = _fitted(original, trained.shape, _image(args), args.fit)
     images = np.repeat(original[None], count, axis=0)
     if trained.dtype != "uint8":
         images = images.astype(np.float32) / 127.5 - 1.0
-    if args.strength is not None:
-        wishes = {**wishes, "strength": args.strength}
     if edit == "inpaint":
         named = args.mask in HALVES
         mask = half(args.mask, size) if named else read_mask(args.mask, MAX_PIXELS)
         if mask.shape[:2] != size:
-            whole = args.image or "the example"
+            whole = _image(args) or "the example"
             raise UsageError(f"{args.mask}: {_size(mask)} pixels, {whole} has {_size(size)}")
         mask = _fitted(mask, (*trained.shape[:2], 1), args.mask, args.fit)
         check_some_white(mask, args.mask, "too little of it is left at this size")
         mask = mask > WHITE // 2
         masks = np.repeat(mask[None, ..., 0], count, axis=0)
-        return [original, mask * np.uint8(WHITE)], trained.inpaint(
-            images, masks, args.seed, **wishes
-        )
+        return [original, mask * np.uint8(WHITE)], trained.inpaint(images, masks, **wishes)
     if edit == "outpaint":
         left, top, right, bottom = sides = _sides(args.outpaint)
-        results = trained.outpaint(images, sides, args.seed, **wishes)
+        results = trained.outpaint(images, sides, **wishes)
         around = [(top, bottom), (left, right), (0, 0)]
         mask = np.pad(np.zeros((*original.shape[:2], 1), np.uint8), around, constant_values=255)
         return [np.pad(original, around, constant_values=128), mask], results
     if edit == "upscale":
-        return [doubled(original)], trained.upscale(images, args.seed, **wishes)
-    return [original], trained.variations(images, args.seed, **wishes)
+        return [doubled(original)], trained.upscale(images, **wishes)
+    return [original], trained.variations(images, **wishes)
 
 
 def _read(path: str, channels: int) -> Any:

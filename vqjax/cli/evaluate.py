@@ -141,5 +141,5 @@ def _drawn(args: argparse.Namespace) -> tuple[Any, Any]:
     if judge is not None:
         judgement = judge_samples(run, judge, SAMPLES if args.n is None else args.n, **wishes)
     if args.captions is not None:
-        check = check_captions(run, args.captions, trust=args.trust, **wishes)
+        check = check_captions(run, args.captions, **wishes)
     return judgement, check

@@ -47,10 +47,9 @@ def with_shape(experiment: Any, inputs: dict | None, text: str) -> dict:
         shape = ()
     if len(shape) < 2 or min(shape) < 1:
         raise UsageError(f"--shape {text}: give positive numbers such as 28,28,1")
-    name = experiment.task.inputs
+    name = getattr(experiment.task, "inputs", "image")
     if inputs is None:
-        condition = getattr(getattr(experiment.task, "prior", None), "condition", None)
-        told = {} if condition is None else {condition.given: condition.spec}
-        inputs = {"label": ArraySpec((), "int32"), **told}
+        conditions = getattr(experiment.task, "conditions", {})
+        inputs = {"label": ArraySpec((), "int32"), **conditions}
     dtype = inputs[name].dtype if name in inputs else "uint8"
     return {**inputs, name: ArraySpec(shape, dtype)}

@@ -93,8 +93,7 @@ def _known(experiment: Any, shape: str | None) -> dict | None:
 
 
 def _print_sizes(experiment: Any, inputs: dict) -> None:
-    from vqjax.runs.footprint import footprint_of
-    from vqjax.runs.kinds import is_classifier
+    from vqjax.runs.load import footprint_of
 
     sizes = footprint_of(experiment, inputs)
     print("\nparameters")
@@ -104,11 +103,15 @@ def _print_sizes(experiment: Any, inputs: dict) -> None:
     print(f"  {'total':<16}{sizes.total:>14,}")
     if sizes.kept:
         print(f"  {'kept beside':<16}{sizes.kept:>14,}  (not trained by gradient)")
-    spec = inputs.get(experiment.task.inputs)  # absent where tokens are learned from a token set
+    # Absent where tokens are learned from a token set.
+    spec = inputs.get(getattr(experiment.task, "inputs", ""))
     example = f"of one example, {times(sizes.shape)}" + (f" {spec.dtype}" if spec else "")
+    if not sizes.levels and not sizes.latents:
+        print(f"\none example{example.removeprefix('of one example')}" if sizes.shape else "")
+        return
     if not sizes.levels:
         count = math.prod(sizes.latents)
-        print(f"\n{'features' if is_classifier(experiment) else 'latents'} {example}")
+        print(f"\n{sizes.latents_are} {example}")
         print(f"  {times(sizes.latents)}, {count:,} real numbers: nothing is discrete")
         return
     print(f"\ntokens {example}")

@@ -2,14 +2,15 @@
 
 import argparse
 import dataclasses
+import functools
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run, path_argument
-from vqjax.cli.drawing import MAX_PIXELS, Names, write_png
+from vqjax.cli.drawing import MAX_PIXELS, Names, asked, told_apart, write_png
 from vqjax.format import printable, reason
 
 DESCRIPTION = """\
@@ -21,6 +22,7 @@ Files of the same names are replaced.
   vqjax reconstruct runs/mnist_vqvae --out out
   vqjax reconstruct runs/folder_vqgan photos holiday.jpg --out out
 """
+BATCH = 32  # pictures of one size that go through together
 SHOWN = 16  # pictures on the sheet
 WAITING_PIXELS = 16 << 20  # of pictures that wait for others of their size
 SHOWN_SIZE = 256  # pixels; larger pictures are made smaller on the sheet
@@ -61,6 +63,7 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.media.image import readable_formats
     from vqjax.types import UsageError
 
+    args.inputs, args.settings = told_apart(args.inputs)
     for path in args.inputs:
         if not os.path.exists(path):
             raise UsageError(f"{path}: no such file or folder")
@@ -73,20 +76,23 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError(f"no pictures in {', '.join(args.inputs)} ({formats})")
 
     from vqjax.media.image import MODES
-    from vqjax.runs.kinds import check_tokenizer
+    from vqjax.runs.base import require
 
     trained = load_run(args)
-    check_tokenizer(trained, "reconstruct")
+    require(trained, "reconstruct")
     if files and (len(trained.shape) != 3 or trained.shape[-1] not in MODES):
         raise UsageError(f"{args.run_dir} was trained on {list(trained.shape)}, not on pictures")
+    wishes = asked(args, trained, trained.reconstruct)
+    reconstruct = functools.partial(trained.reconstruct, **wishes)
     names = Names(args, trained, "reconstruct")
     sheet = _Sheet(names.path(), args.overwrite)
     if files:
         targets = _targets(names.path(), files)
         names.check([names.path(), *targets], [path for path, _ in files])
-        _reconstruct_files(trained, list(zip(files, targets, strict=True)), sheet, args.max_pixels)
+        pairs = list(zip(files, targets, strict=True))
+        _reconstruct_files(trained, reconstruct, pairs, sheet, args.max_pixels)
     else:
-        _reconstruct_split(trained, names, sheet)
+        _reconstruct_split(trained, reconstruct, names, sheet)
     sheet.close()
     said = f"step {trained.step}: {_pictures(sheet.written)} and {names.path().name} in {out}"
     print(printable(said))
@@ -176,12 +182,13 @@ def _to_image(picture: Any) -> Any:
     return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
 
 
-def _reconstruct_files(trained: Any, files: list, sheet: _Sheet, max_pixels: int) -> None:
+def _reconstruct_files(
+    trained: Any, reconstruct: Callable, files: list, sheet: _Sheet, max_pixels: int
+) -> None:
     """Pictures of one padded size go through together; those that cannot be read are named."""
     import tqdm
 
     from vqjax.media.image import read_whole
-    from vqjax.runs.tokenizer import BATCH
     from vqjax.types import DataError
 
     waiting: dict[tuple[int, ...], list] = {}
@@ -189,8 +196,7 @@ def _reconstruct_files(trained: Any, files: list, sheet: _Sheet, max_pixels: int
     for (path, _), target in tqdm.tqdm(files, unit="picture", disable=not sys.stderr.isatty()):
         try:
             picture = read_whole(path, trained.shape[-1], max_pixels)
-            padded = _pad(picture, trained.experiment.task.tokenizer.encoder.factors)
-            trained.check_size(padded.shape)
+            padded = _pad(picture, trained.fitting(picture.shape))
         except Exception as error:  # decoders raise what they like
             bad += 1
             tqdm.tqdm.write(printable(f"skipped {path}: {reason(error)}"), file=sys.stderr)
@@ -200,34 +206,34 @@ def _reconstruct_files(trained: Any, files: list, sheet: _Sheet, max_pixels: int
         held += padded[..., 0].size
         if len(same) == BATCH:
             held -= len(same) * padded[..., 0].size
-            _flush(trained, waiting.pop(padded.shape), sheet)
+            _flush(trained.dtype, reconstruct, waiting.pop(padded.shape), sheet)
         if held > WAITING_PIXELS:
             for group in waiting.values():
-                _flush(trained, group, sheet)
+                _flush(trained.dtype, reconstruct, group, sheet)
             waiting, held = {}, 0
     if bad == len(files):
         raise DataError(f"none of {_pictures(bad)} can be reconstructed")
     for same in waiting.values():
-        _flush(trained, same, sheet)
+        _flush(trained.dtype, reconstruct, same, sheet)
     if bad:
         print(f"{bad} of {_pictures(len(files))} skipped", file=sys.stderr)
 
 
-def _flush(trained: Any, same: list, sheet: _Sheet) -> None:
+def _flush(dtype: str, reconstruct: Callable, same: list, sheet: _Sheet) -> None:
     import numpy as np
 
     from vqjax.media.gallery import to_uint8
 
     x = np.stack([padded for _, _, padded in same])
-    if trained.dtype != "uint8":
+    if dtype != "uint8":
         x = x.astype(np.float32) / 127.5 - 1.0
-    x_hat = to_uint8(trained.reconstruct(x))
+    x_hat = to_uint8(reconstruct(x))
     for (target, picture, _), result in zip(same, x_hat, strict=True):
         height, width = picture.shape[:2]
         sheet.add(target, picture, result[:height, :width])
 
 
-def _reconstruct_split(trained: Any, names: Names, sheet: _Sheet) -> None:
+def _reconstruct_split(trained: Any, reconstruct: Callable, names: Names, sheet: _Sheet) -> None:
     from vqjax.media.gallery import picture_of, to_uint8
     from vqjax.media.image import MODES
 
@@ -235,16 +241,15 @@ def _reconstruct_split(trained: Any, names: Names, sheet: _Sheet) -> None:
     targets = [one.path() for one in each]
     names.check([names.path(), *targets])
     x = trained.held_out(SHOWN)
-    x_hat = trained.reconstruct(x)
+    x_hat = reconstruct(x)
     as_picture = to_uint8 if len(trained.shape) == 3 and x.shape[-1] in MODES else picture_of
     for target, original, reconstruction in zip(targets, x, x_hat, strict=False):
         sheet.add(target, as_picture(original), as_picture(reconstruction))
 
 
-def _pad(picture: Any, factors: int | tuple[int, ...]) -> Any:
-    """Repeats the last row and column until the factor divides both sides."""
+def _pad(picture: Any, shape: tuple[int, ...]) -> Any:
+    """Repeats the last row and column until the picture has `shape`."""
     import numpy as np
 
-    by_axis = (factors, factors) if isinstance(factors, int) else factors
-    missing = [(0, -size % by) for size, by in zip(picture.shape[:2], by_axis, strict=True)]
-    return np.pad(picture, [*missing, (0, 0)], mode="edge")
+    missing = [(0, to - size) for size, to in zip(picture.shape, shape, strict=True)]
+    return np.pad(picture, missing, mode="edge")

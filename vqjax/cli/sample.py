@@ -9,12 +9,13 @@ from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_
 from vqjax.cli.drawing import (
     CHOOSING,
     TELLING,
+    TOLD,
     Names,
     add_choosing_arguments,
+    add_setting_argument,
     add_telling_arguments,
-    choosing,
+    asked,
     named,
-    telling,
     write_example,
     write_sheet,
 )
@@ -37,6 +38,7 @@ With --out the samples are also written one by one, with their number behind the
 of RUN in all names. Files of the same names are replaced. With --interpolate N it writes
 sample-interpolation_<step>.png instead: N rows, each from one held-out example to another along the
 straight line between their latents. That needs no prior, only latents that are not discrete.
+key=value sets any other keyword that the run's `sample` has.
 """
 SAMPLES = 64
 STEPS = 10  # pictures per row of an interpolation
@@ -52,6 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_run_arguments(parser)
+    add_setting_argument(parser)
     parser.add_argument("-n", metavar="N", type=int, help=f"how many (default: {SAMPLES})")
     parser.add_argument("--seed", metavar="N", type=int, help="(default: 0)")
     parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
@@ -71,46 +74,47 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from vqjax.runs.base import require
     from vqjax.types import UsageError
 
     ways = args.interpolate is not None
-    given = named(args, *TELLING, *CHOOSING)
-    if ways and (options := [*named(args, "n", "seed"), *given]):
+    if ways and (options := named(args, "n", "seed", *TELLING, *CHOOSING) + args.settings):
         raise UsageError(f"{options[0]} is for samples: --interpolate draws none")
-    samples = SAMPLES if args.n is None else args.n
-    option, count = ("--interpolate", args.interpolate) if ways else ("-n", samples)
-    if not 1 <= count <= MAX_SAMPLES:
-        raise UsageError(f"{option} {count}: wanted 1 to {MAX_SAMPLES:,}")
-
-    from vqjax.runs.kinds import check_not_classifier, check_tokenizer, is_prior
-
-    trained = load_run(args)
-    check_not_classifier(trained, "sample")
     if ways:
-        check_tokenizer(trained, "--interpolate")
+        _check_count("--interpolate", args.interpolate)
+    elif args.n is not None:
+        _check_count("-n", args.n)
+    trained = load_run(args)
+    if ways:
+        require(trained, "interpolate")
         names = Names(args, trained, "sample-interpolation")
         names.check([names.path()])
         rows = _interpolated(trained, args.interpolate)
         write_sheet(rows, names.path(), overwrite=args.overwrite)
         print(printable(str(names.path())))
         return
-    prior = is_prior(trained.experiment)
-    if given and not prior:
-        raise UsageError(f"{given[0]} is for priors over tokens: {trained.path} is none")
-    seed, told = args.seed or 0, telling(args)
-    kinds = next(iter(told.values()), [])
-    names = Names(args, trained, "sample", seed)
+    require(trained, "sample")
+    wishes = {"n": SAMPLES, "seed": 0} | asked(args, trained, trained.sample)
+    count = wishes["n"]
+    _check_count("n", count)
+    kinds = next((wishes[name] for name in TOLD if wishes.get(name)), [])
+    names = Names(args, trained, "sample", wishes["seed"])
     sheet, singles = names.path(kinds), names.singles(kinds, count)
     names.check([sheet, *singles])
-    wishes = told | choosing(args) if prior else {}
-    samples = trained.sample(count, seed, **wishes)
+    samples = trained.sample(**wishes)
     caption = ", ".join(map(str, kinds))
     for path, example in zip(singles, samples, strict=False):
         write_example(example, path, overwrite=args.overwrite)
     write_sheet(_sheet(samples, kinds), sheet, caption, overwrite=args.overwrite)
     print(printable(str(sheet)))
-    if not prior:
-        _print_diversity(trained, samples)
+    _print_numbers(trained, samples)
+
+
+def _check_count(option: str, count: int) -> None:
+    from vqjax.types import UsageError
+
+    if not 1 <= count <= MAX_SAMPLES:
+        raise UsageError(f"{option} {count}: wanted 1 to {MAX_SAMPLES:,}")
 
 
 def _interpolated(trained: Any, rows: int) -> list:
@@ -130,15 +134,13 @@ def _sheet(samples: Any, kinds: Sequence) -> list:
     return [samples[first : first + columns] for first in range(0, len(samples), columns)]
 
 
-def _print_diversity(trained: Any, samples: Any) -> None:
-    from vqjax.evaluation.diversity import COMPARED, sample_diversity
+def _print_numbers(trained: Any, samples: Any) -> None:
     from vqjax.types import DataError
 
-    samples = samples[:COMPARED]
     try:
-        originals = trained.held_out(COMPARED)
+        numbers = trained.numbers_of(samples)
     except DataError as error:
-        print(printable(f"note: {error}; no sample_diversity without originals"), file=sys.stderr)
+        print(printable(f"note: {error}; without it no numbers of the samples"), file=sys.stderr)
         return
-    if min(len(samples), len(originals)) > 1:
-        print(f"sample_diversity {sample_diversity(samples, originals):.4f}")
+    for name, value in numbers.items():
+        print(printable(f"{name} {value:.4f}"))

@@ -75,11 +75,12 @@ def _workdir(args: argparse.Namespace) -> pathlib.Path:
 def _train(experiment: Any, args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(experiment, args)
-    from vqjax.runs.kinds import make_evaluator
+    from vqjax.runs.load import make_evaluator, run_class
     from vqjax.training import distributed
     from vqjax.training.loop import train
     from vqjax.training.platform import enable_compilation_cache
 
+    run_class(experiment.task)  # or nothing could be done with what comes of it
     enable_compilation_cache()
     workdir = _workdir(args)
     train(
@@ -99,19 +100,13 @@ def _train(experiment: Any, args: argparse.Namespace) -> int:
 def _say_what_next(experiment: Any, workdir: pathlib.Path) -> None:
     """The commands that show what came of it."""
     from vqjax.config.names import foreign_sources
-    from vqjax.runs.kinds import is_classifier, is_prior
+    from vqjax.runs.load import run_class
     from vqjax.training.terminal import show
 
     run = shlex.quote(str(workdir))
     run += "".join(f" --trust {shlex.quote(source)}" for source in foreign_sources(experiment))
-    if is_classifier(experiment):
-        commands = [f"vqjax evaluate PRIOR --judge {run}"]
-    elif is_prior(experiment):
-        commands = [f"vqjax sample {run} --out out", f"vqjax report {run}"]
-    else:
-        commands = [f"vqjax report {run}", f"vqjax reconstruct {run} --out out"]
-    for command in commands:
-        show(f"next: {command}")
+    for command in run_class(experiment.task).next_commands:
+        show(f"next: {command.replace('RUN', run)}")
 
 
 def _train_with_peers(args: argparse.Namespace, peers: mmap.mmap) -> int:

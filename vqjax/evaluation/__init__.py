@@ -15,12 +15,12 @@ _HOMES = {
     "ImportanceEvaluator": "vqjax.evaluation.likelihood",
     "Judgement": "vqjax.runs.judge",
     "ReconstructionEvaluator": "vqjax.evaluation.reconstruction",
-    "Run": "vqjax.runs.tokenizer",
+    "Run": "vqjax.runs.tokenizer:TokenizerRun",
     "compare_runs": "vqjax.reports.compare",
     "compile_step": "vqjax.hardware.compiled",
     "draw": "vqjax.media.gallery",
     "flops_of": "vqjax.hardware.flops",
-    "footprint_of": "vqjax.runs.footprint",
+    "footprint_of": "vqjax.runs.load",
     "judge_samples": "vqjax.runs.judge",
     "load": "vqjax.runs.load",
     "parse_topology": "vqjax.hardware.topology",
@@ -34,4 +34,5 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, other = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), other or name)

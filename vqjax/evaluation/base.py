@@ -1,19 +1,55 @@
-"""What every evaluator gives, and how the parts of a split are put together."""
+"""What every evaluator gives, its way through the eval split, and how parts are put together."""
 
 import dataclasses
+import math
+from collections.abc import Iterator
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from vqjax.metrics import State
+from vqjax.training.bounds import within_bounds
+from vqjax.training.experiment import Experiment
+from vqjax.training.sharding import local_rows
+from vqjax.types import BATCH_AXES, Batch, DataError
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """`numbers` by name; `pictures`: uint8 [H, W, 3], originals with reconstructions beneath."""
+    """`numbers` by name; `pictures`: uint8 [H, W, 3], what there is to look at, or None."""
 
     numbers: dict[str, float]
     pictures: np.ndarray | None
+
+
+def over_split(experiment: Experiment, mesh: Mesh) -> Iterator[tuple[np.ndarray, Batch]]:
+    """This host's rows of every batch of the eval split, each with their positions in the split.
+
+    The batch size is the experiment's, rounded up to what the devices can share: no number may
+    depend on it.
+
+    Yields:
+        (positions, batch): int32[b]; arrays of b rows, of which those where "mask" is False are
+        padding.
+
+    Raises:
+        DataError: a batch holds numbers that the task cannot take.
+    """
+    unit = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    size = -(-(experiment.eval_batch_size or experiment.batch_size) // unit) * unit
+    rows = local_rows(size, mesh)
+    batches = experiment.data.eval(size, rows)
+    for number, batch in enumerate(
+        within_bounds(experiment.task, experiment.data, "eval", batches)
+    ):
+        yield np.asarray(number * size + rows, np.int32), batch
+
+
+def check_not_empty(count: int, experiment: Experiment) -> None:
+    """Refuses, with DataError, an eval split of no examples."""
+    if not count:
+        raise DataError(f"the eval split of {type(experiment.data).__name__} is empty")
 
 
 def merged(states: dict[str, State], new: dict[str, State]) -> dict[str, State]:

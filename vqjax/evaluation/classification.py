@@ -3,13 +3,12 @@
 import jax
 from jax.sharding import Mesh
 
-from vqjax.evaluation.base import Evaluation
+from vqjax.evaluation.base import Evaluation, check_not_empty, over_split
 from vqjax.metrics import Classification
 from vqjax.tasks.classifier import LABEL
-from vqjax.training.bounds import within_bounds
 from vqjax.training.experiment import Experiment
-from vqjax.training.sharding import local_rows, put_batch, replicated
-from vqjax.types import Batch, DataError, Tree
+from vqjax.training.sharding import put_batch, replicated
+from vqjax.types import Batch, Tree
 
 BATCH = 100  # examples per call of the program
 
@@ -33,18 +32,13 @@ class ClassifierEvaluator:
         Raises:
             DataError: the eval split is empty, or a label is no class.
         """
-        size = self._experiment.eval_batch_size or self._experiment.batch_size
-        size = -(-size // self._mesh.size) * self._mesh.size
         state = Classification.empty()
-        data = self._experiment.data
-        batches = data.eval(size, local_rows(size, self._mesh))
-        for batch in within_bounds(self._task, data, "eval", batches):
+        for _, batch in over_split(self._experiment, self._mesh):
             wanted = {name: batch[name] for name in (self._task.inputs, LABEL, "mask")}
             put = put_batch(wanted, self._mesh)
             with jax.set_mesh(self._mesh):
                 state = state.merge(self._program(params, put))
-        if not state.count:
-            raise DataError(f"the eval split of {type(self._experiment.data).__name__} is empty")
+        check_not_empty(state.count, self._experiment)
         return Evaluation(state.compute(), None)
 
     def _batch_state(self, params: Tree, batch: Batch) -> Classification:

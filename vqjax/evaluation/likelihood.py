@@ -15,12 +15,13 @@ import tqdm
 from jax.sharding import Mesh
 
 from vqjax import arguments
+from vqjax.evaluation.base import check_not_empty, over_split
 from vqjax.metrics import NegativeBound
 from vqjax.ops.numerics import make_key
 from vqjax.tasks.likelihood import check_bound, elbo, log_weights
 from vqjax.training.experiment import Experiment
-from vqjax.training.sharding import batch_sharding, local_rows, put_batch, replicated
-from vqjax.types import BATCH_AXES, Batch, DataError, Tree, UsageError
+from vqjax.training.sharding import batch_sharding, put_batch, replicated
+from vqjax.types import Batch, Tree, UsageError
 
 SEED = 0  # of the noise
 ELBO_DRAW = 2**31 - 1  # the number of the draw that `nll_bound` takes; no importance sample has it
@@ -46,7 +47,7 @@ def noise_of(places: jax.Array, draw: int | jax.Array, shape: tuple[int, ...]) -
 
 def with_place(batch: Batch, inputs: str, places: np.ndarray) -> Batch:
     """What a bound needs of a host's batch, its examples' places in the split beside it."""
-    return {inputs: batch[inputs], "mask": batch["mask"], "place": places.astype(np.int32)}
+    return {inputs: batch[inputs], "mask": batch["mask"], "place": places}
 
 
 def elbo_at(
@@ -87,11 +88,9 @@ class ImportanceEvaluator:
         samples = arguments.whole("samples", samples)
         if not 1 <= samples <= MAX_SAMPLES:
             raise UsageError(f"{samples} importance samples: wanted 1 to {MAX_SAMPLES:,}")
-        self._data = experiment.data
+        self._experiment = experiment
         self._mesh = mesh
         self._samples = samples
-        unit = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
-        self._batch_size = -(-(experiment.eval_batch_size or experiment.batch_size) // unit) * unit
         self._encode = jax.jit(
             self._latents, out_shardings=(batch_sharding(mesh), replicated(mesh))
         )
@@ -104,12 +103,11 @@ class ImportanceEvaluator:
             DataError: the eval split is empty.
         """
         state = NegativeBound.empty()
-        rows = local_rows(self._batch_size, self._mesh)
-        batches = self._data.eval(self._batch_size, rows)
+        batches = over_split(self._experiment, self._mesh)
         # Shown on a terminal only, and only where this takes a while.
         bar = {"desc": "importance samples", "unit": "batch", "delay": 2.0, "disable": None}
-        for number, batch in enumerate(tqdm.tqdm(batches, leave=False, **bar)):
-            wanted = with_place(batch, self._task.inputs, number * self._batch_size + rows)
+        for places, batch in tqdm.tqdm(batches, leave=False, **bar):
+            wanted = with_place(batch, self._task.inputs, places)
             put = put_batch(wanted, self._mesh)
             with jax.set_mesh(self._mesh):  # for what works on each device's own rows
                 latents, mask = self._encode(params, collections, put)
@@ -117,8 +115,7 @@ class ImportanceEvaluator:
             keep = np.asarray(mask)
             bound = bound[keep]
             state = state.merge(NegativeBound(-bound.sum(), keep.sum()))
-        if not state.count:
-            raise DataError(f"the eval split of {type(self._data).__name__} is empty")
+        check_not_empty(state.count, self._experiment)
         return {f"nll_bound_{self._samples}": state.compute()["nll_bound"]}
 
     def _latents(self, params: Tree, collections: Tree, batch: Batch) -> tuple[Any, Any]:

@@ -5,14 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vqjax.evaluation.base import Evaluation
+from vqjax.evaluation.base import Evaluation, check_not_empty, over_split
 from vqjax.media.gallery import picture_of, tile
 from vqjax.ops.numerics import make_key
 from vqjax.sampling import Choice, Guidance
-from vqjax.training.bounds import within_bounds
 from vqjax.training.experiment import Experiment
-from vqjax.training.sharding import local_rows, put_batch, replicated
-from vqjax.types import Batch, DataError, Level, Tree
+from vqjax.training.sharding import put_batch, replicated
+from vqjax.types import Batch, Level, Tree
 
 DRAWN = 64  # samples in the picture
 COLUMNS = 8
@@ -38,25 +37,18 @@ class PriorEvaluator:
         Raises:
             DataError: the eval split is empty, or holds tokens or conditions out of range.
         """
-        size = self._experiment.eval_batch_size or self._experiment.batch_size
-        unit = self._mesh.size
-        size = -(-size // unit) * unit
-        rows = local_rows(size, self._mesh)
         condition = self._task.prior.condition
         total, count, levels = np.zeros((), np.float64), 0, ()
         given: list[np.ndarray] = []
-        data = self._experiment.data
-        batches = within_bounds(self._task, data, "eval", data.eval(size, rows))
-        for number, batch in enumerate(batches):
+        for places, batch in over_split(self._experiment, self._mesh):
             levels = self._task.levels_of({k: a.shape[1:] for k, a in batch.items()})
-            put = put_batch({**batch, "place": np.int32(number * size + rows)}, self._mesh)
+            put = put_batch({**batch, "place": places}, self._mesh)
             with jax.set_mesh(self._mesh):
                 part, seen = self._sum(params, self._frozen, put)
             total, count = total + float(part), count + int(seen)
             if condition is not None and sum(map(len, given)) < DRAWN:
                 given.append(np.asarray(jax.device_get(put[condition.given])))
-        if not count:
-            raise DataError(f"the eval split of {type(self._experiment.data).__name__} is empty")
+        check_not_empty(count, self._experiment)
         with jax.set_mesh(self._mesh):
             told = np.resize(np.concatenate(given), (DRAWN, *given[0].shape[1:])) if given else None
             drawn = np.asarray(self._sample(params, self._frozen, told, levels=levels))

@@ -3,7 +3,6 @@
 The training loop and `vqjax evaluate` call the same object, so their numbers agree.
 """
 
-import math
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vqjax.evaluation.base import Evaluation, merged
+from vqjax.evaluation.base import Evaluation, check_not_empty, merged, over_split
 from vqjax.evaluation.diversity import COMPARED, sample_diversity
 from vqjax.evaluation.likelihood import elbo_at, with_place
 from vqjax.media.gallery import draw
@@ -31,8 +30,8 @@ from vqjax.tasks.compared import distances
 from vqjax.tasks.likelihood import has_bound
 from vqjax.tasks.tokenizer import normalize
 from vqjax.training.experiment import Experiment
-from vqjax.training.sharding import local_rows, put_batch, replicated
-from vqjax.types import BATCH_AXES, Batch, DataError, Level, Tree
+from vqjax.training.sharding import put_batch, replicated
+from vqjax.types import Batch, Level, Tree
 
 SHOWN = 16  # examples in the picture: the first of the eval split
 PICTURE_RANK = 4  # [B, H, W, C]
@@ -84,12 +83,9 @@ class ReconstructionEvaluator:
         self._frozen = frozen or {}
         self._losses = getattr(experiment.task, "losses", ())  # in float32, whatever trained
         self._metrics = getattr(experiment.task, "metrics", ())
-        self._data = experiment.data
+        self._experiment = experiment
         self._task = experiment.network_task()
         self._mesh = mesh
-        # A batch that the devices cannot share is rounded up: the numbers do not depend on it.
-        unit = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
-        self._batch_size = -(-(experiment.eval_batch_size or experiment.batch_size) // unit) * unit
         # Whole copies of small results on every device: every host reads the same numbers.
         self._program = jax.jit(self._batch_states, out_shardings=replicated(mesh))
         self._has_prior = getattr(self._task, "has_prior", False)
@@ -114,9 +110,8 @@ class ReconstructionEvaluator:
         pending: dict[str, State] = {}
         originals: list[np.ndarray] = []
         copies: list[np.ndarray] = []
-        rows = local_rows(self._batch_size, self._mesh)
-        for number, batch in enumerate(self._data.eval(self._batch_size, rows)):
-            put = self._put(batch, number * self._batch_size + rows)
+        for places, batch in over_split(self._experiment, self._mesh):
+            put = put_batch(with_place(batch, self._task.inputs, places), self._mesh)
             with jax.set_mesh(self._mesh):  # for what works on each device's own rows
                 new, shown = self._program(params, collections, self._frozen, put)
             states, pending = merged(states, pending), new  # one behind: the device never waits
@@ -125,8 +120,7 @@ class ReconstructionEvaluator:
                 originals.append(x[keep])
                 copies.append(x_hat[keep])
         states = merged(states, pending)
-        if not sum(map(len, originals)):
-            raise DataError(f"the eval split of {type(self._data).__name__} is empty")
+        check_not_empty(sum(map(len, originals)), self._experiment)
         x, x_hat = (np.concatenate(part) for part in (originals, copies))
         numbers = numbers_of(states, self._task.token_layout(x.shape[1:]))
         if self._has_prior and len(x) > 1:
@@ -138,9 +132,6 @@ class ReconstructionEvaluator:
         keys = jax.vmap(lambda i: jax.random.fold_in(make_key(0), i))(np.arange(COMPARED))
         samples = self._sample(params, collections, keys, shape=originals.shape[1:])
         return sample_diversity(np.asarray(samples), originals)
-
-    def _put(self, batch: Batch, places: np.ndarray) -> Batch:
-        return put_batch(with_place(batch, self._task.inputs, places), self._mesh)
 
     def _batch_states(self, params: Tree, collections: Tree, frozen: Tree, batch: Batch) -> Any:
         raw, mask = batch[self._task.inputs], batch["mask"]

@@ -9,9 +9,9 @@ from typing import Any
 from vqjax import arguments, config
 from vqjax.data.augment import RandomFlip
 from vqjax.format import shorten
-from vqjax.reports.compare_table import PICTURE_RANK, Row, names_of
+from vqjax.reports.compare_table import Row, names_of
 from vqjax.reports.history import is_number, read_record
-from vqjax.runs.kinds import is_tokenizer
+from vqjax.runs.evaluate import evaluate_run
 from vqjax.training.restore import PARAMS
 from vqjax.training.seal import sealed_steps
 from vqjax.types import DataError, UsageError, VqjaxError
@@ -101,20 +101,15 @@ def _suffices(row: Row, params: str) -> bool:
     return all(is_number(row.numbers, name) for name in _needed(row))
 
 
-def _needed(row: Row) -> list[str]:
+def _needed(row: Row) -> tuple[str, ...]:
     """The numbers that an evaluation of this run cannot lack."""
-    experiment = row.record.experiment
-    if row.sizes is None or (experiment is not None and not is_tokenizer(experiment)):
-        return []
-    names = ["psnr", *(["ssim"] if len(row.sizes.shape) == PICTURE_RANK else [])]
-    levels = row.sizes.levels
-    ends = [f"/{level.name}" for level in levels] if len(levels) > 1 else [""] * len(levels)
-    return names + [kind + end for end in ends for kind in ("codebook_usage", "perplexity")]
+    kind = row.record.kind
+    if row.sizes is None or kind is None:
+        return ()
+    return kind.evaluated(row.record.experiment, row.sizes)
 
 
 def _evaluated(row: Row, params: str, trust: Sequence[str], say: Callable[[str], None]) -> Row:
-    from vqjax.runs.evaluate import evaluate_run
-
     say(f"{row.name}: evaluating")
     try:
         opened, result = evaluate_run(

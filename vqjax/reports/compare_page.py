@@ -69,7 +69,7 @@ class _Remaker:
         Raises:
             VqjaxError: the run does not take these images, or images or run are not at hand.
         """
-        from vqjax.runs.base import held_out
+        from vqjax.runs.examples import held_out
         from vqjax.runs.load import load
 
         if self._images is None:

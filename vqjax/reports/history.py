@@ -13,11 +13,12 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vqjax.config import decode, read_json
+from vqjax.config import decode, find_frozen, read_json
 from vqjax.files import read_text
 from vqjax.paths import as_path
-from vqjax.runs.footprint import Footprint, footprint_of
-from vqjax.runs.kinds import is_classifier, is_prior
+from vqjax.runs.base import Run
+from vqjax.runs.footprint import Footprint
+from vqjax.runs.load import footprint_of, run_class
 from vqjax.training.experiment import Experiment
 from vqjax.training.logbook import MAX_STEP, read_metrics
 from vqjax.training.record import RECORD
@@ -73,14 +74,27 @@ class Record:
         return max(lines, default=0)
 
     @property
-    def reconstructs(self) -> bool:
-        """Whether its pictures are originals with their reconstructions; a prior's are samples."""
-        return self.experiment is None or not is_prior(self.experiment)
+    def kind(self) -> type[Run] | None:
+        """The class that opens it; None: not known."""
+        try:
+            return None if self.experiment is None else run_class(self.experiment.task)
+        except UsageError:
+            return None
 
     @property
-    def draws(self) -> bool:
-        """Whether there are pictures of it: a classifier makes none."""
-        return self.experiment is None or not is_classifier(self.experiment)
+    def reconstructs(self) -> bool:
+        """Whether it is known to, or nothing is known of it."""
+        return self.kind is None or "reconstruct" in self.kind.abilities(self.experiment)
+
+    @property
+    def shows(self) -> str:
+        """The heading of its pictures; "": it has none."""
+        return "Reconstructions" if self.kind is None else self.kind.shows
+
+    @property
+    def depth(self) -> int:
+        """On how many runs it builds."""
+        return 0 if self.experiment is None else len(find_frozen(self.experiment))
 
     @property
     def total_steps(self) -> int | None:

@@ -3,18 +3,14 @@
 import pathlib
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
-from vqjax.format import number, shorten
+from vqjax.format import shorten
 from vqjax.reports.history import Record
-from vqjax.runs.footprint import Footprint
-from vqjax.runs.kinds import is_classifier, is_prior, kind_of
+from vqjax.runs.base import a
 
 NAME = 60  # characters of what a stranger may have named
 WRAPPED = 8  # sources around a source that are looked into
 IN_FULL = 3  # runs that the sentence describes one by one
-SHAPES = {2: "signals", 3: "pictures", 4: "clips"}  # by the rank of an example, with channels
-TOLD = {"caption": "from a text", "label": "of a class that it is told"}
 
 
 def opening(records: Sequence[Record], names: Sequence[str]) -> str:
@@ -49,57 +45,19 @@ def _brief(record: Record) -> str:
 
 
 def _kind(record: Record) -> str:
-    return "a run" if record.experiment is None else kind_of(record.experiment)
+    return "a run" if record.kind is None else a(record.kind.kind)
 
 
 def _learns(record: Record, in_full: bool) -> str:
     """What follows the kind of run; `in_full`: with the sizes of what goes in and comes out."""
-    experiment, sizes = record.experiment, record.footprint
-    if experiment is None:
+    if record.experiment is None:
         return " whose experiment cannot be read (why is said at its end)"
-    examples = "examples" if sizes is None else SHAPES.get(len(sizes.shape), "examples")
-    of = _data(record)
+    data, sizes = _data(record), record.footprint
     if in_full and sizes is not None:
-        of += f" ({' × '.join(map(str, sizes.shape))} values)"
-    if is_classifier(experiment):
-        return f" that learns to tell the class of {examples} from {of}"
-    if not is_prior(experiment):
-        codes = _codes(sizes) if in_full else _kind_of_codes(sizes)
-        return f" that learns to turn {examples} from {of} into {codes} and back"
-    given = getattr(getattr(experiment.task.prior, "condition", None), "given", None)
-    told = "" if given is None else f" {TOLD.get(given, 'as it is told')}"
-    by = f", by drawing tokens of {_tokenizer(experiment)}"
-    if in_full and sizes is not None and sizes.levels:
-        by = f", by drawing {_grids(sizes)} of the tokenizer {_tokenizer(experiment)}"
-    return f" that learns to make new {examples} like those in {of}{told}{by}"
-
-
-def _kind_of_codes(sizes: Footprint | None) -> str:
-    return "real numbers" if sizes is not None and not sizes.levels else "tokens"
-
-
-def _codes(sizes: Footprint | None) -> str:
-    """What an example becomes, with a comma behind what is said in between."""
-    if sizes is None:
-        return _kind_of_codes(sizes)
-    if not sizes.levels:
-        return f"{' × '.join(map(str, sizes.latents))} real numbers"
-    smaller = (
-        "" if sizes.compression is None else f", {number(sizes.compression, 3)} times smaller,"
-    )
-    return _grids(sizes) + smaller
-
-
-def _grids(sizes: Footprint) -> str:
-    return " + ".join(
-        f"{' × '.join(map(str, v.grid))} tokens of {v.codebook_size:,} codes" for v in sizes.levels
-    )
-
-
-def _tokenizer(experiment: Any) -> str:
-    """The directory's name of the run whose tokens a prior learns."""
-    path = str(getattr(getattr(experiment.task, "tokenizer", None), "path", ""))
-    return shorten(pathlib.PurePath(path).name, NAME)
+        data += f" ({' × '.join(map(str, sizes.shape))} values)"
+    if record.kind is None:
+        return f" trained on {data}"
+    return record.kind.learned(record.experiment, sizes, data, short=not in_full)
 
 
 def _data(record: Record) -> str:

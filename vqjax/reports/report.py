@@ -79,7 +79,8 @@ def _pictures(record: Record) -> Markup:
     step, newest = chosen[-1]
     size = "sheets small" if newest.shape[1] <= SMALL_SHEET else "sheets"
     what = "held-out originals, each row with its reconstructions"
-    caption = (f"Step {step:,} ", element("small", {}, what if record.reconstructs else "samples"))
+    what = what if record.reconstructs else record.shows.lower()
+    caption = (f"Step {step:,} ", element("small", {}, what))
     sheet = captioned(caption, png(newest, f"pictures at step {step}"))
     return element("div", {"class": size}, sheet, _strips(chosen, record))
 
@@ -167,8 +168,8 @@ def _detail_chart(record: Record) -> Markup:
 
 
 def _charts(record: Record) -> Markup:
-    quality = _quality_chart(record) if record.draws else _accuracy_chart(record)
-    charts = [quality, _likelihood_chart(record), *_loss_charts(record)]
+    charts = [_quality_chart(record), _accuracy_chart(record)]
+    charts += [_likelihood_chart(record), *_loss_charts(record)]
     charts += [_codebook_chart(record), _detail_chart(record)]
     if not any(charts):
         return quiet("No numbers yet.")
@@ -189,10 +190,9 @@ def _folded(summary: str, text: str) -> Markup:
 
 def _samples(record: Record) -> Markup:
     """What the run makes, under a heading; nothing for one that makes no pictures."""
-    if not record.draws:
+    if not record.shows:
         return NOTHING
-    heading = element("h2", {}, "Reconstructions" if record.reconstructs else "Samples")
-    return fragment(heading, _pictures(record))
+    return fragment(element("h2", {}, record.shows), _pictures(record))
 
 
 def _section(record: Record, heading: Content, anchor: str) -> Markup:
@@ -214,7 +214,7 @@ def _section(record: Record, heading: Content, anchor: str) -> Markup:
 
 def page(records: Sequence[Record]) -> str:
     """The whole page: what was drawn to order first, a tokenizer before the prior on its tokens."""
-    records = sorted(records, key=lambda record: not record.reconstructs)
+    records = sorted(records, key=lambda record: record.depth)
     if len(records) == 1:
         return _page_of_one(records[0])
     rows = [Row.of(record, name) for record, name in zip(records, names_of(records), strict=True)]
@@ -223,7 +223,7 @@ def page(records: Sequence[Record]) -> str:
         element("a", {"href": f"#{anchor}"}, row.name)
         for row, anchor in zip(rows, anchors, strict=True)
     ]
-    alike = len({record.reconstructs for record in records}) == 1  # else nothing compares
+    alike = len({record.kind for record in records}) == 1  # else nothing compares
     sections = [
         _section(r.record, (element("h2", {"class": "run"}, r.name), _lead(r.record)), anchor)
         for r, anchor in zip(rows, anchors, strict=True)

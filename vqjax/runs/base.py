@@ -1,29 +1,42 @@
-"""What every opened run has: what it is, its examples, and the process that it lives in."""
+"""`Run`: what every opened run is, what it can do, and the process that it lives in.
+
+A kind of run is a subclass: its public methods are what it can do, and verbs, pages and benchmarks
+ask it for the rest, by the names below. Which class opens the runs of a task, `vqjax.runs.load`
+says.
+"""
 
 import contextlib
-import math
+import dataclasses
+import inspect
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NoReturn
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
-import tqdm
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 from jax.sharding import Mesh
 
 from vqjax import arguments
+from vqjax.evaluation.base import Evaluation
+from vqjax.evaluation.losses import LossEvaluator
 from vqjax.files import GENERATOR, check_output, write_output
 from vqjax.paths import as_path
+from vqjax.runs.examples import held_out
+from vqjax.runs.footprint import Footprint, parts_of, size_of, state_of
 from vqjax.training.experiment import Experiment
+from vqjax.training.frozen import load_frozen
 from vqjax.training.platform import own_defaults
 from vqjax.training.restore import OpenedRun
-from vqjax.types import DataError, Tree, UsageError
+from vqjax.types import ArraySpec, Tree, UsageError
 
-HELD_OUT_BATCH = 256  # examples read at a time
+# What verbs may ask of a run, by the names of its methods, in the order in which they are listed.
+ABILITIES = (
+    "encode", "decode", "reconstruct", "interpolate", "sample", "inpaint", "outpaint", "upscale",
+    "variations", "classify", "evaluate",
+)  # fmt: skip
 _first_opened: list[int] = []  # the process in which the first run was opened
 
 
@@ -51,48 +64,26 @@ def begin_process() -> None:
         _first_opened.append(os.getpid())
 
 
-def held_out(experiment: Experiment, count: int) -> np.ndarray:
-    """The first `count` examples of the eval split, or all there are: [n, *S, C].
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """What a `Run` is made of.
 
-    Reads no more than these. Floats become float32 in [-1, 1]: training also takes what is a little
-    beyond.
-
-    Raises:
-        DataError: the data is not at hand, or has no such examples.
-        UsageError: `count` is no whole number of at least 0, or more than memory has room for.
+    Attributes:
+        opened: its record and arrays.
+        mesh: where they lie.
+        frozen: arrays of the runs that it builds on, by their paths in the experiment.
+        trust: what classes may come from.
+        load: opens another run, as `vqjax.load` does.
     """
-    count = arguments.whole("count", count, least=0)
-    data, inputs = experiment.data, experiment.task.inputs
-    data.check()
-    count = min(count, data.num_eval() if hasattr(data, "num_eval") else arguments.MOST_COUNT)
-    spec = data.example_spec().get(inputs)
-    if spec is not None:
-        each = int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
-        arguments.check_room(f"count={count}", count * each)
-    size = max(1, min(count, HELD_OUT_BATCH))
-    found, left = [], count
-    for batch in data.eval(size, np.arange(size)):
-        if inputs not in batch:
-            raise DataError(f"{experiment.data} holds tokens, not the examples themselves")
-        found.append(batch[inputs][batch["mask"]][:left])
-        left -= len(found[-1])
-        if left <= 0:
-            break
-    if not found:
-        raise DataError(f"the eval split of {type(data).__name__} is empty")
-    examples = found[0] if len(found) == 1 else np.concatenate(found)
-    if jax.dtypes.issubdtype(examples.dtype, np.floating):
-        return np.clip(examples.astype(np.float32), -1, 1)
-    return examples
+
+    opened: OpenedRun
+    mesh: Mesh
+    frozen: Tree
+    trust: tuple[str, ...]
+    load: Callable[..., "Run"]
 
 
-def as_trained(x_hat: jax.Array, dtype: str) -> jax.Array:
-    """x_hat in about [-1, 1] as a run's examples are: uint8, or float32 clipped to [-1, 1]."""
-    x_hat = jnp.clip(x_hat.astype(jnp.float32), -1.0, 1.0)
-    return jnp.rint((x_hat + 1.0) * 127.5).astype(jnp.uint8) if dtype == "uint8" else x_hat
-
-
-class TrainedRun:
+class Run:
     """Base of what `vqjax.load` returns.
 
     Attributes:
@@ -101,20 +92,126 @@ class TrainedRun:
         step: finished updates of the parameters in use.
         params_kind: "ema" or "raw".
         lines: what opening the run had to say, such as a damaged step that was passed over.
-        module: the network, a Linen module; of a prior over the levels of its tokens.
-        params: its parameters, {name: ... array}.
+        task: of the experiment, its networks in the precision of training.
+        module: the network, a Linen module; None where the class names none.
+        params: parameters of its player, {name: ... array}.
         collections: what it holds beside them, such as a moving codebook: {collection: tree}.
+        shape: of one example of the task's inputs, (*S, C); () where the task names none.
+        dtype: "uint8", or "float32" for values in [-1, 1].
+
+    What a subclass says of all its runs:
+        kind: what messages and pages call it.
+        headline: names of the numbers at the head of its report.
+        shows: the heading of its pictures; "": it has none.
+        next_commands: what `vqjax train` advises at its end, "RUN" being the run.
+        evaluator: (experiment, mesh, frozen) -> what judges parameters of the run while it is
+            trained, and in `vqjax evaluate`: (params, collections) -> `Evaluation`.
     """
 
-    def __init__(self, opened: OpenedRun, mesh: Mesh, module: nn.Module, player: str) -> None:
+    kind: ClassVar[str] = "run"
+    headline: ClassVar[tuple[str, ...]] = ()
+    shows: ClassVar[str] = ""
+    next_commands: ClassVar[tuple[str, ...]] = ("vqjax report RUN",)
+    evaluator: ClassVar[Callable[..., Any]] = LossEvaluator
+
+    def __init__(self, opening: Opening) -> None:
+        """Opens nothing: `vqjax.load` has. A subclass calls this first."""
+        opened = opening.opened
+        self._opening, self._mesh, self._process = opening, opening.mesh, os.getpid()
         self.path: str = str(opened.path)
         self.experiment: Experiment = opened.experiment
         self.step: int = opened.step
         self.params_kind: str = opened.params_kind
         self.lines: list[str] = list(opened.lines)
-        self.module, self.params = module, opened.params[player]
+        self.task = self.experiment.network_task()
+        self.module: nn.Module | None = self.network()
+        player = next(iter(self.task.averaged or self.task.players))
+        self.params: Tree = opened.params[player]
         self.collections: Tree = opened.collections[player]
-        self._mesh, self._process = mesh, os.getpid()
+        spec = opened.inputs.get(getattr(self.task, "inputs", ""))
+        self.shape: tuple[int, ...] = () if spec is None else tuple(spec.shape)
+        self.dtype = "uint8" if spec is not None and spec.dtype == "uint8" else "float32"
+
+    def network(self) -> nn.Module | None:
+        """The network that `apply` applies, of the first player that is averaged."""
+        return None
+
+    @classmethod
+    def abilities(cls, experiment: Experiment) -> dict[str, str | None]:
+        """{method of `ABILITIES`: None, or why a run of `experiment` cannot do that}."""
+        del experiment
+        return {name: None for name in ABILITIES if callable(getattr(cls, name, None))}
+
+    @classmethod
+    def footprint(cls, experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Footprint:
+        """How large its networks are, on examples of `inputs`; computes nothing."""
+        task = experiment.network_task()
+        params, collections = state_of(task, inputs)
+        spec = inputs.get(getattr(task, "inputs", ""))
+        shape = () if spec is None else tuple(spec.shape)
+        return Footprint(parts_of(params), size_of(collections), shape, ())
+
+    @classmethod
+    def single_calls(
+        cls, task: Any, shape: tuple[int, ...]
+    ) -> dict[str, Callable[[Tree, Tree, Any], Any]]:
+        """What `vqjax benchmark` times for one example: {name: (params, collections, x) -> y}, all
+        of it by player; x of the first is an example of `shape`, of each other what the one before
+        made, arrays of a batch of one.
+        """
+        del task, shape
+        return {}
+
+    @classmethod
+    def learned(
+        cls, experiment: Experiment, sizes: Footprint | None, data: str, short: bool
+    ) -> str:
+        """What follows "a <kind>" in the first sentence of its report.
+
+        Args:
+            sizes: None: not known.
+            data: what it was trained on, in words.
+            short: without the sizes of what goes in and comes out.
+        """
+        del experiment, sizes, short
+        return f" trained on {data}"
+
+    @classmethod
+    def evaluated(cls, experiment: Experiment, sizes: Footprint) -> tuple[str, ...]:
+        """Names of numbers without which an evaluation of such a run is an older version's."""
+        del experiment, sizes
+        return ()
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Which of "classes" and "prompts" its methods may be told."""
+        return ()
+
+    def fitting(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The least shape (*S, C) that `reconstruct` takes and `shape` fits into.
+
+        Raises:
+            UsageError: it takes none, or has no memory for it.
+        """
+        return tuple(shape)
+
+    def evaluate(self) -> Evaluation:
+        """Its numbers over the eval split, as `vqjax evaluate` prints them.
+
+        Raises:
+            DataError: the data, or what a number needs, is not at hand.
+        """
+        self._check_process()
+        opening = self._opening
+        frozen = opening.frozen or load_frozen(self.experiment, opening.mesh, opening.trust)
+        with own_defaults(self.experiment.compute_dtype):
+            judge = type(self).evaluator(self.experiment, opening.mesh, frozen)
+            return judge(opening.opened.params, opening.opened.collections)
+
+    def numbers_of(self, samples: np.ndarray) -> dict[str, float]:
+        """What `vqjax sample` prints of what `sample` drew."""
+        del samples
+        return {}
 
     def apply(self, params: Tree, *args: Any, method: str | None = None, **keywords: Any) -> Any:
         """The network as a pure function, for a `jit` or a gradient of your own.
@@ -132,6 +229,8 @@ class TrainedRun:
             keywords: likewise, or `rngs` and `mutable` of Linen's `apply`.
         """
         self._check_process()
+        if self.module is None:
+            raise UsageError(f"{type(self).__name__}.network() names no module to apply")
         variables = {"params": params, **self.collections}
         with own_defaults(self.experiment.compute_dtype):
             return self.module.apply(variables, *args, method=method, **keywords)
@@ -189,33 +288,38 @@ class TrainedRun:
         )
 
 
-def checked_count(n: Any, shape: Sequence[int], dtype: str) -> int:
-    """`n` examples of `shape` and `dtype` to draw.
+def check_can(
+    kind: type[Run], experiment: Experiment, path: str | os.PathLike, verb: str, *names: str
+) -> None:
+    """Refuses, with UsageError, a run of `kind` without any of the abilities `names` (as `verb`
+    where there are none).
+    """
+    able = kind.abilities(experiment)
+    names = names or (verb,)
+    if any(name in able and able[name] is None for name in names):
+        return
+    why = next((f", {able[name]}" for name in names if able.get(name)), "")
+    can = ", ".join(name for name, reason in able.items() if reason is None)
+    raise UsageError(f"{path} is {a(kind.kind)}: it cannot {verb}{why} (it can: {can})")
+
+
+def require(run: Run, verb: str, *names: str) -> None:
+    """`check_can` for an opened run.
 
     Raises:
-        UsageError: `n` is no whole number of at least 0, or more than memory has room for.
+        UsageError: it cannot, or is no run at all.
     """
-    n = arguments.whole("n", n, least=0, most=arguments.MOST_COUNT)
-    arguments.check_room(f"n={n}", n * math.prod(shape) * np.dtype(dtype).itemsize)
-    return n
+    if not isinstance(run, Run):
+        raise UsageError(f"{verb}: got {arguments.got(run)}, wanted a run, from vqjax.load")
+    check_can(type(run), run.experiment, run.path, verb, *names)
 
 
-def in_parts(
-    program: Any, arrays: tuple[np.ndarray, ...], size: int, named: str | None = None
-) -> Any:
-    """Runs `program` over parts of `size` examples, the last one padded with zeros.
+def keywords_of(method: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """What may be asked of a run's method, by name: all of its arguments but arrays."""
+    names = inspect.signature(method, eval_str=True).parameters
+    return {name: p for name, p in names.items() if p.annotation is not np.ndarray}
 
-    With `named` there is a progress bar, on a terminal only and only where this takes a while.
-    """
-    count = len(arrays[0])
-    results = []
-    bar = {"desc": named, "unit": "batch", "delay": 2.0, "disable": None if named else True}
-    for first in tqdm.tqdm(range(0, max(count, 1), size), leave=False, **bar):
-        part = []
-        for a in arrays:
-            piece = a[first : first + size]
-            padding = np.zeros((size - len(piece), *a.shape[1:]), a.dtype)
-            part.append(np.concatenate([piece, padding]))
-        kept = min(size, count - first)
-        results.append(jax.tree.map(lambda r, n=kept: np.asarray(r)[:n], program(*part)))
-    return jax.tree.map(lambda *r: np.concatenate(r), *results)
+
+def a(kind: str) -> str:
+    """A kind of run with its article."""
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

@@ -1,19 +1,17 @@
 """How many pictures are what their captions say, where the data can tell."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from vqjax import arguments, config
+from vqjax import arguments
 from vqjax.data.texts import to_text
+from vqjax.runs.base import keywords_of, require
 from vqjax.runs.editing import PLAIN, UNGUIDED
-from vqjax.runs.load import load
 from vqjax.runs.prior import PriorRun
-from vqjax.runs.tokenizer import Run
 from vqjax.sampling import Choice, Guidance
-from vqjax.tasks.prior import FROZEN
 from vqjax.types import UsageError
 
 CHECKING = ("caption_tests", "kinds", "satisfied")  # of a source that can tell
@@ -52,7 +50,6 @@ def check_captions(
     seed: int = 0,
     choice: Choice = PLAIN,
     guidance: Guidance = UNGUIDED,
-    trust: Sequence[str] = (),
 ) -> CaptionCheck:
     """Draws a picture for each of the first n captions of every test of the run's data.
 
@@ -61,24 +58,22 @@ def check_captions(
             such as `Shapes`.
         n: captions per test, or all there are.
         seed: see `PriorRun.sample`; so are choice and guidance.
-        trust: see `vqjax.load`.
 
     Raises:
         UsageError: another kind of run or data.
         DataError: the data or the tokenizer is not at hand.
     """
     n = arguments.whole("n", n, least=1)
+    require(run, "sample")
     source = getattr(run.experiment.data, "source", None)
-    if not isinstance(run, PriorRun) or not all(hasattr(source, name) for name in CHECKING):
+    told = "prompts" in keywords_of(run.sample)
+    if not told or not all(hasattr(source, name) for name in CHECKING):
         raise UsageError(
             f"{run.path}: its data cannot tell whether a picture satisfies a caption; Shapes can"
         )
-    below = config.find_frozen(run.experiment)[FROZEN]
-    tokenizer = load(below.path, step=below.step, trust=trust)
     drawing = {"seed": seed, "choice": choice, "guidance": guidance}
     tests = {
-        name: _one_test(run, tokenizer, test, n, drawing)
-        for name, test in source.caption_tests().items()
+        name: _one_test(run, test, n, drawing) for name, test in source.caption_tests().items()
     }
     protocol = (
         f"the first {n:,} captions of each test, seed {seed}, {choice}, {guidance}, of {run.path} "
@@ -88,7 +83,7 @@ def check_captions(
 
 
 def _one_test(
-    run: PriorRun, tokenizer: Run, source: Any, n: int, drawing: Mapping[str, Any]
+    run: PriorRun, source: Any, n: int, drawing: Mapping[str, Any]
 ) -> dict[str, dict[str, float]]:
     n = min(n, source.num_eval())
     batch = next(source.eval(n, np.arange(n)))
@@ -98,7 +93,7 @@ def _one_test(
         "drawn": run.sample(n, prompts=captions, **drawing),
         "drawn without": run.sample(n, seed=drawing["seed"], choice=drawing["choice"]),
         "real": real,
-        "reconstructed": tokenizer.reconstruct(real),
+        "reconstructed": run.tokenizer.reconstruct(real),
     }
     shares = {}
     for name, images in pictures.items():

@@ -4,35 +4,70 @@ run = vqjax.load("runs/mnist_classifier")
 labels, probabilities = run.classify(images)
 """
 
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from flax import linen as nn
 
-from vqjax.runs.base import TrainedRun, in_parts
-from vqjax.runs.examples import checked_examples
-from vqjax.tasks.classifier import CLASSIFIER
-from vqjax.training.restore import OpenedRun
+from vqjax.evaluation.classification import ClassifierEvaluator
+from vqjax.runs.base import Opening, Run
+from vqjax.runs.examples import checked_examples, in_parts
+from vqjax.runs.footprint import Footprint
+from vqjax.training.experiment import Experiment
+from vqjax.types import ArraySpec, Tree
 
 BATCH = 100  # examples per call of the program
 
 
-class ClassifierRun(TrainedRun):
+class ClassifierRun(Run):
     """A trained classifier; made by `vqjax.load`.
 
-    Attributes (see `TrainedRun` for the others):
-        shape: of one example, (*S, C).
+    Attributes (see `Run` for the others):
         classes: how many.
         feature_dim: of the features.
     """
 
-    def __init__(self, opened: OpenedRun, mesh: Mesh) -> None:
-        task = opened.experiment.network_task()
-        super().__init__(opened, mesh, task.network, CLASSIFIER)
-        self.shape: tuple[int, ...] = tuple(opened.inputs[task.inputs].shape)
-        self.classes: int = task.classes
-        self.feature_dim: int = task.encoder.latent_dim
-        self._params = opened.params
-        self._program = jax.jit(task.classify)
+    kind = "classifier"
+    headline = ("accuracy",)
+    next_commands = ("vqjax evaluate PRIOR --judge RUN",)
+    evaluator = ClassifierEvaluator
+
+    def __init__(self, opening: Opening) -> None:
+        super().__init__(opening)
+        self.classes: int = self.task.classes
+        self.feature_dim: int = self.task.encoder.latent_dim
+        self._all_params = opening.opened.params
+        self._program = jax.jit(self.task.classify)
+
+    def network(self) -> nn.Module:
+        """The encoder with its dense layer."""
+        return self.task.network
+
+    @classmethod
+    def footprint(cls, experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Footprint:
+        """Also its features: see `Run.footprint`."""
+        sizes = super().footprint(experiment, inputs)
+        features = (experiment.task.encoder.latent_dim,)
+        return dataclasses.replace(sizes, latents=features, latents_are="features")
+
+    @classmethod
+    def single_calls(
+        cls, task: Any, shape: tuple[int, ...]
+    ) -> dict[str, Callable[[Tree, Tree, Any], Any]]:
+        """See `Run.single_calls`."""
+        return {"classify": lambda params, _, x: task.classify(params, x)}
+
+    @classmethod
+    def learned(
+        cls, experiment: Experiment, sizes: Footprint | None, data: str, short: bool
+    ) -> str:
+        """See `Run.learned`."""
+        examples = "examples" if sizes is None else sizes.examples
+        return f" that learns to tell the class of {examples} from {data}"
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """What the last layer sees of `images`: float32 [B, feature_dim].
@@ -63,11 +98,10 @@ class ClassifierRun(TrainedRun):
             UsageError: another shape or dtype; NaN, or floats that are not in [-1, 1].
         """
         images = checked_examples(images, self.shape, None)
-        return outputs_of_source(self, images)
+        return self.outputs_of_source(images)
 
-
-def outputs_of_source(run: ClassifierRun, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`run.outputs` of examples of the run's own data source, taken as training takes them."""
-    run._check_process()
-    with run._at_home():
-        return in_parts(lambda x: run._program(run._params, x), (images,), BATCH)
+    def outputs_of_source(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`outputs` of examples of the run's own data source, taken as training takes them."""
+        self._check_process()
+        with self._at_home():
+            return in_parts(functools.partial(self._program, self._all_params), (images,), BATCH)

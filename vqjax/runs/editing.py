@@ -250,7 +250,7 @@ class Editing:
     def _redrawer(self) -> Redrawer:
         large = LargePrograms(self._mesh)
         levels = self.token_layout()
-        return Redrawer(self._task, self._at_home, self._variables, levels, self.dtype, large)
+        return Redrawer(self.task, self._at_home, self._variables, levels, self.dtype, large)
 
     def _redrawn(self, images: np.ndarray, redraw: Tokens, wishes: Wishes) -> np.ndarray:
         tokens = self._redrawer.draw(self._redrawer.encode(images), redraw, wishes)
@@ -266,7 +266,7 @@ class Editing:
         guidance: Guidance,
     ) -> Wishes:
         seed = arguments.seed_of(seed)
-        condition = self._task.prior.condition
+        condition = self.task.prior.condition
         if classes is not None or prompts is not None or condition is None:
             (given,) = self._given(count, classes, prompts) or (None,)
         elif condition.dropout == 0.0:
@@ -279,7 +279,7 @@ class Editing:
 
     def _check_can(self, edit: str) -> None:
         self._check_process()
-        prior = self._task.prior
+        prior = self.task.prior
         if edit not in getattr(prior, "edits", ()):
             raise UsageError(f"{edit}: this prior cannot ({edits_of(prior)})")
 
@@ -318,7 +318,7 @@ class Editing:
         return levels
 
     def _grid_of(self, size: tuple[int, int]) -> tuple[int, ...]:
-        return self._task.token_layout((*size, self.shape[2]))[0].grid
+        return self.task.token_layout((*size, self.shape[2]))[0].grid
 
 
 def check_drawing(choice: Choice, guidance: Guidance) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from vqjax import arguments, config
 from vqjax.evaluation.base import Evaluation
 from vqjax.evaluation.likelihood import ImportanceEvaluator
-from vqjax.runs.kinds import make_evaluator
+from vqjax.runs.load import make_evaluator
 from vqjax.training.frozen import load_frozen
 from vqjax.training.mesh import make_mesh
 from vqjax.training.platform import own_defaults

@@ -1,12 +1,22 @@
-"""Examples as callers hand them over: what does not fit a run is refused with what to do."""
+"""Examples into runs and out of them.
 
+What callers hand over and does not fit a run is refused with what to do.
+"""
+
+import math
+from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import tqdm
 
 from vqjax import arguments
-from vqjax.types import UsageError
+from vqjax.training.experiment import Experiment
+from vqjax.types import DataError, UsageError
 
+HELD_OUT_BATCH = 256  # examples read at a time
 LARGE = 1 << 28  # bytes
 ROUNDING = 1e-3  # that much beyond [-1, 1] is the caller's rounding
 
@@ -88,3 +98,76 @@ def _rank_advice(found: np.ndarray, images: Any, shape: tuple[int, ...]) -> str:
         spread = spread if channels == 1 else f"np.repeat({spread}, {channels}, -1)"
         return f"{has}, one example without batch and channel axes: pass {spread}"
     return has
+
+
+def checked_count(n: Any, shape: Sequence[int], dtype: str) -> int:
+    """`n` examples of `shape` and `dtype` to draw.
+
+    Raises:
+        UsageError: `n` is no whole number of at least 0, or more than memory has room for.
+    """
+    n = arguments.whole("n", n, least=0, most=arguments.MOST_COUNT)
+    arguments.check_room(f"n={n}", n * math.prod(shape) * np.dtype(dtype).itemsize)
+    return n
+
+
+def held_out(experiment: Experiment, count: int) -> np.ndarray:
+    """The first `count` examples of the eval split, or all there are: [n, *S, C].
+
+    Reads no more than these. Floats become float32 in [-1, 1]: training also takes what is a little
+    beyond.
+
+    Raises:
+        DataError: the data is not at hand, or has no such examples.
+        UsageError: `count` is no whole number of at least 0, or more than memory has room for.
+    """
+    count = arguments.whole("count", count, least=0)
+    data, inputs = experiment.data, experiment.task.inputs
+    data.check()
+    count = min(count, data.num_eval() if hasattr(data, "num_eval") else arguments.MOST_COUNT)
+    spec = data.example_spec().get(inputs)
+    if spec is not None:
+        each = int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
+        arguments.check_room(f"count={count}", count * each)
+    size = max(1, min(count, HELD_OUT_BATCH))
+    found, left = [], count
+    for batch in data.eval(size, np.arange(size)):
+        if inputs not in batch:
+            raise DataError(f"{experiment.data} holds tokens, not the examples themselves")
+        found.append(batch[inputs][batch["mask"]][:left])
+        left -= len(found[-1])
+        if left <= 0:
+            break
+    if not found:
+        raise DataError(f"the eval split of {type(data).__name__} is empty")
+    examples = found[0] if len(found) == 1 else np.concatenate(found)
+    if jax.dtypes.issubdtype(examples.dtype, np.floating):
+        return np.clip(examples.astype(np.float32), -1, 1)
+    return examples
+
+
+def as_trained(x_hat: jax.Array, dtype: str) -> jax.Array:
+    """x_hat in about [-1, 1] as a run's examples are: uint8, or float32 clipped to [-1, 1]."""
+    x_hat = jnp.clip(x_hat.astype(jnp.float32), -1.0, 1.0)
+    return jnp.rint((x_hat + 1.0) * 127.5).astype(jnp.uint8) if dtype == "uint8" else x_hat
+
+
+def in_parts(
+    program: Any, arrays: tuple[np.ndarray, ...], size: int, named: str | None = None
+) -> Any:
+    """Runs `program` over parts of `size` examples, the last one padded with zeros.
+
+    With `named` there is a progress bar, on a terminal only and only where this takes a while.
+    """
+    count = len(arrays[0])
+    results = []
+    bar = {"desc": named, "unit": "batch", "delay": 2.0, "disable": None if named else True}
+    for first in tqdm.tqdm(range(0, max(count, 1), size), leave=False, **bar):
+        part = []
+        for a in arrays:
+            piece = a[first : first + size]
+            padding = np.zeros((size - len(piece), *a.shape[1:]), a.dtype)
+            part.append(np.concatenate([piece, padding]))
+        kept = min(size, count - first)
+        results.append(jax.tree.map(lambda r, n=kept: np.asarray(r)[:n], program(*part)))
+    return jax.tree.map(lambda *r: np.concatenate(r), *results)

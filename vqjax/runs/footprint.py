@@ -3,16 +3,15 @@
 import dataclasses
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 
 from vqjax.ops.numerics import make_key
-from vqjax.runs.kinds import is_classifier
-from vqjax.training.experiment import Experiment
-from vqjax.training.state import example_batch, settings_named
+from vqjax.training.state import example_batch
 from vqjax.types import ArraySpec, Level, Tree
 
-PARTS = ("encoder", "quantizer", "decoder")
+EXAMPLES = {2: "signals", 3: "pictures", 4: "clips"}  # by the rank of one, with channels
 VALUE_BITS = 8  # what compression is measured against: uint8 values
 
 
@@ -21,14 +20,12 @@ class Footprint:
     """Sizes of one experiment.
 
     Attributes:
-        parameters: trained values per part: "encoder", "quantizer", "decoder", "projections"
-            (between them), and the other players by name; of a prior and of a classifier their
-            own parts.
+        parameters: trained values per part of the network, of several players those of each.
         kept: values that are kept but not trained by gradient, such as averaged codebooks.
         shape: of one example, (*S, C).
         levels: of tokens; empty where nothing is discrete.
-        latents: shape of one example's vectors, (*s, D), from which it is decoded; of a
-            classifier that of its features.
+        latents: shape of one example's vectors, (*s, D), where there are any.
+        latents_are: what they are called.
     """
 
     parameters: dict[str, int]
@@ -36,6 +33,7 @@ class Footprint:
     shape: tuple[int, ...]
     levels: tuple[Level, ...]
     latents: tuple[int, ...] = ()
+    latents_are: str = "latents"
 
     @property
     def total(self) -> int:
@@ -62,40 +60,31 @@ class Footprint:
         """How many times fewer bits than uint8 values; None where nothing is discrete."""
         return VALUE_BITS * math.prod(self.shape) / self.bits if self.bits else None
 
+    @property
+    def examples(self) -> str:
+        """What its examples are, in a word."""
+        return EXAMPLES.get(len(self.shape), "examples")
 
-def _size(tree: Tree) -> int:
+    @property
+    def grids(self) -> str:
+        """Its tokens in words: "7 × 7 tokens of 512 codes"."""
+        return " + ".join(
+            f"{' × '.join(map(str, v.grid))} tokens of {v.codebook_size:,} codes"
+            for v in self.levels
+        )
+
+
+def size_of(tree: Tree) -> int:
+    """Values in a tree of arrays or of their shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
-def footprint_of(experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Footprint:
-    """Measures an experiment on examples of `inputs`; computes nothing and reads no data.
-
-    Raises:
-        UsageError: the tokenizer does not take examples of this shape, or no network can be built
-            of the settings.
-    """
-    with settings_named():
-        return _measured(experiment, inputs)
+def state_of(task: Any, inputs: Mapping[str, ArraySpec]) -> tuple[Tree, Tree]:
+    """Shapes of what a task starts with on examples of `inputs`: parameters and collections."""
+    return jax.eval_shape(lambda: task.init(make_key(0), example_batch(dict(inputs))))
 
 
-def _measured(experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Footprint:
-    task = experiment.network_task()
-    if hasattr(task, "levels_of"):  # tokens, or examples that become tokens
-        levels = task.levels_of({name: tuple(spec.shape) for name, spec in inputs.items()})
-        shape = task.example_shape(levels)
-    else:
-        shape = tuple(inputs[task.inputs].shape)
-        levels = task.token_layout(shape) if hasattr(task, "token_layout") else ()
-    params, collections = jax.eval_shape(
-        lambda: task.init(make_key(0), example_batch(dict(inputs)))
-    )
-    if "tokenizer" not in params:
-        parts = {name: _size(part) for tree in params.values() for name, part in tree.items()}
-        latents = (task.encoder.latent_dim,) if is_classifier(experiment) else ()
-        return Footprint(parts, _size(collections), shape, levels, latents)
-    tokenizer = params["tokenizer"]
-    parameters = {part: _size(tokenizer.get(part, {})) for part in PARTS}
-    parameters["projections"] = _size({k: v for k, v in tokenizer.items() if k not in PARTS})
-    parameters |= {name: _size(tree) for name, tree in params.items() if name != "tokenizer"}
-    latents = (*task.tokenizer.encoder.grid(shape[:-1]), task.tokenizer.quantizer.codebook_dim)
-    return Footprint(parameters, _size(collections), shape, levels, latents)
+def parts_of(params: Tree) -> dict[str, int]:
+    """Values of each part of a player's network; of several players, those of each."""
+    whole = params if len(params) > 1 else next(iter(params.values()))
+    return {name: size_of(part) for name, part in whole.items()}

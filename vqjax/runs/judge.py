@@ -1,4 +1,4 @@
-"""What a prior's samples are worth to a judge: a classifier trained on the same data."""
+"""What a run's samples are worth to a judge: a classifier trained on the same data."""
 
 import dataclasses
 from typing import Any
@@ -10,11 +10,9 @@ from vqjax.config.tree import show
 from vqjax.format import times
 from vqjax.metrics import FeatureMoments, frechet_distance, precision_recall
 from vqjax.metrics.precision_recall import NEIGHBOURS
-from vqjax.priors import ClassLabel
-from vqjax.runs.classifier import ClassifierRun, outputs_of_source
+from vqjax.runs.base import Run, a, keywords_of, require
+from vqjax.runs.classifier import ClassifierRun
 from vqjax.runs.editing import PLAIN, UNGUIDED
-from vqjax.runs.kinds import check_classifier, check_prior
-from vqjax.runs.prior import PriorRun
 from vqjax.sampling import Choice, Guidance
 from vqjax.tasks.classifier import LABEL
 from vqjax.training.bounds import within_bounds
@@ -32,33 +30,32 @@ class Judgement:
     protocol: str
 
 
-def check_judge(prior: Any, judge: Any) -> None:
-    """Refuses, with UsageError, a judge that cannot judge the samples of `prior`."""
-    check_prior(prior, "--judge")
-    check_classifier(judge, "--judge")
-    if judge.shape != prior.shape:
+def check_judge(run: Run, judge: Run) -> None:
+    """Refuses, with UsageError, a judge that cannot judge the samples of `run`."""
+    require(run, "sample")
+    require(judge, "classify")
+    if judge.shape != run.shape:
         raise UsageError(
             f"{judge.path} judges examples of {times(judge.shape)}: "
-            f"the samples of {prior.path} are {times(prior.shape)}"
+            f"the samples of {run.path} are {times(run.shape)}"
         )
-    classes = _classes(prior)
+    classes = _classes(run)
     if classes is not None and classes != judge.classes:
         raise UsageError(
-            f"{judge.path} knows {judge.classes} classes: {prior.path} is told one of {classes}"
+            f"{judge.path} knows {judge.classes} classes: {run.path} is told one of {classes}"
         )
     if not hasattr(judge.experiment.data, "in_order"):
         kind = type(judge.experiment.data).__name__
         raise UsageError(f"{kind} cannot be read in order: it has no in_order()")
 
 
-def _classes(prior: PriorRun) -> int | None:
-    """How many classes the prior is told one of; None: it is told none."""
-    condition = prior.experiment.task.prior.condition
-    return condition.classes if isinstance(condition, ClassLabel) else None
+def _classes(run: Run) -> int | None:
+    """How many classes its samples are drawn of in turn; None: it is told none."""
+    return getattr(run, "classes", None) if "classes" in keywords_of(run.sample) else None
 
 
 def judge_samples(
-    prior: PriorRun,
+    run: Run,
     judge: ClassifierRun,
     n: int = 1_000,
     seed: int = 0,
@@ -66,10 +63,10 @@ def judge_samples(
     choice: Choice = PLAIN,
     guidance: Guidance = UNGUIDED,
 ) -> Judgement:
-    """Judges the samples that `prior.sample(n, seed, ...)` draws.
+    """Judges the samples that `run.sample(n, seed, ...)` draws.
 
     `class_accuracy`: the share whose likeliest class, to the judge, is the wanted one, classes in
-    turn; left out where the prior is told no class. `frechet_distance`: between the judge's
+    turn; left out where the run is told no class. `frechet_distance`: between the judge's
     features of the samples and of the whole eval split; `frechet_real`: that of `n` training
     examples instead, what `n` perfect samples would have. `precision` and `recall` (k = 3): of the
     samples against as many examples of the eval split.
@@ -77,16 +74,16 @@ def judge_samples(
     The real examples are those that the judge was trained on, without random augmentation.
 
     Raises:
-        UsageError: the judge does not fit, there are too few samples, or the prior cannot be
-            guided.
+        UsageError: the judge does not fit, there are too few samples, or `choice` or `guidance` is
+            not for this run.
         DataError: the judge's data is not at hand.
     """
-    check_judge(prior, judge)
+    check_judge(run, judge)
     n = arguments.whole("n", n, most=arguments.MOST_COUNT)
     if n <= NEIGHBOURS:
         raise UsageError(f"{n} samples to judge: wanted at least {NEIGHBOURS + 1}")
     judge.experiment.data.check()
-    samples = prior.sample(n, seed, choice=choice, guidance=guidance)
+    samples = run.sample(n, seed, **_asked(run, choice, guidance))
     features, logits = judge.outputs(samples)
     real, accuracy = _eval_split(judge)
     trained = _training_examples(judge, n)
@@ -95,7 +92,7 @@ def judge_samples(
     if pairs <= NEIGHBOURS:
         raise UsageError(f"{pairs} examples in the eval split: wanted at least {NEIGHBOURS + 1}")
     numbers = {}
-    if (classes := _classes(prior)) is not None:
+    if (classes := _classes(run)) is not None:
         hits = logits.argmax(axis=1) == np.arange(n) % classes
         numbers["class_accuracy"] = float(hits.mean())
     numbers["frechet_distance"] = frechet_distance(FeatureMoments.of(features), reference)
@@ -103,7 +100,7 @@ def judge_samples(
     numbers |= precision_recall(features[:pairs], real[_spread(len(real), pairs)])
     told = "told nothing" if classes is None else f"{classes} classes in turn"
     line = (
-        f"{n:,} samples, {told}, seed {seed}, {choice}, {guidance}, of {_named(prior)}; "
+        f"{n:,} samples, {told}, seed {seed}, {choice}, {guidance}, of {_named(run)}; "
         f"judge {_named(judge)}, accuracy {accuracy:.4f}, {judge.feature_dim} features; "
         f"reference {show(judge.experiment.data, 100)}: {len(real):,} examples of the eval split, "
         f"{len(trained):,} of the training split for frechet_real, {pairs:,} and {pairs:,} for "
@@ -112,7 +109,18 @@ def judge_samples(
     return Judgement(numbers, line)
 
 
-def _named(run: PriorRun | ClassifierRun) -> str:
+def _asked(run: Run, choice: Choice, guidance: Guidance) -> dict[str, Any]:
+    """What `run.sample` takes of these; UsageError for one that it does not take."""
+    takes, asked = keywords_of(run.sample), {}
+    for name, value, plain in (("choice", choice, PLAIN), ("guidance", guidance, UNGUIDED)):
+        if name in takes:
+            asked[name] = value
+        elif value != plain:
+            raise UsageError(f"{run.path} is {a(run.kind)} whose samples take no {name}")
+    return asked
+
+
+def _named(run: Run) -> str:
     return f"{run.path} (step {run.step}, {run.params_kind})"
 
 
@@ -126,7 +134,7 @@ def _eval_split(judge: ClassifierRun) -> tuple[np.ndarray, float]:
     task, data, found, hits = judge.experiment.task, judge.experiment.data, [], []
     for batch in within_bounds(task, data, "eval", data.eval(BATCH, np.arange(BATCH))):
         mask = batch["mask"]
-        features, logits = outputs_of_source(judge, batch[task.inputs])
+        features, logits = judge.outputs_of_source(batch[task.inputs])
         found.append(features[mask])
         hits.append((logits.argmax(axis=1) == batch[LABEL])[mask])
     return np.concatenate(found), float(np.concatenate(hits).mean())
@@ -141,4 +149,4 @@ def _training_examples(judge: ClassifierRun, wanted: int) -> np.ndarray:
     for block in chosen.tolist():
         batch = next(iter(data.in_order("train", BLOCK, block)))
         found.append(batch[inputs][batch["mask"]])
-    return outputs_of_source(judge, np.concatenate(found)[:wanted])[0]
+    return judge.outputs_of_source(np.concatenate(found)[:wanted])[0]

@@ -1,26 +1,74 @@
-"""`vqjax.load(RUN)`: a trained run from Python."""
+"""`vqjax.load(RUN)`: a trained run from Python. The one table of which class opens what."""
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
-from vqjax import arguments
+from vqjax import arguments, config
 from vqjax.format import printable
 from vqjax.paths import as_path
-from vqjax.runs.base import begin_process
+from vqjax.runs.base import Opening, Run, begin_process
 from vqjax.runs.classifier import ClassifierRun
-from vqjax.runs.kinds import is_classifier, is_prior
+from vqjax.runs.footprint import Footprint
 from vqjax.runs.prior import PriorRun
-from vqjax.runs.tokenizer import Run
-from vqjax.training.experiment import DATA_NEEDS
+from vqjax.runs.tokenizer import TokenizerRun
+from vqjax.tasks import ClassifierTask, PriorTask, TokenizerTask
+from vqjax.training.experiment import DATA_NEEDS, Experiment
 from vqjax.training.frozen import load_frozen
 from vqjax.training.mesh import make_mesh
 from vqjax.training.platform import devices_at_hand
 from vqjax.training.restore import PARAMS, OpenedRun, open_run
-from vqjax.types import DataError, UsageError, check_offers
+from vqjax.training.state import settings_named
+from vqjax.types import ArraySpec, DataError, Tree, UsageError, check_offers
+
+RUNS: dict[type, type[Run]] = {
+    TokenizerTask: TokenizerRun,
+    PriorTask: PriorRun,
+    ClassifierTask: ClassifierRun,
+}
+
+
+def run_class(task: Any) -> type[Run]:
+    """The class that opens the runs of a task: its class attribute `run_class`, or that of the
+    nearest class it is made from that has one or stands in `RUNS`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for kind in type(task).__mro__:
+        found = vars(kind).get("run_class", RUNS.get(kind))
+        if found is None:
+            continue
+        if not (isinstance(found, type) and issubclass(found, Run)):
+            raise UsageError(
+                f"{kind.__name__}.run_class={arguments.got(found)}: wanted a class made from "
+                "vqjax.runs.Run"
+            )
+        return found
+    raise UsageError(
+        f"{type(task).__name__} has no run class: give it a class attribute run_class, a class "
+        "made from vqjax.runs.Run"
+    )
+
+
+def make_evaluator(experiment: Experiment, mesh: Mesh, frozen: Tree) -> Any:
+    """What judges this experiment's parameters: (params, collections) -> `Evaluation`."""
+    return run_class(experiment.task).evaluator(experiment, mesh, frozen)
+
+
+def footprint_of(experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Footprint:
+    """Measures an experiment on examples of `inputs`; computes nothing and reads no data.
+
+    Raises:
+        UsageError: the networks do not take examples of this shape, or none can be built of the
+            settings.
+    """
+    with settings_named():
+        return run_class(experiment.task).footprint(experiment, inputs)
 
 
 def load(
@@ -31,9 +79,9 @@ def load(
     trust: Sequence[str] = (),
     frozen: Sequence[str] = (),
     data: Any = None,
-) -> Run | PriorRun | ClassifierRun:
-    """Opens a run directory for use: a tokenizer's as a `Run`, a prior's as a `PriorRun`,
-    a classifier's as a `ClassifierRun`.
+) -> Any:
+    """Opens a run directory for use: a tokenizer's as a `TokenizerRun`, a prior's as a `PriorRun`,
+    a classifier's as a `ClassifierRun`, that of a task of your own as its `run_class` says.
 
     Args:
         run: RUN, as `vqjax train` wrote it.
@@ -47,8 +95,8 @@ def load(
     Raises:
         DataError: no such run, no sound step in it, or not the tokenizer that a prior is over.
         UsageError: an argument is not of its kind, the run names a class that is not trusted, or
-            keeps no such `params`; `data` has other examples; or this process is a fork of one
-            where a run was opened.
+            keeps no such `params`; its task has no run class; `data` has other examples; or this
+            process is a fork of one where a run was opened.
     """
     path = _checked_path(run)
     arguments.one_of("params", params, PARAMS)
@@ -61,11 +109,10 @@ def load(
     opened = open_run(path, params=params, step=step, trust=trust, frozen=frozen, mesh=one)
     if data is not None:
         opened = _with_data(opened, data)
-    if is_prior(opened.experiment):
-        return PriorRun(opened, one, load_frozen(opened.experiment, one, trust), trust, load)
-    if is_classifier(opened.experiment):
-        return ClassifierRun(opened, one)
-    return Run(opened, one)
+    kind = run_class(opened.experiment.task)
+    below = bool(config.find_frozen(opened.experiment))
+    frozen = load_frozen(opened.experiment, one, trust) if below else {}
+    return kind(Opening(opened, one, frozen, trust, load))
 
 
 def _checked_path(run: str | os.PathLike) -> str:

@@ -4,69 +4,131 @@ run = vqjax.load("runs/mnist_gpt")
 images = run.sample(64, classes=[3, 7])
 """
 
+import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from flax import linen as nn
 
 from vqjax import arguments, config
+from vqjax.evaluation.prior import PriorEvaluator
+from vqjax.format import shorten
 from vqjax.ops.numerics import make_key
 from vqjax.priors import ClassLabel, Text
+from vqjax.priors.base import EDITS
 from vqjax.priors.conditions import NULL
-from vqjax.runs.base import TrainedRun, as_trained, checked_count, in_parts
+from vqjax.runs.base import Opening, Run
 from vqjax.runs.editing import PLAIN, UNGUIDED, Editing, check_drawing
-from vqjax.runs.tokenizer import Run
+from vqjax.runs.examples import as_trained, checked_count, in_parts
+from vqjax.runs.footprint import Footprint
 from vqjax.sampling import Choice, Guidance
-from vqjax.tasks.prior import FROZEN, PRIOR
+from vqjax.tasks.prior import FROZEN
+from vqjax.training.experiment import Experiment
 from vqjax.training.record import read_record
-from vqjax.training.restore import OpenedRun
-from vqjax.types import Level, Tree, UsageError
+from vqjax.types import ArraySpec, Level, Tree, UsageError
 
 BATCH = 64  # examples per call of the program
+NAME = 60  # characters of what a stranger may have named
+TOLD = {"caption": "from a text", "label": "of a class that it is told"}
 
 
-class PriorRun(Editing, TrainedRun):
+class PriorRun(Editing, Run):
     """A prior and the tokenizer under it; made by `vqjax.load`. It edits, too: see `Editing`.
 
-    Attributes (see `TrainedRun` for the others):
-        shape: of one example, (*S, C).
-        dtype: "uint8", or "float32" for values in [-1, 1].
+    Attributes: see `Run`.
     """
 
-    def __init__(
-        self,
-        opened: OpenedRun,
-        mesh: Mesh,
-        frozen: Tree,
-        trust: Sequence[str] = (),
-        open_below: Callable[..., Run] | None = None,
-    ) -> None:
-        task = opened.experiment.network_task()
-        spec = opened.inputs.get(task.inputs)  # absent where it learned from a token set
-        self._levels = task.levels_of({k: tuple(v.shape) for k, v in opened.inputs.items()})
-        super().__init__(opened, mesh, task.network(self._levels), PRIOR)
-        self._trust, self._open_below = tuple(trust), open_below
-        if spec is None:
+    kind = "prior"
+    headline = ("nats_per_token",)
+    shows = "Samples"
+    next_commands = ("vqjax sample RUN --out out", "vqjax report RUN")
+    evaluator = PriorEvaluator
+
+    def __init__(self, opening: Opening) -> None:
+        super().__init__(opening)
+        opened = opening.opened
+        spec = opened.inputs.get(self.task.inputs)
+        if spec is None:  # it learned from a token set
             below = config.find_frozen(opened.experiment)[FROZEN]
-            spec = read_record(below.path, trust).inputs[task.inputs]
+            spec = read_record(below.path, opening.trust).inputs[self.task.inputs]
         self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"
-        self._task = task
-        self._variables = (opened.params, frozen)
-        self.shape: tuple[int, ...] = task.example_shape(self._levels)
+        self._variables = (opened.params, opening.frozen)
+        self.shape: tuple[int, ...] = self.task.example_shape(self.token_layout())
         self._sample = jax.jit(self._sample_batch, static_argnames=("choice", "guidance"))
+
+    def network(self) -> nn.Module:
+        """The prior over the levels of its tokens."""
+        return self.task.network(self.token_layout())
+
+    @classmethod
+    def abilities(cls, experiment: Experiment) -> dict[str, str | None]:
+        """It edits as its network can: see `Run.abilities` ."""
+        prior = experiment.task.prior
+        declared = [edit for edit in EDITS if edit in getattr(prior, "edits", ())]
+        missing = {e.partition(" ")[0] for e in EDITS} - {e.partition(" ")[0] for e in declared}
+        reason = f"{type(prior).__name__} can {' or '.join(declared) or 'edit nothing'} alone"
+        return super().abilities(experiment) | dict.fromkeys(missing, reason)
+
+    @classmethod
+    def footprint(cls, experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Footprint:
+        """Also its tokens: see `Run.footprint`.
+
+        Raises:
+            UsageError: `inputs` are neither tokens nor examples that become tokens.
+        """
+        task = experiment.network_task()
+        levels = task.levels_of({name: tuple(spec.shape) for name, spec in inputs.items()})
+        sizes = super().footprint(experiment, inputs)
+        return dataclasses.replace(sizes, levels=levels, shape=task.example_shape(levels))
+
+    @classmethod
+    def learned(
+        cls, experiment: Experiment, sizes: Footprint | None, data: str, short: bool
+    ) -> str:
+        """See `Run.learned`."""
+        task = experiment.task
+        given = getattr(getattr(task.prior, "condition", None), "given", None)
+        told = "" if given is None else f" {TOLD.get(given, 'as it is told')}"
+        below = shorten(pathlib.PurePath(str(task.tokenizer.path)).name, NAME)
+        tokens = "tokens of"
+        if not short and sizes is not None and sizes.levels:
+            tokens = f"{sizes.grids} of the tokenizer"
+        examples = "examples" if sizes is None else sizes.examples
+        return (
+            f" that learns to make new {examples} like those in {data}{told}, by drawing {tokens} "
+            f"{below}"
+        )
 
     @functools.cached_property
     def tokenizer(self) -> Run:
         """The run under it, at the sealed step that it learned from; opened at the first use."""
         below = config.find_frozen(self.experiment)[FROZEN]
-        return self._open_below(below.path, step=below.step, trust=self._trust)
+        return self._opening.load(below.path, step=below.step, trust=self._opening.trust)
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """See `Run.conditions`."""
+        kinds = {ClassLabel: ("classes",), Text: ("prompts",)}
+        return kinds.get(type(self.task.prior.condition), ())
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes it is told one of; None: it is told none."""
+        condition = self.task.prior.condition
+        return condition.classes if isinstance(condition, ClassLabel) else None
 
     def token_layout(self) -> tuple[Level, ...]:
         """Levels of tokens of one example."""
         return self._levels
+
+    @functools.cached_property
+    def _levels(self) -> tuple[Level, ...]:
+        shapes = {name: tuple(spec.shape) for name, spec in self._opening.opened.inputs.items()}
+        return self.task.levels_of(shapes)
 
     def sample(
         self,
@@ -115,7 +177,7 @@ class PriorRun(Editing, TrainedRun):
         self, n: int, classes: Sequence[int] | None, prompts: Sequence[str] | None = None
     ) -> tuple[np.ndarray, ...]:
         """What the prior is told of n examples: one array, or nothing."""
-        condition = self._task.prior.condition
+        condition = self.task.prior.condition
         kind = type(condition)
         for name, value, wanted in (("class", classes, ClassLabel), ("text", prompts, Text)):
             if value is not None and kind is not wanted:
@@ -157,10 +219,10 @@ class PriorRun(Editing, TrainedRun):
     ) -> Any:
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(numbers)
         levels = self.token_layout()
-        indices = self._task.sample_tokens(
+        indices = self.task.sample_tokens(
             params, keys, given, levels, choice=choice, guidance=guidance
         )
-        return as_trained(self._task.decode(frozen, indices), self.dtype)
+        return as_trained(self.task.decode(frozen, indices), self.dtype)
 
 
 def _is_unicode(text: str) -> bool:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from vqjax.ops.numerics import make_key
-from vqjax.runs.base import as_trained, in_parts
+from vqjax.runs.examples import as_trained, in_parts
 from vqjax.runs.large import LargePrograms
 from vqjax.sampling import Choice, Guidance
 from vqjax.types import Level, Tree

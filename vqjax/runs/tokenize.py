@@ -14,7 +14,8 @@ from vqjax._version import __version__
 from vqjax.data.token_set import DESCRIPTION, read_description, shard_path, write_shard
 from vqjax.files import read_text, write_output
 from vqjax.paths import as_path
-from vqjax.runs.kinds import check_tokenizer
+from vqjax.runs.base import check_can
+from vqjax.runs.load import run_class
 from vqjax.training import seal
 from vqjax.training.experiment import Experiment
 from vqjax.training.mesh import make_mesh
@@ -54,8 +55,8 @@ def tokenize_run(
     opened = open_run(run, step=step, trust=trust, mesh=mesh)
     for line in opened.lines:
         say(line)
-    check_tokenizer(opened, "tokenize")
     experiment = opened.experiment
+    check_can(run_class(experiment.task), experiment, opened.path, "tokenize", "encode")
     source = experiment.data
     source.check()
     for line in source.notes():

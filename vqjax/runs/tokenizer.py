@@ -11,50 +11,134 @@ batch that it came in; `reconstruct` is `decode` after `encode`.
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from flax import linen as nn
 
 from vqjax import arguments
-from vqjax.format import printable
+from vqjax.evaluation.diversity import COMPARED, sample_diversity
+from vqjax.evaluation.reconstruction import ReconstructionEvaluator
+from vqjax.format import number, printable
 from vqjax.ops.numerics import make_key
-from vqjax.runs.base import TrainedRun, as_trained, checked_count, in_parts
-from vqjax.runs.examples import checked_examples, checked_finite
+from vqjax.runs.base import Opening, Run
+from vqjax.runs.examples import (
+    as_trained,
+    checked_count,
+    checked_examples,
+    checked_finite,
+    in_parts,
+)
+from vqjax.runs.footprint import Footprint, size_of, state_of
 from vqjax.runs.large import LARGE_VALUES, LargePrograms
 from vqjax.tasks.tokenizer import TOKENIZER
-from vqjax.training.restore import OpenedRun
-from vqjax.types import Level, UsageError, VqjaxError
+from vqjax.training.experiment import Experiment
+from vqjax.types import ArraySpec, Level, Tree, UsageError, VqjaxError
 
 BATCH = 32  # examples per call of a program
 BATCH_VALUES = LARGE_VALUES  # fewer examples when they hold more values than this
+PARTS = ("encoder", "quantizer", "decoder")  # whose sizes are told apart
+PICTURE_RANK = 3  # of one example, [H, W, C]
 MAX_LATENT = 1e6  # no encoder makes larger ones; far beyond, decoders make NaN of them
 Tokens = np.ndarray | dict[str, np.ndarray]
 
 
-class Run(TrainedRun):
-    """A trained tokenizer; made by `vqjax.load`.
+class TokenizerRun(Run):
+    """A trained tokenizer or autoencoder; made by `vqjax.load`. Attributes: see `Run`."""
 
-    Attributes (see `TrainedRun` for the others):
-        shape: of one training example, (*S, C).
-        dtype: "uint8", or "float32" for values in [-1, 1].
-    """
+    kind = "tokenizer"
+    headline = ("psnr", "ssim", "perplexity")
+    shows = "Reconstructions"
+    next_commands = ("vqjax report RUN", "vqjax reconstruct RUN --out out")
+    evaluator = ReconstructionEvaluator
 
-    def __init__(self, opened: OpenedRun, mesh: Mesh) -> None:
-        task = opened.experiment.network_task()
-        super().__init__(opened, mesh, task.tokenizer, TOKENIZER)
-        spec = opened.inputs[task.inputs]
-        self.shape: tuple[int, ...] = tuple(spec.shape)
-        self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"
-        self._task = task
-        self._variables = (opened.params, opened.collections)
-        self._large = LargePrograms(mesh)
+    def __init__(self, opening: Opening) -> None:
+        super().__init__(opening)
+        self._variables = (opening.opened.params, opening.opened.collections)
+        self._large = LargePrograms(opening.mesh)
         self._encode = jax.jit(self._encode_batch)
         self._decode = jax.jit(self._decode_batch)
         self._sample = jax.jit(self._sample_batch)
+
+    def network(self) -> nn.Module:
+        """The tokenizer."""
+        return self.task.tokenizer
+
+    @classmethod
+    def abilities(cls, experiment: Experiment) -> dict[str, str | None]:
+        """It samples where its latents have a prior, and interpolates where they are real numbers.
+        See `Run.abilities`.
+        """
+        task = experiment.task
+        kind = type(task.tokenizer.quantizer).__name__
+        limits: dict[str, str] = {}
+        if not task.has_prior:
+            limits["sample"] = f"the bottleneck {kind} has no prior"
+        if task.tokenizer.level_names:
+            limits["interpolate"] = "its latents are discrete"
+        return super().abilities(experiment) | limits
+
+    @classmethod
+    def footprint(cls, experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Footprint:
+        """Also what it compresses to: see `Run.footprint`.
+
+        Raises:
+            UsageError: it does not take examples of this shape.
+        """
+        task = experiment.network_task()
+        shape = tuple(inputs[task.inputs].shape)
+        params, collections = state_of(task, inputs)
+        own = params[TOKENIZER]
+        parameters = {part: size_of(own.get(part, {})) for part in PARTS}
+        parameters["projections"] = size_of({k: v for k, v in own.items() if k not in PARTS})
+        parameters |= {name: size_of(tree) for name, tree in params.items() if name != TOKENIZER}
+        latents = (*task.tokenizer.encoder.grid(shape[:-1]), task.tokenizer.quantizer.codebook_dim)
+        layout = task.token_layout(shape)
+        return Footprint(parameters, size_of(collections), shape, layout, latents)
+
+    @classmethod
+    def single_calls(
+        cls, task: Any, shape: tuple[int, ...]
+    ) -> dict[str, Callable[[Tree, Tree, Any], Any]]:
+        """Encoding, and decoding what came of it: see `Run.single_calls`."""
+        discrete = bool(task.token_layout(shape))
+        give, take = ("indices", task.decode_indices) if discrete else ("z_q", task.decode_latents)
+        return {"encode": lambda *given: getattr(task.encode(*given), give), "decode": take}
+
+    @classmethod
+    def learned(
+        cls, experiment: Experiment, sizes: Footprint | None, data: str, short: bool
+    ) -> str:
+        """See `Run.learned`."""
+        codes = "tokens" if sizes is None or sizes.levels else "real numbers"
+        if sizes is not None and not short:
+            codes = f"{' × '.join(map(str, sizes.latents))} real numbers"
+            if sizes.levels:
+                codes = f"{sizes.grids}, {number(sizes.compression, 3)} times smaller,"
+        examples = "examples" if sizes is None else sizes.examples
+        return f" that learns to turn {examples} from {data} into {codes} and back"
+
+    @classmethod
+    def evaluated(cls, experiment: Experiment, sizes: Footprint) -> tuple[str, ...]:
+        """See `Run.evaluated`."""
+        levels = [level.name for level in sizes.levels]
+        ends = [f"/{name}" for name in levels] if len(levels) > 1 else [""] * len(levels)
+        of_codes = [kind + end for end in ends for kind in ("codebook_usage", "perplexity")]
+        return ("psnr", *(["ssim"] if len(sizes.shape) == PICTURE_RANK else []), *of_codes)
+
+    def numbers_of(self, samples: np.ndarray) -> dict[str, float]:
+        """`sample_diversity` of the first samples, as in `evaluate`.
+
+        Raises:
+            DataError: the originals are not at hand.
+        """
+        samples, originals = samples[:COMPARED], self.held_out(COMPARED)
+        if min(len(samples), len(originals)) < 2:
+            return {}
+        return {"sample_diversity": sample_diversity(samples, originals)}
 
     def token_layout(self, shape: Sequence[int] | None = None) -> tuple[Level, ...]:
         """Levels of tokens for one example of `shape` (*S, C); None: the training shape.
@@ -62,7 +146,7 @@ class Run(TrainedRun):
         Raises:
             UsageError: the tokenizer's factor does not divide `shape`, or it is no such shape.
         """
-        return self._task.token_layout(self.shape if shape is None else self._sizes(shape))
+        return self.task.token_layout(self.shape if shape is None else self._sizes(shape))
 
     def _sizes(self, shape: Sequence[int]) -> tuple[int, ...]:
         """`shape` (*S, C) as an example of this run may have it."""
@@ -96,7 +180,7 @@ class Run(TrainedRun):
             parts = in_parts(encode, (images,), size)
         if isinstance(parts, np.ndarray):
             return parts
-        names = [level.name for level in self._task.token_layout(images.shape[1:])]
+        names = [level.name for level in self.task.token_layout(images.shape[1:])]
         return parts[0] if len(parts) == 1 else dict(zip(names, parts, strict=True))
 
     def decode(self, indices: Tokens | Mapping[str, np.ndarray]) -> np.ndarray:
@@ -123,6 +207,15 @@ class Run(TrainedRun):
         with self._at_home():
             return in_parts(self._ready(self._decode, shape, size, *given), given, size)
 
+    def fitting(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """`shape` with sizes that the tokenizer's factor divides: see `Run.fitting`."""
+        sizes, factors = tuple(shape[:-1]), self.task.tokenizer.encoder.factors
+        by_axis = (factors,) * len(sizes) if isinstance(factors, int) else factors
+        grown = (size + -size % by for size, by in zip(sizes, by_axis, strict=True))
+        fits = (*grown, shape[-1])
+        self.check_size(fits)
+        return fits
+
     def check_size(self, shape: Sequence[int]) -> None:
         """Refuses examples of `shape` (*S, C) that `reconstruct` has no memory for; where these are
         large, by compiling its programs.
@@ -133,7 +226,7 @@ class Run(TrainedRun):
         """
         self._check_process()
         shape = self._sizes(shape)
-        self._task.token_layout(shape)
+        self.task.token_layout(shape)
         if math.prod(shape) <= LARGE_VALUES:
             return
         with self._at_home():
@@ -230,27 +323,25 @@ class Run(TrainedRun):
         return max(1, min(BATCH, BATCH_VALUES // max(int(np.prod(shape)), 1)))
 
     def _encode_batch(self, params: Any, collections: Any, x: jax.Array) -> Any:
-        tokens = self._task.encode(params, collections, x)
+        tokens = self.task.encode(params, collections, x)
         if not tokens.indices:
             return tokens.z_q.astype(jnp.float32)
-        levels = self._task.token_layout(x.shape[1:])
+        levels = self.task.token_layout(x.shape[1:])
         return tuple(tokens.indices[level.name] for level in levels)
 
     def _decode_batch(self, params: Any, collections: Any, *given: jax.Array) -> jax.Array:
         if jnp.issubdtype(given[0].dtype, jnp.floating):
-            x_hat = self._task.decode_latents(params, collections, given[0])
+            x_hat = self.task.decode_latents(params, collections, given[0])
         else:
             # A tuple until here: a dict that passes through `jit` comes back with sorted keys.
             names = [level.name for level in self.token_layout()]
             indices = dict(zip(names, given, strict=True))
-            x_hat = self._task.decode_indices(params, collections, indices)
+            x_hat = self.task.decode_indices(params, collections, indices)
         return as_trained(x_hat, self.dtype)
 
     def _sample_batch(self, params: Any, collections: Any, key: jax.Array, numbers: jax.Array):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(numbers)
-        return as_trained(
-            self._task.sample_prior(params, collections, keys, self.shape), self.dtype
-        )
+        return as_trained(self.task.sample_prior(params, collections, keys, self.shape), self.dtype)
 
     def _bytes(self, *shape: int) -> int:
         """Of an array of examples."""
@@ -258,7 +349,7 @@ class Run(TrainedRun):
 
     def _checked_images(self, images: Any, name: str = "images") -> np.ndarray:
         images = checked_examples(images, self.shape, self.dtype, any_size=True, name=name)
-        self._task.token_layout(images.shape[1:])  # refuses sizes that the factor does not divide
+        self.task.token_layout(images.shape[1:])  # refuses sizes that the factor does not divide
         return images
 
     def _checked_tokens(self, indices: Any) -> tuple[np.ndarray, ...]:
@@ -278,7 +369,7 @@ class Run(TrainedRun):
         return given
 
     def _checked_latents(self, latents: Any) -> np.ndarray:
-        dim = self._task.tokenizer.quantizer.codebook_dim
+        dim = self.task.tokenizer.quantizer.codebook_dim
         wanted = f"the latents that encode gives, float32 [B, *grid, {dim}]"
         found = arguments.array("indices", latents, f"{wanted}: this run has no indices")
         fits = found.ndim == len(self.shape) + 1 and found.dtype.kind == "f"

@@ -5,11 +5,8 @@ from collections.abc import Sequence
 
 from vqjax import arguments
 from vqjax.paths import as_path
-from vqjax.runs.classifier import ClassifierRun
-from vqjax.runs.kinds import make_evaluator
-from vqjax.runs.load import load
-from vqjax.runs.prior import PriorRun
-from vqjax.runs.tokenizer import Run
+from vqjax.runs.base import Run
+from vqjax.runs.load import load, make_evaluator, run_class
 from vqjax.training import distributed, loop
 from vqjax.training.experiment import Experiment
 from vqjax.types import UsageError
@@ -22,7 +19,7 @@ def train(
     evaluate: bool = True,
     allow_change: bool = False,
     trust: Sequence[str] = (),
-) -> Run | PriorRun | ClassifierRun:
+) -> Run:
     """Trains to `total_steps`, from the newest sound checkpoint where there is one, and opens the
     run.
 
@@ -53,6 +50,8 @@ def train(
     path = as_path(arguments.path("workdir", workdir, "a run directory"), "workdir").absolute()
     if distributed.several():
         raise UsageError("vqjax.train is for one process: several train by `vqjax train FILE`")
+    if isinstance(experiment, Experiment):
+        run_class(experiment.task)
     loop.train(
         experiment,
         workdir,

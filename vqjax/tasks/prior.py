@@ -14,7 +14,17 @@ from vqjax.config import FrozenRun
 from vqjax.config.annotations import check_fields
 from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule
-from vqjax.types import Alarm, Batch, Bound, Level, TaskOutput, Tree, UsageError, check_offers
+from vqjax.types import (
+    Alarm,
+    ArraySpec,
+    Batch,
+    Bound,
+    Level,
+    TaskOutput,
+    Tree,
+    UsageError,
+    check_offers,
+)
 
 PRIOR = "prior"
 FROZEN = "task.tokenizer"  # where the tokenizer's arrays are in `frozen`
@@ -84,6 +94,12 @@ class PriorTask:
         if not levels:
             raise UsageError(f"task.tokenizer: {self.tokenizer.path} has no tokens, only latents")
         self.network(levels).check_levels()
+
+    @property
+    def conditions(self) -> dict[str, ArraySpec]:
+        """What a batch holds beside inputs or tokens: {array: its spec}."""
+        condition = self.prior.condition
+        return {} if condition is None else {condition.given: condition.spec}
 
     def _check_channels(self, shape: tuple[int, ...]) -> None:
         channels = getattr(self.tokenizer_task.tokenizer.decoder, "channels", shape[-1])

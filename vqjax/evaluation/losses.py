@@ -1,0 +1,75 @@
+"""What a task's own losses come to over the eval split: the evaluation of any task."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from vqjax.evaluation.base import Evaluation, check_not_empty, over_split
+from vqjax.ops.numerics import make_key
+from vqjax.training.experiment import Experiment
+from vqjax.training.sharding import put_batch, replicated
+from vqjax.types import Batch, Tree
+
+SEED = 0  # of the noise
+
+
+class LossEvaluator:
+    """The mean over held-out examples of each unweighted loss, by its name.
+
+    The losses of an example are those that the task gives for a batch of it alone, out of training,
+    all players and terms active. The noise of an example is a pure function of its position in the
+    split. So every example counts once, padding never, whatever the batch size and the devices.
+    """
+
+    def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree | None = None) -> None:
+        """Touches neither data nor devices; the program compiles at the first call."""
+        self._experiment, self._mesh, self._frozen = experiment, mesh, frozen or {}
+        self._task = experiment.network_task()
+        self._active = tuple(sorted({*self._task.players, *self._task.terms}))
+        self._sums = jax.jit(self._batch_sums, out_shardings=replicated(mesh))
+
+    def __call__(self, params: Tree, collections: Tree) -> Evaluation:
+        """Evaluates once over the split.
+
+        Raises:
+            DataError: the eval split is empty.
+        """
+        sums: dict[str, float] = dict.fromkeys(self._task.terms, 0.0)
+        count = 0
+        for positions, batch in over_split(self._experiment, self._mesh):
+            put = put_batch({**batch, "position": positions}, self._mesh)
+            step = np.int32(self._experiment.total_steps)
+            found, seen = self._sums(params, collections, self._frozen, put, step)
+            count += int(seen)
+            for name, value in jax.device_get(found).items():
+                sums[name] += float(value)
+        check_not_empty(count, self._experiment)
+        return Evaluation({name: value / count for name, value in sums.items()}, None)
+
+    def _batch_sums(
+        self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, step: jax.Array
+    ) -> Any:
+        """Sums of each loss over the examples that count, and how many these are."""
+        batch = dict(batch)
+        positions, mask = batch.pop("position"), batch.pop("mask")
+
+        def of_one(position: jax.Array, example: Batch) -> dict[str, jax.Array]:
+            out = self._task(
+                params,
+                collections,
+                frozen,
+                jax.tree.map(lambda array: array[None], example),
+                rng=jax.random.fold_in(make_key(SEED), position),
+                step=step,
+                active=self._active,
+                train=False,
+                statistics={},
+            )
+            return out.losses
+
+        losses = jax.vmap(of_one)(positions, batch)  # {name: [B]}
+        sums = jax.tree.map(lambda loss: jnp.sum(jnp.where(mask, loss, 0.0)), losses)
+        return sums, jnp.sum(mask)
