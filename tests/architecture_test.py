@@ -29,7 +29,7 @@ SIDEWAYS = {
     ("paths", "format"), ("config", "paths"), ("config", "files"), ("types", "format"),
     ("arguments", "types"), ("arguments", "format"), ("arguments", "paths"),
     ("config", "arguments"), ("config", "shipped"), ("shipped", "types"), ("ops", "kernels"),
-    ("media", "files"), ("media", "format"), ("media", "numbers"),
+    ("media", "files"), ("media", "format"), ("media", "numbers"), ("numbers", "format"),
     ("evaluation", "training"), ("benchmark", "hardware"), ("__main__", "cli"),
 }  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))

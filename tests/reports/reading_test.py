@@ -9,8 +9,8 @@ import pytest
 
 from tests import tiny
 from tests.reports.report_test import _check
+from vqjax import numbers
 from vqjax.media.chart import ON_PAGE, Series, line_chart
-from vqjax.reports import metrics
 from vqjax.reports.compare import Comparison
 from vqjax.reports.compare_page import comparison_page
 from vqjax.reports.compare_table import Row, columns_of, html_table
@@ -120,9 +120,10 @@ def test_best_is_best_in_every_number(prior):
 def test_rankings_of_runs_and_of_steps_know_the_same_directions(prior):
     rows = [Row.of(dataclasses.replace(prior, evals=[line]), "a") for line in prior.evals]
     assert 'best">3.25<' in html_table(rows, columns_of(rows))
+    direction = lambda name: numbers.described(name).best  # noqa: E731
     for column in columns_of(rows):
-        assert column.best == metrics.direction(column.key), column.key
-    assert set(metrics.IN_WORDS) >= {m.best for m in metrics.METRICS.values()} - {None}
+        assert column.best == direction(column.key), column.key
+    assert set(numbers.IN_WORDS) >= {n.best for n in numbers.NUMBERS.values()} - {None}
 
 
 def test_the_glossary_explains_what_is_on_the_page_and_nothing_else(tokenizer, prior):
@@ -150,7 +151,7 @@ def test_the_glossary_explains_what_is_on_the_page_and_nothing_else(tokenizer, p
 def test_pages_share_their_words(tokenizer):
     rows = tuple(Row.of(tokenizer, name) for name in "ab")
     compared = comparison_page(Comparison(rows, (), True), [])
-    meaning = metrics.METRICS["high_frequency_ratio"].meaning
+    meaning = numbers.NUMBERS["high_frequency_ratio"].help
     assert ("HF ratio", meaning) in READING
     for text in (compared, page([tokenizer])):
         assert meaning[1:] in text and _check(text).tags.count("dl") >= 1

@@ -2,46 +2,52 @@
 
 import argparse
 import sys
+import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from vqjax.cli.arguments import add_run_arguments, load_run, path_argument
 from vqjax.cli.drawing import CHOOSING, add_choosing_arguments, choosing, named
 from vqjax.format import printable
+from vqjax.numbers import IN_WORDS, JUDGED, NUMBERS, Number
 
 DESCRIPTION = """\
-Reconstructs the whole eval split and prints PSNR (dB), SSIM, L1, MSE (both of values in [0, 1]),
-the high-frequency ratio (1.0: as sharp as the originals), codebook usage and perplexity. Where the
-latents have a prior also nll_bound, an upper bound on -log p(x) in nats per example (the negative
-ELBO); --importance-samples K adds nll_bound_K, the tighter bound that K samples per example give.
+Goes through the whole eval split and prints what a run of this kind is measured by: the list is
+below. --importance-samples K adds nll_bound_K, the tighter bound that K samples per example give;
+of MaskGIT, nats_per_token is an upper bound, one draw per example.
 
-Of a prior over tokens it prints nats_per_token, the mean of -log p over all tokens of the eval
-split (of MaskGIT an upper bound, one draw per example), and bits_per_dim, the same per value. With
---judge JUDGE, the run of a classifier of the same data, also what its samples are worth:
-class_accuracy, the share that the judge takes for the class that was wanted; frechet_distance
-between its features of samples and of the eval split, and frechet_real, the same of as many real
-training examples: the floor; precision and recall, the shares of plausible samples and of real
-examples covered. The last line says how to get the numbers again.
-
-With --captions N, of a prior that is told captions of data that can tell whether a picture is what
-its caption says, the share of captions that come true, by kind: of pictures drawn from them, of
-pictures drawn without any, of real pictures and of their reconstructions.
-
-Of a classifier it prints accuracy and cross_entropy, in nats.
+With --judge JUDGE, the run of a classifier of the same data, also what its samples are worth. The
+last line says how to get the numbers again. With --captions N, of a prior that is told captions of
+data that can tell whether a picture is what its caption says, the share of captions that come true,
+by kind: of pictures drawn from them, of pictures drawn without any, of real pictures and of their
+reconstructions.
 
   vqjax evaluate runs/mnist_vqvae
   vqjax evaluate runs/mnist_vqvae --params raw --json
   vqjax evaluate runs/mnist_vae --importance-samples 100
   vqjax evaluate runs/mnist_gpt --judge runs/mnist_classifier -n 1000 --guidance 2
   vqjax evaluate runs/shapes_text_to_image --captions 1000 --guidance 2
+
+Numbers of the eval split, as far as a run has them; a share is one of 1:
 """
 SAMPLES = 1_000  # to be judged
+
+
+def _numbers(numbers: Mapping[str, Number]) -> str:
+    """A line or more for each number."""
+    lines = []
+    for name, what in numbers.items():
+        best = f"; {IN_WORDS[what.best]}" if what.best else ""
+        text = f"{name:<22}{what.help}{best}"
+        lines.append(textwrap.fill(text, 98, initial_indent="  ", subsequent_indent=" " * 24))
+    return "\n".join(lines) + "\n"
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         "evaluate",
         help="measure a run on its eval split",
-        description=DESCRIPTION,
+        description=DESCRIPTION + _numbers(NUMBERS) + "\nWith --judge:\n" + _numbers(JUDGED),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_run_arguments(parser)

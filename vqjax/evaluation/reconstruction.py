@@ -24,7 +24,7 @@ from vqjax.metrics import (
     State,
     StructuralSimilarity,
 )
-from vqjax.metrics.names import ORDER
+from vqjax.numbers import ordered
 from vqjax.ops.numerics import make_key
 from vqjax.tasks.compared import distances
 from vqjax.tasks.likelihood import has_bound
@@ -55,11 +55,7 @@ def numbers_of(states: dict[str, State], levels: tuple[Level, ...]) -> dict[str,
     names = {f"codes {level.name}": f"/{level.name}" for level in levels if len(levels) > 1}
     for key, state in states.items():
         numbers |= {name + names.get(key, ""): v for name, v in state.compute().items()}
-    # `jit` sorts the keys of what it returns; people want the main number first, their own last.
-    ranks = {name: rank for rank, name in enumerate(ORDER)}
-    return dict(
-        sorted(numbers.items(), key=lambda item: ranks.get(item[0].partition("/")[0], len(ranks)))
-    )
+    return ordered(numbers)  # `jit` sorts the keys of what it returns
 
 
 class ReconstructionEvaluator:

@@ -5,7 +5,6 @@ left out.
 """
 
 import dataclasses
-import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,18 +15,13 @@ import numpy as np
 from vqjax.config import tree
 from vqjax.format import NONE, count, number, printable, shorten
 from vqjax.media.markup import Content, Markup, element
+from vqjax.numbers import NUMBERS, described, worth
 from vqjax.reports.history import REACHED, Record, is_number
-from vqjax.reports.metrics import direction, worth
-from vqjax.reports.tables import Cell, shown_value, table
+from vqjax.reports.tables import Cell, table
 from vqjax.runs.footprint import Footprint
 
 QUANTIZER_TEXT = 44  # characters of a quantizer on the terminal
 PICTURE_RANK = 3  # of one example, [H, W, C]
-# Other numbers get columns as they come.
-OWN_COLUMNS = (
-    "psnr", "ssim", "lpips", "l1", "mse", "high_frequency_ratio", "nll_bound", "sample_diversity",
-)  # fmt: skip
-PER_LEVEL = ("codebook_", "perplexity")  # starts of names that are gathered over levels
 
 
 def quantizer_text(task: Any) -> str | None:
@@ -162,7 +156,7 @@ class Column:
         title: its head; a line break where it may be broken.
         value: of a row; None: a dash.
         shown: the value for people.
-        best: where the best value lies, as `report_metrics` says; None: runs are not ranked by it.
+        best: where the best value lies, as `vqjax.numbers` says; None: runs are not ranked by it.
         is_text: words, aligned left.
     """
 
@@ -186,14 +180,10 @@ class Column:
         return worth(self.best, mine) == max(worth(self.best, value) for value in values)
 
 
-def _measured(name: str, title: str) -> Column:
-    """A number of the eval split."""
-    shown = functools.partial(shown_value, name)
-    return Column(name, title, lambda r: r.number(name), shown, direction(name))
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+def _measured(name: str, value: Callable[[Row], Any] | None = None) -> Column:
+    """A number of the eval split, or what `value` makes of those of its levels."""
+    what = NUMBERS[name]
+    return Column(name, what.head, value or (lambda r: r.number(name)), what.shown, what.best)
 
 
 QUANTIZER = Column(
@@ -210,26 +200,13 @@ BITS = Column("bits", "Bits/\nexample", _sized(lambda s: s.bits), lambda v: numb
 BITS_PER_PIXEL = Column(
     "bits_per_pixel", "Bits/\npixel", _sized(lambda s: s.bits_per_position), _per_pixel
 )
-PSNR = _measured("psnr", "PSNR,\ndB")
-SSIM = _measured("ssim", "SSIM")
-LPIPS = _measured("lpips", "LPIPS")
-L1 = _measured("l1", "L1")
-DETAIL = _measured("high_frequency_ratio", "HF\nratio")
-BOUND = _measured("nll_bound", "Bound,\nnats")
-DIVERSITY = _measured("sample_diversity", "Diver-\nsity")
-USAGE = Column(
-    "codebook_usage",
-    "In use,\n%",
-    lambda r: min(r.over_levels("codebook_usage"), default=None),
-    _percent,
+PSNR, SSIM, LPIPS, L1, DETAIL, BOUND, DIVERSITY = map(
+    _measured,
+    ("psnr", "ssim", "lpips", "l1", "high_frequency_ratio", "nll_bound", "sample_diversity"),
 )
-PERPLEXITY = Column(
-    "perplexity",
-    "Perplex-\nity",
-    lambda r: r.perplexity,
-    lambda v: shown_value("perplexity", v),
-)
-PERPLEXITY_SHARE = Column("perplexity_share", "of K,\n%", lambda r: r.perplexity_share, _percent)
+USAGE = _measured("codebook_usage", lambda r: min(r.over_levels("codebook_usage"), default=None))
+PERPLEXITY = _measured("perplexity", lambda r: r.perplexity)
+PERPLEXITY_SHARE = Column("perplexity_share", "of K,\n%", lambda r: r.perplexity_share, USAGE.shown)
 RATE = Column("examples_per_second", "Images/\ns", lambda r: r.record.rate, lambda v: number(v, 3))
 PARAMETERS = Column("parameters", "Para-\nmeters", lambda r: r.sizes and r.sizes.total, count)
 STEPS = Column("steps", "Steps", _steps)
@@ -240,6 +217,11 @@ EARLY = Column(
     lambda r: _in_minutes(r.seconds_to_reach),
     _minutes,
 )
+# Numbers that have columns of their own, or need none; others get theirs as they come.
+SETTLED = {
+    *(c.key for c in (PSNR, SSIM, LPIPS, L1, DETAIL, BOUND, DIVERSITY, USAGE, PERPLEXITY)), "mse",
+    "codebook_alive",
+}  # fmt: skip
 REPORTED = (
     PSNR, SSIM, LPIPS, L1, DETAIL, BOUND, DIVERSITY, USAGE, PERPLEXITY, PERPLEXITY_SHARE,
     BITS_PER_PIXEL, PARAMETERS, STEPS, MINUTES, EARLY,
@@ -249,18 +231,19 @@ REPORTED = (
 def extra_names(rows: Sequence[Row]) -> list[str]:
     """Numbers of the eval split that only some tasks have, in the order in which they come up."""
     names = dict.fromkeys(name for row in rows for name in row.numbers)
-    kinds = {name: name.partition("/")[0] for name in names}
-    return [n for n in names if kinds[n] not in OWN_COLUMNS and not kinds[n].startswith(PER_LEVEL)]
+    return [name for name in names if name.partition("/")[0] not in SETTLED]
 
 
-def _extra(name: str) -> Column:
+def _extra(name: str, rows: Sequence[Row]) -> Column:
+    own = next((r.record.numbers for r in rows if name in r.numbers), {})
     title = "\n".join(name.rsplit("_", 1)).replace("_", " ")
-    return Column(name, title, lambda r: r.number(name), number, direction(name))
+    best = described(name, own).best
+    return Column(name, title, lambda r: r.number(name), number, best)
 
 
 def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
     """The columns of `vqjax compare`."""
-    extra = [_extra(name) for name in extra_names(rows)]
+    extra = [_extra(name, rows) for name in extra_names(rows)]
     return (
         QUANTIZER, TOKENS, BITS_PER_TOKEN, BITS, BITS_PER_PIXEL, PSNR, SSIM, DETAIL, BOUND,
         DIVERSITY, USAGE, PERPLEXITY, PERPLEXITY_SHARE, *extra, RATE, PARAMETERS, MINUTES, EARLY,

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from vqjax.format import printable
 from vqjax.media.markup import NOTHING, Markup, element, fragment
+from vqjax.numbers import BITS, IN_WORDS, LOSSES, NUMBERS, PARAMETERS
 from vqjax.reports.history import REACHED, Record, is_number
-from vqjax.reports.metrics import BITS, IN_WORDS, LOSSES, METRICS, PARAMETERS
 
 Entry = tuple[str, str]  # a name and what it means
 
@@ -39,13 +39,14 @@ def _metrics(records: Sequence[Record], heads: Mapping[str, str]) -> list[Entry]
         name.partition("/")[0] for r in records for name in r.final if is_number(r.final, name)
     }
     entries = []
-    for name, metric in METRICS.items():
-        if name not in found:
+    own = {name: number for r in records for name, number in r.numbers.items()}
+    for name, what in {**NUMBERS, **own}.items():
+        if name not in found or not what.help:
             continue
         other = heads.get(name, "")
-        label = metric.label if other in metric.label else f"{metric.label} ({other})"
-        best = "" if metric.best is None else f"; {IN_WORDS[metric.best]}"
-        entries.append((label, metric.meaning + best))
+        label = what.titled if other in what.titled else f"{what.titled} ({other})"
+        best = "" if what.best is None else f"; {IN_WORDS[what.best]}"
+        entries.append((label, what.help + best))
     return entries
 
 

@@ -10,15 +10,17 @@ import pathlib
 import re
 import shlex
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vqjax.config import decode, find_frozen, read_json
 from vqjax.files import read_text
+from vqjax.numbers import Number
 from vqjax.paths import as_path
 from vqjax.runs.base import Run
 from vqjax.runs.footprint import Footprint
 from vqjax.runs.load import footprint_of, run_class
+from vqjax.runs.tokenizer import TokenizerRun
 from vqjax.training.experiment import Experiment
 from vqjax.training.logbook import MAX_STEP, read_metrics
 from vqjax.training.record import RECORD
@@ -29,6 +31,7 @@ Points = list[tuple[float, float]]
 LARGEST = 1e60  # metrics are float32, which end at 3.4e38
 REACHED = 0.95  # of the final PSNR
 LOG_LINES = 60
+HEAD = 3  # numbers at the head of a page of a run that names none
 ADVERSARIAL = ("generator", "discriminator")  # terms of two players against each other
 _START = re.compile(r"examples on (.+?); run: ")  # what a start writes to the log
 
@@ -90,6 +93,18 @@ class Record:
     def shows(self) -> str:
         """The heading of its pictures; "": it has none."""
         return "Reconstructions" if self.kind is None else self.kind.shows
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """Names of the numbers at the head of its page."""
+        if self.kind is None:
+            return TokenizerRun.headline
+        return self.kind.headline or tuple(n for n in self.names("eval") if "/" not in n)[:HEAD]
+
+    @property
+    def numbers(self) -> Mapping[str, Number]:
+        """What its own numbers are, beside those of `vqjax.numbers`."""
+        return {} if self.kind is None else self.kind.numbers
 
     @property
     def depth(self) -> int:

@@ -1,16 +1,16 @@
 """How to read what `vqjax compare` shows: one line per column, for the terminal and the page."""
 
-from vqjax.reports.metrics import BITS, METRICS, PARAMETERS
+from vqjax.numbers import BITS, NUMBERS, PARAMETERS
 
 READING = (
     ("Bits", f"{BITS}; a dash where nothing is discrete"),
-    ("HF ratio", METRICS["high_frequency_ratio"].meaning),
-    ("Bound", METRICS["nll_bound"].meaning),
-    ("Diversity", METRICS["sample_diversity"].meaning),
-    ("In use", f"{METRICS['codebook_usage'].meaning}; of several levels the worst"),
+    ("HF ratio", NUMBERS["high_frequency_ratio"].help),
+    ("Bound", NUMBERS["nll_bound"].help),
+    ("Diversity", NUMBERS["sample_diversity"].help),
+    ("In use", f"{NUMBERS['codebook_usage'].help}; of several levels the worst"),
     (
         "Perplexity",
-        f"{METRICS['perplexity'].meaning}; of several levels the geometric mean, and “of K” its "
+        f"{NUMBERS['perplexity'].help}; of several levels the geometric mean, and “of K” its "
         "share of the geometric mean of their codebook sizes",
     ),
     ("Images/s", "of training: median of the run’s timings without the first"),

@@ -5,33 +5,23 @@ from collections.abc import Sequence
 
 from vqjax.format import NONE, count, fixed, number, printable, span
 from vqjax.media.markup import NOTHING, Content, Markup, element
+from vqjax.numbers import described, worth
 from vqjax.reports.history import REACHED, Record, is_number
-from vqjax.reports.metrics import direction, metric_of, worth
 from vqjax.reports.page import quiet
 
 NAME = 80  # characters of a number's name
 
 
-def label(name: str) -> str:
+def label(record: Record, name: str) -> str:
     """What people call a number; "name/level" keeps its level."""
-    kind, _, level = name.partition("/")
-    metric = metric_of(name)
-    shown = kind if metric is None else metric.label
+    level = name.partition("/")[2]
+    shown = described(name, record.numbers).titled
     return printable(f"{shown} ({level})" if level else shown, NAME)
 
 
-def shown_value(name: str, value: float) -> str:
+def shown_value(record: Record, name: str, value: float) -> str:
     """A number of the eval split as tables give it."""
-    kind = name.partition("/")[0]
-    if kind in ("psnr", "nll_bound"):
-        return fixed(value, ".2f")
-    if kind == "accuracy":
-        return fixed(100 * value, ".2f")
-    if kind == "codebook_usage":
-        return fixed(100 * value, ".1f")
-    if kind == "perplexity":
-        return fixed(value, ",.1f")
-    return fixed(value, ".4f") if abs(value) >= 0.001 else number(value)
+    return described(name, record.numbers).shown(value)
 
 
 def _fact(name: str, value: str, unit: str = "", below: str = "") -> Markup:
@@ -56,31 +46,41 @@ def _perplexity(record: Record) -> Markup:
     return _fact("Perplexity", fixed(value, ",.0f"), f"of {size:,}", below)
 
 
-def facts(record: Record) -> Markup:
-    """The run in one band of numbers."""
-    final, sizes = record.final, record.footprint
+def _heading(record: Record) -> list[str]:
+    """Names of the numbers at the head of the page."""
+    wanted = record.headline
+    leading = [n for n in record.final if described(n, record.numbers).leads and n not in wanted]
+    sizes = record.footprint
+    if sizes is not None and not sizes.levels:
+        wanted = tuple(name for name in wanted if name != "perplexity")
+    there = [name for name in wanted if is_number(record.final, name)]
+    always = [name for name in wanted if name == wanted[0] or name == "perplexity"]
+    return [*leading, *(name for name in wanted if name in there or name in always)]
+
+
+def _headline(record: Record, name: str) -> Markup:
+    """One number at the head of the page; a dash before the first evaluation."""
+    if name == "perplexity":
+        return _perplexity(record)
+    what = described(name, record.numbers)
+    shown = what.fact or what.label
+    if not is_number(record.final, name):
+        return _fact(shown, NONE)
+    value = what.shown(record.final[name], what.fact_digits)
+    unit = what.unit if what.fact_unit is None else what.fact_unit
+    return _fact(shown, value, unit, what.per or (_early(record) if name == "psnr" else ""))
+
+
+def _early(record: Record) -> str:
     reached = record.reached()
     seconds = None if reached is None else record.seconds_at(int(reached[0]))
-    early = "" if seconds is None else f"{REACHED:.0%} after {span(seconds)}"
-    psnr = is_number(final, "psnr")
-    entries = [
-        _fact(
-            "PSNR",
-            shown_value("psnr", final["psnr"]) if psnr else NONE,
-            "dB" if psnr else "",
-            early,
-        ),
-        _fact("SSIM", fixed(final["ssim"], ".3f")) if is_number(final, "ssim") else NOTHING,
-        _perplexity(record) if sizes is None or sizes.levels else NOTHING,
-    ]
-    if is_number(final, "accuracy"):
-        entries[0] = _fact("Accuracy", shown_value("accuracy", final["accuracy"]), "%")
-    if is_number(final, "nats_per_token"):
-        value = fixed(final["nats_per_token"], ".3f")
-        entries = [_fact("-log p", value, "nats", "per token")]
-    if is_number(final, "nll_bound"):
-        value = shown_value("nll_bound", final["nll_bound"])
-        entries.insert(0, _fact("Bound on -log p(x)", value, "nats", "per example"))
+    return "" if seconds is None else f"{REACHED:.0%} after {span(seconds)}"
+
+
+def facts(record: Record) -> Markup:
+    """The run in one band of numbers."""
+    sizes = record.footprint
+    entries = [_headline(record, name) for name in _heading(record)]
     if sizes is not None and sizes.levels:
         place = "pixel" if len(sizes.shape) == 3 else "position"
         tokens = f"{sizes.tokens:,} tokens per example"
@@ -119,13 +119,14 @@ def table(head: Sequence[Content], rows: Sequence[Sequence[Content]], kind: str 
     return element("div", {"class": kind}, whole)
 
 
-def _best(name: str, points: Sequence[tuple[float, float]]) -> tuple[str, str]:
+def _best(record: Record, name: str) -> tuple[str, str]:
     """The best value and its step; dashes for a number of which neither way is known to be."""
-    best = direction(name)
+    points = record.curve("eval", name)
+    best = described(name, record.numbers).best
     if best is None:
         return NONE, NONE
     step, value = max(points, key=lambda point: worth(best, point[1]))
-    return shown_value(name, value), f"{step:,.0f}"
+    return shown_value(record, name, value), f"{step:,.0f}"
 
 
 def numbers_table(record: Record) -> Markup:
@@ -135,8 +136,8 @@ def numbers_table(record: Record) -> Markup:
         return quiet("No evaluation yet.")
     rows = []
     for name in names:
-        newest = shown_value(name, record.final[name])
-        rows.append([label(name), newest, *_best(name, record.curve("eval", name))])
+        newest = shown_value(record, name, record.final[name])
+        rows.append([label(record, name), newest, *_best(record, name)])
     head = [f"Eval split, step {record.final['step']:,}", "Value", "Best", "at step"]
     return table(head, rows)
 

@@ -23,6 +23,7 @@ from vqjax import arguments
 from vqjax.evaluation.base import Evaluation
 from vqjax.evaluation.losses import LossEvaluator
 from vqjax.files import GENERATOR, check_output, write_output
+from vqjax.numbers import Number
 from vqjax.paths import as_path
 from vqjax.runs.examples import held_out
 from vqjax.runs.footprint import Footprint, parts_of, size_of, state_of
@@ -102,6 +103,7 @@ class Run:
     What a subclass says of all its runs:
         kind: what messages and pages call it.
         headline: names of the numbers at the head of its report.
+        numbers: what those of its numbers are that stand nowhere in `vqjax.numbers`, by name.
         shows: the heading of its pictures; "": it has none.
         next_commands: what `vqjax train` advises at its end, "RUN" being the run.
         evaluator: (experiment, mesh, frozen) -> what judges parameters of the run while it is
@@ -110,6 +112,7 @@ class Run:
 
     kind: ClassVar[str] = "run"
     headline: ClassVar[tuple[str, ...]] = ()
+    numbers: ClassVar[Mapping[str, Number]] = {}
     shows: ClassVar[str] = ""
     next_commands: ClassVar[tuple[str, ...]] = ("vqjax report RUN",)
     evaluator: ClassVar[Callable[..., Any]] = LossEvaluator

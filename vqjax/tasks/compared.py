@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.arguments import got
-from vqjax.metrics.names import ORDER
+from vqjax.numbers import NUMBERS
 from vqjax.types import Tree, UsageError, VqjaxError
 
 LOSSES = "task.losses"  # below it, by place, stand the arrays of losses in `frozen`
@@ -42,7 +42,7 @@ def check_metrics(metrics: Sequence[Any], shape: tuple[int, ...] | None = None) 
     for place, name in enumerate(names):
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w*", name):
             raise UsageError(f"metrics.{place}: its name={got(name)}: wanted a word")
-        if name in ORDER or name in names[:place]:
+        if name in NUMBERS or name in names[:place]:
             raise UsageError(f"metrics.{place}: another number has the name {name!r}")
     if shape is None:
         return

@@ -16,6 +16,7 @@ from tensorboardX import summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
+from vqjax.numbers import known
 from vqjax.training.journal import Journal
 
 VERSION = "brain.Event:2"
@@ -38,7 +39,9 @@ class Board:
         event = Event(step=step, wall_time=when)
         for name, value in numbers.items():
             if math.isfinite(value):
-                event.summary.MergeFrom(summary.scalar(f"{kind}/{name}", value))
+                what = known(name) if kind == "eval" else None
+                words = ("", "") if what is None else (what.titled, what.help)
+                event.summary.MergeFrom(summary.scalar(f"{kind}/{name}", value, *words))
         self._append(event)
 
     def picture(self, name: str, step: int, picture: np.ndarray, when: float) -> None:

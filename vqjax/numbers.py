@@ -1,0 +1,221 @@
+"""What numbers are: their labels, units, which way is better, and what they mean.
+
+Tables, pages, `--help`, TensorBoard and rankings read it here, so that no two of them disagree. A
+number that stands nowhere is shown under its own name. "name/level" is the number of one level.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from vqjax.format import fixed, number
+
+HIGH, LOW, ONE = "high", "low", "one"  # where the best value lies
+IN_WORDS = {HIGH: "higher is better", LOW: "lower is better", ONE: "1 is best"}
+SMALL = 0.001  # smaller values of numbers without digits of their own are shown in full
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """One number.
+
+    Attributes:
+        label: what people call it.
+        help: what it means, for glossaries; no sentence.
+        unit: behind the label; "%": shown times 100.
+        best: `HIGH`, `LOW` or `ONE`; None: neither way is better, as with the codes in use, of
+            which a task may need few or many.
+        digits: behind the point; None: four, and all that a small value needs.
+        head: of its column where that is narrow, with line breaks; "": made of the name.
+        fact: its label at the head of a page; "": `label`.
+        fact_unit: there; None: `unit`.
+        per: what the value there is of, such as "per token".
+        fact_digits: likewise; None: `digits`.
+        leads: whether it stands first at the head of every page that has it.
+    """
+
+    label: str
+    help: str = ""
+    unit: str = ""
+    best: str | None = None
+    digits: int | None = None
+    head: str = ""
+    fact: str = ""
+    fact_unit: str | None = None
+    per: str = ""
+    fact_digits: int | None = None
+    leads: bool = False
+
+    @property
+    def titled(self) -> str:
+        """Label and unit."""
+        return f"{self.label}, {self.unit}" if self.unit else self.label
+
+    def shown(self, value: float, digits: int | None = None) -> str:
+        """A value for people, without the unit."""
+        value = 100 * value if self.unit == "%" else value
+        digits = self.digits if digits is None else digits
+        if digits is None:
+            return fixed(value, ".4f") if abs(value) >= SMALL else number(value)
+        return fixed(value, f",.{digits}f")
+
+
+# Of evaluations, the main ones first.
+NUMBERS: dict[str, Number] = {
+    "nll_bound": Number(
+        "NLL bound",
+        "negative evidence lower bound of models with a prior: -log p(x) of an example is at most "
+        "that, in nats",
+        "nats",
+        LOW,
+        2,
+        head="Bound,\nnats",
+        fact="Bound on -log p(x)",
+        per="per example",
+        leads=True,
+    ),
+    "nats_per_token": Number(
+        "Nats per token",
+        "mean of -log p over the tokens of held-out examples, or of a bound on it; drawing K codes "
+        "blindly gives log K",
+        best=LOW,
+        fact="-log p",
+        fact_unit="nats",
+        per="per token",
+        fact_digits=3,
+    ),
+    "bits_per_dim": Number(
+        "Bits per dimension",
+        "-log2 p of all tokens of a held-out example, over how many values the example has",
+        best=LOW,
+    ),
+    "psnr": Number(
+        "PSNR",
+        "peak signal-to-noise ratio: the mean squared error of held-out reconstructions on a "
+        "logarithmic scale",
+        "dB",
+        HIGH,
+        2,
+        head="PSNR,\ndB",
+    ),
+    "ssim": Number(
+        "SSIM",
+        "structural similarity: how far brightness, contrast and structure agree in small windows "
+        "of a picture and its reconstruction; 1: the same picture",
+        best=HIGH,
+        head="SSIM",
+        fact_digits=3,
+    ),
+    "lpips": Number(
+        "LPIPS",
+        "perceptual distance: how differently a trained VGG-16 sees a picture and its "
+        "reconstruction; 0: the same",
+        best=LOW,
+        head="LPIPS",
+    ),
+    "l1": Number("L1", "mean absolute error of values from 0 to 1", "in [0, 1]", LOW, head="L1"),
+    "mse": Number("MSE", "mean squared error of values from 0 to 1", "in [0, 1]", LOW),
+    "high_frequency_ratio": Number(
+        "High-frequency ratio",
+        "energy of fine detail against the originals; 1: as sharp as they are",
+        best=ONE,
+        head="HF\nratio",
+    ),
+    "codebook_usage": Number(
+        "Codes in use",
+        "share of codes that the eval split uses",
+        "%",
+        digits=1,
+        head="In use,\n%",
+    ),
+    "perplexity": Number(
+        "Perplexity",
+        "codes that, used evenly, would say as much",
+        digits=1,
+        head="Perplex-\nity",
+        fact_digits=0,
+    ),
+    "sample_diversity": Number(
+        "Sample diversity",
+        "of models with a prior: distance between samples over that between originals; 1: they "
+        "differ as much",
+        best=ONE,
+        head="Diver-\nsity",
+    ),
+    "accuracy": Number(
+        "Accuracy",
+        "share of held-out examples whose likeliest class is the true one",
+        "%",
+        HIGH,
+        2,
+    ),
+    "cross_entropy": Number(
+        "Cross-entropy", "mean of -log p of the true class of held-out examples", "nats", LOW
+    ),
+}
+# Of samples, by a judge.
+JUDGED: dict[str, Number] = {
+    "class_accuracy": Number(
+        "Class accuracy",
+        "share of samples that the judge takes for the class that was wanted",
+        best=HIGH,
+    ),
+    "frechet_distance": Number(
+        "Fréchet distance",
+        "between the judge's features of samples and of the eval split",
+        best=LOW,
+    ),
+    "frechet_real": Number(
+        "Fréchet distance of real examples",
+        "the same of as many training examples: what perfect samples would have",
+    ),
+    "precision": Number("Precision", "share of samples among real examples", best=HIGH),
+    "recall": Number("Recall", "share of real examples among samples", best=HIGH),
+}
+# Terms of training, by the names that their curves have.
+LOSSES = {
+    "nll": "-log p: of a prior per token, of a likelihood per example, in nats",
+    "cross_entropy": "-log p of the true class, in nats",
+    "l1": "mean absolute error of values from -1 to 1",
+    "l2": "mean squared error of values from -1 to 1",
+    "binary_cross_entropy": "cross-entropy of values read as probabilities of white, in nats",
+    "lpips": "perceptual distance, by features of a trained VGG-16",
+    "commitment": "squared distance to the codes, by which encoded vectors move to them",
+    "codebook": "squared distance to the encoded vectors, by which codes move to them",
+    "double": "squared distance of encoded vectors to their soft choice of codes",
+    "entropy": "entropy of single choices of codes against that of all: low when each choice is "
+    "sure and all together use many codes",
+    "kl": "Kullback-Leibler divergence of the latents from their prior, in nats",
+    "prior": "Kullback-Leibler divergence of the choice of codes from an even one, in nats",
+    "generator": "how easily the discriminator tells reconstructions: low when it takes them for "
+    "originals",
+    "discriminator": "errors of the discriminator in telling originals from reconstructions",
+    "total": "the sum of the terms, each times its weight",
+}
+PARAMETERS = "trained ones, a discriminator’s included"
+BITS = "log2 of the codebook size for every token"
+_KNOWN = {**NUMBERS, **JUDGED}
+_NONE: Mapping[str, Number] = {}
+
+
+def known(name: str, own: Mapping[str, Number] = _NONE) -> Number | None:
+    """What is known of a number, by `own` first; of "name/level" that of "name"."""
+    kind = name.partition("/")[0]
+    return own.get(kind, _KNOWN.get(kind))
+
+
+def described(name: str, own: Mapping[str, Number] = _NONE) -> Number:
+    """`known`, or the name alone."""
+    return known(name, own) or Number(name.partition("/")[0])
+
+
+def ordered(numbers: Mapping[str, float]) -> dict[str, float]:
+    """The main ones first, those that nobody described last."""
+    ranks = {name: rank for rank, name in enumerate(NUMBERS)}
+    return dict(
+        sorted(numbers.items(), key=lambda item: ranks.get(item[0].partition("/")[0], len(ranks)))
+    )
+
+
+def worth(best: str, value: float) -> float:
+    """What is the larger the better `value` is, for a number whose best lies at `best`."""
+    return {HIGH: value, LOW: -value, ONE: -abs(value - 1)}[best]
