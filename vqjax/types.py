@@ -75,25 +75,43 @@ class Quantized:
     metrics: dict[str, jax.Array]
 
 
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """In which step a task is called.
+
+    Attributes:
+        rng: of this microbatch.
+        step: updates so far.
+        active: the players that move and the terms that count, sorted.
+        train: whether noise is on.
+        statistics: of the step's microbatches before this one; {} at first.
+    """
+
+    rng: jax.Array
+    step: jax.Array | int
+    active: tuple[str, ...]
+    train: bool
+    statistics: Tree = dataclasses.field(default_factory=dict)
+
+
 @flax.struct.dataclass
 class TaskOutput:
     """What one batch came to.
 
     Attributes:
         losses: unweighted scalars by name, exactly the terms that `active` asks for.
+        metrics: scalars by name, for the log alone.
         multipliers: factors of some losses that the task worked out (VQGAN's adaptive weight).
         statistics: what `Task.update` needs, added up over the step's microbatches.
-        collections: {player: {collection: tree}}, as they are after the forward pass.
-        outputs: arrays to look at, by name.
-        metrics: scalars by name, for the log alone.
+        collections: {player: {collection: tree}}, as they are after the forward pass; None: as they
+            were.
     """
 
     losses: dict[str, jax.Array]
-    multipliers: dict[str, jax.Array]
-    statistics: Tree
-    collections: Tree
-    outputs: dict[str, jax.Array]
-    metrics: dict[str, jax.Array]
+    metrics: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
+    multipliers: dict[str, jax.Array] = dataclasses.field(default_factory=dict)
+    statistics: Tree = dataclasses.field(default_factory=dict)
+    collections: Tree | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,20 +9,45 @@ import functools
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from tests import tiny
+from vqjax.discriminators import PatchGAN
+from vqjax.ops.schedules import as_schedule
+from vqjax.tasks import ClassifierTask
+from vqjax.tasks.adversary import Verdict
 from vqjax.training.state import create_state
-from vqjax.types import ArraySpec, UsageError
+from vqjax.types import ArraySpec, Context, UsageError
+
+
+class Featured(PatchGAN):
+    """Its logits, and they are its features, too."""
+
+    gives_features = True
+
+    @nn.compact
+    def __call__(self, x):
+        logits = super().__call__(x)
+        return Verdict(logits, (logits,))
+
+
+def two_discriminators():
+    task = tiny.vqgan().task
+    several = (PatchGAN(width=8, layers=1), Featured(width=4, layers=1))
+    weights = {**task.loss_weights, "feature_matching": 2.0}
+    return tiny.vqgan(task=dataclasses.replace(task, discriminator=several, loss_weights=weights))
+
 
 TASKS = {
     "autoencoder": tiny.ae,
     "vae": tiny.vae,
     "vqvae": tiny.vqvae,
     "vqgan": tiny.vqgan,
+    "two_discriminators": two_discriminators,
     "prior": tiny.token_prior,
     "classifier": tiny.classifier,
 }
-SEES_ALL = ("vqgan", "prior", "classifier")  # one of each class of tasks
+SEES_ALL = ("vqgan", "two_discriminators", "prior", "classifier")
 
 
 @functools.cache
@@ -39,22 +64,16 @@ def made(name):
     return experiment.network_task(), state, {k: v for k, v in batch.items() if k != "example_id"}
 
 
+def context_of(active, train):
+    return Context(jax.random.key(1), np.int32(0), active, train)
+
+
 def called(name, active, train):
     task, state, batch = made(name)
 
     @jax.jit
     def call(params, collections, batch):
-        return task(
-            params,
-            collections,
-            {},
-            batch,
-            rng=jax.random.key(1),
-            step=np.int32(0),
-            active=active,
-            train=train,
-            statistics={},
-        )
+        return task(params, collections, {}, batch, context_of(active, train))
 
     return call(state.params, state.collections, batch)
 
@@ -98,7 +117,8 @@ def test_evaluation_changes_nothing(name):
     task, state, _ = made(name)
     active = tuple(sorted({*task.players, *task.terms}))
     out = called(name, active, False)
-    jax.tree.map(np.testing.assert_array_equal, out.collections, state.collections)
+    if out.collections is not None:
+        jax.tree.map(np.testing.assert_array_equal, out.collections, state.collections)
     assert not jax.tree.leaves(out.statistics)
     assert all(np.isfinite(loss) for loss in out.losses.values())
 
@@ -110,6 +130,47 @@ def test_without_statistics_an_update_leaves_everything(name):
         state.params, state.collections, {}, jax.random.key(0), np.int32(0)
     )
     assert params is state.params and collections is state.collections
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n == "two_discriminators" else pytest.param(n, marks=pytest.mark.slow) for n in TASKS],
+)
+def test_the_losses_of_the_parts_add_up_to_those_of_the_step(name):
+    task, state, batch = made(name)
+    active = tuple(sorted({*task.players, *task.terms}))
+    where = state.params, state.collections, {}, batch, context_of(active, train=True)
+    parts = task.parts(*where)
+    if not parts:  # nothing to take apart
+        assert name in ("prior", "classifier")
+        return
+    out = jax.jit(lambda *arrays: task(*arrays, where[-1]))(*where[:-1])
+    weights = {k: as_schedule(weight)(0) for k, weight in task.weights.items()}
+    whole = sum(weights[k] * out.multipliers.get(k, 1.0) * v for k, v in out.losses.items())
+    assert sum(float(part()[0]) for part in parts.values()) == pytest.approx(float(whole), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [
+        ("__call__", "context has rng, step, active, train and statistics"),
+        ("start", "params, collections, frozen, batches, rng"),
+    ],
+)
+def test_methods_of_an_older_version_are_said_so_in_one_line(method, call):
+    def with_keywords(self, params, collections, frozen, batch, *, rng, step, active, train, stats):
+        raise AssertionError
+
+    def without_frozen(self, params, collections, batches, rng):
+        raise AssertionError
+
+    older = with_keywords if method == "__call__" else without_frozen
+    kind = dataclasses.dataclass(frozen=True)(type("Own", (ClassifierTask,), {method: older}))
+    experiment = tiny.classifier()
+    task = kind(experiment.task.encoder, classes=10)
+    with pytest.raises(UsageError, match=f"task: wanted is Own.{method}.*{call}") as refused:
+        dataclasses.replace(experiment, task=task).check_parts()
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", TASKS)

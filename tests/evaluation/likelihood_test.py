@@ -19,7 +19,7 @@ from vqjax.tasks.likelihood import check_bound, elbo, has_bound, log_weights
 from vqjax.tokenizers import Tokenizer
 from vqjax.training.mesh import make_mesh
 from vqjax.training.state import create_state
-from vqjax.types import UsageError
+from vqjax.types import Context, UsageError
 
 SCALE = 0.7  # of the toy's likelihood
 
@@ -159,10 +159,8 @@ def test_the_losses_are_the_negative_elbo():
     task = tiny.vae().task
     raw = np.where(np.random.default_rng(0).random((6, 8, 8, 1)) < 0.5, 0, 255).astype(np.uint8)
     params, collections = task.init(jax.random.key(0), {"image": raw})
-    out = task(
-        params, collections, {}, {"image": raw}, rng=jax.random.key(1), step=jnp.int32(0),
-        active=("kl", "nll", "tokenizer"), train=False, statistics={},
-    )  # fmt: skip
+    context = Context(jax.random.key(1), jnp.int32(0), ("kl", "nll", "tokenizer"), train=False)
+    out = task(params, collections, {}, {"image": raw}, context)
     latents = task.encode(params, collections, raw).z
     bound = elbo(task, params, collections, raw, latents, jnp.zeros((6, 1, 1, 3)))
     total = sum(task.weights[name] * loss for name, loss in out.losses.items())

@@ -10,7 +10,7 @@ from tests.small_source import SmallSource, small_experiment, started
 from vqjax.evaluation.reconstruction import ReconstructionEvaluator
 from vqjax.losses import L1
 from vqjax.runs.evaluate import evaluate_run
-from vqjax.tasks.tokenizer import normalize
+from vqjax.tasks.base import normalize
 from vqjax.training.mesh import make_mesh
 from vqjax.types import DataError, UsageError
 

@@ -10,7 +10,7 @@ from tests import tiny
 from vqjax.losses import BinaryCrossEntropy
 from vqjax.ops.schedules import Ramp
 from vqjax.tasks import AdaptiveWeight
-from vqjax.tasks.tokenizer import normalize
+from vqjax.tasks.base import normalize
 from vqjax.types import ArraySpec, UsageError
 
 

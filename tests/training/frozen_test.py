@@ -47,21 +47,14 @@ class Offset:
     def init(self, rng, batch):
         return {"offset": {"b": jnp.zeros(())}}, {"offset": {}}
 
-    def start(self, params, collections, batches, rng):
+    def start(self, params, collections, frozen, batches, rng):
         return params, collections
 
-    def __call__(self, params, collections, frozen, batch, *, rng, step, active, train, statistics):
+    def __call__(self, params, collections, frozen, batch, context):
         b = params["offset"]["b"]
         base = jax.tree.leaves(frozen["task.base"]["params"])[0].ravel()[0]
         distance = (batch["image"].astype(jnp.float32).mean() / 255 - base - b) ** 2
-        return TaskOutput(
-            losses={"distance": distance},
-            multipliers={},
-            statistics={},
-            collections=collections,
-            outputs={},
-            metrics={"base": base},
-        )
+        return TaskOutput(losses={"distance": distance}, metrics={"base": base})
 
     def update(self, params, collections, statistics, rng, step):
         return params, collections

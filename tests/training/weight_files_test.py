@@ -1,7 +1,6 @@
 """A loss that needs a file: its arrays are an argument of the step, the file is pinned."""
 
 import dataclasses
-import functools
 import hashlib
 import json
 from typing import ClassVar
@@ -22,7 +21,7 @@ from vqjax.training.loop import train
 from vqjax.training.mesh import make_mesh
 from vqjax.training.record import read_record
 from vqjax.training.state import create_state
-from vqjax.types import DataError, UsageError
+from vqjax.types import Context, DataError, UsageError
 
 TRUST = ("tests.training.weight_files_test",)
 WEIGHT = 3.0
@@ -118,10 +117,8 @@ def test_shapes_need_no_file_and_both_players_get_the_arrays(tmp_path):
 
     def output(active, frozen):
         image = jax.ShapeDtypeStruct((8, *inputs["image"].shape), jnp.uint8)
-        call = functools.partial(
-            absent.task, rng=jax.random.key(0), step=0, train=True, statistics={}
-        )
-        of = functools.partial(call, active=tuple(sorted(active)))
+        context = Context(jax.random.key(0), 0, tuple(sorted(active)), train=True)
+        of = lambda *arrays: absent.task(*arrays, context)  # noqa: E731
         return jax.eval_shape(of, state.params, state.collections, frozen, {"image": image})
 
     out = output(everything, shapes)

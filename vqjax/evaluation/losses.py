@@ -11,7 +11,7 @@ from vqjax.evaluation.base import Evaluation, check_not_empty, over_split
 from vqjax.ops.numerics import make_key
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import put_batch, replicated
-from vqjax.types import Batch, Tree
+from vqjax.types import Batch, Context, Tree
 
 SEED = 0  # of the noise
 
@@ -57,18 +57,10 @@ class LossEvaluator:
         positions, mask = batch.pop("position"), batch.pop("mask")
 
         def of_one(position: jax.Array, example: Batch) -> dict[str, jax.Array]:
-            out = self._task(
-                params,
-                collections,
-                frozen,
-                jax.tree.map(lambda array: array[None], example),
-                rng=jax.random.fold_in(make_key(SEED), position),
-                step=step,
-                active=self._active,
-                train=False,
-                statistics={},
-            )
-            return out.losses
+            rng = jax.random.fold_in(make_key(SEED), position)
+            context = Context(rng, step, self._active, train=False)
+            alone = jax.tree.map(lambda array: array[None], example)
+            return self._task(params, collections, frozen, alone, context).losses
 
         losses = jax.vmap(of_one)(positions, batch)  # {name: [B]}
         sums = jax.tree.map(lambda loss: jnp.sum(jnp.where(mask, loss, 0.0)), losses)

@@ -26,9 +26,9 @@ from vqjax.metrics import (
 )
 from vqjax.numbers import ordered
 from vqjax.ops.numerics import make_key
+from vqjax.tasks.base import normalize
 from vqjax.tasks.compared import distances
 from vqjax.tasks.likelihood import has_bound
-from vqjax.tasks.tokenizer import normalize
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import put_batch, replicated
 from vqjax.types import Batch, Level, Tree

@@ -1,7 +1,7 @@
 """`ClassifierTask`: learn the classes of examples, so that samples can be judged by them."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -12,8 +12,8 @@ from flax import linen as nn
 from vqjax.config.annotations import check_fields
 from vqjax.ops.numerics import at_least_float32
 from vqjax.ops.schedules import Schedule
-from vqjax.tasks.tokenizer import normalize
-from vqjax.types import Alarm, Batch, Bound, TaskOutput, Tree, UsageError, check_offers
+from vqjax.tasks.base import Task, normalize
+from vqjax.types import Batch, Bound, Context, TaskOutput, Tree, UsageError, check_offers
 
 CLASSIFIER = "classifier"
 LABEL = "label"  # the batch's array of classes
@@ -39,7 +39,7 @@ class Classifier(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifierTask:
+class ClassifierTask(Task):
     """Maximum likelihood of labels.
 
     Player: "classifier". Loss term: "cross_entropy", in nats per example, against
@@ -64,7 +64,6 @@ class ClassifierTask:
     inputs: str = "image"
 
     players = (CLASSIFIER,)
-    averaged = (CLASSIFIER,)
     terms = {"cross_entropy": CLASSIFIER}
 
     def __post_init__(self) -> None:
@@ -75,10 +74,6 @@ class ClassifierTask:
                 f"classes={self.classes}, label_smoothing={self.label_smoothing}: wanted at least "
                 "two classes and a share of 0 or more, below 1"
             )
-
-    @property
-    def weights(self) -> Mapping[str, float | Schedule]:
-        return self.loss_weights
 
     @property
     def network(self) -> Classifier:
@@ -104,25 +99,12 @@ class ClassifierTask:
         """Which numbers a batch may hold, by the name of the array."""
         return {LABEL: Bound(0, self.classes, f"task.classes={self.classes}")}
 
-    def start(self, params: Tree, collections: Tree, batches: Iterator[Batch], rng: jax.Array):
-        return params, collections
-
     def classify(self, params: Tree, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """x [B, *S, C] -> features float32[B, latent_dim] and logits float32[B, classes]."""
         return self.network.apply({"params": params[CLASSIFIER]}, normalize(x))
 
     def __call__(
-        self,
-        params: Tree,
-        collections: Tree,
-        frozen: Tree,
-        batch: Batch,
-        *,
-        rng: jax.Array,
-        step: jax.Array,
-        active: tuple[str, ...],
-        train: bool,
-        statistics: Tree,
+        self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
     ) -> TaskOutput:
         """The loss of one (micro)batch; see `TaskOutput` and `TokenizerTask`."""
         _, logits = self.classify(params, batch[self.inputs])
@@ -131,16 +113,6 @@ class ClassifierTask:
         nats = optax.softmax_cross_entropy(logits, targets)
         hits = jnp.argmax(logits, axis=-1) == labels
         return TaskOutput(
-            losses={"cross_entropy": nats.mean()} if "cross_entropy" in active else {},
-            multipliers={},
-            statistics=statistics,
-            collections=collections,
-            outputs={},
+            losses={"cross_entropy": nats.mean()} if "cross_entropy" in context.active else {},
             metrics={"accuracy": hits.mean(dtype=jnp.float32)},
         )
-
-    def update(self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any):
-        return params, collections
-
-    def alarm(self, numbers: Mapping[str, float]) -> Alarm | None:
-        return None

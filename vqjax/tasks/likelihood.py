@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vqjax.tasks.tokenizer import TOKENIZER, TokenizerTask, normalize
+from vqjax.tasks.base import normalize
+from vqjax.tasks.tokenizer import TOKENIZER, TokenizerTask
 from vqjax.types import Tree, UsageError
 
 

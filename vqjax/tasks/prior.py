@@ -13,12 +13,13 @@ from flax import linen as nn
 from vqjax.config import FrozenRun
 from vqjax.config.annotations import check_fields
 from vqjax.ops.numerics import make_key
-from vqjax.ops.schedules import Schedule
+from vqjax.ops.schedules import Schedule, as_schedule
+from vqjax.tasks.base import Part, Task
 from vqjax.types import (
-    Alarm,
     ArraySpec,
     Batch,
     Bound,
+    Context,
     Level,
     TaskOutput,
     Tree,
@@ -33,7 +34,7 @@ PRIOR_NEEDS = ("levels", "condition", "objective", "sample")
 
 
 @dataclasses.dataclass(frozen=True)
-class PriorTask:
+class PriorTask(Task):
     """Maximum likelihood of tokens, given a condition where the prior takes one.
 
     Player: "prior". Loss term: "nll", nats per token of the prior's `objective`.
@@ -51,7 +52,6 @@ class PriorTask:
     )
 
     players = (PRIOR,)
-    averaged = (PRIOR,)
     terms = {"nll": PRIOR}
 
     def __post_init__(self) -> None:
@@ -60,10 +60,6 @@ class PriorTask:
             kind = type(self.tokenizer).__name__
             raise UsageError(f"task.tokenizer: a FrozenRun is wanted, got {kind}")
         check_fields(self)
-
-    @property
-    def weights(self) -> Mapping[str, float | Schedule]:
-        return self.loss_weights
 
     @property
     def tokenizer_task(self) -> Any:
@@ -159,7 +155,14 @@ class PriorTask:
         params = network.init(rng, tokens, self._given(batch))["params"]
         return {PRIOR: params}, {PRIOR: {}}
 
-    def start(self, params: Tree, collections: Tree, batches: Iterator[Batch], rng: jax.Array):
+    def start(
+        self,
+        params: Tree,
+        collections: Tree,
+        frozen: Tree,
+        batches: Iterator[Batch],
+        rng: jax.Array,
+    ) -> tuple[Tree, Tree]:
         """Looks whether a condition without `bound` fits the first batches, before step 0.
 
         Raises:
@@ -215,36 +218,41 @@ class PriorTask:
         return network.apply(variables, ids, given, places, rngs=rngs, method="objective")
 
     def __call__(
-        self,
-        params: Tree,
-        collections: Tree,
-        frozen: Tree,
-        batch: Batch,
-        *,
-        rng: jax.Array,
-        step: jax.Array,
-        active: tuple[str, ...],
-        train: bool,
-        statistics: Tree,
+        self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
     ) -> TaskOutput:
         """The loss of one (micro)batch; see `TaskOutput` and `TokenizerTask`."""
-        mask, dropout = jax.random.split(rng)
-        rngs = {"mask": mask} | ({"dropout": dropout} if train else {})
+        mask, dropout = jax.random.split(context.rng)
+        rngs = {"mask": mask} | ({"dropout": dropout} if context.train else {})
         nats, counts = self.objective(params, frozen, batch, rngs)
-        return TaskOutput(
-            losses={"nll": jnp.sum(nats * counts) / jnp.sum(counts)} if "nll" in active else {},
-            multipliers={},
-            statistics=statistics,
-            collections=collections,
-            outputs={},
-            metrics={},
-        )
+        nll = jnp.sum(nats * counts) / jnp.sum(counts)
+        return TaskOutput(losses={"nll": nll} if "nll" in context.active else {})
 
-    def update(self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any):
-        return params, collections
+    def parts(
+        self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
+    ) -> dict[str, Part]:
+        """Tokenizing, and the gradient from tokens; nothing where the batch holds tokens. See
+        `Task.parts`.
+        """
+        if self.inputs not in batch:
+            return {}
+        tokenize = jax.jit(self.tokens)
+        rest = {name: array for name, array in batch.items() if name != self.inputs}
+        tokens = {**rest, **tokenize(frozen, batch)}
+        weight = as_schedule(self.weights["nll"])
 
-    def alarm(self, numbers: Mapping[str, float]) -> Alarm | None:
-        return None
+        @jax.jit
+        def gradient(own: Tree, tokens: Batch, rng: jax.Array, step: jax.Array) -> tuple[Any, Tree]:
+            def loss(own: Tree) -> jax.Array:
+                here = dataclasses.replace(context, rng=rng, step=step)
+                out = self({PRIOR: own}, collections, frozen, tokens, here)
+                return weight(step) * out.losses["nll"]
+
+            return jax.value_and_grad(loss)(own)
+
+        return {
+            "tokenizer": lambda: (0.0, tokenize(frozen, batch)),
+            "gradient": lambda: gradient(params[PRIOR], tokens, context.rng, context.step),
+        }
 
     def sample_tokens(
         self,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax.struct
@@ -17,12 +17,24 @@ from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.tasks import starting
 from vqjax.tasks.adaptive import AdaptiveWeight
+from vqjax.tasks.adversary import DISCRIMINATOR, GENERATOR, MATCHING, Adversary
+from vqjax.tasks.alarm import dying_codes
+from vqjax.tasks.base import Part, Task, normalize
 from vqjax.tasks.compared import check_losses, check_metrics, compare
-from vqjax.types import Alarm, Batch, Level, TaskOutput, Tree, UsageError, VqjaxError, check_offers
+from vqjax.tasks.parts import TokenizerParts
+from vqjax.types import (
+    Alarm,
+    Batch,
+    Context,
+    Level,
+    TaskOutput,
+    Tree,
+    UsageError,
+    VqjaxError,
+    check_offers,
+)
 
 TOKENIZER = "tokenizer"
-DISCRIMINATOR = "discriminator"
-GENERATOR = "generator"
 PARTS = {
     "encoder": ("latent_dim", "grid"),
     "quantizer": ("codebook_dim", "codebook_size", "num_codebooks", "loss_weights"),
@@ -42,7 +54,7 @@ class Tokens:
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenizerTask:
+class TokenizerTask(Task):
     """Reconstruction through a bottleneck, with or without an adversary.
 
     Players: "tokenizer" and, where there is a `discriminator`, "discriminator". Loss terms: those
@@ -54,7 +66,8 @@ class TokenizerTask:
             is not named here has the weight that the quantizer brings along.
         losses: of x_hat against x; their weighted sum is what `adaptive` measures; see
             `vqjax.tasks.compared`.
-        discriminator: x [B, *S, C] -> logits, or None.
+        discriminator: x [B, *S, C] -> verdicts (`vqjax.tasks.adversary`), several of them, or None.
+            Of those that give features there is also the term "feature_matching".
         adversarial: the two players' losses.
         adaptive: factor on the generator's term; None: only its weight counts.
         inputs: the batch's array to learn: uint8 (normalised to [-1, 1]) or float in [-1, 1].
@@ -65,7 +78,7 @@ class TokenizerTask:
     tokenizer: nn.Module
     loss_weights: Mapping[str, float | Schedule]
     losses: tuple[Any, ...] = (L1(),)
-    discriminator: nn.Module | None = None
+    discriminator: nn.Module | tuple[nn.Module, ...] | None = None
     adversarial: Any = Hinge()
     adaptive: AdaptiveWeight | None = AdaptiveWeight()
     inputs: str = "image"
@@ -80,16 +93,25 @@ class TokenizerTask:
         for place, loss in enumerate(self.losses):
             check_offers(f"losses.{place}", loss, ("name", "needs_logits"))
         check_metrics(self.metrics)
-        if self.discriminator is not None:
-            check_offers("adversarial", self.adversarial, (GENERATOR, DISCRIMINATOR))
+        adversary = Adversary.of(self.discriminator, self.adversarial)
         names = [loss.name for loss in self.losses] + list(self.tokenizer.quantizer.loss_weights)
-        names += [GENERATOR, DISCRIMINATOR]
+        names += [
+            GENERATOR,
+            DISCRIMINATOR,
+            *([MATCHING] if adversary and adversary.matches else []),
+        ]
         if twice := [name for name in names if names.count(name) > 1]:
             raise UsageError(f"losses: two terms have the name {twice[0]!r}")
 
     @property
+    def adversary(self) -> Adversary | None:
+        """The discriminators with their losses; None: there is none."""
+        return Adversary.of(self.discriminator, self.adversarial)
+
+    @property
     def players(self) -> tuple[str, ...]:
-        return (TOKENIZER,) if self.discriminator is None else (DISCRIMINATOR, TOKENIZER)
+        """The tokenizer and, where there is one, the discriminator."""
+        return (TOKENIZER,) if self.adversary is None else (DISCRIMINATOR, TOKENIZER)
 
     @property
     def weights(self) -> dict[str, float | Schedule]:
@@ -106,14 +128,14 @@ class TokenizerTask:
         """{loss term: the player that it trains}."""
         names = [loss.name for loss in self.losses] + list(self.tokenizer.quantizer.loss_weights)
         terms = dict.fromkeys(names, TOKENIZER)
-        if self.discriminator is not None:
-            terms |= {GENERATOR: TOKENIZER, DISCRIMINATOR: DISCRIMINATOR}
+        if self.adversary is not None:
+            sides = {GENERATOR: TOKENIZER, DISCRIMINATOR: DISCRIMINATOR}
+            terms |= {name: sides[side] for name, side in self.adversary.terms.items()}
         return terms
 
     def check(self, inputs: Mapping[str, Any]) -> None:
         """Refuses settings that cannot work on examples of these `ArraySpec`s, with UsageError."""
-        if self.inputs not in inputs:
-            raise UsageError(f"task.inputs={self.inputs!r}: the data has {', '.join(inputs)}")
+        super().check(inputs)
         shape = tuple(inputs[self.inputs].shape)
         if shape[-1] != self.tokenizer.decoder.channels:
             raise UsageError(
@@ -139,8 +161,8 @@ class TokenizerTask:
 
     def _reconstruct_untrained(self, x: jax.Array) -> jax.Array:
         x, key = normalize(x), make_key(0)
-        if self.discriminator is not None:
-            self.discriminator.init(key, x)
+        if self.adversary is not None:
+            self.adversary.init(key, x)
         rngs = {"params": key, "quantizer": key}
         return self.tokenizer.init_with_output(rngs, x, train=False, step=0)[0]
 
@@ -149,23 +171,23 @@ class TokenizerTask:
         x = normalize(batch[self.inputs])
         one, two, noise = jax.random.split(rng, 3)
         rngs = {"params": one, "quantizer": noise}
-        params, collections = {}, {}
-        variables = {TOKENIZER: self.tokenizer.init(rngs, x, train=False, step=0)}
-        if self.discriminator is not None:
-            variables[DISCRIMINATOR] = self.discriminator.init(two, x)
-        for player, tree in variables.items():
-            params[player] = tree["params"]
-            collections[player] = {k: v for k, v in tree.items() if k != "params"}
+        own = self.tokenizer.init(rngs, x, train=False, step=0)
+        params = {TOKENIZER: own["params"]}
+        collections = {TOKENIZER: {k: v for k, v in own.items() if k != "params"}}
+        if self.adversary is not None:
+            params[DISCRIMINATOR], collections[DISCRIMINATOR] = self.adversary.init(two, x)
         return params, collections
 
-    def start(self, params: Tree, collections: Tree, batches: Iterator[Batch], rng: jax.Array):
+    def start(
+        self,
+        params: Tree,
+        collections: Tree,
+        frozen: Tree,
+        batches: Iterator[Batch],
+        rng: jax.Array,
+    ) -> tuple[Tree, Tree]:
         """Starts the codebook from real encodings, where its quantizer has a `start` policy.
-
-        Called once, before step 0. `vqjax.ops.progress` hears how far it is.
-
-        Args:
-            batches: global batches of the training split, once through it at the most; as many are
-                drawn as are needed. `mask: bool[B]`, where there is one, is False on repetitions.
+        `vqjax.ops.progress` hears how far it is.
         """
         quantizer = self.tokenizer.quantizer
         policy = getattr(quantizer, "start", None)
@@ -194,66 +216,72 @@ class TokenizerTask:
         return self.tokenizer.apply(variables, normalize(x), method="latents")  # [B, *s, D]
 
     def __call__(
-        self,
-        params: Tree,
-        collections: Tree,
-        frozen: Tree,
-        batch: Batch,
-        *,
-        rng: jax.Array,
-        step: jax.Array,
-        active: tuple[str, ...],
-        train: bool,
-        statistics: Tree,
+        self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
     ) -> TaskOutput:
         """The losses of one (micro)batch; see `TaskOutput`.
-
-        The discriminator has no running statistics: `vqjax.discriminators`.
 
         Args:
             params: {player: tree}.
             collections: {player: {collection: tree}}.
             frozen: arrays of losses, by their paths.
             batch: global arrays.
-            rng: of this microbatch.
-            step: updates so far.
-            active: the players that move and the terms that count, sorted.
-            train: whether noise is on.
-            statistics: of the step's microbatches before this one; {} at first.
+            context: of the step.
         """
-        x = normalize(batch[self.inputs])
+        x = normalize(batch[self.inputs])  # [B, *S, C]
+        active, step = context.active, context.step
         moves = TOKENIZER in active
         mine = params[TOKENIZER] if moves else stop_gradient(params[TOKENIZER])
         variables = {"params": mine, **collections[TOKENIZER]}
-        kept = statistics if moves and train else None
-        encoding, h, statistics = self._features(variables, x, rng, step, train, kept)
+        kept = context.statistics if moves and context.train else None
+        where = context.rng, step, context.train, kept
+        encoding, h, statistics = self._features(variables, x, *where)
         to_output = functools.partial(_to_output, self.tokenizer.decoder)
         logits = to_output(mine["decoder"]["to_output"], h)
-        x_hat = self.tokenizer.link(logits)
+        x_hat = self.tokenizer.link(logits)  # [B, *S, C]
 
         losses, multipliers, metrics = {}, {}, dict(encoding.quantized.metrics)
         if moves:
             losses |= compare(self.losses, frozen, x, x_hat, logits, active)
             losses |= {k: v for k, v in encoding.quantized.losses.items() if k in active}
-        if GENERATOR in active and moves:
-            judge = functools.partial(self._judge, stop_gradient(params[DISCRIMINATOR]))
-            losses[GENERATOR] = judge(x_hat)
-            if self.adaptive is not None:
+        if moves and not {GENERATOR, MATCHING}.isdisjoint(active):
+            judge = functools.partial(self.adversary.judge, stop_gradient(params[DISCRIMINATOR]))
+            needed = MATCHING in active or self.adversary.sees_both
+            real = judge(x) if needed else ()
+            losses |= self.passing(judge(x_hat), real, active)
+            if self.adaptive is not None and GENERATOR in active:
                 last = mine["decoder"]["to_output"]
                 nll = functools.partial(self._nll, stop_gradient(x), frozen, active, step)
-                multipliers[GENERATOR] = self._balance(to_output, last, h, nll, judge)
+                multipliers[GENERATOR] = self.adaptive(
+                    to_output,
+                    last,
+                    h,
+                    nll=nll,
+                    generator=lambda logits: self.adversary.generator(
+                        judge(self.tokenizer.link(logits)), real
+                    ),
+                )
                 metrics["adaptive_weight"] = multipliers[GENERATOR]
         if DISCRIMINATOR in active:
-            losses[DISCRIMINATOR], logits = self._tell_apart(params[DISCRIMINATOR], x, x_hat)
-            metrics |= logits
-        return TaskOutput(
-            losses=losses,
-            multipliers=multipliers,
-            statistics=statistics,
-            collections=collections,
-            outputs={"x": x, "x_hat": x_hat},
-            metrics=metrics,
-        )
+            judge = functools.partial(self.adversary.judge, params[DISCRIMINATOR])
+            verdicts = judge(x), judge(stop_gradient(x_hat))
+            losses[DISCRIMINATOR], means = self.adversary.discriminator(*verdicts)
+            metrics |= means
+        return TaskOutput(losses, metrics, multipliers, statistics)
+
+    def passing(self, fake: Any, real: Any, active: tuple[str, ...]) -> dict[str, jax.Array]:
+        """What the tokenizer loses to the discriminators."""
+        losses = {}
+        if GENERATOR in active:
+            losses[GENERATOR] = self.adversary.generator(fake, real)
+        if MATCHING in active:
+            losses[MATCHING] = self.adversary.matching(real, fake)
+        return losses
+
+    def parts(
+        self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
+    ) -> dict[str, Part]:
+        """Encoder, quantizer, decoder, losses and discriminator; see `Task.parts`."""
+        return TokenizerParts(self, params, collections, frozen, batch, context).calls()
 
     def _features(
         self, variables: Tree, x: jax.Array, rng: jax.Array, step: Any, train: bool, kept: Tree
@@ -270,34 +298,6 @@ class TokenizerTask:
             method=_encode_to_features,
         )
         return encoding, h, {} if kept is None else dict(mutated).get("statistics", {})
-
-    def _balance(
-        self,
-        to_output: Callable[[Tree, jax.Array], jax.Array],
-        last: Tree,
-        h: jax.Array,
-        nll: Callable[[jax.Array], jax.Array],
-        judge: Callable[[jax.Array], jax.Array],
-    ) -> jax.Array:
-        return self.adaptive(
-            to_output,
-            last,
-            h,
-            nll=nll,
-            generator=lambda logits: judge(self.tokenizer.link(logits)),
-        )
-
-    def _judge(self, discriminator_params: Tree, x_hat: jax.Array) -> jax.Array:
-        fake = self.discriminator.apply({"params": discriminator_params}, x_hat)
-        return self.adversarial.generator(fake)
-
-    def _tell_apart(
-        self, params: Tree, x: jax.Array, x_hat: jax.Array
-    ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        real = self.discriminator.apply({"params": params}, x)
-        fake = self.discriminator.apply({"params": params}, stop_gradient(x_hat))
-        loss = self.adversarial.discriminator(real, fake)
-        return loss, {"logits_real": jnp.mean(real), "logits_fake": jnp.mean(fake)}
 
     def _nll(
         self, x: jax.Array, frozen: Tree, active: tuple[str, ...], step: Any, logits: jax.Array
@@ -323,21 +323,7 @@ class TokenizerTask:
 
     def alarm(self, numbers: Mapping[str, float]) -> Alarm | None:
         """Whether codes die: from the metrics of a step, by the quantizer's policy `watch`."""
-        quantizer = self.tokenizer.quantizer
-        watch = getattr(quantizer, "watch", None)
-        alive = [v for name, v in numbers.items() if name.partition("/")[0] == "codebook_alive"]
-        if watch is None or not alive or min(alive) >= watch.alarm:
-            return None
-        share = f"{min(alive):.1%}"
-        remedies = [
-            f"task.tokenizer.{text}" if text.startswith("quantizer.") else text
-            for text in quantizer.remedies
-        ]
-        return Alarm(
-            short=f"{share} of codes",
-            line=f"only {share} of {quantizer.codebook_size:,} codes are in use (alarm below "
-            f"{watch.alarm:.0%}); what may help: {', or '.join(remedies)}",
-        )
+        return dying_codes(self.tokenizer.quantizer, numbers)
 
     def encode(self, params: Tree, collections: Tree, x: jax.Array) -> Tokens:
         """x [B, *S, C], uint8 or float in [-1, 1] -> tokens, without noise."""
@@ -391,13 +377,6 @@ class TokenizerTask:
     def token_layout(self, shape: tuple[int, ...]) -> tuple[Level, ...]:
         """Levels of tokens of one example of `shape` (*S, C)."""
         return self.tokenizer.token_layout(shape)
-
-
-def normalize(x: jax.Array) -> jax.Array:
-    """uint8 0..255 -> float32 [-1, 1]; floats pass."""
-    if x.dtype == jnp.uint8:
-        return x.astype(jnp.float32) / 127.5 - 1.0
-    return x
 
 
 def _encode_to_features(tokenizer: nn.Module, x: jax.Array, *, train: bool, step: jax.Array):

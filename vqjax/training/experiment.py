@@ -5,6 +5,7 @@ JSON and read back without the file (`vqjax.config`).
 """
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from vqjax.types import (
     Alarm,
     ArraySpec,
     Batch,
+    Context,
     TaskOutput,
     Tree,
     UsageError,
@@ -41,6 +43,10 @@ TASK_NEEDS = (
     "update",
     "alarm",
 )
+CALLED = {  # methods of a task, and what they are given
+    "__call__": ("params", "collections", "frozen", "batch", "context"),
+    "start": ("params", "collections", "frozen", "batches", "rng"),
+}
 DATA_NEEDS = ("train", "eval", "example_spec", "check", "notes")
 OPTIMIZER_NEEDS = ("learning_rate", "clip", "start", "every", "offset", "direction")
 SCHEDULE_NUMBERS = ("value", "start", "steps", "warmup", "final")
@@ -72,21 +78,16 @@ class Task(Protocol):
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Tree, Tree]: ...
 
     def start(
-        self, params: Tree, collections: Tree, batches: Iterator[Batch], rng: jax.Array
-    ) -> tuple[Tree, Tree]: ...
-
-    def __call__(
         self,
         params: Tree,
         collections: Tree,
         frozen: Tree,
-        batch: Batch,
-        *,
+        batches: Iterator[Batch],
         rng: jax.Array,
-        step: jax.Array,
-        active: tuple[str, ...],
-        train: bool,
-        statistics: Tree,
+    ) -> tuple[Tree, Tree]: ...
+
+    def __call__(
+        self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
     ) -> TaskOutput: ...
 
     def update(
@@ -172,6 +173,7 @@ class Experiment:
     def check_parts(self) -> None:
         """Refuses, with UsageError, a task, data or an optimizer that is none."""
         check_offers("task", self.task, TASK_NEEDS)
+        _check_calls(self.task)
         check_offers("data", self.data, DATA_NEEDS)
         for player, optimizer in self.optimizers.items():
             check_offers(f"optimizers.{player}", optimizer, OPTIMIZER_NEEDS)
@@ -213,6 +215,23 @@ class Experiment:
         name_clash = self.task.weights.get(player)
         if name_clash is not None and as_schedule(name_clash).start:
             raise UsageError(f"task.loss_weights.{player} has a start: set {where}.start instead")
+
+
+def _check_calls(task: Any) -> None:
+    """Refuses, with UsageError, a task whose methods take other arguments than they are given."""
+    kind = type(task)
+    for name, wanted in CALLED.items():
+        method = getattr(kind, name)
+        try:
+            inspect.signature(method).bind(task, *wanted)
+        except TypeError as error:
+            call = f"{kind.__name__}.{name}(self, {', '.join(wanted)})"
+            more = ": context has rng, step, active, train and statistics"
+            raise UsageError(
+                f"task: wanted is {call}{more if name == '__call__' else ''} ({error})"
+            ) from error
+        except ValueError:  # what is no function of Python tells nothing
+            continue
 
 
 def with_dtype(value: Any, dtype: str) -> Any:

@@ -297,7 +297,7 @@ def _start(
         batches = once_through(experiment, run.mesh)
         key = jax.random.fold_in(make_key(experiment.seed), START_STREAM)
         with jax.set_mesh(run.mesh), progress.heard_by(listener(run.logbook, signal)):
-            begun = experiment.network_task().start(params, collections, batches, key)
+            begun = experiment.network_task().start(params, collections, run.frozen, batches, key)
         params, collections = begun
         if taken is not None:  # a start must not take back what is known
             params, collections, _ = filled(params, collections, *where)

@@ -15,7 +15,7 @@ from vqjax.training.experiment import Experiment
 from vqjax.training.optim import moves, transformation
 from vqjax.training.partition import shardings
 from vqjax.training.state import TrainState
-from vqjax.types import Batch, TaskOutput, Tree
+from vqjax.types import Batch, Context, TaskOutput, Tree
 
 Step = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
 
@@ -102,17 +102,10 @@ def make_gradients(experiment: Experiment) -> Callable[..., tuple[Tree, jax.Arra
     task = experiment.network_task()
 
     def total(params, state, frozen, batch, rng, active, statistics):
-        out = task(
-            params,
-            state.collections,
-            frozen,
-            batch,
-            rng=rng,
-            step=state.step,
-            active=active,
-            train=True,
-            statistics=statistics,
-        )
+        context = Context(rng, state.step, active, train=True, statistics=statistics)
+        out = task(params, state.collections, frozen, batch, context)
+        if out.collections is None:
+            out = out.replace(collections=state.collections)
         expected = {t for t in task.terms if t in active and task.terms[t] in active}
         loss = weighted_sum(out.losses, task.weights, out.multipliers, expected, state.step)
         return loss, (loss, out)

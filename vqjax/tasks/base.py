@@ -1,0 +1,116 @@
+"""`Task`: what most tasks have in common. A task says what one batch means.
+
+    @dataclasses.dataclass(frozen=True)
+    class MyTask(Task):
+        network: nn.Module
+        loss_weights: Mapping[str, float | Schedule] = ...
+
+        players = ("network",)
+        terms = {"distance": "network"}
+
+        def init(self, rng, batch): ...
+        def __call__(self, params, collections, frozen, batch, context): ...
+
+Whatever else `vqjax.training.experiment.Task` asks for is here, with its usual meaning.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from vqjax.ops.schedules import Schedule
+from vqjax.types import Alarm, ArraySpec, Batch, Context, Tree, UsageError
+
+Part = Callable[[], tuple[Any, Any]]  # -> (its loss, all else)
+
+
+class Task:
+    """Base of tasks.
+
+    A subclass has the field `loss_weights`, one number or schedule per loss term, and
+
+        players: networks that are trained, by name.
+        terms: {loss term: the player that it trains}.
+        inputs: the batch's array that it learns from, a field or an attribute of the class.
+        run_class: the class that opens its runs, of a task that is not vqjax's.
+    """
+
+    players: ClassVar[tuple[str, ...]]
+    terms: ClassVar[Mapping[str, str]]
+
+    @property
+    def weights(self) -> Mapping[str, float | Schedule]:
+        """{loss term: its weight}."""
+        return self.loss_weights
+
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        """The players whose parameters are worth averaging: what is used after training."""
+        return self.players
+
+    @property
+    def conditions(self) -> dict[str, ArraySpec]:
+        """What a batch holds beside the inputs, where the data is not there to say it."""
+        return {}
+
+    def check(self, inputs: Mapping[str, ArraySpec]) -> None:
+        """Refuses, with UsageError, settings that cannot work on examples of these arrays."""
+        if self.inputs not in inputs:
+            raise UsageError(f"task.inputs={self.inputs!r}: the data has {', '.join(inputs)}")
+
+    def start(
+        self,
+        params: Tree,
+        collections: Tree,
+        frozen: Tree,
+        batches: Iterator[Batch],
+        rng: jax.Array,
+    ) -> tuple[Tree, Tree]:
+        """What is worked out from the data before step 0; here nothing.
+
+        Args:
+            params: {player: tree}.
+            collections: {player: {collection: tree}}.
+            frozen: arrays of frozen networks, by their paths in the experiment.
+            batches: global batches of the training split, once through it at the most; as many are
+                drawn as are needed. `mask: bool[B]`, where there is one, is False on repetitions.
+            rng: a key.
+
+        Returns:
+            Parameters and collections as step 0 has them.
+        """
+        del frozen, batches, rng
+        return params, collections
+
+    def update(
+        self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any
+    ) -> tuple[Tree, Tree]:
+        """What a step does after the optimizers, such as moving a codebook; here nothing."""
+        del statistics, rng, step
+        return params, collections
+
+    def parts(
+        self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
+    ) -> dict[str, Part]:
+        """What `vqjax benchmark` may time of the gradient, part by part; here nothing.
+
+        Each part is called without arguments, does what the step does there, its forward pass and
+        its gradient, and returns (loss, all else): the weighted losses of the parts add up to those
+        of the step.
+        """
+        del params, collections, frozen, batch, context
+        return {}
+
+    def alarm(self, numbers: Mapping[str, float]) -> Alarm | None:
+        """What is wrong with the metrics of a step, for people; here nothing."""
+        del numbers
+        return None
+
+
+def normalize(x: jax.Array) -> jax.Array:
+    """uint8 0..255 -> float32 [-1, 1]; floats pass."""
+    if x.dtype == jnp.uint8:
+        return x.astype(jnp.float32) / 127.5 - 1.0
+    return x
