@@ -22,6 +22,7 @@ BATCH_AXES = (DATA_AXIS, FSDP_AXIS)  # the mesh axes over which the batch axis i
 
 Batch = Mapping[str, Any]  # {"image": uint8[B, H, W, C], "label": int32[B], "example_id": int64[B]}
 Tree = Any  # nested mappings of arrays
+MEDIA = {2: "audio", 3: "image", 4: "video"}  # by the rank of an example, with channels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +36,43 @@ class Level:
 
 @dataclasses.dataclass(frozen=True)
 class ArraySpec:
-    """Shape and dtype of one example's array, without the batch axis; `dtype` is a numpy name."""
+    """One example's array.
+
+    Attributes:
+        shape: without the batch axis.
+        dtype: a numpy name.
+        medium: "image", "audio" or "video"; None: as the rank says.
+        rate: samples or frames per second, of what has a rate.
+    """
 
     shape: tuple[int, ...]
     dtype: str
+    medium: str | None = None
+    rate: float | None = None
+
+    @property
+    def shown_as(self) -> str | None:
+        """Its medium; None: it is none."""
+        return self.medium or MEDIA.get(len(self.shape))
+
+    def as_json(self) -> dict[str, Any]:
+        """What a record keeps of it."""
+        said = {"medium": self.medium, "rate": self.rate}
+        known = {name: value for name, value in said.items() if value is not None}
+        return {"shape": list(self.shape), "dtype": str(self.dtype), **known}
+
+    @classmethod
+    def of_json(cls, said: Mapping[str, Any]) -> "ArraySpec":
+        """The spec that `as_json` gave; ValueError, KeyError, TypeError or AttributeError for
+        anything else.
+        """
+        medium, rate = said.get("medium"), said.get("rate")
+        return cls(
+            tuple(map(int, said["shape"])),
+            str(said["dtype"]),
+            None if medium is None else str(medium),
+            None if rate is None else float(rate),
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,6 +85,6 @@ Job
     loss_weights: {l1: 1.0, gan: Ramp(value=0.1, start=10)}
     [discriminator=None]
   data: FrozenRun(path='runs/a', command='vqjax train a.py')
-    [experiment=None, step=None, seal=None]
+    [experiment=None, step=None, seal=None, inputs=None]
   ema_decay: 0.5
   [batch_size=64, accumulate=1, rate=0.001, name='job', extra=None]"""

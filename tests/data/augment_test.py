@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from vqjax.data import Arrays, Binarize, CenterCrop, RandomCrop, RandomFlip, RandomShift, Resize
-from vqjax.data.augment import apply, divide, shape_after
-from vqjax.types import DataError, UsageError
+from vqjax.data.augment import OF, apply, apply_to, divide, shape_after, specs_after
+from vqjax.types import ArraySpec, DataError, UsageError
 
 
 def ramp(num=1, height=4, width=4, channels=1):
@@ -198,3 +198,34 @@ def test_wrong_axes_and_dtypes():
 def test_wrong_settings_are_refused_at_once(make, message):
     with pytest.raises(UsageError, match=message):
         make()
+
+
+def test_arrays_that_a_transform_names_share_its_draws():
+    images = ramp(64, 6, 6)
+    pair = {"image": images, "source": 255 - images, "label": np.arange(64)}
+    transforms = (RandomCrop(3, of=("source", "image")), RandomFlip(of=("image", "source")))
+    done = apply_to(transforms, pair, 3, np.arange(64))
+    np.testing.assert_array_equal(done["source"], 255 - done["image"])
+    np.testing.assert_array_equal(done["label"], pair["label"])
+    # One that acts on another array draws as if it acted on this one.
+    alone = apply((RandomCrop(3), RandomFlip()), images, 3, np.arange(64))
+    np.testing.assert_array_equal(done["image"], alone)
+    specs = {name: ArraySpec(a.shape[1:], str(a.dtype)) for name, a in pair.items()}
+    after = specs_after(transforms, specs)
+    assert after["source"].shape == after["image"].shape == done["image"].shape[1:]
+    with pytest.raises(DataError, match="acts on 'depth': the examples have image, source, label"):
+        specs_after((RandomFlip(of=("depth",)),), specs)
+
+
+def test_a_source_of_pairs_cuts_both_alike():
+    x = ramp(20, 6, 6)
+    both = {"image": x, "source": 255 - x}
+    source = Arrays(both, both, (CenterCrop(5, of=("image", "source")), RandomCrop(4, of=OF)))
+    batch = next(source.train(8, 0, 0, np.arange(8)))
+    assert batch["image"].shape == (8, 4, 4, 1) and batch["source"].shape == (8, 5, 5, 1)
+    source = Arrays(both, both, (RandomCrop(4, of=("image", "source")),))
+    batch = next(source.train(8, 0, 0, np.arange(8)))
+    np.testing.assert_array_equal(batch["source"], 255 - batch["image"])
+    assert source.example_spec()["source"].shape == (4, 4, 1)
+    with pytest.raises(UsageError, match="augment transforms 'depth', there is image, source"):
+        Arrays(both, both, (RandomFlip(of=("depth",)),))

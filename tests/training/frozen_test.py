@@ -13,6 +13,7 @@ from jax.sharding import SingleDeviceSharding
 from tests import tiny
 from vqjax import config
 from vqjax.config import FrozenRun, WeightFile
+from vqjax.data import TFDS
 from vqjax.training.checkpoint import Checkpoints
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import adopt_known, frozen_shapes, load_frozen, pin, shape_notes
@@ -22,7 +23,7 @@ from vqjax.training.optim import SGD
 from vqjax.training.record import Record, read_record, write_record
 from vqjax.training.seal import seal_of
 from vqjax.training.state import create_state
-from vqjax.types import DataError, TaskOutput, UsageError
+from vqjax.types import ArraySpec, DataError, TaskOutput, UsageError
 
 TRUST = ("tests.training.frozen_test",)
 INPUTS = tiny.arrays().example_spec()
@@ -202,3 +203,21 @@ def test_pictures_of_another_size_than_the_run_below_are_said(base):
     assert shape_notes(plan, wide, TRUST) == (
         "note: task.base learned from 'image' of [8, 8, 1], this run has [8, 16, 1]",
     )
+
+
+def test_shapes_come_from_a_runs_own_inputs():
+    plan = tiny.token_prior()  # over tokens: there is no image
+    inputs = plan.data.example_spec()
+    shapes = frozen_shapes(plan, inputs)["task.tokenizer"]["params"]
+    assert shapes["tokenizer"]["encoder"]["conv_out"]["kernel"].shape[-1] == 8
+    known = dataclasses.replace(
+        plan.task.tokenizer, inputs={"image": ArraySpec((16, 16, 1), "uint8")}
+    )
+    plan = dataclasses.replace(plan, task=dataclasses.replace(plan.task, tokenizer=known))
+    again = config.decode(config.from_json(config.to_json(config.encode(plan.task))))
+    assert again.tokenizer.inputs == known.inputs
+    assert frozen_shapes(plan, inputs).keys() == {"task.tokenizer"}
+    gone = dataclasses.replace(known, inputs=None, experiment=tiny.vqvae(data=TFDS("nowhere")))
+    plan = dataclasses.replace(plan, task=dataclasses.replace(plan.task, tokenizer=gone))
+    with pytest.raises(DataError, match="no run at nowhere, and its data is not here"):
+        frozen_shapes(plan, inputs)

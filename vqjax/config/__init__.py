@@ -18,8 +18,10 @@ from vqjax.config.overrides import apply_override, apply_overrides
 from vqjax.config.show import describe, difference
 from vqjax.config.tree import check_single_use, show
 from vqjax.config.values import decode, encode, from_json, read_json, to_json
+from vqjax.types import ArraySpec
 
 __all__ = [
+    "ArraySpec",
     "FrozenRun",
     "MissingArray",
     "WeightFile",

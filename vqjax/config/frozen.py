@@ -9,12 +9,12 @@ them as fields of the class `WeightFile`, and offers
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vqjax.config.annotations import check_fields
 from vqjax.config.tree import children, join, rebuild
-from vqjax.types import UsageError, did_you_mean
+from vqjax.types import ArraySpec, UsageError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +24,7 @@ class FrozenRun:
     Attributes:
         path: the run directory.
         experiment: stands in for the run's own where only shapes are needed and no run is there.
+        inputs: what its examples are, once the run was there; None: not known.
         command: what makes the run, printed when it is not there.
         step: the sealed step to use; None: the newest, which the first start then records.
         seal: that step's seal; None like `step`.
@@ -34,6 +35,7 @@ class FrozenRun:
     command: str | None = None
     step: int | None = None
     seal: str | None = None
+    inputs: Mapping[str, ArraySpec] | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)

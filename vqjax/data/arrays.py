@@ -28,7 +28,7 @@ class ArraySplit:
         specs: of one example's arrays after the transforms that are done once.
         load: called once, at the first batch: {name: array[num, ...]} as `specs` says, or several
             values of some examples.
-        transforms: what is done to "image" at each visit.
+        transforms: what is done at each visit.
         rows: int64[num], the row of each example where the arrays hold more than this split.
     """
 
@@ -74,10 +74,7 @@ class ArraySplit:
                 name: taken(array, rows, visits.seed, visit.positions)
                 for name, array in self._arrays.items()
             }
-            if self._transforms:
-                batch["image"] = augmentation.apply(
-                    self._transforms, batch["image"], visits.seed, visit.positions
-                )
+            batch = augmentation.apply_to(self._transforms, batch, visits.seed, visit.positions)
             if "example_id" not in batch:
                 batch["example_id"] = visit.indices
             if visit.mask is not None:
@@ -98,35 +95,34 @@ def open_arrays(
         specs: of one example's arrays, before any transform.
         num: examples.
         load: returns {name: array[num, ...]}, of these dtypes or others.
-        augment: transforms of "image".
+        augment: transforms of "image", or of the arrays that they name.
     """
     fixed, each_visit = augmentation.divide(augment)
     if fixed:
-        image = specs["image"]
-        shape = augmentation.shape_after(fixed, image.shape)
-        if num * np.prod(shape) * np.dtype(image.dtype).itemsize > KEEP_BYTES:
+        after = augmentation.specs_after(fixed, specs)
+        changed = {name for transform in fixed for name in augmentation.names_of(transform)}
+        if num * sum(_bytes_of(after[name]) for name in changed) > KEEP_BYTES:
             fixed, each_visit = (), augment
         else:
-            specs = {**specs, "image": dataclasses.replace(image, shape=shape)}
+            specs = after
 
     def finished() -> dict[str, np.ndarray]:
         arrays = dict(load())
-        if fixed:
-            arrays["image"] = augmentation.apply(fixed, arrays["image"], None, np.empty(0))
+        arrays = augmentation.apply_to(fixed, arrays, None, np.empty(0))
         return {name: a.astype(specs[name].dtype, copy=False) for name, a in arrays.items()}
 
     return ArraySplit(num, specs, finished, each_visit)
+
+
+def _bytes_of(spec: ArraySpec) -> int:
+    return int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
 
 
 def finished_spec(
     specs: Mapping[str, ArraySpec], transforms: tuple[augmentation.Transform, ...]
 ) -> dict[str, ArraySpec]:
     """Returns the spec of a batch's example: transformed, with its id, of one known shape."""
-    result = dict(specs)
-    if transforms:
-        image = result["image"]
-        shape = augmentation.shape_after(transforms, image.shape)
-        result["image"] = dataclasses.replace(image, shape=shape)
+    result = augmentation.specs_after(transforms, specs)
     if any(None in spec.shape for spec in result.values()):
         raise DataError(
             "the pictures differ in size: put Resize((height, width)) or Resize(n), RandomCrop(n) "
@@ -171,7 +167,7 @@ class Arrays(SplitSource):
     Attributes:
         train_arrays: arrays that agree in their first axis, by name.
         eval_arrays: likewise, for evaluation.
-        augment: transforms of "image".
+        augment: transforms of "image", or of the arrays that they name.
     """
 
     train_arrays: Mapping[str, Any]
@@ -219,8 +215,8 @@ class Arrays(SplitSource):
 
 
 def check_arrays(what: str, arrays: Any, augment: tuple[augmentation.Transform, ...]) -> None:
-    """Refuses, with UsageError, what are no arrays by name that agree in their first axis, or have
-    no "image" for `augment`.
+    """Refuses, with UsageError, what are no arrays by name that agree in their first axis, or lack
+    one for `augment`.
     """
     if not isinstance(arrays, Mapping) or not arrays:
         raise UsageError(f"{what} must map names to arrays, got {arrays!r:.100}")
@@ -230,8 +226,9 @@ def check_arrays(what: str, arrays: Any, augment: tuple[augmentation.Transform, 
     lengths = {name: array.shape[0] for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
         raise UsageError(f"{what} differ in their first axis: {lengths}")
-    if augment and "image" not in arrays:
-        raise UsageError(f"{what}: augment transforms 'image', there is {', '.join(arrays)}")
+    for name in (name for transform in augment for name in augmentation.names_of(transform)):
+        if name not in arrays:
+            raise UsageError(f"{what}: augment transforms {name!r}, there is {', '.join(arrays)}")
 
 
 def _split_of(arrays: Mapping[str, Any], augment: tuple[augmentation.Transform, ...]) -> ArraySplit:

@@ -1,13 +1,15 @@
 """Stateless augmentations: what they draw is a pure function of (seed, position).
 
-One implementation, in numpy and Pillow, serves arrays and tf.data alike. A transform is called with
-images [b, *S, C] and 64 bits per draw, or with None in evaluation, where crops are centred, nothing
-is flipped, and pixels are binarised by bits that depend on the picture alone. Transforms before the
-first random one are done once per example and kept.
+One implementation, in numpy and Pillow, serves arrays and tf.data alike. A transform names the
+arrays that it acts on, all by the same draws: `RandomCrop(32, of=("source", "image"))` cuts the
+same window out of both. It is called with images [b, *S, C] and 64 bits per draw, or with None in
+evaluation, where crops are centred, nothing is flipped, and pixels are binarised by bits that
+depend on the picture alone. Transforms before the first random one are done once per example and
+kept.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -15,10 +17,12 @@ import numpy as np
 from vqjax.arguments import got
 from vqjax.config.annotations import check_fields
 from vqjax.data.source import hash64
-from vqjax.types import DataError, UsageError, did_you_mean
+from vqjax.types import ArraySpec, DataError, UsageError, did_you_mean
 
 __all__ = ["Binarize", "CenterCrop", "RandomCrop", "RandomFlip", "RandomShift", "Resize"]
 
+IMAGE = "image"  # what sources call their pictures
+OF = (IMAGE,)
 _DRAWS = 4  # per transform and example, enough for a crop along any axes there are
 _METHODS = ("nearest", "bilinear", "bicubic", "lanczos")
 # 2^32 v / 255 by v; uint64, because that of 255 is 2^32.
@@ -28,9 +32,10 @@ Shape = tuple[int | None, ...]  # of one example; None: differs from example to 
 
 
 class Transform(Protocol):
-    """One step of `augment`."""
+    """One step of `augment`. Without `of` it acts on "image"."""
 
     random: ClassVar[bool]
+    of: tuple[str, ...]
 
     def shape(self, shape: Shape) -> Shape:
         """Returns the shape that an example of `shape` gets; DataError where it cannot be."""
@@ -42,10 +47,21 @@ class Transform(Protocol):
 def apply(
     transforms: Sequence[Transform], images: np.ndarray, seed: int | None, positions: np.ndarray
 ) -> np.ndarray:
-    """Applies `transforms` to images [b, *S, C] visited at `positions`, int64[b].
+    """`apply_to` of images [b, *S, C] alone."""
+    return apply_to(transforms, {IMAGE: images}, seed, positions)[IMAGE]
+
+
+def apply_to(
+    transforms: Sequence[Transform],
+    arrays: Mapping[str, np.ndarray],
+    seed: int | None,
+    positions: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Applies `transforms` to arrays [b, *S, C] visited at `positions`, int64[b].
 
     A `seed` of None means evaluation.
     """
+    arrays = dict(arrays)
     place = 0  # among the random ones: the fixed ones before them may have been done already
     for transform in transforms:
         draws = None
@@ -53,8 +69,14 @@ def apply(
             # The first word keeps these bits apart from those of the data order.
             draws = hash64(1, seed, place, positions[:, None], np.arange(_DRAWS))
             place += 1
-        images = transform(images, draws)
-    return images
+        for name in names_of(transform):
+            arrays[name] = transform(arrays[name], draws)
+    return arrays
+
+
+def names_of(transform: Transform) -> tuple[str, ...]:
+    """The arrays that it acts on."""
+    return getattr(transform, "of", OF)
 
 
 def divide(transforms: Sequence[Transform]) -> tuple[tuple[Transform, ...], tuple[Transform, ...]]:
@@ -64,10 +86,31 @@ def divide(transforms: Sequence[Transform]) -> tuple[tuple[Transform, ...], tupl
 
 
 def shape_after(transforms: Sequence[Transform], shape: Shape) -> Shape:
-    """Returns the shape of one example after all `transforms`."""
+    """Returns the shape of one example's image after all `transforms`.
+
+    Raises:
+        DataError: it cannot be, or a transform acts on another array.
+    """
+    return specs_after(transforms, {IMAGE: ArraySpec(shape, "uint8")})[IMAGE].shape
+
+
+def specs_after(
+    transforms: Sequence[Transform], specs: Mapping[str, ArraySpec]
+) -> dict[str, ArraySpec]:
+    """Returns the specs of one example's arrays after all `transforms`.
+
+    Raises:
+        DataError: they cannot be, or a transform acts on an array that is not there.
+    """
+    specs = dict(specs)
     for transform in transforms:
-        shape = transform.shape(shape)
-    return shape
+        for name in names_of(transform):
+            if name not in specs:
+                there = ", ".join(specs)
+                raise DataError(f"{transform} acts on {name!r}: the examples have {there}")
+            shape = transform.shape(specs[name].shape)
+            specs[name] = dataclasses.replace(specs[name], shape=shape)
+    return specs
 
 
 def _cropped(transform: "RandomCrop | CenterCrop", shape: Shape) -> Shape:
@@ -112,9 +155,11 @@ class RandomCrop:
 
     Attributes:
         size: of the window along every spatial axis, or one number per axis.
+        of: the arrays that it acts on.
     """
 
     size: int | tuple[int, ...]
+    of: tuple[str, ...] = OF
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -133,9 +178,11 @@ class CenterCrop:
 
     Attributes:
         size: of the window along every spatial axis, or one number per axis.
+        of: the arrays that it acts on.
     """
 
     size: int | tuple[int, ...]
+    of: tuple[str, ...] = OF
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -150,8 +197,13 @@ class CenterCrop:
 
 @dataclasses.dataclass(frozen=True)
 class RandomFlip:
-    """Mirrors each example with probability 1/2, left to right; in evaluation none."""
+    """Mirrors each example with probability 1/2, left to right; in evaluation none.
 
+    Attributes:
+        of: the arrays that it acts on.
+    """
+
+    of: tuple[str, ...] = OF
     random: ClassVar[bool] = True
 
     def shape(self, shape: Shape) -> Shape:
@@ -172,9 +224,11 @@ class RandomShift:
 
     Attributes:
         most: positions, at least 1.
+        of: the arrays that it acts on.
     """
 
     most: int
+    of: tuple[str, ...] = OF
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -211,8 +265,12 @@ class Binarize:
     The dynamically binarised data that likelihoods of MNIST are reported on (arXiv 1509.00519,
     section 5). In evaluation the bits are keyed by the picture's own content: the same picture
     becomes the same one in any split, order and batch, so the eval set is fixed.
+
+    Attributes:
+        of: the arrays that it acts on.
     """
 
+    of: tuple[str, ...] = OF
     random: ClassVar[bool] = True
     protocol: ClassVar[str] = (
         "binarised: each uint8 value v drawn once as 1 with probability v / 255, "
@@ -242,10 +300,12 @@ class Resize:
     Attributes:
         size: (height, width), or a number for the shorter side, the aspect ratio being kept.
         method: "nearest", "bilinear", "bicubic" or "lanczos".
+        of: the arrays that it acts on.
     """
 
     size: int | tuple[int, int]
     method: str = "bicubic"
+    of: tuple[str, ...] = OF
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -58,11 +58,12 @@ def read_description(folder: pathlib.Path) -> dict[str, Any]:
         found = json.loads(read_text(path))
         parts = {part: int(found["examples"][part]) for part in _PARTS}
         specs = {
-            str(k): ArraySpec(tuple(map(int, v["shape"])), str(np.dtype(v["dtype"])))
+            str(k): ArraySpec.of_json({**v, "dtype": np.dtype(v["dtype"])})
             for k, v in found["arrays"].items()
         }
         levels = [str(level["name"]) for level in found["levels"]]
-        run, seal = str(found["tokenizer"]["run"]), str(found["tokenizer"]["seal"])
+        makers = found["tokenizers"] if "tokenizers" in found else [found["tokenizer"]]
+        run, seals = str(makers[0]["run"]), tuple(str(maker["seal"]) for maker in makers)
         shard = int(found["shard"])
         if shard < 1 or min(parts.values()) < 0:
             raise ValueError(f"{parts} examples in shards of {shard}")
@@ -73,7 +74,7 @@ def read_description(folder: pathlib.Path) -> dict[str, Any]:
         "arrays": specs,
         "levels": levels,
         "run": run,
-        "seal": seal,
+        "seals": seals,
         "shard": shard,
     }
 
@@ -103,9 +104,9 @@ class TokenSet(SplitSource):
         return as_path(self.path, "TokenSet.path")
 
     @property
-    def seal(self) -> str:
-        """That of the tokenizer's step."""
-        return self._description["seal"]
+    def seals(self) -> tuple[str, ...]:
+        """Those of the steps of its tokenizers."""
+        return self._description["seals"]
 
     def _open(self, part: str) -> Split:
         found, folder = self._description, self._folder

@@ -264,10 +264,7 @@ def _experiment(header: dict, trust: Sequence[str]) -> tuple[Experiment | None, 
 def _footprint(experiment: Experiment, header: dict) -> Footprint | None:
     """The sizes, None where the header does not tell them."""
     try:
-        inputs = {
-            name: ArraySpec(tuple(spec["shape"]), spec["dtype"])
-            for name, spec in header["inputs"].items()
-        }
+        inputs = {name: ArraySpec.of_json(spec) for name, spec in header["inputs"].items()}
         return footprint_of(experiment, inputs)
     except Exception:  # whatever a stranger's classes do: the page then lacks these numbers
         return None

@@ -54,7 +54,8 @@ class PriorRun(Editing, Run):
         spec = opened.inputs.get(self.task.inputs)
         if spec is None:  # it learned from a token set
             below = config.find_frozen(opened.experiment)[FROZEN]
-            spec = read_record(below.path, opening.trust).inputs[self.task.inputs]
+            known = below.inputs or read_record(below.path, opening.trust).inputs
+            spec = known[self.task.inputs]
         self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"
         self._variables = (opened.params, opening.frozen)
         self.shape: tuple[int, ...] = self.task.example_shape(self.token_layout())

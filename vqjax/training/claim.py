@@ -154,7 +154,7 @@ def _is_edited(content: Mapping[str, Any], path: pathlib.Path, trust: Sequence[s
 
 def _changed_inputs(old: Any, new: Mapping[str, ArraySpec]) -> list[str]:
     """How the arrays of one example differ from those that a record tells of."""
-    now = {name: {"shape": list(v.shape), "dtype": str(v.dtype)} for name, v in new.items()}
+    now = {name: spec.as_json() for name, spec in new.items()}
     return config.difference({"inputs": old}, {"inputs": now})
 
 
@@ -209,6 +209,7 @@ def _comparable(old: Any, experiment: Experiment) -> Any:
                 node["command"] = moved[path].command
             if isinstance(moved[path], config.FrozenRun) and "experiment" in node:
                 node["experiment"] = config.encode(moved[path])["experiment"]
+                node["inputs"] = config.encode(moved[path])["inputs"]
     compared["mesh"] = config.encode(experiment.mesh)  # a run goes on in any layout
     return compared
 

@@ -4,7 +4,7 @@ arrays.
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jax.sharding import Mesh
@@ -22,7 +22,7 @@ from vqjax.types import ArraySpec, DataError, Tree
 
 def adopt(experiment: Experiment, trust: tuple[str, ...] = ()) -> Experiment:
     """Puts into every `FrozenRun` the experiment that its run holds, in place of any stand-in, and
-    makes its path absolute, as those of files of weights.
+    what its examples are; makes its path absolute, as those of files of weights.
 
     Raises:
         DataError: no run or file there; the line says what makes one.
@@ -72,8 +72,8 @@ def _adopted(
     experiment: Experiment, path: str, run: config.FrozenRun, trust: tuple[str, ...]
 ) -> Experiment:
     root = _there(path, run)
-    held = read_record(root, trust).experiment
-    known = dataclasses.replace(run, path=str(root), experiment=held)
+    held = read_record(root, trust)
+    known = dataclasses.replace(run, path=str(root), experiment=held.experiment, inputs=held.inputs)
     return config.with_frozen(experiment, path, known)
 
 
@@ -131,9 +131,10 @@ def pin(experiment: Experiment) -> Experiment:
             _file(path, owner, name)
             pinned = _pinned(f"{path}.{name}", getattr(owner, name))
             experiment = config.with_frozen(experiment, f"{path}.{name}", pinned)
-    made = getattr(experiment.data, "seal", None)  # of the step that made tokens
-    if made is not None and made not in {v.seal for v in config.find_frozen(experiment).values()}:
-        raise DataError(f"data: {experiment.data} was made by another step or run than is used")
+    pins = {run.seal for run in config.find_frozen(experiment).values()}
+    for made in getattr(experiment.data, "seals", ()):  # of the steps that made tokens
+        if made not in pins:
+            raise DataError(f"data: {experiment.data} was made by another step or run than is used")
     return experiment
 
 
@@ -184,12 +185,16 @@ def shape_notes(
 
 
 def frozen_shapes(experiment: Experiment, inputs: dict[str, ArraySpec]) -> Tree:
-    """The shapes of `load_frozen`, from the stand-in experiments alone; no file is read."""
+    """The shapes of `load_frozen`, from the experiments alone; no file is read.
+
+    Args:
+        inputs: of the experiment, which those of a run that was never there are taken for.
+    """
     tree = {}
     for path, run in config.find_frozen(experiment).items():
         if run.experiment is None:
             raise DataError(f"{path}: no stand-in experiment to take shapes from")
-        state = state_shapes(run.experiment, inputs)
+        state = state_shapes(run.experiment, _inputs_of(path, run, inputs))
         tree[path] = {
             "params": {**state.params, **state.ema},
             "collections": state.collections,
@@ -197,3 +202,21 @@ def frozen_shapes(experiment: Experiment, inputs: dict[str, ArraySpec]) -> Tree:
     for path, owner in config.find_owners(experiment).items():
         tree[path] = owner.frozen_shapes()
     return tree
+
+
+def _inputs_of(
+    path: str, run: config.FrozenRun, outer: Mapping[str, ArraySpec]
+) -> dict[str, ArraySpec]:
+    """What the examples of a frozen run are: as recorded, or as those that build on it."""
+    if run.inputs is not None:
+        return dict(run.inputs)
+    wanted = getattr(run.experiment.task, "inputs", None)
+    if wanted is None or wanted in outer:
+        return dict(outer)
+    try:
+        return run.experiment.data.example_spec()
+    except DataError as error:
+        raise DataError(
+            f"{path}: no run at {run.path}, and its data is not here to tell what its {wanted!r} "
+            f"is: {error}"
+        ) from error

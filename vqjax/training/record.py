@@ -21,7 +21,11 @@ BY_HAND = "was changed by hand since it was written: put the old one back"
 # What the first start records of what is frozen under an experiment, by its class.
 PINS = {"FrozenRun": ("step", "seal"), "WeightFile": ("sha256",)}
 # What may differ between two starts of one run: how devices are laid out, where frozen things lie.
-FREE = {"Experiment": ("mesh",), "FrozenRun": ("path", "command"), "WeightFile": ("path",)}
+FREE = {
+    "Experiment": ("mesh",),
+    "FrozenRun": ("path", "command", "inputs"),
+    "WeightFile": ("path",),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +66,14 @@ class Record:
     @functools.cached_property
     def digest(self) -> str:
         """Of everything that a resume compares."""
-        inputs = {k: (tuple(v.shape), str(v.dtype)) for k, v in sorted(self.inputs.items())}
+        inputs = {k: tuple(_said(v)) for k, v in sorted(self.inputs.items())}
         return config.digest({"experiment": self.experiment, "inputs": inputs}, FREE)
+
+
+def _said(spec: ArraySpec) -> list[Any]:
+    """What a digest holds of an array: medium and rate only where they are known."""
+    said = spec.as_json()
+    return [tuple(said.pop("shape")), said.pop("dtype"), *(said.items())]
 
 
 def new_id() -> str:
@@ -94,7 +104,7 @@ def write_record(run: pathlib.Path, record: Record) -> None:
         "replaced": [dataclasses.asdict(item) for item in record.replaced],
         "name": record.name,
         "command": list(record.command),
-        "inputs": {k: dataclasses.asdict(v) for k, v in record.inputs.items()},
+        "inputs": {k: v.as_json() for k, v in record.inputs.items()},
         "experiment": config.encode(record.experiment),
     }
     try:
@@ -128,10 +138,7 @@ def as_record(content: Mapping[str, Any], path: pathlib.Path, trust: Sequence[st
         DataError: it cannot be read.
     """
     try:
-        inputs = {
-            str(k): ArraySpec(tuple(map(int, v["shape"])), str(v["dtype"]))
-            for k, v in content["inputs"].items()
-        }
+        inputs = {str(k): ArraySpec.of_json(v) for k, v in content["inputs"].items()}
         texts = str(content["name"]), tuple(map(str, content["command"])), str(content["vqjax"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
