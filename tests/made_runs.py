@@ -4,10 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.small_source import SmallSource, small_experiment, started
-from vqjax.media.gallery import draw
+from vqjax.media.gallery import Gallery, png_file
 from vqjax.training import checkpoint
 from vqjax.training.record import Record, new_id, owner_of, write_record
 
@@ -73,7 +72,8 @@ def trained_records(run_dir, tmp_path):
     source = SmallSource()
     x = np.stack([source.example(i) for i in range(11)])
     for step in range(50, 401, 50):
-        Image.fromarray(draw(x, x // (1 + 400 // step))).save(path / "samples" / f"{step:08d}.png")
+        rows = {"originals": x, "reconstructions": x // (1 + 400 // step)}
+        (path / "samples" / f"{step:08d}.png").write_bytes(png_file(Gallery(rows).sheet()))
     (path / "log.txt").write_text(
         "2026-01-02 03:04:05 training for 400 steps of 8 examples on 1 x cpu; run: /tmp/x\n"
         "2026-01-02 03:04:15 <b>first</b> step after 9.0 s\n"

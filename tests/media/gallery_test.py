@@ -1,9 +1,22 @@
 """How outputs are drawn."""
 
+import json
+
 import numpy as np
 import pytest
+from PIL import Image, PngImagePlugin
 
-from vqjax.media.gallery import GAP, GAP_SHADE, bands, draw, picture_of, to_uint8
+from vqjax.media.gallery import (
+    GAP,
+    GAP_SHADE,
+    Gallery,
+    description,
+    draw,
+    picture_of,
+    png_file,
+    read_sheet,
+    to_uint8,
+)
 
 
 def test_floats_become_the_nearest_level_and_nan_does_not_fail():
@@ -43,21 +56,52 @@ def test_originals_stand_above_their_reconstructions():
     assert (sheet[-1] == GAP_SHADE).all()
 
 
-def test_a_sheet_is_cut_into_the_rows_it_was_made_of():
+def test_a_sheet_comes_back_from_its_file_with_its_rows(tmp_path):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (11, 8, 8, 1)).astype(np.uint8)
-    originals, reconstructions = bands(draw(x, 255 - x))
-    assert len(originals) == len(reconstructions) == 2
-    np.testing.assert_array_equal(originals[0][:64, GAP : GAP + 64], picture_of(x[0]))
-    np.testing.assert_array_equal(reconstructions[0][:64, GAP : GAP + 64], picture_of(255 - x[0]))
-    np.testing.assert_array_equal(originals[1][:64, GAP : GAP + 64], picture_of(x[8]))
+    made = Gallery({"sources": x, "targets": x // 2, "restored": 255 - x}).sheet()
+    assert (made.lines, made.columns) == (6, 8)
+    (tmp_path / "a.png").write_bytes(png_file(made, "said"))
+    sheet = read_sheet(tmp_path / "a.png")
+    np.testing.assert_array_equal(sheet.picture, made.picture)
+    assert (sheet.lines, sheet.columns, sheet.rows) == (6, 8, ("sources", "targets", "restored"))
+    sources, restored = sheet.bands("sources"), sheet.bands("restored")
+    assert len(sources) == len(restored) == 2 and description(tmp_path / "a.png") == "said"
+    np.testing.assert_array_equal(sources[0][:64, GAP : GAP + 64], picture_of(x[0]))
+    np.testing.assert_array_equal(restored[0][:64, GAP : GAP + 64], picture_of(255 - x[0]))
+    np.testing.assert_array_equal(sources[1][:64, GAP : GAP + 64], picture_of(x[8]))
+    np.testing.assert_array_equal(sheet.cell(5, 2), picture_of(255 - x[10]))
 
 
-def test_a_foreign_picture_is_not_cut():
-    noise = np.random.default_rng(0).integers(0, 256, (134, 90, 3)).astype(np.uint8)
-    assert bands(noise) == ([], [])
+LAYOUT = {"lines": 2, "columns": 1, "rows": ["a", "b"]}
 
 
-def test_nothing_to_draw_is_an_error():
-    with pytest.raises(ValueError, match="0 originals"):
-        draw(np.zeros((0, 8, 8, 1)), np.zeros((0, 8, 8, 1)))
+@pytest.mark.parametrize(
+    "said",
+    [
+        None, "", "null", "[]", "{", "1" * 5_000, json.dumps({**LAYOUT, "lines": 3}),
+        json.dumps({**LAYOUT, "lines": 0}), json.dumps({**LAYOUT, "lines": 2.0}),
+        json.dumps({**LAYOUT, "columns": 132}), json.dumps({**LAYOUT, "rows": ["a"] * 2}),
+        json.dumps({**LAYOUT, "rows": [1, 2]}), json.dumps({**LAYOUT, "rows": ["a", "b" * 999]}),
+        json.dumps({**LAYOUT, "rows": list("abc")}), "[" * 100_000,
+    ],
+    ids=lambda said: str(said)[:40],
+)  # fmt: skip
+def test_what_a_file_says_lies_there_must_fit(tmp_path, said):
+    info = PngImagePlugin.PngInfo()
+    if said is not None:
+        info.add_itxt("Layout", said)
+    Image.new("RGB", (68, 134)).save(tmp_path / "a.png", pnginfo=info)
+    sheet = read_sheet(tmp_path / "a.png")
+    assert (sheet.lines, sheet.columns, sheet.rows) == (0, 0, ())
+
+
+def test_what_is_no_picture_is_none(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"PNG")
+    assert read_sheet(tmp_path / "a.png") is None and description(tmp_path / "a.png") == ""
+
+
+@pytest.mark.parametrize("rows", [{}, {"a": []}, {"a": [1], "b": [1, 2]}], ids=str)
+def test_nothing_to_draw_is_an_error(rows):
+    with pytest.raises(ValueError, match="wanted equally many, at least one"):
+        Gallery(rows)

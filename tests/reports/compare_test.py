@@ -16,7 +16,7 @@ from tests.reports.report_test import _check
 from tests.small_source import SmallSource, small_experiment
 from vqjax.cli.main import main
 from vqjax.data import TFDS, CenterCrop, Folder, RandomFlip
-from vqjax.media.gallery import bands, draw
+from vqjax.media.gallery import Gallery, png_file
 from vqjax.media.scatter import DOT, Box, Point, _scale, labels_of, scatter
 from vqjax.quantizers import EMAVectorQuantizer, KMeans, VectorQuantizer
 from vqjax.reports import compare, compare_page
@@ -88,7 +88,7 @@ def test_otherwise_the_checkpoint_is_evaluated(run_dir, trust, tmp_path, lines, 
     (row,) = compare_runs([run], trust=trust, say=said.append, **options).rows
     assert row.numbers == evaluate_run(run_dir, trust=trust)[1].numbers and row.step == 4
     assert said == ["a: evaluating"] and sorted(run.rglob("*")) == before
-    assert len(bands(row.picture)[0]) == 2
+    assert len(row.sheet.bands("originals")) == len(row.sheet.bands("reconstructions")) == 2
 
 
 def test_the_parameters_asked_for_are_those_evaluated(make_run, trust, tmp_path):
@@ -329,8 +329,23 @@ def drawn(run, path, source):
     written(run, path, evaluation(4))
     (path / "samples").mkdir()
     images = np.stack([source.example(i) for i in range(source.count)])
-    Image.fromarray(draw(images, 0 * images)).save(path / "samples" / "00000004.png")
+    sheet = Gallery({"originals": images, "reconstructions": 0 * images}).sheet()
+    (path / "samples" / "00000004.png").write_bytes(png_file(sheet))
     return path
+
+
+def test_a_sheet_of_an_older_version_is_shown_whole(run_dir, trust, tmp_path):
+    """Nothing tells what lies where on it, and nobody guesses."""
+    runs = [drawn(run_dir, tmp_path / name, SmallSource()) for name in "ab"]
+    plain = runs[1] / "samples" / "00000004.png"
+    Image.open(plain).copy().save(plain)  # without what it says of itself
+    rows = compare_runs(runs, trust=trust).rows
+    (strip,) = strips_of(rows, "auto", trust, lambda line: None)
+    assert [row.name for row, _ in strip.through][0] == "a"
+    alone = compare_runs(runs[1:], trust=trust)
+    assert strips_of(alone.rows, "auto", trust, lambda line: None) == []
+    text = compare_page.comparison_page(alone, [])
+    assert _check(text).tags.count("img") == 1
 
 
 @pytest.mark.slow
@@ -345,7 +360,9 @@ def test_pictures_of_other_originals_are_made_anew(make_run, run_dir, trust, tmp
     assert [row.name for row, _ in first.through] == ["a", "b"]
     assert [row.name for row, _ in other.through] == ["c"] and other.of == "c"
     images = np.stack([SmallSource().example(i) for i in range(11)])
-    np.testing.assert_array_equal(first.originals, bands(draw(images, images))[0][0])
+    np.testing.assert_array_equal(
+        first.originals, Gallery({"a": images, "b": images}).sheet().bands("a")[0]
+    )
     assert first.through[1][1].shape == first.originals.shape
     assert (first.through[1][1] != first.through[0][1]).any()
     assert len(said) == 1 and "c: its own pictures are shown: images: 1 channels" in said[0]

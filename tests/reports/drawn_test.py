@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.reports.report_test import HOSTILE, _check
-from vqjax.media.gallery import png_file, tile
+from vqjax.media.gallery import lay, png_file
 from vqjax.reports import drawn as module
 from vqjax.reports.history import read_record
 from vqjax.reports.report import page
@@ -20,7 +20,7 @@ def pictures(count, size=8):
 
 def written(run, verb, drawn, columns, said, kinds=(), seed=0):
     """A sheet as a verb leaves it."""
-    sheet = tile([drawn[i : i + columns] for i in range(0, len(drawn), columns)])
+    sheet = lay([drawn[i : i + columns] for i in range(0, len(drawn), columns)])
     path = run / "samples" / picture_name(verb, 400, seed, None, told(kinds))
     path.write_bytes(png_file(sheet, said))
     return path
@@ -75,20 +75,20 @@ def test_an_edit_shows_the_original_the_mask_and_the_results(trained_records, tr
 
 def test_results_in_several_rows_stay_under_their_heading(tmp_path):
     drawn = pictures(9)
-    sheet = tile([drawn[:4], drawn[4:8], drawn[8:]])
+    sheet = lay([drawn[:4], drawn[4:8], drawn[8:]])
     path = tmp_path / "edit-inpaint_00000400_seed0.png"
     said = "the original, the mask, results"
     shown, heads = module._headed(path, sheet, said)
     assert heads == [("original", 1), ("mask", 1), ("edited", 2)]
     blank = np.full_like(drawn[0], 128)
     rows = [drawn[:4], [blank, blank, *drawn[4:6]], [blank, blank, *drawn[6:8]]]
-    np.testing.assert_array_equal(shown, tile([*rows, [blank, blank, drawn[8]]]))
+    np.testing.assert_array_equal(shown, lay([*rows, [blank, blank, drawn[8]]]).picture)
 
 
 def test_what_has_no_known_columns_has_no_headings(trained_records, trust, tmp_path):
     for name, said in (("mine", "a, b"), ("interpolation_00000400", "x"), ("sample_00000400", "")):
         (trained_records / "samples" / f"{name}.png").write_bytes(
-            png_file(tile([pictures(2)]), said)
+            png_file(lay([pictures(2)]), said)
         )
     (trained_records / "samples" / "plain.png").write_bytes(png_file(pictures(1)[0], "a"))
     (trained_records / "samples" / "torn.png").write_bytes(b"\x89PNG")
@@ -97,4 +97,4 @@ def test_what_has_no_known_columns_has_no_headings(trained_records, trust, tmp_p
     assert text.count('class="headed"') == 4
     words = "the original, results"
     path = tmp_path / "edit-upscale_00000400_seed0.png"
-    assert module._headed(path, tile([pictures(1)]), words)[1] == []
+    assert module._headed(path, lay([pictures(1)]), words)[1] == []

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from vqjax.format import count, number, span
+from vqjax.media import gallery
 from vqjax.media.chart import Mark, Series, line_chart, log_ticks, nice_ticks
-from vqjax.media.gallery import GAP, png_file
+from vqjax.media.gallery import GAP, png_file, read_sheet
 from vqjax.reports import page as frame
 from vqjax.reports import report
 from vqjax.reports.compare import Comparison
@@ -226,14 +227,14 @@ def test_why_a_run_cannot_be_read_is_told(trained_records, trust):
 
 def test_pictures_that_are_none_or_too_large_are_left_out(trained_records, monkeypatch):
     path = trained_records / "samples" / "00000400.png"
-    assert frame.read_picture(path).dtype == np.uint8
-    monkeypatch.setattr(frame, "MAX_PIXELS", 16)
-    assert frame.read_picture(path) is None
+    assert read_sheet(path).picture.dtype == np.uint8
+    monkeypatch.setattr(gallery, "MAX_PIXELS", 16)
+    assert read_sheet(path) is None
     monkeypatch.undo()
     Image.new("RGB", (4, 4)).save(path, "JPEG")
-    assert frame.read_picture(path) is None
+    assert read_sheet(path) is None
     monkeypatch.setattr(Image, "open", lambda *_, **__: 1 // 0)  # decoders raise what they like
-    assert frame.read_picture(path) is None
+    assert read_sheet(path) is None
 
 
 def test_a_page_tells_no_pictures_from_those_that_it_cannot_show(trained_records, tmp_path):
@@ -246,7 +247,7 @@ def test_a_page_tells_no_pictures_from_those_that_it_cannot_show(trained_records
 
 def test_what_a_training_draws_is_read_and_shown_smaller(tmp_path, monkeypatch):
     for side in (1_024, 2_048):  # 8 columns, 4 rows
-        assert (8 * (side + GAP) + GAP) * (4 * (side + GAP) + GAP) <= frame.MAX_PIXELS
+        assert (8 * (side + GAP) + GAP) * (4 * (side + GAP) + GAP) <= gallery.MAX_PIXELS
     monkeypatch.setattr(frame, "SHOWN_PIXELS", 200)
     picture = np.zeros((20, 40, 3), np.uint8)
     assert 'width="20" height="10"' in frame.png(picture, "")

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from vqjax.media.gallery import Gallery
 from vqjax.training import logbook
 from vqjax.training.journal import Journal
 from vqjax.training.logbook import Logbook, read_metrics
 from vqjax.types import DataError
+
+GREY = np.zeros((2, 4, 6, 3), np.uint8)
 
 
 def lines_of(run):
@@ -68,9 +71,9 @@ def test_no_metrics_is_no_lines(tmp_path):
 
 
 def test_pictures_scalars_and_their_purge_reach_tensorboard(tmp_path):
-    picture = np.zeros((4, 6, 3), np.uint8)
+    gallery = Gallery({"originals": GREY, "samples": GREY})
     with Logbook(tmp_path, 3, 10) as book:
-        book.evaluation(4, {"psnr": 20.0, "odd": float("nan")}, picture)
+        book.evaluation(4, {"psnr": 20.0, "odd": float("nan")}, gallery)
         book.evaluation(5, {"psnr": 21.0}, None)
     assert [p.name for p in (tmp_path / "samples").iterdir()] == ["00000004.png"]
     (path,) = tmp_path.glob("events.*")
@@ -78,7 +81,7 @@ def test_pictures_scalars_and_their_purge_reach_tensorboard(tmp_path):
     # TensorBoard drops events of this step and later ones; those of step 3 are still true.
     assert [e.step for e in events if e.HasField("session_log")] == [4]
     tags = {v.tag for e in events for v in e.summary.value}
-    assert tags == {"eval/psnr", "reconstructions"}
+    assert tags == {"eval/psnr", "samples"}
 
 
 def test_a_number_that_is_not_finite_is_null_and_said_once(tmp_path, capsys):
@@ -161,7 +164,7 @@ def test_records_that_cannot_be_begun(tmp_path, capsys):
     with Logbook(tmp_path, 0, 10) as book:
         for step in (1, 2):
             book.say("hello")
-            book.evaluation(step, {"psnr": 20.0}, np.zeros((4, 6, 3), np.uint8))
+            book.evaluation(step, {"psnr": 20.0}, Gallery({"samples": GREY}))
     said = capsys.readouterr().err.splitlines()
     assert sorted(said) == [
         "cannot write log.txt (Is a directory): left out, training goes on",

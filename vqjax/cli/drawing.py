@@ -242,9 +242,9 @@ def write_sheet(
     rows: list, path: pathlib.Path, caption: str = "", *, overwrite: bool = False
 ) -> pathlib.Path:
     """A picture of rows of examples; `caption` goes into the file, for the run's report."""
-    from vqjax.media.gallery import picture_of, tile
+    from vqjax.media.gallery import lay, picture_of
 
-    sheet = tile([[picture_of(example) for example in row] for row in rows])
+    sheet = lay([[picture_of(example) for example in row] for row in rows])
     return write_png(path, sheet, caption, overwrite=overwrite)
 
 
@@ -260,7 +260,7 @@ def write_example(example: Any, path: pathlib.Path, *, overwrite: bool = False) 
 def write_png(
     path: pathlib.Path, picture: Any, caption: str = "", *, overwrite: bool = False
 ) -> pathlib.Path:
-    """`write_output` of a picture uint8 [H, W, C] of 1 to 4 channels."""
+    """`write_output` of a sheet, or of a picture uint8 [H, W, C] of 1 to 4 channels."""
     from vqjax.files import write_output
     from vqjax.media.gallery import png_file
 

@@ -170,10 +170,11 @@ class _Sheet:
 
     def close(self) -> None:
         """Writes the sheet."""
-        from vqjax.media.gallery import draw
+        from vqjax.media.gallery import Gallery
 
         originals, reconstructions = zip(*self._shown, strict=True)
-        write_png(self._path, draw(originals, reconstructions), overwrite=self._overwrite)
+        rows = {"originals": originals, "reconstructions": reconstructions}
+        write_png(self._path, Gallery(rows).sheet(), overwrite=self._overwrite)
 
 
 def _to_image(picture: Any) -> Any:

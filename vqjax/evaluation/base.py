@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from vqjax.media.gallery import Gallery
 from vqjax.metrics import State
 from vqjax.training.bounds import within_bounds
 from vqjax.training.experiment import Experiment
@@ -17,10 +18,15 @@ from vqjax.types import BATCH_AXES, Batch, DataError
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """`numbers` by name; `pictures`: uint8 [H, W, 3], what there is to look at, or None."""
+    """`numbers` by name; `gallery`: examples to look at, or None."""
 
     numbers: dict[str, float]
-    pictures: np.ndarray | None
+    gallery: Gallery | None = None
+
+    @property
+    def pictures(self) -> np.ndarray | None:
+        """The gallery as one picture uint8 [H, W, 3]; until version 0.3."""
+        return None if self.gallery is None else self.gallery.sheet().picture
 
 
 def over_split(experiment: Experiment, mesh: Mesh) -> Iterator[tuple[np.ndarray, Batch]]:

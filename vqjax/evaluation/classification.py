@@ -39,7 +39,7 @@ class ClassifierEvaluator:
             with jax.set_mesh(self._mesh):
                 state = state.merge(self._program(params, put))
         check_not_empty(state.count, self._experiment)
-        return Evaluation(state.compute(), None)
+        return Evaluation(state.compute())
 
     def _batch_state(self, params: Tree, batch: Batch) -> Classification:
         _, logits = self._task.classify(params, batch[self._task.inputs])

@@ -47,7 +47,7 @@ class LossEvaluator:
             for name, value in jax.device_get(found).items():
                 sums[name] += float(value)
         check_not_empty(count, self._experiment)
-        return Evaluation({name: value / count for name, value in sums.items()}, None)
+        return Evaluation({name: value / count for name, value in sums.items()})
 
     def _batch_sums(
         self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, step: jax.Array

@@ -6,7 +6,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vqjax.evaluation.base import Evaluation, check_not_empty, over_split
-from vqjax.media.gallery import picture_of, tile
+from vqjax.media.gallery import Gallery
 from vqjax.ops.numerics import make_key
 from vqjax.sampling import Choice, Guidance
 from vqjax.training.experiment import Experiment
@@ -57,9 +57,7 @@ class PriorEvaluator:
             "nats_per_token": nats / self._task.network(levels).order.length,
             "bits_per_dim": nats / np.log(2.0) / float(np.prod(drawn.shape[1:])),
         }
-        shown = [picture_of(example) for example in drawn]
-        rows = [shown[i : i + COLUMNS] for i in range(0, len(shown), COLUMNS)]
-        return Evaluation(numbers, tile(rows))
+        return Evaluation(numbers, Gallery({"samples": drawn}, columns=COLUMNS))
 
     def _batch_sum(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """-log p of the examples that count, in nats, and how many these are."""

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from vqjax.evaluation.base import Evaluation, check_not_empty, merged, over_split
 from vqjax.evaluation.diversity import COMPARED, sample_diversity
 from vqjax.evaluation.likelihood import elbo_at, with_place
-from vqjax.media.gallery import draw
+from vqjax.media.gallery import Gallery
 from vqjax.metrics import (
     AbsoluteError,
     CodebookCounts,
@@ -121,7 +121,8 @@ class ReconstructionEvaluator:
         numbers = numbers_of(states, self._task.token_layout(x.shape[1:]))
         if self._has_prior and len(x) > 1:
             numbers["sample_diversity"] = self._diversity(params, collections, x[:COMPARED])
-        return Evaluation(numbers, draw(x[:SHOWN], x_hat[:SHOWN]))
+        shown = {"originals": x[:SHOWN], "reconstructions": x_hat[:SHOWN]}
+        return Evaluation(numbers, Gallery(shown))
 
     def _diversity(self, params: Tree, collections: Tree, originals: np.ndarray) -> float:
         """Of the samples that `Run.sample` draws by default."""

@@ -3,20 +3,27 @@
 Pictures are shown as they are, clips by their middle frame, signals as a drawn curve.
 """
 
+import dataclasses
 import io
-from collections.abc import Sequence
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import chex
 import numpy as np
 from PIL import Image, ImageDraw, PngImagePlugin
 
 from vqjax.files import GENERATOR, SOFTWARE
-from vqjax.format import printable
+from vqjax.format import LINE, printable
 
 SHOWN = 64  # pixels; smaller pictures are enlarged by a whole factor to at least nearly this
 GAP = 2  # pixels between pictures
 GAP_SHADE = 128
-MAX_PAIRS = 8  # of rows that `bands` looks for
+MAX_PIXELS = 160 << 20  # of one that is read; a run on 2,048 x 2,048 draws 16,402 x 8,202
+LAYOUT, DESCRIPTION = "Layout", "Description"  # chunks of a PNG
+NAME = 80  # characters of a row's name
 CURVE_SIZE = (96, 256)  # height and width of a drawn signal
 INK, PAPER, AXIS = (38, 84, 150), (250, 250, 250), (205, 205, 205)
 
@@ -75,77 +82,147 @@ def picture_of(example: np.ndarray) -> np.ndarray:
     return _as_rgb(_enlarge(to_uint8(example)))
 
 
-def tile(rows: list[list[np.ndarray]]) -> np.ndarray:
-    """Pictures uint8 [H, W, 3] in rows; each sits in a cell of the largest size among them."""
-    height = max(p.shape[0] for row in rows for p in row) + GAP
-    width = max(p.shape[1] for row in rows for p in row) + GAP
-    columns = max(len(row) for row in rows)
-    sheet = np.full((len(rows) * height + GAP, columns * width + GAP, 3), GAP_SHADE, np.uint8)
-    for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+    """A drawn gallery, and what lies where on it.
+
+    Attributes:
+        picture: uint8 [H, W, 3].
+        lines: of cells, from the top; 0: not known.
+        columns: of cells.
+        rows: what the lines are of, by name, over and over from the top; (): they are all alike.
+    """
+
+    picture: np.ndarray
+    lines: int = 0
+    columns: int = 0
+    rows: tuple[str, ...] = ()
+
+    def bands(self, row: str) -> list[np.ndarray]:
+        """The lines of one row, uint8 [h, W, 3], without the gaps around them."""
+        first, every = self.rows.index(row), len(self.rows)
+        height = (len(self.picture) - GAP) // self.lines
+        lines = range(first, self.lines, every)
+        return [self.picture[i * height + GAP : (i + 1) * height] for i in lines]
+
+    def cell(self, line: int, column: int) -> np.ndarray:
+        """One cell, uint8 [h, w, 3]."""
+        height, width = self.cell_size
+        top, left = line * height + GAP, column * width + GAP
+        return self.picture[top : top + height - GAP, left : left + width - GAP]
+
+    @property
+    def cell_size(self) -> tuple[int, int]:
+        """Height and width of a cell with one gap."""
+        height, width = self.picture.shape[:2]
+        return (height - GAP) // self.lines, (width - GAP) // self.columns
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """Examples to look at, in named rows beneath each other.
+
+    Attributes:
+        rows: {name: examples [n, *S, C]}, as many in each row, uint8 0 to 255 or float in [-1, 1]:
+            {"originals": x, "reconstructions": x_hat}.
+        medium: what they are, "image", "audio" or "video"; None: as their rank says.
+        rate: samples or frames per second, of what has a rate.
+        columns: examples side by side.
+    """
+
+    rows: Mapping[str, Sequence[np.ndarray]]
+    medium: str | None = None
+    rate: float | None = None
+    columns: int = 8
+
+    def __post_init__(self) -> None:
+        counts = {name: len(examples) for name, examples in self.rows.items()}
+        if len(set(counts.values())) != 1 or not all(counts.values()):
+            raise ValueError(f"rows of {counts} examples: wanted equally many, at least one")
+
+    def sheet(self) -> Sheet:
+        """The gallery as one picture: `columns` examples of every row, then the next ones."""
+        shown = [[picture_of(example) for example in row] for row in self.rows.values()]
+        starts = range(0, len(shown[0]), self.columns)
+        lines = [row[first : first + self.columns] for first in starts for row in shown]
+        return lay(lines, tuple(self.rows))
+
+
+def lay(lines: Sequence[Sequence[np.ndarray]], rows: tuple[str, ...] = ()) -> Sheet:
+    """Pictures uint8 [H, W, 3] in lines; each sits in a cell of the largest size among them."""
+    height = max(p.shape[0] for line in lines for p in line) + GAP
+    width = max(p.shape[1] for line in lines for p in line) + GAP
+    columns = max(len(line) for line in lines)
+    sheet = np.full((len(lines) * height + GAP, columns * width + GAP, 3), GAP_SHADE, np.uint8)
+    for i, line in enumerate(lines):
+        for j, picture in enumerate(line):
             h, w = picture.shape[:2]
             top, left = i * height + GAP, j * width + GAP
             sheet[top : top + h, left : left + w] = picture
-    return sheet
+    return Sheet(sheet, len(lines), columns, rows)
 
 
 def draw(x: Sequence[np.ndarray], x_hat: Sequence[np.ndarray], columns: int = 8) -> np.ndarray:
-    """Originals with their reconstructions beneath.
-
-    Args:
-        x: examples [*S, C], at least one: uint8 0 to 255 or float in [-1, 1].
-        x_hat: as many, of the same shapes.
-        columns: examples per row of originals; rows alternate: originals, reconstructions.
-
-    Returns:
-        uint8 [H, W, 3].
-    """
-    if len(x) != len(x_hat) or not len(x):
-        raise ValueError(f"{len(x)} originals and {len(x_hat)} reconstructions")
-    shown = [[picture_of(a) for a in arrays] for arrays in (x, x_hat)]
-    rows = []
-    for first in range(0, len(x), columns):
-        rows += [pictures[first : first + columns] for pictures in shown]
-    return tile(rows)
+    """Originals with their reconstructions beneath, uint8 [H, W, 3]: see `Gallery`."""
+    return Gallery({"originals": x, "reconstructions": x_hat}, columns=columns).sheet().picture
 
 
-def bands(sheet: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Cuts what `draw` made into rows.
-
-    Args:
-        sheet: uint8 [H, W, 3].
-
-    Returns:
-        The rows of originals and, one for each, the rows of reconstructions, uint8 [h, W, 3];
-        both empty where `sheet` does not look like one of `draw`.
-    """
-    count = rows_in(sheet, range(2 * MAX_PAIRS, 0, -2))
-    height = (len(sheet) - GAP) // count if count else 0
-    rows = [sheet[i * height + GAP : (i + 1) * height] for i in range(count)]
-    return rows[::2], rows[1::2]
-
-
-def rows_in(sheet: np.ndarray, counts: Sequence[int]) -> int:
-    """The first of `counts` that `sheet`, uint8 [H, W, 3], can be cut into: so many rows of equal
-    height with a gap around each; 0 where it is none of them.
-    """
-    for count in counts:
-        height, rest = divmod(len(sheet) - GAP, count)
-        edges = [i * height + j for i in range(count + 1) for j in range(GAP)]
-        if not rest and height > GAP and (sheet[edges] == GAP_SHADE).all():
-            return count
-    return 0
-
-
-def png_file(picture: np.ndarray, description: str = "") -> bytes:
-    """The PNG of a picture uint8 [H, W, C] of 1 to 4 channels, with the mark of what vqjax writes
-    and, where there is one, a description.
+def png_file(picture: np.ndarray | Sheet, description: str = "") -> bytes:
+    """The PNG of a sheet, or of a picture uint8 [H, W, C] of 1 to 4 channels, with the mark of what
+    vqjax writes, with what lies where and, where there is one, a description.
     """
     info = PngImagePlugin.PngInfo()
     info.add_text(SOFTWARE, GENERATOR)  # first: `vqjax.files` looks for it behind the header
+    if isinstance(picture, Sheet):
+        known = {"lines": picture.lines, "columns": picture.columns, "rows": list(picture.rows)}
+        info.add_itxt(LAYOUT, json.dumps(known))
+        picture = picture.picture
     if description:
-        info.add_itxt("Description", printable(description))
+        info.add_itxt(DESCRIPTION, printable(description))
     buffer = io.BytesIO()
     plain = picture[..., 0] if picture.shape[-1] == 1 else picture
     Image.fromarray(plain).save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
+
+
+def read_sheet(path: str | os.PathLike) -> Sheet | None:
+    """A sheet from its PNG; nothing is known of what lies where on one that does not say it. None
+    for what is no PNG of at most `MAX_PIXELS`.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG",)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return None
+            said = image.info.get(LAYOUT)
+            picture = np.asarray(image.convert("RGB"))
+    except Exception:  # half written by a run that is going on, or damaged in any way
+        return None
+    return _laid_out(picture, said)
+
+
+def _laid_out(picture: np.ndarray, said: Any) -> Sheet:
+    """With what a file says lies on it, where that can be."""
+    try:
+        known = json.loads(said)
+        lines, columns = known["lines"], known["columns"]
+        rows = tuple(name for name in known["rows"] if isinstance(name, str) and len(name) <= NAME)
+        height, width = picture.shape[:2]
+        whole = type(lines) is int and type(columns) is int and min(lines, columns) > 0
+        if not whole or len(rows) != len(known["rows"]) or len(set(rows)) != len(rows):
+            return Sheet(picture)
+        if (height - GAP) % lines or (width - GAP) % columns or lines % max(len(rows), 1):
+            return Sheet(picture)
+        if (height - GAP) // lines <= GAP or (width - GAP) // columns <= GAP:
+            return Sheet(picture)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return Sheet(picture)
+    return Sheet(picture, lines, columns, rows)
+
+
+def description(path: str | os.PathLike) -> str:
+    """What a PNG says of itself; "" where it says nothing."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG",)) as image:
+            return printable(str(image.info.get(DESCRIPTION, "")), LINE)
+    except Exception:  # as above
+        return ""

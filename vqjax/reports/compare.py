@@ -125,7 +125,7 @@ def _evaluated(row: Row, params: str, trust: Sequence[str], say: Callable[[str],
         numbers=result.numbers,
         step=opened.step,
         params=opened.params_kind,
-        picture=result.pictures,
+        sheet=None if result.gallery is None else result.gallery.sheet(),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from vqjax.files import write_output
-from vqjax.media.gallery import bands, draw
+from vqjax.media.gallery import Gallery, Sheet, read_sheet
 from vqjax.media.markup import NOTHING, Content, Markup, element, fragment
 from vqjax.media.scatter import Point, scatter
 from vqjax.reports.compare import Comparison
@@ -24,7 +24,7 @@ from vqjax.reports.compare_table import (
 )
 from vqjax.reports.glossary import reading
 from vqjax.reports.legend import READING
-from vqjax.reports.page import captioned, png, quiet, read_picture, strips, whole_page
+from vqjax.reports.page import captioned, png, quiet, strips, whole_page
 from vqjax.runs.drawn import newest_samples
 from vqjax.types import VqjaxError
 
@@ -44,16 +44,22 @@ class Strip:
         return np.array_equal(self.originals, originals)
 
 
+def _newest(row: Row) -> Sheet | None:
+    """What the run's newest evaluation drew."""
+    if row.sheet is not None:
+        return row.sheet
+    sheets = (read_sheet(path) for _, path in reversed(row.record.samples))
+    return next((sheet for sheet in sheets if sheet is not None), None)
+
+
 def _bands_of(row: Row) -> tuple[np.ndarray, np.ndarray] | None:
-    """The first row of originals and of reconstructions of the run's newest picture."""
-    if not row.record.reconstructs:
-        return None
-    pictures = (read_picture(path) for _, path in reversed(row.record.samples))
-    newest = row.picture
-    if newest is None:
-        newest = next((picture for picture in pictures if picture is not None), None)
-    originals, copies = ([], []) if newest is None else bands(newest)
-    return (originals[0], copies[0]) if originals else None
+    """The first line of the first row, and of the last, of a run that reconstructs."""
+    newest = _newest(row) if row.record.reconstructs else None
+    return None if newest is None or len(newest.rows) < 2 else _ends(newest)
+
+
+def _ends(sheet: Sheet) -> tuple[np.ndarray, np.ndarray]:
+    return sheet.bands(sheet.rows[0])[0], sheet.bands(sheet.rows[-1])[0]
 
 
 class _Remaker:
@@ -75,8 +81,8 @@ class _Remaker:
         if self._images is None:
             self._images = held_out(self._first.record.experiment, REMADE)
         run = load(row.record.path, **self._options)
-        originals, copies = bands(draw(self._images, run.reconstruct(self._images)))
-        return originals[0], copies[0]
+        rows = {"originals": self._images, "reconstructions": run.reconstruct(self._images)}
+        return _ends(Gallery(rows).sheet())
 
 
 def strips_of(
@@ -129,8 +135,12 @@ def _rate_unit(rows: Sequence[Row]) -> str:
     return "bits/pixel" if pictures else "bits/position"
 
 
-def _pictures(found: Sequence[Strip]) -> Markup:
-    if not found:
+def _pictures(found: Sequence[Strip], rows: Sequence[Row]) -> Markup:
+    """The strips; and whole, sheets of runs in none of them, as older versions drew them."""
+    through = [row.name for strip in found for row, _ in strip.through]
+    others = [row for row in rows if row.record.reconstructs and row.name not in through]
+    wholes = [(row, sheet) for row in others if (sheet := _newest(row)) is not None]
+    if not found and not wholes:
         return quiet("No pictures: the runs hold none.")
     out = []
     for strip in found:
@@ -138,6 +148,7 @@ def _pictures(found: Sequence[Strip]) -> Markup:
         for row, band in strip.through:
             lines.append((_caption(row), png(band, f"through {row.name}")))
         out.append(captioned(None if strip is found[0] else f"Of {strip.of}", strips(lines)))
+    out += [captioned(_caption(row), png(sheet.picture, row.name)) for row, sheet in wholes]
     return element("div", {"class": "sheets"}, out)
 
 
@@ -146,10 +157,10 @@ def _priors(rows: Sequence[Row]) -> Markup:
     figures = []
     for row in rows:
         for path in newest_samples(row.record.path / "samples", PRIORS):
-            picture = read_picture(path)
-            if picture is not None:
+            sheet = read_sheet(path)
+            if sheet is not None:
                 title = (f"{row.name} ", element("small", {}, path.stem))
-                figures.append(captioned(title, png(picture, f"{row.name}, {path.stem}")))
+                figures.append(captioned(title, png(sheet.picture, f"{row.name}, {path.stem}")))
     if not figures:
         return NOTHING
     heading = element("h2", {}, "Sampled from a prior")
@@ -178,7 +189,7 @@ def comparison_page(comparison: Comparison, found: Sequence[Strip]) -> str:
         [quiet(f"Note: {note}") for note in comparison.notes],
         element("div", {"class": "plot"}, _plot(rows), reading(READING)),
         element("h2", {}, "The same held-out pictures"),
-        _pictures(found),
+        _pictures(found, rows),
         _priors(rows),
     )
     return whole_page(title, body, "vqjax compare", broad=True)

@@ -10,10 +10,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from vqjax.config import tree
 from vqjax.format import NONE, count, number, printable, shorten
+from vqjax.media.gallery import Sheet
 from vqjax.media.markup import Content, Markup, element
 from vqjax.numbers import NUMBERS, described, worth
 from vqjax.reports.history import REACHED, Record, is_number
@@ -72,7 +71,7 @@ class Row:
         numbers: of one evaluation.
         step: that was evaluated.
         params: which parameters were: "ema", "raw", or "" where the run cannot tell.
-        picture: what the evaluation drew; None: it was made while training, look in `record`.
+        sheet: what the evaluation drew; None: it was made while training, look in `record`.
     """
 
     name: str
@@ -80,7 +79,7 @@ class Row:
     numbers: Mapping[str, Any]
     step: int
     params: str = ""
-    picture: np.ndarray | None = None
+    sheet: Sheet | None = None
 
     @classmethod
     def of(cls, record: Record, name: str) -> "Row":

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vqjax.media.gallery import GAP, GAP_SHADE, rows_in, tile
+from vqjax.media.gallery import GAP_SHADE, Sheet, description, lay, read_sheet
 from vqjax.media.markup import NOTHING, Content, Markup, element, fragment
 from vqjax.reports.history import Record
-from vqjax.reports.page import captioned, description, png, read_picture
+from vqjax.reports.page import captioned, png
 from vqjax.runs.drawn import sheets_of, slug, title_of, told
 
 COLUMNS = 20  # of a sheet whose columns are told apart; `vqjax sample` makes no more of them
-ROWS = 100  # of the largest sheet of `vqjax edit`
 ENLARGED = 1.6  # on the page, at most: cells of all sheets have one size
 LETTERS = 9  # of the longest word of a heading; a longer one is broken
 SHOWN_FIRST = ("the original", "the mask")  # what `vqjax edit` says of its sheets
@@ -51,14 +50,14 @@ def _is_edit(path: pathlib.Path) -> bool:
 
 def _figure(path: pathlib.Path, whose: Content) -> Markup | None:
     """One sheet; None for what is no picture."""
-    sheet = read_picture(path)
+    sheet = read_sheet(path)
     if sheet is None:
         return None
     name, said = title_of(path), description(path)
-    sheet, headings = _headed(path, sheet, said)
+    shown, headings = _headed(path, sheet, said)
     small = (whose, None if headings or not said else f" {said}")
     caption = (name, " ", element("small", {}, small))
-    width = f"width:{ENLARGED * sheet.shape[1]:.0f}px"
+    width = f"width:{ENLARGED * shown.shape[1]:.0f}px"
     above = NOTHING
     if headings:
         count = sum(columns for _, columns in headings)
@@ -67,7 +66,7 @@ def _figure(path: pathlib.Path, whose: Content) -> Markup | None:
         width += f";min-width:{count * min(max(map(len, words), default=0), LETTERS)}ch"
         grid = f"grid-template-columns:repeat({count},minmax(0,1fr))"
         above = element("div", {"class": "heads", "style": grid}, [_heading(*h) for h in headings])
-    picture = png(sheet, f"{name} {said}".strip())
+    picture = png(shown, f"{name} {said}".strip())
     inside = element("div", {"class": "headed", "style": width}, above, picture)
     return captioned(caption, element("div", {"class": "scroll"}, inside))
 
@@ -77,20 +76,20 @@ def _heading(text: str, columns: int) -> Markup:
     return element("span", place, text)
 
 
-def _headed(path: pathlib.Path, sheet: np.ndarray, said: str) -> tuple[np.ndarray, list[Heading]]:
+def _headed(path: pathlib.Path, sheet: Sheet, said: str) -> tuple[np.ndarray, list[Heading]]:
     """The sheet as it is shown, and its headings; none where its columns are not known."""
-    count = rows_in(sheet.swapaxes(0, 1), range(COLUMNS, 0, -1))
+    count = sheet.columns
     kind, said = path.stem.split("_")[0], said.strip()
-    if not count or not said:
-        return sheet, []
+    if not 0 < count <= COLUMNS or not said:
+        return sheet.picture, []
     if kind in RESULTS:
-        return _edited(sheet, count, kind, said)
+        return _edited(sheet, kind, said)
     if kind != "sample":
-        return sheet, []
+        return sheet.picture, []
     kinds = _kinds(path, said)
     if 1 < len(kinds) <= COLUMNS and count <= len(kinds):
-        return sheet, [(kind, 1) for kind in kinds[:count]]
-    return sheet, [(" · ".join(kinds) if kinds else said, count)]
+        return sheet.picture, [(kind, 1) for kind in kinds[:count]]
+    return sheet.picture, [(" · ".join(kinds) if kinds else said, count)]
 
 
 def _kinds(path: pathlib.Path, said: str) -> list[str]:
@@ -106,30 +105,23 @@ def _kinds(path: pathlib.Path, said: str) -> list[str]:
     return words if path.stem.endswith(f"_{slug(told(words)[0])}") else []
 
 
-def _edited(
-    sheet: np.ndarray, count: int, kind: str, said: str
-) -> tuple[np.ndarray, list[Heading]]:
+def _edited(sheet: Sheet, kind: str, said: str) -> tuple[np.ndarray, list[Heading]]:
     """The original and the mask in columns of their own, all results to their right."""
     words = said.split(", ")
     first = [word.removeprefix("the ") for word in words if word in SHOWN_FIRST]
-    rows, results = rows_in(sheet, range(ROWS, 0, -1)), count - len(first)
-    if not rows or results < 1 or words[len(first) : len(first) + 1] != ["results"]:
-        return sheet, []
+    results = sheet.columns - len(first)
+    if results < 1 or words[len(first) : len(first) + 1] != ["results"]:
+        return sheet.picture, []
     of = ", ".join(words[len(first) + 1 :])
     headings = [(name, 1) for name in first]
     headings.append((f"{RESULTS[kind]}: {of}" if of else RESULTS[kind], results))
-    if rows == 1:
-        return sheet, headings
-    height, width = (sheet.shape[0] - GAP) // rows, (sheet.shape[1] - GAP) // count
-    cells = [
-        sheet[i * height + GAP : (i + 1) * height, j * width + GAP : (j + 1) * width]
-        for i in range(rows)
-        for j in range(count)
-    ]
+    if sheet.lines == 1:
+        return sheet.picture, headings
+    cells = [sheet.cell(i, j) for i in range(sheet.lines) for j in range(sheet.columns)]
     blank = np.full_like(cells[0], GAP_SHADE)
-    while (cells[-1] == blank).all() and len(cells) > count:  # the end of the last row
+    while (cells[-1] == blank).all() and len(cells) > sheet.columns:  # the end of the last line
         cells.pop()
     shown, rest = cells[: len(first)], cells[len(first) :]
     parts = [rest[i : i + results] for i in range(0, len(rest), results)]
     lead = [shown, *([[blank] * len(first)] * (len(parts) - 1))]
-    return tile([a + b for a, b in zip(lead, parts, strict=True)]), headings
+    return lay([a + b for a, b in zip(lead, parts, strict=True)]).picture, headings

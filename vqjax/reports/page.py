@@ -6,8 +6,6 @@ The browser is told so, too: by its policy a page runs nothing and asks for noth
 
 import base64
 import io
-import pathlib
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,12 +13,10 @@ from PIL import Image
 
 from vqjax._version import __version__
 from vqjax.files import GENERATOR
-from vqjax.format import LINE, printable
 from vqjax.media.markup import Content, Markup, document, element, style
 from vqjax.reports.style import CSS
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-MAX_PIXELS = 160 << 20  # of one that is read; a run on 2,048 x 2,048 draws 16,402 x 8,202
 SHOWN_PIXELS = 4 << 20  # of a picture on a page; larger ones are made smaller
 
 
@@ -52,26 +48,6 @@ def strips(rows: Sequence[tuple[Content, Markup]]) -> Markup:
     """Pictures beneath each other, each with its label on the left."""
     lines = [(element("span", {}, label), picture) for label, picture in rows]
     return element("div", {"class": "strips"}, lines)
-
-
-def read_picture(path: pathlib.Path) -> np.ndarray | None:
-    """uint8[H, W, 3], or None for what is no PNG of at most `MAX_PIXELS`."""
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG",)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return None
-            return np.asarray(image.convert("RGB"))
-    except Exception:  # half written by a run that is going on, or damaged in any way
-        return None
-
-
-def description(path: pathlib.Path) -> str:
-    """What a PNG says of itself; "" where it says nothing."""
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG",)) as image:
-            return printable(str(image.info.get("Description", "")), LINE)
-    except Exception:  # as above
-        return ""
 
 
 def whole_page(title: str, body: Content, kind: str, broad: bool = False) -> str:

@@ -12,9 +12,9 @@ import numpy as np
 from vqjax import arguments
 from vqjax.config import describe
 from vqjax.files import check_output, write_output
-from vqjax.format import fixed, span
+from vqjax.format import fixed, printable, span
 from vqjax.media.chart import Mark, Series, line_chart
-from vqjax.media.gallery import bands
+from vqjax.media.gallery import MAX_PIXELS, Sheet, read_sheet
 from vqjax.media.markup import NOTHING, Content, Markup, element, fragment
 from vqjax.paths import as_path
 from vqjax.reports.compare import notes_on_data
@@ -29,15 +29,7 @@ from vqjax.reports.drawn import drawn_to_order
 from vqjax.reports.glossary import glossary
 from vqjax.reports.history import ADVERSARIAL, REACHED, Record, read_record
 from vqjax.reports.opening import opening, summary
-from vqjax.reports.page import (
-    MAX_PIXELS,
-    captioned,
-    png,
-    quiet,
-    read_picture,
-    strips,
-    whole_page,
-)
+from vqjax.reports.page import captioned, png, quiet, strips, whole_page
 from vqjax.reports.tables import facts, numbers_table, run_table
 from vqjax.types import UsageError
 
@@ -46,27 +38,35 @@ OVER_TIME = 5  # steps shown in the picture over training time
 SMALL_SHEET = 800  # pixels; narrower sheets stand side by side
 
 
-def _chosen(samples: list[tuple[int, pathlib.Path]]) -> list[tuple[int, np.ndarray]]:
-    """Up to `OVER_TIME` readable pictures, evenly spread over the run, the newest always."""
-    readable = [(step, path) for step, path in samples if read_picture(path) is not None]
+def _chosen(samples: list[tuple[int, pathlib.Path]]) -> list[tuple[int, Sheet]]:
+    """Up to `OVER_TIME` readable sheets, evenly spread over the run, the newest always."""
+    readable = [(step, path) for step, path in samples if read_sheet(path) is not None]
     places = np.linspace(0, len(readable) - 1, min(OVER_TIME, len(readable)))
     chosen = [readable[i] for i in dict.fromkeys(np.rint(places).astype(int).tolist())]
-    again = [(step, read_picture(path)) for step, path in chosen]  # not all of them at once
-    return [(step, picture) for step, picture in again if picture is not None]
+    again = [(step, read_sheet(path)) for step, path in chosen]  # not all of them at once
+    return [(step, sheet) for step, sheet in again if sheet is not None]
 
 
-def _strips(chosen: list[tuple[int, np.ndarray]], record: Record) -> Markup:
-    """The first row of originals, and beneath it its reconstructions step by step."""
+def _strips(chosen: list[tuple[int, Sheet]], record: Record) -> Markup:
+    """The first line of every row but the last, and beneath them that of the last step by step."""
     psnr = dict(record.curve("eval", "psnr"))
-    cut = [(step, *bands(picture)) for step, picture in chosen]
-    if not record.reconstructs or len(cut) < 2 or not all(x for _, x, _ in cut):
+    rows = chosen[-1][1].rows
+    if len(rows) < 2 or len(chosen) < 2 or any(sheet.rows != rows for _, sheet in chosen):
         return NOTHING
-    rows: list[tuple[Content, Markup]] = [("original", png(cut[-1][1][0], "originals"))]
-    for step, _, reconstructions in cut:
+    newest, lines = chosen[-1][1], []
+    for name in rows[:-1]:
+        lines.append((printable(name), png(newest.bands(name)[0], printable(name))))
+    for step, sheet in chosen:
         decibels = f"{fixed(psnr[step], '.1f')} dB" if step in psnr else ""
         label = (element("b", {}, f"step {step:,}"), decibels)
-        rows.append((label, png(reconstructions[0], f"step {step}")))
-    return captioned("Over training time", strips(rows))
+        lines.append((label, png(sheet.bands(rows[-1])[0], f"step {step}")))
+    return captioned("Over training time", strips(lines))
+
+
+def _what(rows: Sequence[str]) -> str:
+    """What the rows of a sheet are, in words."""
+    first, *others = map(printable, rows)
+    return f"held-out {first}, each row with its {', '.join(others)}" if others else first
 
 
 def _pictures(record: Record) -> Markup:
@@ -77,11 +77,9 @@ def _pictures(record: Record) -> Markup:
     if not chosen:
         return quiet("No pictures yet: the first come with the first evaluation.")
     step, newest = chosen[-1]
-    size = "sheets small" if newest.shape[1] <= SMALL_SHEET else "sheets"
-    what = "held-out originals, each row with its reconstructions"
-    what = what if record.reconstructs else record.shows.lower()
-    caption = (f"Step {step:,} ", element("small", {}, what))
-    sheet = captioned(caption, png(newest, f"pictures at step {step}"))
+    size = "sheets small" if newest.picture.shape[1] <= SMALL_SHEET else "sheets"
+    said = element("small", {}, _what(newest.rows)) if newest.rows else None
+    sheet = captioned((f"Step {step:,} ", said), png(newest.picture, f"pictures at step {step}"))
     return element("div", {"class": size}, sheet, _strips(chosen, record))
 
 
@@ -190,9 +188,9 @@ def _folded(summary: str, text: str) -> Markup:
 
 def _samples(record: Record) -> Markup:
     """What the run makes, under a heading; nothing for one that makes no pictures."""
-    if not record.shows:
+    if not record.shows and not record.samples:
         return NOTHING
-    return fragment(element("h2", {}, record.shows), _pictures(record))
+    return fragment(element("h2", {}, record.shows or "Pictures"), _pictures(record))
 
 
 def _section(record: Record, heading: Content, anchor: str) -> Markup:

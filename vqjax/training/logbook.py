@@ -5,7 +5,6 @@ bit. Timings go into lines of kind "time".
 """
 
 import contextlib
-import io
 import json
 import math
 import pathlib
@@ -13,10 +12,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from vqjax.files import json_text, read_text
 from vqjax.format import printable
+from vqjax.media.gallery import Gallery, Sheet, png_file
 from vqjax.training import distributed
 from vqjax.training.board import Board
 from vqjax.training.journal import Aside, Journal, write_whole, writing
@@ -227,26 +225,23 @@ class Logbook:
         """The metrics of update `step`."""
         self._write("train", step, numbers)
 
-    def evaluation(self, step: int, numbers: Mapping[str, float], picture: Any) -> None:
-        """Numbers over the eval split and, where there is one, a picture uint8[H, W, 3]."""
+    def evaluation(self, step: int, numbers: Mapping[str, float], gallery: Gallery | None) -> None:
+        """Numbers over the eval split and, where there are any, examples to look at."""
         self._write("eval", step, numbers)
         for line in wrapped(f"step {step} evaluated:", {k: f"{v:.4g}" for k, v in numbers.items()}):
             self.say(line)
-        if self._writes and picture is not None:
-            picture, when = np.array(picture), time.time()  # the caller may use its own again
-            self._aside.do("samples", lambda: self._to_samples(step, picture))
+        if self._writes and gallery is not None:
+            sheet, when, name = gallery.sheet(), time.time(), list(gallery.rows)[-1]
+            self._aside.do("samples", lambda: self._to_samples(step, sheet))
             board = self._board
-            self._aside.do("events", lambda: board.picture("reconstructions", step, picture, when))
+            self._aside.do("events", lambda: board.picture(name, step, sheet.picture, when))
 
-    def _to_samples(self, step: int, picture: np.ndarray) -> None:
-        from PIL import Image  # only the process that draws needs it
-
-        folder, content = self.run / "samples", io.BytesIO()
+    def _to_samples(self, step: int, sheet: Sheet) -> None:
+        folder = self.run / "samples"
         folder.mkdir(exist_ok=True)
-        Image.fromarray(picture).save(content, "png")
         part = folder / f"{step:08d}.part"
         try:
-            part.write_bytes(content.getvalue())
+            part.write_bytes(png_file(sheet))
             part.replace(folder / f"{step:08d}.png")
         except OSError:
             part.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import jax
 from jax.sharding import Mesh
 
+from vqjax.media.gallery import Gallery
 from vqjax.training import distributed
 from vqjax.training.checkpoint import Checkpoints
 from vqjax.training.experiment import Experiment
@@ -30,10 +31,10 @@ class Evaluation(Protocol):
     """What an evaluator returns."""
 
     numbers: Mapping[str, float]
-    pictures: Any
+    gallery: Gallery | None
 
 
-Evaluator = Callable[[Tree, Tree], Evaluation]  # (params, collections) -> numbers and pictures
+Evaluator = Callable[[Tree, Tree], Evaluation]  # (params, collections) -> numbers and a gallery
 
 
 @dataclasses.dataclass
@@ -220,7 +221,7 @@ def _evaluate(run: Parts, state: TrainState, step: int) -> None:
         run.logbook.waiting("evaluating"),
     ):
         result = run.evaluate(params, state.collections)
-    run.logbook.evaluation(step, result.numbers, result.pictures)
+    run.logbook.evaluation(step, result.numbers, result.gallery)
     run.logbook.timing(step, {"evaluation_seconds": round(time.perf_counter() - started, 3)})
 
 
