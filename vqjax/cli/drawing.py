@@ -99,8 +99,10 @@ def asked(
     options = [name for name in KEYWORDS if hasattr(args, name) and name not in own]
     for name in options:
         if getattr(args, name) is not None and KEYWORDS[name] not in takes:
-            flags = ", ".join(_flag(n) for n in options if KEYWORDS[n] in takes) or "none"
-            raise UsageError(f"{_flag(name)} is not for this run: it takes {flags}")
+            flags = [_flag(n) for n in options if KEYWORDS[n] in takes]
+            flags += [f"{keyword}=" for keyword in takes if keyword not in KEYWORDS.values()]
+            said = ", ".join(flags) or "none"
+            raise UsageError(f"{_flag(name)} is not for this run: it takes {said}")
     found = telling(args) if "classes" in vars(args) else {}
     found |= choosing(args) if "guidance" in vars(args) else {}
     plain = ("n", "seed", "strength")

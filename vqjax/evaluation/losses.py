@@ -8,16 +8,19 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vqjax.evaluation.base import Evaluation, check_not_empty, over_split
+from vqjax.media.gallery import Gallery
 from vqjax.ops.numerics import make_key
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import put_batch, replicated
 from vqjax.types import Batch, Context, Tree
 
 SEED = 0  # of the noise
+SHOWN = 16  # examples in the gallery, of the first batch
 
 
 class LossEvaluator:
-    """The mean over held-out examples of each unweighted loss, by its name.
+    """The mean over held-out examples of each unweighted loss, by its name, and a gallery of what
+    the task shows of the first ones.
 
     The losses of an example are those that the task gives for a batch of it alone, out of training,
     all players and terms active. The noise of an example is a pure function of its position in the
@@ -30,6 +33,8 @@ class LossEvaluator:
         self._task = experiment.network_task()
         self._active = tuple(sorted({*self._task.players, *self._task.terms}))
         self._sums = jax.jit(self._batch_sums, out_shardings=replicated(mesh))
+        self._rows: tuple[str, ...] = ()
+        self._show = jax.jit(self._shown, out_shardings=replicated(mesh))
 
     def __call__(self, params: Tree, collections: Tree) -> Evaluation:
         """Evaluates once over the split.
@@ -38,16 +43,28 @@ class LossEvaluator:
             DataError: the eval split is empty.
         """
         sums: dict[str, float] = dict.fromkeys(self._task.terms, 0.0)
-        count = 0
+        count, shown = 0, {}
         for positions, batch in over_split(self._experiment, self._mesh):
             put = put_batch({**batch, "position": positions}, self._mesh)
             step = np.int32(self._experiment.total_steps)
+            if not count:
+                seen = batch["mask"]
+                shown = jax.device_get(self._show(params, collections, self._frozen, put))
+                rows = zip(self._rows, shown, strict=True)
+                shown = {name: examples[seen][:SHOWN] for name, examples in rows}
             found, seen = self._sums(params, collections, self._frozen, put, step)
             count += int(seen)
             for name, value in jax.device_get(found).items():
                 sums[name] += float(value)
         check_not_empty(count, self._experiment)
-        return Evaluation({name: value / count for name, value in sums.items()})
+        gallery = Gallery(shown) if shown else None
+        return Evaluation({name: value / count for name, value in sums.items()}, gallery)
+
+    def _shown(self, params: Tree, collections: Tree, frozen: Tree, batch: Batch) -> Any:
+        batch = {name: array for name, array in batch.items() if name != "position"}
+        rows = self._task.show(params, collections, frozen, batch, make_key(SEED))
+        self._rows = tuple(rows)  # `jit` would sort them
+        return tuple(rows.values())
 
     def _batch_sums(
         self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, step: jax.Array

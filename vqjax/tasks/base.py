@@ -91,6 +91,18 @@ class Task:
         del statistics, rng, step
         return params, collections
 
+    def show(
+        self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, rng: jax.Array
+    ) -> dict[str, jax.Array]:
+        """Examples for the gallery of an evaluation, traced: {row: [B, *S, C]}; here none.
+
+        Args:
+            batch: the first of the eval split.
+            rng: the same every time.
+        """
+        del params, collections, frozen, batch, rng
+        return {}
+
     def parts(
         self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
     ) -> dict[str, Part]:
