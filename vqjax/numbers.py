@@ -65,23 +65,13 @@ NUMBERS: dict[str, Number] = {
         "NLL bound",
         "negative evidence lower bound of models with a prior: -log p(x) of an example is at most "
         "that, in nats",
-        "nats",
-        LOW,
-        2,
-        head="Bound,\nnats",
-        fact="Bound on -log p(x)",
-        per="per example",
-        leads=True,
+        "nats", LOW, 2, "Bound,\nnats", "Bound on -log p(x)", per="per example", leads=True,
     ),
     "nats_per_token": Number(
         "Nats per token",
         "mean of -log p over the tokens of held-out examples, or of a bound on it; drawing K codes "
         "blindly gives log K",
-        best=LOW,
-        fact="-log p",
-        fact_unit="nats",
-        per="per token",
-        fact_digits=3,
+        best=LOW, fact="-log p", fact_unit="nats", per="per token", fact_digits=3,
     ),
     "bits_per_dim": Number(
         "Bits per dimension",
@@ -92,76 +82,56 @@ NUMBERS: dict[str, Number] = {
         "PSNR",
         "peak signal-to-noise ratio: the mean squared error of held-out reconstructions on a "
         "logarithmic scale",
-        "dB",
-        HIGH,
-        2,
-        head="PSNR,\ndB",
+        "dB", HIGH, 2, "PSNR,\ndB",
     ),
     "ssim": Number(
         "SSIM",
         "structural similarity: how far brightness, contrast and structure agree in small windows "
         "of a picture and its reconstruction; 1: the same picture",
-        best=HIGH,
-        head="SSIM",
-        fact_digits=3,
+        best=HIGH, head="SSIM", fact_digits=3,
     ),
     "lpips": Number(
         "LPIPS",
         "perceptual distance: how differently a trained VGG-16 sees a picture and its "
         "reconstruction; 0: the same",
-        best=LOW,
-        head="LPIPS",
+        best=LOW, head="LPIPS",
     ),
     "l1": Number("L1", "mean absolute error of values from 0 to 1", "in [0, 1]", LOW, head="L1"),
     "mse": Number("MSE", "mean squared error of values from 0 to 1", "in [0, 1]", LOW),
     "high_frequency_ratio": Number(
         "High-frequency ratio",
         "energy of fine detail against the originals; 1: as sharp as they are",
-        best=ONE,
-        head="HF\nratio",
+        best=ONE, head="HF\nratio",
     ),
     "codebook_usage": Number(
-        "Codes in use",
-        "share of codes that the eval split uses",
-        "%",
-        digits=1,
-        head="In use,\n%",
+        "Codes in use", "share of codes that the eval split uses", "%", None, 1, "In use,\n%"
     ),
     "perplexity": Number(
-        "Perplexity",
-        "codes that, used evenly, would say as much",
-        digits=1,
-        head="Perplex-\nity",
-        fact_digits=0,
+        "Perplexity", "codes that, used evenly, would say as much",
+        digits=1, head="Perplex-\nity", fact_digits=0,
     ),
     "sample_diversity": Number(
         "Sample diversity",
         "of models with a prior: distance between samples over that between originals; 1: they "
         "differ as much",
-        best=ONE,
-        head="Diver-\nsity",
+        best=ONE, head="Diver-\nsity",
     ),
     "accuracy": Number(
-        "Accuracy",
-        "share of held-out examples whose likeliest class is the true one",
-        "%",
-        HIGH,
-        2,
+        "Accuracy", "share of held-out examples whose likeliest class is the true one",
+        "%", HIGH, 2,
     ),
     "cross_entropy": Number(
         "Cross-entropy", "mean of -log p of the true class of held-out examples", "nats", LOW
     ),
-}
+}  # fmt: skip
 # Of samples, by a judge.
 JUDGED: dict[str, Number] = {
     "class_accuracy": Number(
-        "Class accuracy",
-        "share of samples that the judge takes for the class that was wanted",
+        "Class accuracy", "share of samples that the judge takes for the class that was wanted",
         best=HIGH,
     ),
     "frechet_distance": Number(
-        "Fréchet distance",
-        "between the judge's features of samples and of the eval split",
+        "Fréchet distance", "between the judge's features of samples and of the eval split",
         best=LOW,
     ),
     "frechet_real": Number(
@@ -170,7 +140,7 @@ JUDGED: dict[str, Number] = {
     ),
     "precision": Number("Precision", "share of samples among real examples", best=HIGH),
     "recall": Number("Recall", "share of real examples among samples", best=HIGH),
-}
+}  # fmt: skip
 # Terms of training, by the names that their curves have.
 LOSSES = {
     "nll": "-log p: of a prior per token, of a likelihood per example, in nats",

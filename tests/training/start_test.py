@@ -13,7 +13,7 @@ import pytest
 
 from tests import tiny
 from vqjax.ops import codes, progress
-from vqjax.tasks import starting
+from vqjax.tasks import codebooks
 from vqjax.training import start
 from vqjax.training.logbook import Logbook
 from vqjax.training.loop import train
@@ -24,7 +24,7 @@ from vqjax.types import Stopped
 def encodings(experiment, mesh, samples=10**6, size=70_000):
     """[n, D]: the pictures themselves, cut into their rows."""
     batches = start.once_through(experiment, mesh)
-    parts = starting.encodings(lambda batch: batch["image"][..., 0], batches, samples, size)
+    parts = codebooks.encodings(lambda batch: batch["image"][..., 0], batches, samples, size)
     return np.concatenate([np.asarray(part).reshape(-1, part.shape[-1]) for part in parts])
 
 
@@ -49,11 +49,11 @@ def test_a_source_that_does_not_say_how_much_there_is_goes_on():
 def test_encodings_are_as_many_as_asked_for_or_as_memory_should_hold(monkeypatch):
     def found(samples, size):
         batches = ({"x": jnp.zeros((4, 5, 8))} for _ in range(100))
-        parts = starting.encodings(lambda batch: batch["x"], batches, samples, size)
+        parts = codebooks.encodings(lambda batch: batch["x"], batches, samples, size)
         return sum(part.shape[0] * part.shape[1] for part in parts)
 
     assert found(samples=3, size=10) == 40
-    monkeypatch.setattr(starting, "MOST_VALUES", 8 * 60)
+    monkeypatch.setattr(codebooks, "MOST_VALUES", 8 * 60)
     assert found(samples=30, size=10) == 60
     assert found(samples=30, size=70) == 80  # at least one per code
 
@@ -74,7 +74,7 @@ def test_long_work_is_said_now_and_then_and_ends_at_a_signal(monkeypatch):
 
 @pytest.mark.slow
 def test_a_training_can_be_stopped_in_a_long_start(tmp_path, one_device, monkeypatch):
-    monkeypatch.setattr(starting, "QUICK", 0)
+    monkeypatch.setattr(codebooks, "QUICK", 0)
     monkeypatch.setattr(codes, "PART", 100)
     told, tell = [], progress.tell
 

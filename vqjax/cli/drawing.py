@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from vqjax.cli.arguments import add_overwrite_argument, path_argument
+
 MAX_PIXELS = 64 << 20  # of a picture that is read
 TELLING = ("classes", "prompt", "given")  # options that say what a prior is told
 CHOOSING = ("temperature", "top_k", "top_p", "guidance")
@@ -28,10 +30,17 @@ TOLD = ("classes", "prompts")  # keywords that only some runs may be told
 IN_NAMES = (*CHOOSING, "strength", "outpaint", "params")  # options that decide what is drawn
 
 
-def add_telling_arguments(parser: argparse.ArgumentParser, default: str) -> None:
-    """Adds --classes, --prompt and --given; `default` is what happens without --classes."""
+def add_drawing_arguments(
+    parser: argparse.ArgumentParser, count: str, telling: str, out: str
+) -> None:
+    """Adds -n (`count` is its help), --seed, --step, --classes (`telling`: what happens without),
+    --prompt, --given, those of `add_choosing_arguments`, --out and --overwrite.
+    """
+    parser.add_argument("-n", metavar="N", type=int, help=count)
+    parser.add_argument("--seed", metavar="N", type=int, help="(default: 0)")
+    parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
     parser.add_argument(
-        "--classes", metavar="A,B,...", help=f"taken in turn; --classes=-1: none ({default})"
+        "--classes", metavar="A,B,...", help=f"taken in turn; --classes=-1: none ({telling})"
     )
     parser.add_argument(
         "--prompt", metavar="TEXT", action="append", help="taken in turn (repeatable)"
@@ -42,6 +51,9 @@ def add_telling_arguments(parser: argparse.ArgumentParser, default: str) -> None
         action="append",
         help='what the prior is told: text="..." is --prompt "..." (repeatable)',
     )
+    add_choosing_arguments(parser)
+    parser.add_argument("--out", metavar="DIR", type=path_argument, help=out)
+    add_overwrite_argument(parser)
 
 
 def add_choosing_arguments(parser: argparse.ArgumentParser) -> None:
@@ -127,8 +139,7 @@ def _settings(words: Sequence[str], takes: Mapping[str, Any]) -> dict[str, Any]:
         if name not in takes or name == "out":
             raise UsageError(f"{word}: no {name!r} here: {did_you_mean(name, takes)}")
         parameter = takes[name]
-        unset = parameter.default is parameter.empty
-        default = None if unset else parameter.default
+        default = None if parameter.default is parameter.empty else parameter.default
         found[name] = parse_text(text, parameter.annotation, default, name)
     return found
 

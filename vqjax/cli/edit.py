@@ -6,14 +6,13 @@ import pathlib
 import sys
 from typing import Any
 
-from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run, path_argument
+from vqjax.cli.arguments import add_run_arguments, load_run, path_argument
 from vqjax.cli.drawing import (
     MAX_PIXELS,
     TELLING,
     TOLD,
     Names,
-    add_choosing_arguments,
-    add_telling_arguments,
+    add_drawing_arguments,
     asked,
     named,
     told_apart,
@@ -95,18 +94,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--fit", action="store_true", help="resize and crop IMAGE to what the prior has learned"
     )
-    parser.add_argument("-n", metavar="N", type=int, help=f"alternatives (default: {RESULTS})")
-    parser.add_argument("--seed", metavar="N", type=int, help="(default: 0)")
-    parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
-    add_telling_arguments(parser, "default: none")
-    add_choosing_arguments(parser)
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        type=path_argument,
-        help="folder, also for the results one by one (default: RUN/samples, for the one picture)",
+    add_drawing_arguments(
+        parser,
+        count=f"alternatives (default: {RESULTS})",
+        telling="default: none",
+        out="folder, also for the results one by one (default: RUN/samples, for the one picture)",
     )
-    add_overwrite_argument(parser)
     parser.set_defaults(run=run)
 
 

@@ -5,15 +5,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run, path_argument
+from vqjax.cli.arguments import add_run_arguments, load_run
 from vqjax.cli.drawing import (
     CHOOSING,
     TELLING,
     TOLD,
     Names,
-    add_choosing_arguments,
+    add_drawing_arguments,
     add_setting_argument,
-    add_telling_arguments,
     asked,
     named,
     write_example,
@@ -55,21 +54,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add_run_arguments(parser)
     add_setting_argument(parser)
-    parser.add_argument("-n", metavar="N", type=int, help=f"how many (default: {SAMPLES})")
-    parser.add_argument("--seed", metavar="N", type=int, help="(default: 0)")
-    parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
     parser.add_argument(
         "--interpolate", metavar="N", type=int, help="N rows between held-out examples instead"
     )
-    add_telling_arguments(parser, "default: all in turn")
-    add_choosing_arguments(parser)
-    parser.add_argument(
-        "--out",
-        metavar="DIR",
-        type=path_argument,
-        help="folder for the picture (default: RUN/samples)",
+    add_drawing_arguments(
+        parser,
+        count=f"how many (default: {SAMPLES})",
+        telling="default: all in turn",
+        out="folder for the picture (default: RUN/samples)",
     )
-    add_overwrite_argument(parser)
     parser.set_defaults(run=run)
 
 

@@ -169,30 +169,15 @@ class RandomCrop:
         return _cropped(self, shape)
 
     def __call__(self, images: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
+        draws = draws if self.random else None
         return _cut(images, self.shape(images.shape[1:]), draws)
 
 
 @dataclasses.dataclass(frozen=True)
-class CenterCrop:
-    """Cuts the window of `size` out of the middle.
+class CenterCrop(RandomCrop):
+    """Cuts the window of `size` out of the middle; see `RandomCrop`."""
 
-    Attributes:
-        size: of the window along every spatial axis, or one number per axis.
-        of: the arrays that it acts on.
-    """
-
-    size: int | tuple[int, ...]
-    of: tuple[str, ...] = OF
     random: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        _check_size(self)
-
-    def shape(self, shape: Shape) -> Shape:
-        return _cropped(self, shape)
-
-    def __call__(self, images: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
-        return _cut(images, self.shape(images.shape[1:]), None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -314,7 +299,8 @@ class Resize:
             raise UsageError(f"Resize needs a number or (height, width), got {got(self.size)}")
         check_fields(self)
         if self.method not in _METHODS:
-            raise UsageError(f"Resize has no method {self.method!r}: " + _hint(self.method))
+            hint = did_you_mean(self.method, _METHODS)
+            raise UsageError(f"Resize has no method {self.method!r}: {hint}")
 
     def shape(self, shape: Shape) -> Shape:
         if len(shape) != 3:
@@ -352,7 +338,3 @@ def _resize(image: np.ndarray, size: tuple[int, int], method: str) -> np.ndarray
     # Channel by channel: Pillow would take four for RGBA and weigh the colours by the fourth.
     planes = [Image.fromarray(np.ascontiguousarray(image[..., c])) for c in range(image.shape[-1])]
     return np.stack([np.asarray(plane.resize(size, how)) for plane in planes], axis=-1)
-
-
-def _hint(method: str) -> str:
-    return did_you_mean(method, _METHODS)

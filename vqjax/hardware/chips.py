@@ -93,6 +93,17 @@ def _sm(major: int, minor: int, cores: int, units: int, clock: float, l2: int, s
     return {**fields, **rest}
 
 
+_A100 = {  # of either memory
+    "link": 25e9,
+    "links": 12,
+    "network": 25e9,
+    "target": _sm(8, 0, 108, 64, 1.41, 41943040, 167936),
+    "sources": (
+        "https://www.nvidia.com/en-us/data-center/a100/",
+        "https://docs.nvidia.com/dgx/dgxa100-user-guide/",
+        XLA_SPECS,
+    ),
+}
 CHIPS: dict[str, Chip] = {
     chip.name: chip
     for chip in (
@@ -129,23 +140,11 @@ CHIPS: dict[str, Chip] = {
         ),
         _gpu(
             "a100", "NVIDIA A100-SXM4-40GB", (312e12, 156e12, 19.5e12), 42331013120,
-            memory_bandwidth=1.555e12, link=25e9, links=12, network=25e9,
-            target=_sm(8, 0, 108, 64, 1.41, 41943040, 167936),
-            sources=(
-                "https://www.nvidia.com/en-us/data-center/a100/",
-                "https://docs.nvidia.com/dgx/dgxa100-user-guide/",
-                XLA_SPECS,
-            ),
+            memory_bandwidth=1.555e12, **_A100,
         ),
         _gpu(
             "a100-80gb", "NVIDIA A100-SXM4-80GB", (312e12, 156e12, 19.5e12), 85100068864,
-            memory_bandwidth=2.039e12, link=25e9, links=12, network=25e9,
-            target=_sm(8, 0, 108, 64, 1.41, 41943040, 167936),
-            sources=(
-                "https://www.nvidia.com/en-us/data-center/a100/",
-                "https://docs.nvidia.com/dgx/dgxa100-user-guide/",
-                XLA_SPECS,
-            ),
+            memory_bandwidth=2.039e12, **_A100,
         ),
         _gpu(
             "l4", "NVIDIA L4", (121e12, 60e12, 30.3e12), 22.5 * GIB,

@@ -67,8 +67,7 @@ def fit_batch(compile_at: Compile, start: int, unit: int) -> BatchFit:
     """
     tried: dict[int, float] = {}
     refused: list[int] = []
-    best: Ahead | None = None
-    capacity = 0.0
+    best, capacity = None, 0.0
 
     def attempt(size: int) -> Ahead:
         nonlocal best, capacity

@@ -24,18 +24,29 @@ from vqjax.types import UsageError
 HALF_BIN = 1.0 / 255.0  # of the 256 values in [-1, 1], 2 / 255 apart
 
 
-def _mean(log_prob: jax.Array) -> jax.Array:
-    return -log_prob.sum() / max(len(log_prob), 1)  # an empty batch is zero, not NaN
+class Likelihood:
+    """Base: the loss is the mean of -log p over the batch; an empty one is zero, not NaN."""
+
+    name: ClassVar[str] = "nll"
+    needs_logits: ClassVar[bool] = False
+
+    def __call__(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
+        log_prob = self.log_prob(x, x_hat, logits)
+        return -log_prob.sum() / max(len(log_prob), 1)
 
 
-def _check_scale(likelihood: "GaussianLikelihood | LogisticLikelihood") -> None:
-    if not 0.0 < likelihood.scale < math.inf:
-        name = type(likelihood).__name__
-        raise UsageError(f"{name}.scale={likelihood.scale}: wanted a finite number above 0")
+class Scaled(Likelihood):
+    """Base of those with a field `scale`."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not 0.0 < self.scale < math.inf:
+            name = type(self).__name__
+            raise UsageError(f"{name}.scale={self.scale}: wanted a finite number above 0")
 
 
 @dataclasses.dataclass(frozen=True)
-class BernoulliLikelihood:
+class BernoulliLikelihood(Likelihood):
     """Values are -1 or 1, the latter with probability sigmoid(logits).
 
     log p = sum t logits - softplus(logits), t = (x + 1) / 2 (arXiv 1312.6114, eq. 11). A bound on
@@ -43,11 +54,7 @@ class BernoulliLikelihood:
     entropy.
     """
 
-    name: ClassVar[str] = "nll"
     needs_logits: ClassVar[bool] = True
-
-    def __call__(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
-        return _mean(self.log_prob(x, x_hat, logits))
 
     def log_prob(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
         """log p(x | z), float[B]."""
@@ -57,7 +64,7 @@ class BernoulliLikelihood:
 
 
 @dataclasses.dataclass(frozen=True)
-class GaussianLikelihood:
+class GaussianLikelihood(Scaled):
     """Values are N(x_hat, scale^2), independent of each other (arXiv 1312.6114, appendix C.2).
 
     A density over [-1, 1], so its nats may be negative and say nothing about 8-bit values. The
@@ -69,16 +76,6 @@ class GaussianLikelihood:
 
     scale: float = 1.0
 
-    name: ClassVar[str] = "nll"
-    needs_logits: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        _check_scale(self)
-
-    def __call__(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
-        return _mean(self.log_prob(x, x_hat, logits))
-
     def log_prob(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
         """log p(x | z), float[B]."""
         chex.assert_equal_shape((x, x_hat))
@@ -88,7 +85,7 @@ class GaussianLikelihood:
 
 
 @dataclasses.dataclass(frozen=True)
-class LogisticLikelihood:
+class LogisticLikelihood(Scaled):
     """Values are one of 256, x = v / 127.5 - 1, by a logistic distribution cut into bins.
 
     p(v) = sigmoid((x + 1/255 - x_hat) / scale) - sigmoid((x - 1/255 - x_hat) / scale), where the
@@ -102,16 +99,6 @@ class LogisticLikelihood:
     """
 
     scale: float = 0.05
-
-    name: ClassVar[str] = "nll"
-    needs_logits: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        _check_scale(self)
-
-    def __call__(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
-        return _mean(self.log_prob(x, x_hat, logits))
 
     def log_prob(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
         """log p(x | z), float[B]."""

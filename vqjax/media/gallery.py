@@ -107,15 +107,10 @@ class Sheet:
 
     def cell(self, line: int, column: int) -> np.ndarray:
         """One cell, uint8 [h, w, 3]."""
-        height, width = self.cell_size
+        height = (self.picture.shape[0] - GAP) // self.lines
+        width = (self.picture.shape[1] - GAP) // self.columns
         top, left = line * height + GAP, column * width + GAP
         return self.picture[top : top + height - GAP, left : left + width - GAP]
-
-    @property
-    def cell_size(self) -> tuple[int, int]:
-        """Height and width of a cell with one gap."""
-        height, width = self.picture.shape[:2]
-        return (height - GAP) // self.lines, (width - GAP) // self.columns
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ Both measure in [0, 1]: a step from black to white is an error of 1. They take a
 """
 
 import math
+from typing import Self
 
 import chex
 import flax.struct
@@ -17,21 +18,28 @@ PSNR_MAX = 100.0  # dB; a perfect copy has no finite PSNR, and JSON no infinity
 
 
 @flax.struct.dataclass
-class SquaredError(State):
-    """Mean squared error over all values, and PSNR = 10 log10(1 / mse), at most `PSNR_MAX`."""
+class Errors(State):
+    """Base: a sum over all values of what each differs by, and how many these are."""
 
     total: jax.Array | np.ndarray
     count: jax.Array | np.ndarray
 
     @classmethod
-    def empty(cls) -> "SquaredError":
+    def empty(cls) -> Self:
         return cls(np.zeros((), np.float64), np.zeros((), np.int64))
 
     @classmethod
-    def of(cls, x: jax.Array, x_hat: jax.Array, mask: jax.Array | None = None) -> "SquaredError":
+    def of(cls, x: jax.Array, x_hat: jax.Array, mask: jax.Array | None = None) -> Self:
         """`x`, `x_hat`: [B, ...] in [-1, 1] (what lies outside is clipped); `mask`: bool[B]."""
         chex.assert_equal_shape([x, x_hat])
-        return cls(*counted(jnp.square(unit_range(x) - unit_range(x_hat)), mask))
+        return cls(*counted(cls.size(unit_range(x) - unit_range(x_hat)), mask))
+
+
+@flax.struct.dataclass
+class SquaredError(Errors):
+    """Mean squared error over all values, and PSNR = 10 log10(1 / mse), at most `PSNR_MAX`."""
+
+    size = staticmethod(jnp.square)
 
     def compute(self) -> dict[str, float]:
         mse = ratio(self.total, self.count)
@@ -40,21 +48,10 @@ class SquaredError(State):
 
 
 @flax.struct.dataclass
-class AbsoluteError(State):
+class AbsoluteError(Errors):
     """Mean absolute error over all values."""
 
-    total: jax.Array | np.ndarray
-    count: jax.Array | np.ndarray
-
-    @classmethod
-    def empty(cls) -> "AbsoluteError":
-        return cls(np.zeros((), np.float64), np.zeros((), np.int64))
-
-    @classmethod
-    def of(cls, x: jax.Array, x_hat: jax.Array, mask: jax.Array | None = None) -> "AbsoluteError":
-        """`x`, `x_hat`: [B, ...] in [-1, 1] (what lies outside is clipped); `mask`: bool[B]."""
-        chex.assert_equal_shape([x, x_hat])
-        return cls(*counted(jnp.abs(unit_range(x) - unit_range(x_hat)), mask))
+    size = staticmethod(jnp.abs)
 
     def compute(self) -> dict[str, float]:
         return {"l1": ratio(self.total, self.count)}

@@ -53,9 +53,8 @@ def _heading(record: Record) -> list[str]:
     sizes = record.footprint
     if sizes is not None and not sizes.levels:
         wanted = tuple(name for name in wanted if name != "perplexity")
-    there = [name for name in wanted if is_number(record.final, name)]
-    always = [name for name in wanted if name == wanted[0] or name == "perplexity"]
-    return [*leading, *(name for name in wanted if name in there or name in always)]
+    always = (*wanted[:1], "perplexity")
+    return leading + [n for n in wanted if n in always or is_number(record.final, n)]
 
 
 def _headline(record: Record, name: str) -> Markup:

@@ -38,6 +38,8 @@ ABILITIES = (
     "encode", "decode", "reconstruct", "interpolate", "sample", "inpaint", "outpaint", "upscale",
     "variations", "classify", "evaluate",
 )  # fmt: skip
+Calls = dict[str, Callable[[Tree, Tree, Any], Any]]  # {name: (params, collections, x) -> y}
+Sizes = Footprint | None
 _first_opened: list[int] = []  # the process in which the first run was opened
 
 
@@ -155,9 +157,7 @@ class Run:
         return Footprint(parts_of(params), size_of(collections), shape, ())
 
     @classmethod
-    def single_calls(
-        cls, task: Any, shape: tuple[int, ...]
-    ) -> dict[str, Callable[[Tree, Tree, Any], Any]]:
+    def single_calls(cls, task: Any, shape: tuple[int, ...]) -> Calls:
         """What `vqjax benchmark` times for one example: {name: (params, collections, x) -> y}, all
         of it by player; x of the first is an example of `shape`, of each other what the one before
         made, arrays of a batch of one.
@@ -166,9 +166,7 @@ class Run:
         return {}
 
     @classmethod
-    def learned(
-        cls, experiment: Experiment, sizes: Footprint | None, data: str, short: bool
-    ) -> str:
+    def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:
         """What follows "a <kind>" in the first sentence of its report.
 
         Args:

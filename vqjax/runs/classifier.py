@@ -6,7 +6,7 @@ labels, probabilities = run.classify(images)
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -14,11 +14,11 @@ import numpy as np
 from flax import linen as nn
 
 from vqjax.evaluation.classification import ClassifierEvaluator
-from vqjax.runs.base import Opening, Run
+from vqjax.runs.base import Calls, Opening, Run, Sizes
 from vqjax.runs.examples import checked_examples, in_parts
 from vqjax.runs.footprint import Footprint
 from vqjax.training.experiment import Experiment
-from vqjax.types import ArraySpec, Tree
+from vqjax.types import ArraySpec
 
 BATCH = 100  # examples per call of the program
 
@@ -55,16 +55,12 @@ class ClassifierRun(Run):
         return dataclasses.replace(sizes, latents=features, latents_are="features")
 
     @classmethod
-    def single_calls(
-        cls, task: Any, shape: tuple[int, ...]
-    ) -> dict[str, Callable[[Tree, Tree, Any], Any]]:
+    def single_calls(cls, task: Any, shape: tuple[int, ...]) -> Calls:
         """See `Run.single_calls`."""
         return {"classify": lambda params, _, x: task.classify(params, x)}
 
     @classmethod
-    def learned(
-        cls, experiment: Experiment, sizes: Footprint | None, data: str, short: bool
-    ) -> str:
+    def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:
         """See `Run.learned`."""
         examples = "examples" if sizes is None else sizes.examples
         return f" that learns to tell the class of {examples} from {data}"

@@ -21,7 +21,7 @@ from vqjax.ops.numerics import make_key
 from vqjax.priors import ClassLabel, Text
 from vqjax.priors.base import EDITS
 from vqjax.priors.conditions import NULL
-from vqjax.runs.base import Opening, Run
+from vqjax.runs.base import Opening, Run, Sizes
 from vqjax.runs.editing import PLAIN, UNGUIDED, Editing, check_drawing
 from vqjax.runs.examples import as_trained, checked_count, in_parts
 from vqjax.runs.footprint import Footprint
@@ -87,9 +87,7 @@ class PriorRun(Editing, Run):
         return dataclasses.replace(sizes, levels=levels, shape=task.example_shape(levels))
 
     @classmethod
-    def learned(
-        cls, experiment: Experiment, sizes: Footprint | None, data: str, short: bool
-    ) -> str:
+    def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:
         """See `Run.learned`."""
         task = experiment.task
         given = getattr(getattr(task.prior, "condition", None), "given", None)

@@ -11,7 +11,7 @@ batch that it came in; `reconstruct` is `decode` after `encode`.
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -24,7 +24,7 @@ from vqjax.evaluation.diversity import COMPARED, sample_diversity
 from vqjax.evaluation.reconstruction import ReconstructionEvaluator
 from vqjax.format import number, printable
 from vqjax.ops.numerics import make_key
-from vqjax.runs.base import Opening, Run
+from vqjax.runs.base import Calls, Opening, Run, Sizes
 from vqjax.runs.examples import (
     as_trained,
     checked_count,
@@ -36,7 +36,7 @@ from vqjax.runs.footprint import Footprint, size_of, state_of
 from vqjax.runs.large import LARGE_VALUES, LargePrograms
 from vqjax.tasks.tokenizer import TOKENIZER
 from vqjax.training.experiment import Experiment
-from vqjax.types import ArraySpec, Level, Tree, UsageError, VqjaxError
+from vqjax.types import ArraySpec, Level, UsageError, VqjaxError
 
 BATCH = 32  # examples per call of a program
 BATCH_VALUES = LARGE_VALUES  # fewer examples when they hold more values than this
@@ -69,9 +69,7 @@ class TokenizerRun(Run):
 
     @classmethod
     def abilities(cls, experiment: Experiment) -> dict[str, str | None]:
-        """It samples where its latents have a prior, and interpolates where they are real numbers.
-        See `Run.abilities`.
-        """
+        """It samples where its latents have a prior, interpolates where they are real numbers."""
         task = experiment.task
         kind = type(task.tokenizer.quantizer).__name__
         limits: dict[str, str] = {}
@@ -83,11 +81,7 @@ class TokenizerRun(Run):
 
     @classmethod
     def footprint(cls, experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Footprint:
-        """Also what it compresses to: see `Run.footprint`.
-
-        Raises:
-            UsageError: it does not take examples of this shape.
-        """
+        """Also what it compresses to; UsageError for a shape that it does not take."""
         task = experiment.network_task()
         shape = tuple(inputs[task.inputs].shape)
         params, collections = state_of(task, inputs)
@@ -100,18 +94,14 @@ class TokenizerRun(Run):
         return Footprint(parameters, size_of(collections), shape, layout, latents)
 
     @classmethod
-    def single_calls(
-        cls, task: Any, shape: tuple[int, ...]
-    ) -> dict[str, Callable[[Tree, Tree, Any], Any]]:
+    def single_calls(cls, task: Any, shape: tuple[int, ...]) -> Calls:
         """Encoding, and decoding what came of it: see `Run.single_calls`."""
         discrete = bool(task.token_layout(shape))
         give, take = ("indices", task.decode_indices) if discrete else ("z_q", task.decode_latents)
         return {"encode": lambda *given: getattr(task.encode(*given), give), "decode": take}
 
     @classmethod
-    def learned(
-        cls, experiment: Experiment, sizes: Footprint | None, data: str, short: bool
-    ) -> str:
+    def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:
         """See `Run.learned`."""
         codes = "tokens" if sizes is None or sizes.levels else "real numbers"
         if sizes is not None and not short:

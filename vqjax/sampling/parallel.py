@@ -93,8 +93,7 @@ def sample_in_parallel(
         logits = combine(network(tokens), number / max(how.steps - 1, 1))
         each = jax.vmap(lambda key: jax.random.split(key, length + 1))(mine)  # [B, T + 1]
         drawn = choose(logits.reshape(-1, logits.shape[-1]), each[:, :length].reshape(-1))
-        drawn = drawn.reshape(batch, length)
-        drawn = jnp.where(tokens == mask_token, drawn, tokens)
+        drawn = jnp.where(tokens == mask_token, drawn.reshape(batch, length), tokens)
         log_p = jax.nn.log_softmax(logits)
         sure = jnp.take_along_axis(log_p, drawn[..., None], axis=-1)[..., 0]
         gumbel = jax.vmap(lambda key: jax.random.gumbel(key, (length,), jnp.float32))(

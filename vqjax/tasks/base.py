@@ -1,17 +1,7 @@
 """`Task`: what most tasks have in common. A task says what one batch means.
 
-    @dataclasses.dataclass(frozen=True)
-    class MyTask(Task):
-        network: nn.Module
-        loss_weights: Mapping[str, float | Schedule] = ...
-
-        players = ("network",)
-        terms = {"distance": "network"}
-
-        def init(self, rng, batch): ...
-        def __call__(self, params, collections, frozen, batch, context): ...
-
-Whatever else `vqjax.training.experiment.Task` asks for is here, with its usual meaning.
+A subclass has `init` and `__call__`, as README shows; whatever else training asks for
+(`vqjax.training.experiment.Task`) is here, with its usual meaning.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +13,7 @@ import jax.numpy as jnp
 from vqjax.ops.schedules import Schedule
 from vqjax.types import Alarm, ArraySpec, Batch, Context, Tree, UsageError
 
+Batches = Iterator[Batch]
 Part = Callable[[], tuple[Any, Any]]  # -> (its loss, all else)
 
 
@@ -60,14 +51,7 @@ class Task:
         if self.inputs not in inputs:
             raise UsageError(f"task.inputs={self.inputs!r}: the data has {', '.join(inputs)}")
 
-    def start(
-        self,
-        params: Tree,
-        collections: Tree,
-        frozen: Tree,
-        batches: Iterator[Batch],
-        rng: jax.Array,
-    ) -> tuple[Tree, Tree]:
+    def start(self, params: Tree, collections: Tree, frozen: Tree, batches: Batches, rng: Any):
         """What is worked out from the data before step 0; here nothing.
 
         Args:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from vqjax.config import FrozenRun
 from vqjax.config.annotations import check_fields
 from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule, as_schedule
-from vqjax.tasks.base import Part, Task
+from vqjax.tasks.base import Batches, Part, Task
 from vqjax.types import (
     ArraySpec,
     Batch,
@@ -155,14 +155,7 @@ class PriorTask(Task):
         params = network.init(rng, tokens, self._given(batch))["params"]
         return {PRIOR: params}, {PRIOR: {}}
 
-    def start(
-        self,
-        params: Tree,
-        collections: Tree,
-        frozen: Tree,
-        batches: Iterator[Batch],
-        rng: jax.Array,
-    ) -> tuple[Tree, Tree]:
+    def start(self, params: Tree, collections: Tree, frozen: Tree, batches: Batches, rng: Any):
         """Looks whether a condition without `bound` fits the first batches, before step 0.
 
         Raises:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
@@ -15,11 +15,10 @@ from vqjax.config.annotations import check_fields
 from vqjax.losses import L1, Hinge
 from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule, as_schedule
-from vqjax.tasks import starting
+from vqjax.tasks import codebooks
 from vqjax.tasks.adaptive import AdaptiveWeight
 from vqjax.tasks.adversary import DISCRIMINATOR, GENERATOR, MATCHING, Adversary
-from vqjax.tasks.alarm import dying_codes
-from vqjax.tasks.base import Part, Task, normalize
+from vqjax.tasks.base import Batches, Part, Task, normalize
 from vqjax.tasks.compared import check_losses, check_metrics, compare
 from vqjax.tasks.parts import TokenizerParts
 from vqjax.types import (
@@ -178,14 +177,7 @@ class TokenizerTask(Task):
             params[DISCRIMINATOR], collections[DISCRIMINATOR] = self.adversary.init(two, x)
         return params, collections
 
-    def start(
-        self,
-        params: Tree,
-        collections: Tree,
-        frozen: Tree,
-        batches: Iterator[Batch],
-        rng: jax.Array,
-    ) -> tuple[Tree, Tree]:
+    def start(self, params: Tree, collections: Tree, frozen: Tree, batches: Batches, rng: Any):
         """Starts the codebook from real encodings, where its quantizer has a `start` policy.
         `vqjax.ops.progress` hears how far it is.
         """
@@ -198,7 +190,7 @@ class TokenizerTask(Task):
         def encode(batch):
             return latents(params, collections, batch[self.inputs])
 
-        z = starting.encodings(encode, batches, policy.samples, quantizer.codebook_size)
+        z = codebooks.encodings(encode, batches, policy.samples, quantizer.codebook_size)
 
         def begin(params, collections, z, rng):
             tokenizer, codebook = params[TOKENIZER], collections[TOKENIZER]["codebook"]
@@ -207,7 +199,7 @@ class TokenizerTask(Task):
             )
             return _with_quantizer(params, collections, mine, book)
 
-        if starting.is_quick(z, quantizer.codebook_size):
+        if codebooks.is_quick(z, quantizer.codebook_size):
             begin = jax.jit(begin)
         return begin(params, collections, z, rng)
 
@@ -323,7 +315,7 @@ class TokenizerTask(Task):
 
     def alarm(self, numbers: Mapping[str, float]) -> Alarm | None:
         """Whether codes die: from the metrics of a step, by the quantizer's policy `watch`."""
-        return dying_codes(self.tokenizer.quantizer, numbers)
+        return codebooks.dying_codes(self.tokenizer.quantizer, numbers)
 
     def encode(self, params: Tree, collections: Tree, x: jax.Array) -> Tokens:
         """x [B, *S, C], uint8 or float in [-1, 1] -> tokens, without noise."""

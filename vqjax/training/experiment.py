@@ -7,7 +7,7 @@ JSON and read back without the file (`vqjax.config`).
 import dataclasses
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -53,48 +53,26 @@ SCHEDULE_NUMBERS = ("value", "start", "steps", "warmup", "final")
 
 
 class Task(Protocol):
-    """What training knows of a model; `vqjax.tasks` holds the implementations.
+    """What training knows of a model; `vqjax.tasks.Task` says what each is for.
 
     `terms` names every loss term and the player that it trains; `weights` has just these names:
     what the task's field `loss_weights` says, and what its parts bring along where that says
-    nothing. `averaged` are the players whose parameters `ema_decay` averages. `alarm` turns a line
-    of metrics into what is wrong with them, for people.
+    nothing. `averaged` are the players whose parameters `ema_decay` averages.
     """
 
-    @property
-    def players(self) -> tuple[str, ...]: ...
-
-    @property
-    def weights(self) -> Mapping[str, float | Schedule]: ...
-
-    @property
-    def terms(self) -> Mapping[str, str]: ...
-
-    @property
-    def averaged(self) -> tuple[str, ...]: ...
-
-    def check(self, inputs: Mapping[str, ArraySpec]) -> None: ...
-
-    def init(self, rng: jax.Array, batch: Batch) -> tuple[Tree, Tree]: ...
-
-    def start(
-        self,
-        params: Tree,
-        collections: Tree,
-        frozen: Tree,
-        batches: Iterator[Batch],
-        rng: jax.Array,
-    ) -> tuple[Tree, Tree]: ...
+    players: tuple[str, ...]
+    weights: Mapping[str, float | Schedule]
+    terms: Mapping[str, str]
+    averaged: tuple[str, ...]
+    check: Callable[[Mapping[str, ArraySpec]], None]
+    init: Callable[[jax.Array, Batch], tuple[Tree, Tree]]  # parameters and collections by player
+    start: Callable[[Tree, Tree, Tree, Iterator[Batch], jax.Array], tuple[Tree, Tree]]
+    update: Callable[[Tree, Tree, Tree, jax.Array, jax.Array], tuple[Tree, Tree]]
+    alarm: Callable[[Mapping[str, float]], Alarm | None]
 
     def __call__(
         self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
     ) -> TaskOutput: ...
-
-    def update(
-        self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: jax.Array
-    ) -> tuple[Tree, Tree]: ...
-
-    def alarm(self, numbers: Mapping[str, float]) -> Alarm | None: ...
 
 
 @dataclasses.dataclass(frozen=True)

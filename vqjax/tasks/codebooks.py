@@ -1,13 +1,14 @@
-"""What a codebook starts from: encodings of examples, no more than there are or fit in memory."""
+"""What a codebook starts from, no more encodings than there are or fit in memory; when it dies."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from vqjax.ops import progress
-from vqjax.types import Batch
+from vqjax.types import Alarm, Batch
 
 MOST_VALUES = 2**27  # numbers in all encodings: 512 MB in float32
 # Distances per iteration of k-means, up to which one program does all of it: seconds on a CPU.
@@ -49,3 +50,21 @@ def encodings(
 def is_quick(z: list[jax.Array], codebook_size: int) -> bool:
     """Whether k-means of these encodings takes so little that it need not be interrupted."""
     return sum(math.prod(part.shape[:-1]) for part in z) * codebook_size <= QUICK
+
+
+def dying_codes(quantizer: Any, numbers: Mapping[str, float]) -> Alarm | None:
+    """Whether fewer codes are alive than the quantizer's policy `watch` puts up with."""
+    watch = getattr(quantizer, "watch", None)
+    alive = [v for name, v in numbers.items() if name.partition("/")[0] == "codebook_alive"]
+    if watch is None or not alive or min(alive) >= watch.alarm:
+        return None
+    share = f"{min(alive):.1%}"
+    remedies = [
+        f"task.tokenizer.{text}" if text.startswith("quantizer.") else text
+        for text in quantizer.remedies
+    ]
+    return Alarm(
+        short=f"{share} of codes",
+        line=f"only {share} of {quantizer.codebook_size:,} codes are in use (alarm below "
+        f"{watch.alarm:.0%}); what may help: {', or '.join(remedies)}",
+    )
