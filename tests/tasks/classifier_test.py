@@ -18,7 +18,7 @@ from vqjax.tasks import ClassifierTask
 from vqjax.tokenizers import MLPEncoder
 from vqjax.training.loop import train
 from vqjax.training.mesh import make_mesh
-from vqjax.types import ArraySpec, DataError, UsageError
+from vqjax.types import ArraySpec, Context, DataError, UsageError
 
 MLP = ClassifierTask(MLPEncoder((8, 8), (16,)), classes=10)
 PICTURE, LABEL = ArraySpec((8, 8, 1), "uint8"), ArraySpec((), "int32")
@@ -75,8 +75,8 @@ def test_features_are_the_mean_of_latents_and_loss_is_by_hand():
     features, logits = task.classify(params, x)
     kernel = np.asarray(params["classifier"]["encoder"]["kernel"])
     np.testing.assert_allclose(features, (x @ kernel).mean((1, 2)), rtol=1e-5, atol=1e-6)
-    rest = {"rng": jax.random.key(0), "step": 0, "train": True, "statistics": {}}
-    out = task(params, collections, {}, batch, active=("classifier", "cross_entropy"), **rest)
+    context = Context(jax.random.key(0), 0, ("classifier", "cross_entropy"), train=True)
+    out = task(params, collections, {}, batch, context)
     log_p = np.asarray(jax.nn.log_softmax(logits))
     # 0.8 of the label and 0.2 / 2 of each of the two classes.
     expected = -(0.9 * log_p[0, 0] + 0.1 * log_p[0, 1] + 0.9 * log_p[1, 1] + 0.1 * log_p[1, 0]) / 2

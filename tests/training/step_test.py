@@ -157,7 +157,7 @@ def run_steps(experiment, devices, steps):
     batches = (batch_of(experiment, mesh, n) for n in range(1000))
     key = jax.random.key(1)
     with jax.set_mesh(mesh):
-        params, collections = task.start(state.params, state.collections, batches, key)
+        params, collections = task.start(state.params, state.collections, {}, batches, key)
     params, collections = jax.device_put((params, collections), replicated(mesh))
     state = state.replace(params=params, collections=collections)
     train_step = make_train_step(experiment)

@@ -159,7 +159,7 @@ class RandomCrop:
     """
 
     size: int | tuple[int, ...]
-    of: tuple[str, ...] = OF
+    of: tuple[str, ...] = dataclasses.field(default=OF, repr=False)
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -188,7 +188,7 @@ class RandomFlip:
         of: the arrays that it acts on.
     """
 
-    of: tuple[str, ...] = OF
+    of: tuple[str, ...] = dataclasses.field(default=OF, repr=False)
     random: ClassVar[bool] = True
 
     def shape(self, shape: Shape) -> Shape:
@@ -213,7 +213,7 @@ class RandomShift:
     """
 
     most: int
-    of: tuple[str, ...] = OF
+    of: tuple[str, ...] = dataclasses.field(default=OF, repr=False)
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -255,7 +255,7 @@ class Binarize:
         of: the arrays that it acts on.
     """
 
-    of: tuple[str, ...] = OF
+    of: tuple[str, ...] = dataclasses.field(default=OF, repr=False)
     random: ClassVar[bool] = True
     protocol: ClassVar[str] = (
         "binarised: each uint8 value v drawn once as 1 with probability v / 255, "
@@ -290,7 +290,7 @@ class Resize:
 
     size: int | tuple[int, int]
     method: str = "bicubic"
-    of: tuple[str, ...] = OF
+    of: tuple[str, ...] = dataclasses.field(default=OF, repr=False)
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
