@@ -1,5 +1,6 @@
 """The bottleneck: continuous vectors in, codes and indices out. A file and a line per idea."""
 
+from vqjax.quantizers.base import Quantizer as Quantizer
 from vqjax.quantizers.bsq import BSQ as BSQ
 from vqjax.quantizers.codebook import KMeans as KMeans
 from vqjax.quantizers.codebook import Revival as Revival

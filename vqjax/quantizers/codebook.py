@@ -19,6 +19,7 @@ from flax import linen as nn
 
 from vqjax.config.annotations import check_fields
 from vqjax.ops import codes as ops
+from vqjax.quantizers.base import Quantizer
 from vqjax.types import Tree, UsageError
 
 MIN_CANDIDATES = 64  # codes revived per step at the most, and for large codebooks
@@ -99,7 +100,7 @@ class Watch:
             )
 
 
-class Discrete(nn.Module):
+class Discrete(Quantizer):
     """Base of the quantizers with one codebook, stored or implied; it keeps their ledger.
 
     Attributes of subclasses: `codebook_size`, `codebook_dim`, `loss_weights` (the published weight
@@ -107,8 +108,6 @@ class Discrete(nn.Module):
     """
 
     num_codebooks = 1
-    start = None
-    remedies = ()  # what the alarm proposes
 
     def update(
         self, params: Tree, codebook: Tree, statistics: Tree, rng: jax.Array, step: jax.Array

@@ -1,18 +1,18 @@
 """What the quantizers share that are made of several copies of a template."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 from flax import linen as nn
 
+from vqjax.quantizers.base import Quantizer
 from vqjax.quantizers.codebook import KMeans, Watch
 from vqjax.types import Quantized, Tree, UsageError, check_offers
 
 TEMPLATE_NEEDS = ("codebook_size", "codebook_dim", "num_codebooks", "loss_weights", "lookup")
 
 
-class Combined(nn.Module):
+class Combined(Quantizer):
     """Base: asks its `template` for all that it does not change.
 
     Every copy is a module `parts_0`, `parts_1`, ... with collections of its own; a combination that
@@ -40,26 +40,16 @@ class Combined(nn.Module):
 
     @property
     def start(self) -> KMeans | None:
-        return self._of_template("start", None)
+        return self.template.start
 
     @property
     def watch(self) -> Watch | None:
-        return self._of_template("watch", None)
+        return self.template.watch
 
     @property
     def remedies(self) -> tuple[str, ...]:
-        remedies = self._of_template("remedies", ())
-        return tuple(text.replace("quantizer.", "quantizer.template.") for text in remedies)
-
-    def _of_template(self, name: str, default: Any) -> Any:
-        """An attribute that not every quantizer has. Asking a bound module for one that it lacks
-        would run its `setup`, and leave variables that nobody uses.
-        """
-        return getattr(self.template, name) if hasattr(type(self.template), name) else default
-
-    @property
-    def _template_input_dim(self) -> int:
-        return self._of_template("input_dim", self.template.codebook_dim)
+        own = self.template.remedies
+        return tuple(text.replace("quantizer.", "quantizer.template.") for text in own)
 
     def _copies(self, count: int) -> list[nn.Module]:
         return [self.template.clone() for _ in range(count)]

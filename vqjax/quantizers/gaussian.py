@@ -6,10 +6,10 @@ import chex
 import flax.struct
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
 from vqjax.config.annotations import check_fields
 from vqjax.ops.numerics import at_least_float32, sum_per_example
+from vqjax.quantizers.base import Quantizer
 from vqjax.quantizers.codebook import check_sizes
 from vqjax.types import Quantized, UsageError
 
@@ -32,7 +32,7 @@ class Draw:
     kl: jax.Array
 
 
-class Gaussian(nn.Module):
+class Gaussian(Quantizer):
     """q(z | x) = N(mean, variance), one of each per latent, against p(z) = N(0, I).
 
     From the encoder come 2 D channels: D means, then D logarithms of variances, clipped to
@@ -59,8 +59,8 @@ class Gaussian(nn.Module):
     free_bits: float = 0.0
 
     loss_weights = {"kl": 1.0}
-    num_codebooks = 0
     codebook_size = 0
+    has_prior = True
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -2,15 +2,15 @@
 
 import chex
 import jax
-from flax import linen as nn
 
 from vqjax.config.annotations import check_fields
 from vqjax.ops.codes import at_least_float32
+from vqjax.quantizers.base import Quantizer
 from vqjax.quantizers.codebook import check_sizes
 from vqjax.types import Quantized
 
 
-class Identity(nn.Module):
+class Identity(Quantizer):
     """Lets the vectors pass as they are; nothing is discrete and nothing is lost.
 
     With it a `Tokenizer` is an autoencoder, the ground that quantizers are measured against: what
@@ -22,8 +22,6 @@ class Identity(nn.Module):
 
     codebook_dim: int
 
-    loss_weights = {}
-    num_codebooks = 0
     codebook_size = 0
 
     def __post_init__(self) -> None:

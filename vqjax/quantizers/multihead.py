@@ -36,7 +36,7 @@ class MultiHead(Combined):
 
     @property
     def input_dim(self) -> int:
-        return self.heads * self._template_input_dim
+        return self.heads * self.template.input_dim
 
     @property
     def num_codebooks(self) -> int:

@@ -11,7 +11,6 @@ from vqjax.nn.conv import Conv
 from vqjax.ops import codes as ops
 from vqjax.quantizers.codebook import mean_square
 from vqjax.quantizers.combined import Combined, level_metrics
-from vqjax.quantizers.estimators import StraightThrough
 from vqjax.types import Quantized, Tree, UsageError
 
 LOSSES = {"commitment": 0.25, "codebook": 1.0}
@@ -51,7 +50,7 @@ class MultiScaleResidual(Combined):
         super().__post_init__()
         if extra := set(self.template.loss_weights) - set(LOSSES):
             raise UsageError(f"quantizer.template: its loss {min(extra)!r} has no place here")
-        if self._template_input_dim != self.codebook_dim:
+        if self.template.input_dim != self.codebook_dim:
             kind = type(self.template).__name__
             raise UsageError(f"quantizer.template: {kind} gives no residual of what it is given")
 
@@ -91,7 +90,7 @@ class MultiScaleResidual(Combined):
             losses["commitment"] += mean_square(z - stop_gradient(total)) / len(self.scales)
             losses["codebook"] += mean_square(fixed - total) / len(self.scales)
             outputs.append(out)
-        estimator = self._of_template("estimator", StraightThrough())
+        estimator = self.template.estimator
         return Quantized(
             z_q=estimator(z, total),
             indices=tuple(out.indices[0] for out in outputs),

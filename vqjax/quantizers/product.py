@@ -37,7 +37,7 @@ class Product(Combined):
 
     @property
     def input_dim(self) -> int:
-        return self.groups * self._template_input_dim
+        return self.groups * self.template.input_dim
 
     @property
     def num_codebooks(self) -> int:

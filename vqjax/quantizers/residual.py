@@ -9,7 +9,6 @@ from vqjax.config.annotations import check_fields
 from vqjax.ops import codes as ops
 from vqjax.quantizers.codebook import check_sizes
 from vqjax.quantizers.combined import Combined, level_metrics
-from vqjax.quantizers.estimators import StraightThrough
 from vqjax.types import Quantized, Tree, UsageError
 
 
@@ -46,8 +45,8 @@ class Residual(Combined):
         if not 0.0 <= self.dropout <= 1.0:
             raise UsageError(f"quantizer.dropout={self.dropout}: wanted 0 to 1")
         super().__post_init__()
-        self._of_template("residual_scale", 1.0)  # a template may refuse to have one
-        if self._template_input_dim != self.codebook_dim:
+        _ = self.template.residual_scale  # a template may refuse to have one
+        if self.template.input_dim != self.codebook_dim:
             kind = type(self.template).__name__
             raise UsageError(f"quantizer.template: {kind} gives no residual of what it is given")
 
@@ -59,7 +58,7 @@ class Residual(Combined):
         self.parts = self._copies(1 if self.shared else self.stages)
 
     def _scale(self, stage: int) -> jax.Array | float:
-        scale = self._of_template("residual_scale", 1.0)
+        scale = self.template.residual_scale
         return jnp.asarray(scale, jnp.float32) ** stage
 
     def _kept(self, train: bool) -> list[jax.Array | float]:
@@ -84,7 +83,7 @@ class Residual(Combined):
             total = total + codes * kept[stage]
             residual = residual - codes
             outputs.append(out)
-        estimator = self._of_template("estimator", StraightThrough())
+        estimator = self.template.estimator
         return Quantized(
             z_q=estimator(z, total),
             indices=tuple(out.indices[0] for out in outputs),

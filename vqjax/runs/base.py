@@ -33,7 +33,8 @@ from vqjax.training.platform import own_defaults
 from vqjax.training.restore import OpenedRun
 from vqjax.types import ArraySpec, Tree, UsageError
 
-# What verbs may ask of a run, by the names of its methods, in the order in which they are listed.
+# What verbs may ask of a run, by the names of its methods, in the order in which they are listed:
+# reconstruct(images, ...), sample(n, seed, ...), and as `vqjax.runs` has them.
 ABILITIES = (
     "encode", "decode", "reconstruct", "interpolate", "sample", "inpaint", "outpaint", "upscale",
     "variations", "classify", "evaluate",

@@ -23,7 +23,7 @@ from vqjax.training.platform import devices_at_hand, own_defaults
 from vqjax.training.restore import OpenedRun, open_run
 from vqjax.training.sharding import put_batch, replicated
 from vqjax.training.state import HOST_ONLY
-from vqjax.types import ArraySpec, Batch, Level, Tree, UsageError
+from vqjax.types import ArraySpec, Batch, Level, Tree, UsageError, check_offers
 
 SHARD = 16_384  # examples
 PARTS = ("train", "eval")
@@ -64,6 +64,7 @@ def tokenize_run(
     if not hasattr(source, "in_order"):
         raise UsageError(f"{type(source).__name__} cannot be read in order: it has no in_order()")
     task = experiment.network_task()
+    check_offers(f"{opened.path}: tokens of it: its task", task, ("encode", "token_layout"))
     spec = source.example_spec()
     levels = task.token_layout(tuple(spec[task.inputs].shape))
     if not levels:

@@ -54,7 +54,7 @@ def is_quick(z: list[jax.Array], codebook_size: int) -> bool:
 
 def dying_codes(quantizer: Any, numbers: Mapping[str, float]) -> Alarm | None:
     """Whether fewer codes are alive than the quantizer's policy `watch` puts up with."""
-    watch = getattr(quantizer, "watch", None)
+    watch = quantizer.watch
     alive = [v for name, v in numbers.items() if name.partition("/")[0] == "codebook_alive"]
     if watch is None or not alive or min(alive) >= watch.alarm:
         return None

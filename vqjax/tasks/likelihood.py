@@ -23,7 +23,7 @@ def check_bound(task: Any) -> None:
     if not isinstance(task, TokenizerTask):
         raise UsageError("no bound by importance samples: the run has no latents with a prior")
     quantizer = task.tokenizer.quantizer
-    if not hasattr(quantizer, "draw"):
+    if not quantizer.has_prior:
         raise UsageError(
             f"no bound on the likelihood: the bottleneck {type(quantizer).__name__} has no prior "
             "over its latents (Gaussian has one)"
@@ -40,7 +40,7 @@ def has_bound(task: Any) -> bool:
     """Whether `elbo` and `log_weights` are defined for `task`."""
     if not isinstance(task, TokenizerTask):
         return False
-    return hasattr(task.tokenizer.quantizer, "draw") and len(_likelihoods(task)) == 1
+    return task.tokenizer.quantizer.has_prior and len(_likelihoods(task)) == 1
 
 
 def _likelihoods(task: TokenizerTask) -> list[Any]:

@@ -171,7 +171,7 @@ class PriorTask(Task):
     def bounds(self) -> dict[str, Bound]:
         """Which numbers a batch may hold, by the name of the array: conditions and tokens."""
         tokenizer = self.tokenizer_task.tokenizer
-        names, size = tokenizer.level_names, getattr(tokenizer.quantizer, "codebook_size", 0)
+        names, size = tokenizer.level_names, tokenizer.quantizer.codebook_size
         bounds = {name: Bound(0, size, f"the tokenizer's codebook_size={size}") for name in names}
         condition = self.prior.condition
         if hasattr(condition, "bound"):

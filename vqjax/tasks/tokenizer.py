@@ -36,7 +36,7 @@ from vqjax.types import (
 TOKENIZER = "tokenizer"
 PARTS = {
     "encoder": ("latent_dim", "grid"),
-    "quantizer": ("codebook_dim", "codebook_size", "num_codebooks", "loss_weights"),
+    "quantizer": ("codebook_dim", "codebook_size", "num_codebooks", "loss_weights", "has_prior"),
     "decoder": ("latent_dim", "channels", "to_features"),
 }
 
@@ -182,7 +182,7 @@ class TokenizerTask(Task):
         `vqjax.ops.progress` hears how far it is.
         """
         quantizer = self.tokenizer.quantizer
-        policy = getattr(quantizer, "start", None)
+        policy = quantizer.start
         if policy is None:
             return params, collections
         latents = jax.jit(self._latents)
@@ -348,7 +348,7 @@ class TokenizerTask(Task):
     @property
     def has_prior(self) -> bool:
         """Whether there is something to sample from."""
-        return hasattr(self.tokenizer.quantizer, "prior")
+        return self.tokenizer.quantizer.has_prior
 
     def sample_prior(
         self, params: Tree, collections: Tree, keys: jax.Array, shape: tuple[int, ...]

@@ -42,9 +42,7 @@ class Tokenizer(nn.Module):
         for part, name in ((self.quantizer, "codebook_dim"), (self.decoder, "latent_dim")):
             if getattr(part, name) < 1:
                 raise UsageError(f"{part.name}.{name}={getattr(part, name)}: at least 1 is needed")
-        # Most quantizers take what they give; a Gaussian one takes a mean and a variance.
-        dim = getattr(self.quantizer, "input_dim", self.quantizer.codebook_dim)
-        self.pre_quant = nn.Dense(dim, dtype=self.dtype)
+        self.pre_quant = nn.Dense(self.quantizer.input_dim, dtype=self.dtype)
         self.post_quant = nn.Dense(self.decoder.latent_dim, dtype=self.dtype)
 
     def encode(self, x: jax.Array, *, train: bool, step: jax.Array | int) -> Encoding:
@@ -89,9 +87,7 @@ class Tokenizer(nn.Module):
         """
         grid = self.encoder.grid(tuple(shape[:-1]))
         names, size = self.level_names, self.quantizer.codebook_size
-        grids = (grid,) * len(names)
-        if hasattr(self.quantizer, "grids"):  # levels of different resolutions
-            grids = self.quantizer.grids(grid)
+        grids = self.quantizer.grids(grid)
         return tuple(Level(name, g, size) for name, g in zip(names, grids, strict=True))
 
     @property
