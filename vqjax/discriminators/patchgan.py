@@ -3,7 +3,7 @@
 import jax
 from flax import linen as nn
 
-from vqjax.config.annotations import check_fields
+from vqjax.nn.checked import Checked
 from vqjax.nn.conv import Conv
 from vqjax.nn.norm import BatchNorm, GroupNorm
 from vqjax.types import UsageError, did_you_mean
@@ -17,7 +17,7 @@ def _scale_init(key: jax.Array, shape: tuple[int, ...], dtype: str = "float32") 
     return 1.0 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
-class PatchGAN(nn.Module):
+class PatchGAN(Checked):
     """Judges overlapping patches, one logit each (arXiv 1611.07004, section 3.2.2).
 
     `layers` convolutions of stride 2 and two of stride 1, all with kernel 4: channels double from
@@ -41,10 +41,6 @@ class PatchGAN(nn.Module):
     layers: int = 3
     norm: str = "group"
     dtype: str | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

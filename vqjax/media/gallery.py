@@ -202,14 +202,12 @@ def _laid_out(picture: np.ndarray, said: Any) -> Sheet:
         lines, columns = known["lines"], known["columns"]
         rows = tuple(name for name in known["rows"] if isinstance(name, str) and len(name) <= NAME)
         height, width = picture.shape[:2]
-        whole = type(lines) is int and type(columns) is int and min(lines, columns) > 0
-        if not whole or len(rows) != len(known["rows"]) or len(set(rows)) != len(rows):
+        counted = type(lines) is int and type(columns) is int and min(lines, columns) > 0
+        named = len({*rows}) == len(known["rows"]) and lines % max(len(rows), 1) == 0
+        sizes = divmod(height - GAP, lines), divmod(width - GAP, columns)
+        if not (counted and named and all(size > GAP and not rest for size, rest in sizes)):
             return Sheet(picture)
-        if (height - GAP) % lines or (width - GAP) % columns or lines % max(len(rows), 1):
-            return Sheet(picture)
-        if (height - GAP) // lines <= GAP or (width - GAP) // columns <= GAP:
-            return Sheet(picture)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, ZeroDivisionError, RecursionError):
         return Sheet(picture)
     return Sheet(picture, lines, columns, rows)
 

@@ -6,10 +6,13 @@ import jax
 from flax import linen as nn
 
 from vqjax.quantizers.base import Quantizer
-from vqjax.quantizers.codebook import KMeans, Watch
 from vqjax.types import Quantized, Tree, UsageError, check_offers
 
 TEMPLATE_NEEDS = ("codebook_size", "codebook_dim", "num_codebooks", "loss_weights", "lookup")
+
+
+def _of_template(name: str) -> property:
+    return property(lambda self: getattr(self.template, name))
 
 
 class Combined(Quantizer):
@@ -26,25 +29,9 @@ class Combined(Quantizer):
             raise UsageError(f"quantizer.template: {kind} does not have just one codebook")
         super().__post_init__()
 
-    @property
-    def codebook_size(self) -> int:
-        return self.template.codebook_size
-
-    @property
-    def codebook_dim(self) -> int:
-        return self.template.codebook_dim
-
-    @property
-    def loss_weights(self) -> dict[str, float]:
-        return self.template.loss_weights
-
-    @property
-    def start(self) -> KMeans | None:
-        return self.template.start
-
-    @property
-    def watch(self) -> Watch | None:
-        return self.template.watch
+    codebook_size, codebook_dim, loss_weights, start, watch = map(
+        _of_template, ("codebook_size", "codebook_dim", "loss_weights", "start", "watch")
+    )
 
     @property
     def remedies(self) -> tuple[str, ...]:

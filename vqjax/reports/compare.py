@@ -98,15 +98,9 @@ def _suffices(row: Row, params: str) -> bool:
         return params in ("auto", row.params)
     if not row.numbers or row.step < sealed[-1] or params not in ("auto", row.params):
         return False
-    return all(is_number(row.numbers, name) for name in _needed(row))
-
-
-def _needed(row: Row) -> tuple[str, ...]:
-    """The numbers that an evaluation of this run cannot lack."""
-    kind = row.record.kind
-    if row.sizes is None or kind is None:
-        return ()
-    return kind.evaluated(row.record.experiment, row.sizes)
+    kind, sizes = row.record.kind, row.sizes
+    needed = kind.evaluated(row.record.experiment, sizes) if kind and sizes else ()
+    return all(is_number(row.numbers, name) for name in needed)
 
 
 def _evaluated(row: Row, params: str, trust: Sequence[str], say: Callable[[str], None]) -> Row:

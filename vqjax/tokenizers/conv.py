@@ -10,9 +10,9 @@ import math
 import jax
 from flax import linen as nn
 
-from vqjax.config.annotations import check_fields
 from vqjax.nn.activations import activation
 from vqjax.nn.blocks import Middle, Stage
+from vqjax.nn.checked import Checked
 from vqjax.nn.conv import Conv, Downsample, Factor, Upsample, per_axis
 from vqjax.nn.norm import GroupNorm
 from vqjax.types import UsageError
@@ -89,7 +89,7 @@ class Levels:
         return tuple(size // factor for size, factor in zip(shape, factors, strict=True))
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(Checked):
     """x [B, *S, C] -> latents [B, *(S / factor), latent_dim].
 
     Attributes:
@@ -118,10 +118,6 @@ class ConvEncoder(nn.Module):
     activation: str = "silu"
     dtype: str | None = None
     remat: bool | str = False
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        super().__post_init__()
 
     def _levels(self) -> Levels:
         return Levels(len(self.multipliers), self.strides, self.attention_factors)
@@ -160,7 +156,7 @@ class ConvEncoder(nn.Module):
         return Conv(self.latent_dim, dtype=dtype, name="conv_out")(h)
 
 
-class ConvDecoder(nn.Module):
+class ConvDecoder(Checked):
     """Latents [B, *s, latent_dim] -> x_hat [B, *(s * factor), channels], the encoder's mirror.
 
     Levels are numbered and listed as the encoder's are, level 0 being the data's own resolution:
@@ -192,10 +188,6 @@ class ConvDecoder(nn.Module):
     activation: str = "silu"
     dtype: str | None = None
     remat: bool | str = False
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        super().__post_init__()
 
     def setup(self) -> None:
         self.to_output = Conv(self.channels, dtype=self.dtype)

@@ -9,8 +9,8 @@ import math
 import jax
 from flax import linen as nn
 
-from vqjax.config.annotations import check_fields
 from vqjax.nn.activations import activation
+from vqjax.nn.checked import Checked
 from vqjax.types import UsageError
 
 
@@ -30,7 +30,7 @@ def _to_one(shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
     return (1,) * len(wanted)
 
 
-class MLPEncoder(nn.Module):
+class MLPEncoder(Checked):
     """x [B, *S, C] -> latents [B, *1, latent_dim], one position per example (arXiv 1312.6114).
 
     Attributes:
@@ -44,10 +44,6 @@ class MLPEncoder(nn.Module):
     widths: tuple[int, ...] = (512,)
     activation: str = "silu"
     dtype: str | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        super().__post_init__()
 
     @property
     def latent_dim(self) -> int:
@@ -90,7 +86,7 @@ class _ToExample(nn.Module):
         return values.reshape(len(h), *self.shape)
 
 
-class MLPDecoder(nn.Module):
+class MLPDecoder(Checked):
     """Latents [B, *1, latent_dim] -> x_hat [B, *S, channels], the encoder's mirror.
 
     The projection from the quantizer is its first layer: `to_features` begins with the activation.
@@ -108,10 +104,6 @@ class MLPDecoder(nn.Module):
     channels: int = 3
     activation: str = "silu"
     dtype: str | None = None
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        super().__post_init__()
 
     @property
     def latent_dim(self) -> int:

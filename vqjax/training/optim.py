@@ -48,11 +48,15 @@ def transformation(optimizer: Optimizer) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(optimizer.clip), optimizer.direction())
 
 
-def _check_betas(optimizer: "Adam | AdamW") -> None:
-    for name in ("b1", "b2"):
-        beta = getattr(optimizer, name)
-        if not 0.0 <= beta < 1.0:
-            raise UsageError(f"{type(optimizer).__name__}.{name}={beta}: wanted 0 <= {name} < 1")
+class _Betas:
+    """Base of those with decays b1 and b2."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for name in ("b1", "b2"):
+            beta = getattr(self, name)
+            if not 0.0 <= beta < 1.0:
+                raise UsageError(f"{type(self).__name__}.{name}={beta}: wanted 0 <= {name} < 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +81,7 @@ class SGD:
 
 
 @dataclasses.dataclass(frozen=True)
-class Adam:
+class Adam(_Betas):
     """Adam (arXiv 1412.6980, algorithm 1)."""
 
     learning_rate: float | Schedule
@@ -89,16 +93,12 @@ class Adam:
     every: int = 1
     offset: int = 0
 
-    def __post_init__(self) -> None:
-        check_fields(self)
-        _check_betas(self)
-
     def direction(self) -> optax.GradientTransformation:
         return optax.scale_by_adam(self.b1, self.b2, self.eps)
 
 
 @dataclasses.dataclass(frozen=True)
-class AdamW:
+class AdamW(_Betas):
     """Adam with decoupled weight decay (arXiv 1711.05101) on matrices and kernels.
 
     Biases, scales and other vectors do not decay, nor does a codebook: parameters named `codes`.
@@ -113,10 +113,6 @@ class AdamW:
     start: int = 0
     every: int = 1
     offset: int = 0
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        _check_betas(self)
 
     def direction(self) -> optax.GradientTransformation:
         def kernels(params: Any) -> Any:

@@ -66,14 +66,9 @@ class Record:
     @functools.cached_property
     def digest(self) -> str:
         """Of everything that a resume compares."""
-        inputs = {k: tuple(_said(v)) for k, v in sorted(self.inputs.items())}
+        said = {k: list(v.as_json().values()) for k, v in sorted(self.inputs.items())}
+        inputs = {k: (tuple(shape), *rest) for k, (shape, *rest) in said.items()}
         return config.digest({"experiment": self.experiment, "inputs": inputs}, FREE)
-
-
-def _said(spec: ArraySpec) -> list[Any]:
-    """What a digest holds of an array: medium and rate only where they are known."""
-    said = spec.as_json()
-    return [tuple(said.pop("shape")), said.pop("dtype"), *(said.items())]
 
 
 def new_id() -> str:
