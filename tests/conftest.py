@@ -56,6 +56,15 @@ def x64():
 
 
 @pytest.fixture
+def stand_in(monkeypatch):
+    """This machine's devices, and compiler, for those of any topology."""
+    from vqjax.hardware import devices
+
+    monkeypatch.setattr(devices, "check_compiler", lambda topology: None)
+    monkeypatch.setattr(devices, "devices_of", lambda topology: jax.devices()[: topology.devices])
+
+
+@pytest.fixture
 def one_device():
     """The list of one device, for `make_mesh` and `train`."""
     return jax.devices()[:1]

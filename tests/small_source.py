@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from tests.quickly import quick
 from vqjax.losses import L1
 from vqjax.quantizers import VectorQuantizer
 from vqjax.tasks import TokenizerTask
@@ -96,4 +97,4 @@ def started(experiment: Experiment) -> TrainState:
         state = create_state(experiment, experiment.data.example_spec())
         return state.replace(params=jax.tree.map(lambda p: p * 3 + 0.05, state.params))
 
-    return jax.jit(create, out_shardings=replicated(make_mesh(jax.devices()[:1])))()
+    return quick(create, out_shardings=replicated(make_mesh(jax.devices()[:1])))()

@@ -36,6 +36,16 @@ def tokenizer(quantizer=None, channels=1, width=8) -> Tokenizer:
     )
 
 
+def dense(quantizer=None, shape=(8, 8), **fields) -> Tokenizer:
+    """Fully connected, one token per example: compiled in half the time."""
+    return Tokenizer(
+        encoder=MLPEncoder(shape=shape, widths=(16,)),
+        quantizer=quantizer or EMAVectorQuantizer(codebook_size=16, codebook_dim=4),
+        decoder=MLPDecoder(shape=shape, widths=(16,), channels=1),
+        **fields,
+    )
+
+
 def vqvae(**settings) -> Experiment:
     defaults = {
         "task": TokenizerTask(
@@ -77,12 +87,7 @@ def ae(**settings) -> Experiment:
 
 
 def vae(binarised=True, **settings) -> Experiment:
-    networks = Tokenizer(
-        encoder=MLPEncoder(shape=(8, 8), widths=(16,)),
-        quantizer=Gaussian(codebook_dim=3),
-        decoder=MLPDecoder(shape=(8, 8), widths=(16,), channels=1),
-        output="sigmoid",
-    )
+    networks = dense(Gaussian(codebook_dim=3), output="sigmoid")
     task = TokenizerTask(networks, losses=(BernoulliLikelihood(),), loss_weights={"nll": 1.0})
     data = dataclasses.replace(arrays(), augment=(Binarize(),) if binarised else ())
     return vqvae(**{"task": task, "data": data, **settings})

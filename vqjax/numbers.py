@@ -50,6 +50,11 @@ class Number:
         """Label and unit."""
         return f"{self.label}, {self.unit}" if self.unit else self.label
 
+    @property
+    def column(self) -> str:
+        """The head of its column on one line, without the unit."""
+        return self.head.replace("-\n", "").replace("\n", " ").partition(",")[0]
+
     def shown(self, value: float, digits: int | None = None) -> str:
         """A value for people, without the unit."""
         value = 100 * value if self.unit == "%" else value
@@ -118,7 +123,7 @@ NUMBERS: dict[str, Number] = {
     ),
     "accuracy": Number(
         "Accuracy", "share of held-out examples whose likeliest class is the true one",
-        "%", HIGH, 2,
+        "%", HIGH, 2, "Accuracy,\n%",
     ),
     "cross_entropy": Number(
         "Cross-entropy", "mean of -log p of the true class of held-out examples", "nats", LOW
@@ -159,6 +164,8 @@ LOSSES = {
     "generator": "how easily the discriminator tells reconstructions: low when it takes them for "
     "originals",
     "discriminator": "errors of the discriminator in telling originals from reconstructions",
+    "feature_matching": "distance between the discriminator's features of originals and of "
+    "reconstructions",
     "total": "the sum of the terms, each times its weight",
 }
 PARAMETERS = "trained ones, a discriminator’s included"

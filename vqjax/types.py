@@ -9,7 +9,7 @@ Axis letters, in docstrings and end-of-line comments:
 import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.struct
 import jax
@@ -49,6 +49,10 @@ class ArraySpec:
     dtype: str
     medium: str | None = None
     rate: float | None = None
+
+    def is_like(self, other: "ArraySpec | None") -> bool:
+        """Whether arrays of `other` can be taken for those of this one."""
+        return other is not None and (other.shape, other.dtype) == (self.shape, self.dtype)
 
     @property
     def shown_as(self) -> str | None:
@@ -90,6 +94,13 @@ class Bound:
     high: int
     setting: str
     none: int | None = None
+
+
+class Verdict(NamedTuple):
+    """What a discriminator says of examples: `logits` of any shape, `features` of its layers."""
+
+    logits: jax.Array
+    features: tuple[jax.Array, ...] = ()
 
 
 @flax.struct.dataclass

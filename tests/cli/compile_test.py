@@ -8,7 +8,6 @@ import pathlib
 import subprocess
 import sys
 
-import jax
 import pytest
 
 from vqjax.cli.main import main
@@ -31,12 +30,6 @@ def file(tmp_path, monkeypatch):
     path = tmp_path / "small.py"
     path.write_text(FILE)
     return path
-
-
-@pytest.fixture
-def stand_in(monkeypatch):
-    monkeypatch.setattr(devices, "check_compiler", lambda topology: None)
-    monkeypatch.setattr(devices, "devices_of", lambda topology: jax.devices()[: topology.devices])
 
 
 def call(capsys, *words):

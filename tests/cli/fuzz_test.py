@@ -42,7 +42,7 @@ FIELDS = (
     "batch_size", "seed", "accumulate", "compute_dtype", "ema_decay", "keep", "log_every", "mesh",
     "mesh.data", "mesh.fsdp", "data", "data.train_arrays", "optimizers", "optimizers.tokenizer",
     "optimizers.tokenizer.clip", "task", "task.losses", "task.losses.0", "task.loss_weights.l2",
-    "task.tokenizer.encoder.width", "task.tokenizer.encoder.multipliers", "init_from", "init_new",
+    "task.tokenizer.encoder.widths", "task.tokenizer.encoder.shape", "init_from", "init_new",
     "task.tokenizer.quantizer", "task.tokenizer.quantizer.codebook_size", "bacth_size", "a.b.c",
 )  # fmt: skip
 VALUES = ("1", "2", "8", "16", "4", "float32", "bfloat16", "0.9", "FSQ((3,3,3,3))", "(L1(),)")

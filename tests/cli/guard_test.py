@@ -89,7 +89,7 @@ def test_a_signal_reaches_the_child(tmp_path, number, before):
     child = (
         f"signal.signal(signal.{number}, lambda *_: sys.exit(75))\n"
         "print('ready', flush=True)\n"
-        "time.sleep(60)"
+        "while True: time.sleep(0.05)"  # a signal just before a long one would wait for its end
     )
     process = start(tmp_path, child, before=before)
     assert process.stdout.readline() == "ready\n"

@@ -62,8 +62,8 @@ def test_no_sense(capsys, run, verb, path, value, line):
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        (f"task.tokenizer.encoder.width={2**64}", "at most 64 bits"),
-        (f"task.tokenizer.encoder.width={2**40}", "more than any machine has"),
+        (f"task.tokenizer.encoder=ConvEncoder(width={2**64})", "at most 64 bits"),
+        (f"task.tokenizer.encoder.widths.0={2**50}", "more than any machine has"),
         (f"batch_size={2**64}", f"batch_size={2**64}: "),
         ("compute_dtype=x", "compute_dtype='x'"),
     ],

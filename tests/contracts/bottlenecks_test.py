@@ -1,5 +1,6 @@
 """The laws of a bottleneck without codes. To add one is to add a row to `CONTINUOUS`."""
 
+import functools
 import math
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from tests.quickly import quick
 from vqjax import config
 from vqjax.quantizers import Gaussian, Identity
 from vqjax.training.mesh import make_mesh
@@ -29,9 +31,12 @@ def latents(quantizer, shape=(8, 3, 2), dtype=jnp.float32):
     return jax.random.normal(jax.random.key(7), (*shape, dim), jnp.float32).astype(dtype)
 
 
-def quantize(quantizer, z, train=True, key=5):
+def call(quantizer, z, train=True, key=5):
     rngs = {"quantizer": jax.random.key(key)} if train else {}
     return quantizer.apply({}, z, train=train, step=0, rngs=rngs)
+
+
+quantize = quick(call, static_argnums=(0, 2))
 
 
 @rows
@@ -39,7 +44,8 @@ def quantize(quantizer, z, train=True, key=5):
 def test_it_has_no_parameters_no_codes_and_d_channels(name, shape):
     quantizer = CONTINUOUS[name]()
     z = latents(quantizer, shape)
-    assert not quantizer.init(jax.random.key(0), z, train=False, step=0)
+    init = functools.partial(quantizer.init, train=False, step=0)
+    assert not jax.eval_shape(init, jax.random.key(0), z)
     assert (quantizer.num_codebooks, quantizer.codebook_size) == (0, 0)
     for train in (False, True):
         out = quantize(quantizer, z, train)
@@ -52,13 +58,13 @@ def test_the_encoder_gets_a_finite_gradient_other_than_zero(name):
     quantizer = CONTINUOUS[name]()
 
     def through_z(z):
-        return jnp.sum(quantize(quantizer, z).z_q ** 2)
+        return jnp.sum(call(quantizer, z).z_q ** 2)
 
     def through_losses(z):
-        return sum(quantize(quantizer, z).losses.values(), start=jnp.sum(z) * 0.0)
+        return sum(call(quantizer, z).losses.values(), start=jnp.sum(z) * 0.0)
 
     for f in (through_z, *((through_losses,) if quantizer.loss_weights else ())):
-        gradient = jax.grad(f)(latents(quantizer))
+        gradient = quick(jax.grad(f))(latents(quantizer))
         assert np.isfinite(gradient).all()
         assert all(np.abs(part).max() > 0 for part in np.split(gradient, gradient.shape[-1], -1))
 
@@ -76,12 +82,12 @@ def test_evaluation_is_deterministic_and_keeps_nothing(name):
 def test_the_same_under_jit_sharded_and_after_json(name):
     quantizer = CONTINUOUS[name]()
     z = latents(quantizer)
-    out = quantize(quantizer, z)
+    out = call(quantizer, z)
     again = config.decode(config.encode(quantizer))
     assert again == quantizer
     sharded = jax.device_put(z, batch_sharding(make_mesh()))
-    run = jax.jit(lambda z: quantize(quantizer, z))
-    for other in (run(z), run(sharded), quantize(again, z)):
+    run = jax.jit(lambda z: call(quantizer, z))
+    for other in (run(z), run(sharded), call(again, z)):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), out, other)
 
 
@@ -142,7 +148,7 @@ def test_free_bits_by_hand():
         np.testing.assert_allclose(out.losses["kl"], wanted, rtol=1e-6)
         if free:
             np.testing.assert_allclose(out.metrics["kl_exact"], 2.25, rtol=1e-6)
-    pressed = jax.grad(lambda z: quantize(Gaussian(2, free_bits=0.5), z).losses["kl"])(z)
+    pressed = jax.grad(lambda z: call(Gaussian(2, free_bits=0.5), z).losses["kl"])(z)
     assert not pressed[..., 0].any() and pressed[..., 1].all()  # only the channel that is above
     with pytest.raises(UsageError, match="free_bits=-1.0"):
         quantize(Gaussian(2, free_bits=-1.0), z)
@@ -180,6 +186,6 @@ def test_a_mesh_does_not_change_what_is_drawn():
     quantizer = Gaussian(D)
     z = latents(quantizer, (8, 3, 2))
     everywhere = NamedSharding(make_mesh(), PartitionSpec())
-    run = jax.jit(lambda z: quantize(quantizer, z).z_q, out_shardings=everywhere)
+    run = jax.jit(lambda z: call(quantizer, z).z_q, out_shardings=everywhere)
     one = run(jax.device_put(z, everywhere))
     np.testing.assert_array_equal(run(jax.device_put(z, batch_sharding(make_mesh()))), one)

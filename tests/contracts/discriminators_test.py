@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.quickly import quick
 from vqjax.discriminators import PatchGAN
 from vqjax.types import UsageError
 
@@ -11,7 +12,7 @@ NORMS = ("group", "batch", "none")
 
 def logits_of(module, shape, seed=0):
     x = jax.random.uniform(jax.random.key(seed), shape, minval=-1.0)
-    return module.init_with_output(jax.random.key(1), x)
+    return quick(module.init_with_output)(jax.random.key(1), x)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,9 @@ def logits_of(module, shape, seed=0):
 )
 @pytest.mark.parametrize("norm", NORMS)
 def test_shapes_in_any_rank(layers, shape, wanted, norm):
-    logits, variables = logits_of(PatchGAN(width=4, layers=layers, norm=norm), shape)
+    module = PatchGAN(width=4, layers=layers, norm=norm)
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    logits, variables = jax.eval_shape(module.init_with_output, jax.random.key(0), x)
     assert logits.shape == wanted
     assert set(variables) == {"params"}
 
@@ -44,8 +47,8 @@ def test_published_parameter_count():
 def test_one_logit_sees_its_patch_alone():
     module = PatchGAN(width=4, layers=1, norm="none")
     x = jnp.zeros((1, 32, 32, 1))
-    variables = module.init(jax.random.key(0), x)
-    gradient = jax.grad(lambda x: module.apply(variables, x)[0, 7, 7, 0])(x)[0, ..., 0]
+    variables = quick(module.init)(jax.random.key(0), x)
+    gradient = quick(jax.grad(lambda x: module.apply(variables, x)[0, 7, 7, 0]))(x)[0, ..., 0]
     rows = np.flatnonzero(np.abs(gradient).sum(1))
     assert rows.max() - rows.min() + 1 == 16
 
@@ -55,7 +58,7 @@ def test_only_batch_statistics_tie_examples_together(norm, same):
     module = PatchGAN(width=8, layers=1, norm=norm)
     logits, variables = logits_of(module, (3, 12, 12, 1))
     x = jax.random.uniform(jax.random.key(0), (3, 12, 12, 1), minval=-1.0)
-    alone = module.apply(variables, x[:1])
+    alone = quick(module.apply)(variables, x[:1])
     assert np.allclose(alone, logits[:1], atol=1e-5) is same
 
 
@@ -111,9 +114,7 @@ def test_dtypes_and_finite_gradients(norm, dtype):
     assert logits.dtype == dtype
     assert {p.dtype for p in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     x = jax.random.normal(jax.random.key(2), (2, 8, 8, 1))
-    gradients = jax.jit(jax.grad(lambda v, x: module.apply(v, x).sum(), argnums=(0, 1)))(
-        variables, x
-    )
+    gradients = quick(jax.grad(lambda v, x: module.apply(v, x).sum(), argnums=(0, 1)))(variables, x)
     for g in jax.tree.leaves(gradients):
         assert np.isfinite(g).all()
     assert all(np.any(g) for g in jax.tree.leaves(gradients[0]["params"]["conv_0"]))
@@ -123,5 +124,5 @@ def test_float64_stays(x64):
     x = jnp.zeros((1, 8, 1), jnp.float64)
     for norm in NORMS:
         module = PatchGAN(width=4, layers=1, norm=norm)
-        logits, variables = module.init_with_output(jax.random.key(0), x)
+        logits, variables = quick(module.init_with_output)(jax.random.key(0), x)
         assert logits.dtype == jnp.float64

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from tests.quickly import quick
 from vqjax import config
 from vqjax import quantizers as q
 from vqjax.ops.schedules import Cosine
-from vqjax.training.platform import COMPILE_QUICKLY
 from vqjax.types import BATCH_AXES, MESH_AXES, TENSOR_AXIS
 
 K, D = 16, 4
@@ -82,9 +82,6 @@ LARGE = [name for name, row in DISCRETE.items() if row.large is not None]
 STORED = ["vq", "ema", "cosine"]  # codes that can be moved
 
 
-quick = functools.partial(jax.jit, compiler_options=COMPILE_QUICKLY)
-
-
 def make(name):
     return DISCRETE[name].make()
 
@@ -128,7 +125,7 @@ def call(quantizer, variables, z, train=True, seed=5):
         z,
         train=train,
         step=jnp.int32(0),
-        rngs={"quantizer": jax.random.key(seed)},
+        rngs={"quantizer": jax.random.key(seed)} if train else {},
         mutable=["statistics"] if train else [],
     )
     return out, dict(mutated).get("statistics", {})
@@ -138,7 +135,7 @@ _compiled_call = quick(call, static_argnums=(0, 3))
 
 
 def quantize(quantizer, variables, z, train=True, seed=5):
-    """`call`, compiled once per quantizer and shape."""
+    """`call`, compiled once per quantizer and shape: laws share most by taking `latents` as is."""
     return _compiled_call(quantizer, variables, z, train, seed)
 
 
@@ -173,13 +170,12 @@ def check_indices_and_lookup(name, batch, axes):
     grids = (tuple(axes),) * quantizer.num_codebooks
     if hasattr(quantizer, "grids"):
         grids = quantizer.grids(tuple(axes))
+    # A blend is a product and a sum, which `quick` does not round alike in two programs.
+    as_users = name == "multiscale"
+    run = jax.jit(call, static_argnums=(0, 3)) if as_users else quantize
+    look_up = (jax.jit if as_users else quick)(functools.partial(quantizer.apply, method="lookup"))
     for train in (False, True):
-
-        @quick
-        def look_up(variables, indices):
-            return quantizer.apply(variables, indices, method="lookup")
-
-        out, _ = quantize(quantizer, variables, z, train)
+        out, _ = run(quantizer, variables, z, train)
         again = look_up(variables, out.indices)
         assert len(out.indices) == quantizer.num_codebooks
         for indices, grid in zip(out.indices, grids, strict=True):
@@ -192,7 +188,7 @@ def check_indices_and_lookup(name, batch, axes):
 
 @rows
 def test_indices_are_in_range_and_look_up_to_z_q_exactly(name):
-    check_indices_and_lookup(name, 8, [4, 6])
+    check_indices_and_lookup(name, 8, [3, 2])
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
@@ -274,12 +270,12 @@ def test_every_level_reports_how_its_codes_live(name):
 def test_evaluation_collects_nothing_and_draws_nothing(name):
     quantizer = make(name)
     variables = variables_of(quantizer)
-    apply = functools.partial(quantizer.apply, train=False, step=0)  # without a key
-    out, mutated = quick(functools.partial(apply, mutable=True))(variables, latents(quantizer))
+    apply = functools.partial(quantizer.apply, train=False, step=0, mutable=True)  # without a key
+    out, mutated = quick(apply)(variables, latents(quantizer))
     assert not mutated.get("statistics")
     for key in mutated:
         jax.tree.map(np.testing.assert_array_equal, mutated[key], variables[key])
-    again = quick(apply)(variables, latents(quantizer))
+    again, _ = quantize(quantizer, variables, latents(quantizer), train=False)
     np.testing.assert_array_equal(out.z_q, again.z_q)
 
 
@@ -343,7 +339,7 @@ def test_a_step_is_the_same_on_any_mesh(name, mesh):
 def test_bfloat16_picks_the_codes_of_its_float32_cast(name):
     quantizer = make(name)
     variables = variables_of(quantizer)
-    z = latents(quantizer, (16, 4, 4), jnp.bfloat16)
+    z = latents(quantizer, dtype=jnp.bfloat16)
     low, _ = quantize(quantizer, variables, z)
     high, _ = quantize(quantizer, variables, z.astype(jnp.float32))
     jax.tree.map(np.testing.assert_array_equal, low.indices, high.indices)
@@ -365,16 +361,16 @@ def test_statistics_add_over_calls(name):
     quantizer = make(name)
     noisy = not DISCRETE[name].exact or name == "gumbel"  # other picks in another call
     variables = variables_of(quantizer)
-    z = latents(quantizer, (8, 6, 4))
+    z = latents(quantizer, (16, 3, 2))
     _, whole = quantize(quantizer, variables, z)
-    _, half = quantize(quantizer, variables, z[:4])
-    _, both = quantize(quantizer, {**variables, "statistics": half}, z[4:])
+    _, half = quantize(quantizer, variables, z[:8])
+    _, both = quantize(quantizer, {**variables, "statistics": half}, z[8:])
 
     def compare(path, a, b):
         if path[-1].key == "candidates":
             assert a.shape == b.shape
         elif path[-1].key == "counts" and noisy:
-            assert a.sum() == b.sum() == 8 * 6 * 4
+            assert a.sum() == b.sum() == 16 * 3 * 2
         elif path[-1].key == "seen" or not noisy:
             np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -384,10 +380,10 @@ def test_statistics_add_over_calls(name):
 @pytest.mark.parametrize("name", STORED)
 def test_candidates_are_vectors_that_were_seen(name):
     quantizer = make(name)
-    z = latents(quantizer, (8, 6))
+    z = latents(quantizer, (16, 3, 2))
     variables = variables_of(quantizer)
-    _, half = quantize(quantizer, variables, z[:4])
-    _, both = quantize(quantizer, {**variables, "statistics": half}, z[4:])
+    _, half = quantize(quantizer, variables, z[:8])
+    _, both = quantize(quantizer, {**variables, "statistics": half}, z[8:])
     seen = np.asarray(quantizer.prepare(z)).reshape(-1, D)
     for candidate in np.asarray(both["candidates"]):
         assert (np.abs(seen - candidate).max(-1) < 1e-6).any()

@@ -12,12 +12,12 @@ import pytest
 from flax import linen as nn
 
 from tests import tiny
+from tests.quickly import quick
 from vqjax.discriminators import PatchGAN
 from vqjax.ops.schedules import as_schedule
 from vqjax.tasks import ClassifierTask
-from vqjax.tasks.adversary import Verdict
 from vqjax.training.state import create_state
-from vqjax.types import ArraySpec, Context, UsageError
+from vqjax.types import ArraySpec, Context, UsageError, Verdict
 
 
 class Featured(PatchGAN):
@@ -59,7 +59,7 @@ def experiment_of(name):
 def made(name):
     """(task, state, a batch of 8 examples)."""
     experiment = experiment_of(name)
-    state = jax.jit(lambda: create_state(experiment, experiment.data.example_spec()))()
+    state = quick(lambda: create_state(experiment, experiment.data.example_spec()))()
     batch = next(iter(experiment.data.train(8, 0, 0, np.arange(8))))
     return experiment.network_task(), state, {k: v for k, v in batch.items() if k != "example_id"}
 
@@ -68,14 +68,14 @@ def context_of(active, train):
     return Context(jax.random.key(1), np.int32(0), active, train)
 
 
-def called(name, active, train):
+def called(name, active, train, by=lambda call, *arrays: quick(call)(*arrays)):
+    """What the task gives; or what `by` makes of the call."""
     task, state, batch = made(name)
 
-    @jax.jit
     def call(params, collections, batch):
         return task(params, collections, {}, batch, context_of(active, train))
 
-    return call(state.params, state.collections, batch)
+    return by(call, state.params, state.collections, batch)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -106,7 +106,7 @@ def test_an_array_that_is_not_there_is_refused_by_name(name):
 def test_it_gives_the_terms_that_are_active_and_no_others(name):
     task, *_ = made(name)
     for active in (tuple(sorted({*task.players, *task.terms})), tuple(sorted(task.players))):
-        out = jax.eval_shape(functools.partial(called, name, active, True))
+        out = called(name, active, True, by=jax.eval_shape)
         assert set(out.losses) == {term for term in task.terms if term in active}
         assert all(loss.shape == () for loss in out.losses.values())
         assert set(out.multipliers) <= set(out.losses)
@@ -144,7 +144,7 @@ def test_the_losses_of_the_parts_add_up_to_those_of_the_step(name):
     if not parts:  # nothing to take apart
         assert name in ("prior", "classifier")
         return
-    out = jax.jit(lambda *arrays: task(*arrays, where[-1]))(*where[:-1])
+    out = quick(lambda *arrays: task(*arrays, where[-1]))(*where[:-1])
     weights = {k: as_schedule(weight)(0) for k, weight in task.weights.items()}
     whole = sum(weights[k] * out.multipliers.get(k, 1.0) * v for k, v in out.losses.items())
     assert sum(float(part()[0]) for part in parts.values()) == pytest.approx(float(whole), rel=1e-5)

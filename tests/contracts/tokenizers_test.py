@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests import tiny
+from tests.quickly import quick
 from vqjax.tasks import TokenizerTask
-from vqjax.training.platform import COMPILE_QUICKLY
 from vqjax.types import UsageError
 
 TOKENIZERS = {
@@ -25,10 +25,7 @@ def opened():
     for name, (make, shape) in TOKENIZERS.items():
         task = TokenizerTask(make(), loss_weights={})
         x = np.random.default_rng(0).integers(0, 256, (3, *shape), np.uint8)
-        init = jax.jit(
-            lambda x, t=task: t.init(jax.random.key(0), {"image": x}),
-            compiler_options=COMPILE_QUICKLY,
-        )
+        init = quick(lambda x, t=task: t.init(jax.random.key(0), {"image": x}))
         params, collections = init(x)
         made[name] = (task, params, collections, jnp.array(x))
     return made

@@ -229,3 +229,27 @@ def test_a_source_of_pairs_cuts_both_alike():
     assert source.example_spec()["source"].shape == (4, 4, 1)
     with pytest.raises(UsageError, match="augment transforms 'depth', there is image, source"):
         Arrays(both, both, (RandomFlip(of=("depth",)),))
+
+
+def test_pairs_of_unlike_sizes_are_not_cut_apart():
+    specs = {"source": ArraySpec((8, 8, 3), "uint8"), "image": ArraySpec((16, 16, 3), "uint8")}
+    for transform in (RandomCrop(4, of=tuple(specs)), RandomShift(1, of=tuple(specs))):
+        with pytest.raises(DataError, match="source has 8x8, image has 16x16"):
+            specs_after((transform,), specs)
+    after = specs_after((CenterCrop(4, of=tuple(specs)), RandomFlip(of=tuple(specs))), specs)
+    assert {spec.shape for spec in after.values()} == {(4, 4, 3)}
+
+
+@pytest.mark.parametrize("make", [RandomFlip, lambda of: RandomShift(1, of), CenterCrop])
+@pytest.mark.parametrize("shape", [(), (7,)])
+def test_what_has_no_axis_is_not_moved(make, shape):
+    transform = CenterCrop(1, of=("caption",)) if make is CenterCrop else make(of=("caption",))
+    with pytest.raises(DataError, match="caption.*no axes but channels"):
+        specs_after((transform,), {"caption": ArraySpec(shape, "int32")})
+
+
+@pytest.mark.parametrize("of", [(), ("image", "image"), "image"])
+def test_arrays_are_named_once_each(of):
+    for make in (RandomFlip, Binarize, lambda of: RandomCrop(3, of), lambda of: Resize(3, of=of)):
+        with pytest.raises(UsageError, match="of"):
+            make(of=of)

@@ -256,6 +256,7 @@ def test_rows_outside_the_batch_are_refused(sources, rows):
         ([1], "must map names to arrays"),
         ({"image": pictures(3), "label": np.arange(2)}, "differ in their first axis"),
         ({"image": np.float32(3)}, "is no array with a first axis"),
+        ({"image": pictures(3), "mask": np.arange(3)}, "would hide which examples pad"),
     ],
 )
 def test_a_load_that_is_not_as_it_should_be(arrays, line):

@@ -45,10 +45,20 @@ def test_tokens_are_int32_and_captions_stay_bytes(tmp_path):
     (batch,) = captions.eval(1, np.arange(1))
     assert captions.vocabulary.decode(batch["caption"][0]) == "one"
     np.testing.assert_array_equal(batch["tokens"], [[1, 2]])
+    assert captions.seals == source.seals == ("abc",)
+    makers = [{"run": "RUN", "seal": "abc"}, {"run": "OTHER", "seal": "def"}]
+    (tmp_path / DESCRIPTION).write_text(json.dumps(description | {"tokenizers": makers}))
+    assert Captions(TokenSet(str(tmp_path)), BPE(257), 6).seals == ("abc", "def")
 
 
 @pytest.mark.parametrize(
-    "spoilt", [{"examples": {"train": 2}}, {"shard": 0}, {"examples": {"train": 2, "eval": -1}}]
+    "spoilt",
+    [
+        {"examples": {"train": 2}},
+        {"shard": 0},
+        {"examples": {"train": 2, "eval": -1}},
+        {"tokenizers": []},
+    ],
 )
 def test_a_description_that_cannot_be_is_one_line(tmp_path, spoilt):
     description = {

@@ -1,5 +1,6 @@
 """Bounds on the likelihood: exact on a model whose integral is known, and over a split."""
 
+import functools
 import math
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from flax import linen as nn
 
 from tests import tiny
+from tests.quickly import quick
 from vqjax.evaluation import likelihood as module
 from vqjax.evaluation.likelihood import ImportanceEvaluator, log_mean_exp, noise_of, protocol
 from vqjax.evaluation.reconstruction import ReconstructionEvaluator
@@ -22,6 +24,14 @@ from vqjax.training.state import create_state
 from vqjax.types import Context, UsageError
 
 SCALE = 0.7  # of the toy's likelihood
+
+
+def elbo_of(task):
+    return quick(functools.partial(elbo, task))
+
+
+def weights_of(task):
+    return quick(functools.partial(log_weights, task))
 
 
 class Plain(nn.Module):
@@ -111,11 +121,12 @@ def posterior(params, x):
 def test_elbo_is_the_integral_over_the_posterior(toy):
     task, x, w, b, make = toy
     params, collections = make(exact=False)
-    latents = task.encode(params, collections, x).z
+    latents = quick(task.encode)(params, collections, x).z
     # Four points with the mean and the covariance of the noise: exact for what is quadratic in z.
     points = math.sqrt(2.0) * np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
     values = [
-        elbo(task, params, collections, x, latents, jnp.broadcast_to(p, (5, 1, 2))) for p in points
+        elbo_of(task)(params, collections, x, latents, jnp.broadcast_to(p, (5, 1, 2)))
+        for p in points
     ]
     mean, deviation = posterior(params, x)
     error = ((np.asarray(x)[:, 0] - b - mean @ w) ** 2).sum(1)
@@ -129,9 +140,9 @@ def test_elbo_is_the_integral_over_the_posterior(toy):
 def test_weights_of_given_noise_are_those_of_the_formula(toy):
     task, x, w, b, make = toy
     params, collections = make(exact=False)
-    latents = task.encode(params, collections, x).z
+    latents = quick(task.encode)(params, collections, x).z
     noise = np.random.default_rng(1).normal(size=(5, 7, 1, 2))
-    weights = log_weights(task, params, collections, x, latents, jnp.array(noise))
+    weights = weights_of(task)(params, collections, x, latents, jnp.array(noise))
     mean, deviation = posterior(params, x)
     z = mean[:, None] + deviation * noise[:, :, 0]  # [B, K, 2]
     wanted = log_normal(np.asarray(x), z @ w + b, SCALE).sum(-1)
@@ -148,9 +159,9 @@ PARTS = (slice(0, 3), slice(3, 6), slice(6, 7))
 def test_with_the_true_posterior_every_weight_is_the_evidence(toy):
     task, x, w, b, make = toy
     params, collections = make(exact=True)
-    latents = task.encode(params, collections, x).z
+    latents = quick(task.encode)(params, collections, x).z
     noise = jax.random.normal(jax.random.key(0), (5, 4, 1, 2))
-    weights = log_weights(task, params, collections, x, latents, noise)
+    weights = weights_of(task)(params, collections, x, latents, noise)
     evidence = log_evidence(np.asarray(x)[:, 0], w, b)
     np.testing.assert_allclose(weights, np.broadcast_to(evidence[:, None], (5, 4)), rtol=1e-9)
 
@@ -158,18 +169,20 @@ def test_with_the_true_posterior_every_weight_is_the_evidence(toy):
 def test_the_losses_are_the_negative_elbo():
     task = tiny.vae().task
     raw = np.where(np.random.default_rng(0).random((6, 8, 8, 1)) < 0.5, 0, 255).astype(np.uint8)
-    params, collections = task.init(jax.random.key(0), {"image": raw})
+    params, collections = quick(task.init)(jax.random.key(0), {"image": raw})
     context = Context(jax.random.key(1), jnp.int32(0), ("kl", "nll", "tokenizer"), train=False)
-    out = task(params, collections, {}, {"image": raw}, context)
-    latents = task.encode(params, collections, raw).z
-    bound = elbo(task, params, collections, raw, latents, jnp.zeros((6, 1, 1, 3)))
+    out = quick(lambda *arrays: task(*arrays, context))(params, collections, {}, {"image": raw})
+    latents = quick(task.encode)(params, collections, raw).z
+    bound = elbo_of(task)(params, collections, raw, latents, jnp.zeros((6, 1, 1, 3)))
     total = sum(task.weights[name] * loss for name, loss in out.losses.items())
     np.testing.assert_allclose(total, -bound.mean(), rtol=1e-6)
 
 
 def evaluate(experiment, samples=7, devices=1):
     mesh = make_mesh(jax.devices()[:devices])
-    state = jax.device_get(create_state(experiment, experiment.data.example_spec()))
+    state = jax.device_get(
+        quick(lambda: create_state(experiment, experiment.data.example_spec()))()
+    )
     state = state.replace(params=jax.tree.map(lambda p: 2 * p, state.params))  # draws matter more
     numbers = ReconstructionEvaluator(experiment, mesh)(state.params, state.collections).numbers
     weighted = ImportanceEvaluator(experiment, mesh, samples)(state.params, state.collections)
@@ -181,13 +194,13 @@ def test_numbers_equal_those_of_the_whole_split_at_once():
     state, bound, weighted = evaluate(experiment)
     batch = next(experiment.data.eval(21, np.arange(21)))
     task, variables = experiment.network_task(), (state.params, state.collections)
-    latents = task.encode(*variables, batch["image"]).z
+    latents = quick(task.encode)(*variables, batch["image"]).z
     places = jnp.arange(21)
     noise = noise_of(places, module.ELBO_DRAW, (1, 1, 3))
-    wanted = elbo(task, *variables, batch["image"], latents, noise)
+    wanted = elbo_of(task)(*variables, batch["image"], latents, noise)
     np.testing.assert_allclose(bound, -wanted.mean(), rtol=1e-5)
     noise = jnp.stack([noise_of(places, draw, (1, 1, 3)) for draw in range(7)], 1)
-    weights = log_weights(task, *variables, batch["image"], latents, noise)
+    weights = weights_of(task)(*variables, batch["image"], latents, noise)
     each = jax.nn.logsumexp(weights, axis=1) - math.log(7)
     np.testing.assert_allclose(weighted, -each.mean(), rtol=1e-5)
     assert weighted < bound

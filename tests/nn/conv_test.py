@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.quickly import quick
 from vqjax.nn import Conv, Downsample, Upsample
 from vqjax.ops.convolution import _as_product, _as_transposed
 from vqjax.types import UsageError
@@ -46,11 +47,17 @@ def test_few_channels_have_the_gradients_of_a_convolution(window, padding):
         conv = Conv(2, window, padding=padding, use_bias=False)
         return conv.apply({"params": {"kernel": kernel}}, x)
 
-    y, pull = jax.vjp(ours, x, kernel)
-    wanted, pull_plain = jax.vjp(plain, x, kernel)
+    def both(conv):
+        def run(x, kernel, gradient):
+            y, pull = jax.vjp(conv, x, kernel)
+            return y, pull(gradient)
+
+        gradient = random(*jax.eval_shape(conv, x, kernel).shape, seed=2)
+        return quick(run)(x, kernel, gradient)
+
+    (y, pulled), (wanted, pulled_plain) = both(ours), both(plain)
     np.testing.assert_array_equal(y, wanted)
-    gradient = random(*y.shape, seed=2)
-    for got, want in zip(pull(gradient), pull_plain(gradient), strict=True):
+    for got, want in zip(pulled, pulled_plain, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
 
 

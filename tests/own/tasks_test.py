@@ -99,12 +99,24 @@ def test_the_flow_of_the_readme_does_what_it_can(flow, tmp_path, capsys):
     assert code == 0 and "velocity" in out and "PSNR" not in out
 
 
-def test_the_flow_is_timed_and_compiled_ahead(flow, capsys):
+def test_the_flow_is_timed_and_compiled_ahead(flow, stand_in, capsys):
     file, _ = flow
     code, out, err = verb(capsys, "benchmark", file, *QUICK, "--seconds", "0.01")
     assert code == 0 and "share: gradient" in out, err
     code, out, err = verb(capsys, "train", file, *QUICK, "batch_size=64", "--dry-run")
     assert code == 0 and "work per step" in out, err
+    code, out, err = verb(capsys, "compile", file, *QUICK, "batch_size=64", "--topology", "h100x8")
+    assert code == 0 and "8 chip(s), 8 device(s)" in out, err
+
+
+def test_names_hold_no_path(flow, tmp_path, capsys):
+    file, run = flow
+    own = tmp_path / "own.py"
+    own.write_text(file.read_text().replace("steps: int", "style: str = 'x', steps: int"))
+    again = _trained(own, tmp_path / "run")
+    code, out, err = verb(capsys, "sample", again, "--trust", own, "-n", 1, "style=../../x/y")
+    assert code == 0, err
+    assert pathlib.Path(out.strip()).parent == again / "samples" and "style=x-y-" in out
 
 
 @pytest.mark.parametrize(
@@ -122,7 +134,8 @@ def test_the_flow_is_timed_and_compiled_ahead(flow, capsys):
             "--top-k is not for this run: it takes -n, --seed, steps=",
         ),
         (("sample", "RUN", "step=3"), "step=3: no 'step' here: did you mean 'steps'"),
-        (("sample", "RUN", "steps=few"), "steps"),
+        (("sample", "RUN", "steps=few"), "steps: 'few' is not an int"),
+        (("sample", "RUN", "--interpolate", "2", "-n", "3"), "-n is for samples"),
         (("sample", "RUN", "-n", "3", "n=4"), "n is said twice: -n and n="),
         (("evaluate", "RUN", "--judge", "RUN"), "it cannot classify (it can: sample, evaluate)"),
         (("evaluate", "RUN", "--captions", "3"), "its data cannot tell"),

@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.parity import random_vgg
+from tests.quickly import quick
 from vqjax.features import lpips
-from vqjax.training.platform import COMPILE_QUICKLY
 
 COMMITTED = pathlib.Path(__file__).parent / "fixtures"
 FILE = "lpips.safetensors"
@@ -33,7 +33,7 @@ def params(tmp_path_factory):
     return lpips.read(folder / "vgg16.safetensors", folder / "heads.safetensors")
 
 
-@functools.partial(jax.jit, static_argnames="dtype", compiler_options=COMPILE_QUICKLY)
+@functools.partial(quick, static_argnames="dtype")
 def distance_and_pull(params, x, x_hat, dtype=None):
     def summed(x_hat):
         distance = lpips.distance(params, x, x_hat, dtype)

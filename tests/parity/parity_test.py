@@ -16,6 +16,7 @@ import pytest
 from flax import traverse_util
 from safetensors.numpy import load_file
 
+from tests.quickly import quick
 from vqjax.ops.directions import rotate
 from vqjax.quantizers import (
     BSQ,
@@ -31,7 +32,6 @@ from vqjax.quantizers import (
     SimVQ,
     VectorQuantizer,
 )
-from vqjax.training.platform import COMPILE_QUICKLY
 
 COMMITTED = pathlib.Path(__file__).parent / "fixtures"
 FILE = "values.safetensors"
@@ -39,7 +39,6 @@ FRESH = os.environ.get("VQJAX_PARITY")
 K, D, DECAY = 16, 4, 0.8
 LATE = 1000  # a step at which the decay has warmed up
 BOTH = {"commitment": 1.0, "codebook": 1.0}  # theirs is one term, with gradient to both sides
-quick = functools.partial(jax.jit, compiler_options=COMPILE_QUICKLY)
 
 
 def close(got, wanted, name=""):

@@ -1,5 +1,6 @@
 """Bugs that published quantizers had, one test each: ours must not have them."""
 
+import functools
 import itertools
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tests import tiny
+from tests.quickly import quick
 from vqjax.ops import bits
 from vqjax.quantizers import BSQ, FSQ, LFQ, EMAVectorQuantizer, Residual, VectorQuantizer
 from vqjax.tasks import TokenizerTask
@@ -21,6 +23,7 @@ PUBLISHED |= {2**14: (8, 8, 8, 6, 5), 2**16: (8, 8, 8, 5, 5, 5)}  # arXiv 2309.1
 LOG2 = np.log(2.0)
 
 
+@functools.partial(quick, static_argnums=0)
 def initial(quantizer, z):
     return quantizer.init(jax.random.key(0), z, train=False, step=0)
 
@@ -32,8 +35,9 @@ def call(quantizer, variables, z, train=True):
     return out if train else (out, {})
 
 
+@functools.partial(quick, static_argnums=0)
 def quantized(quantizer, z):
-    return call(quantizer, initial(quantizer, z), z)[0]
+    return call(quantizer, initial.__wrapped__(quantizer, z), z)[0]
 
 
 def all_corners(dim, size):
@@ -52,7 +56,7 @@ def test_beta_weighs_the_commitment_and_not_the_codebook():
         out, _ = call(quantizer, {"params": {"codes": codes}, "codebook": book}, z)
         return sum(weight * out.losses[name] for name, weight in quantizer.loss_weights.items())
 
-    of_z, of_codes = jax.grad(total, argnums=(0, 1))(z, codes)
+    of_z, of_codes = quick(jax.grad(total, argnums=(0, 1)))(z, codes)
     np.testing.assert_allclose(of_z, [[[0.25 * 2.0, 0.0]]])
     np.testing.assert_allclose(of_codes, [[-2.0, 0.0], [0.0, 0.0]])
 
@@ -67,7 +71,7 @@ def test_every_residual_stage_pulls_the_encoder():
     def commitment(z):
         return call(quantizer, {"params": codes, "codebook": book}, z)[0].losses["commitment"]
 
-    value, gradient = jax.value_and_grad(commitment)(z)
+    value, gradient = quick(jax.value_and_grad(commitment))(z)
     assert value == 2.0**2 + 0.5**2
     np.testing.assert_allclose(gradient, [[[2 * 2.0 + 2 * 0.5]]])
 
@@ -145,12 +149,12 @@ def test_statistics_are_those_of_the_whole_batch(quantizer):
     """Rows differ from device to device, so the mean of 8 devices' entropies would be less."""
     z = jax.random.normal(jax.random.key(0), (16, 6, 4)) + 3.0 * all_corners(4, 1.0)
     variables = initial(quantizer, z)
-    one_out, one = jax.jit(lambda v, z: call(quantizer, v, z))(variables, z)
+    one_out, one = quick(lambda v, z: call(quantizer, v, z))(variables, z)
     mesh = make_mesh()
     assert mesh.size == 8
     with jax.set_mesh(mesh):
         split = jax.device_put(z, NamedSharding(mesh, PartitionSpec(BATCH_AXES)))
-        out, eight = jax.jit(lambda v, z: call(quantizer, v, z))(variables, split)
+        out, eight = quick(lambda v, z: call(quantizer, v, z))(variables, split)
     np.testing.assert_array_equal(eight["statistics"]["counts"], one["statistics"]["counts"])
     assert np.sum(one["statistics"]["counts"]) == one["statistics"]["seen"] == 16 * 6
     for name, value in {**one_out.losses, **one_out.metrics}.items():

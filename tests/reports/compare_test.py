@@ -317,7 +317,7 @@ def test_the_page_shows_the_same_pictures_through_each_run(trained_records, trus
     text = path.read_text()
     parsed = _check(text)
     assert parsed.tags.count("img") == 3 + 1  # originals, two runs; and the prior's
-    assert "Sampled from a prior" in parsed.text and "prior_00000400" in parsed.text
+    assert "Samples" in parsed.text and "prior_00000400" in parsed.text
     assert "one" in parsed.text and "Rate and distortion" in parsed.text
     assert len(re.findall("<circle", text)) == 2
     single = compare_runs(runs[:1], trust=trust)

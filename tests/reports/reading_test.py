@@ -94,6 +94,16 @@ def test_every_kind_of_run_can_be_told(tokenizer, experiment, words):
     assert words in lead(page([record])) and lead(page([record, record])).endswith(").")
 
 
+def test_of_a_run_that_cannot_be_read_its_numbers_say_what_it_is(tokenizer):
+    unread = dataclasses.replace(tokenizer, experiment=None, footprint=None)
+    assert unread.reconstructs and unread.shows == "Reconstructions"
+    evals = [{"kind": "eval", "step": 10, "velocity": 0.5, "speed": 2.0}]
+    other = dataclasses.replace(unread, evals=evals)
+    assert not other.reconstructs and other.shows == "Pictures"
+    assert other.headline == ("velocity", "speed")
+    assert "PSNR" not in page([other]) and "Reconstructions" not in page([other])
+
+
 def test_a_tokenizer_comes_before_its_prior(tokenizer, prior):
     for records in ([prior, tokenizer], [tokenizer, prior]):
         heads = re.findall(r'<h2 class="run">(.*?)</h2>', page(records))

@@ -52,8 +52,8 @@ class Drawing(PriorRun):
     def abilities(cls, experiment):
         return {"sample": None}
 
-    def sample(self, n, seed=0, prompts=None, **wishes):
-        self.asked.append((seed, prompts, wishes))
+    def sample(self, n, seed=0, *, prompts=None, choice=PLAIN, guidance=None):
+        self.asked.append((seed, prompts, choice, guidance))
         return pictures(1, 9, 3, 4)[:n] if prompts else pictures(1, 1, 1, 1)[:n]
 
 
@@ -72,10 +72,7 @@ def test_shares_by_kind(run):
             "reconstructed": {"small": 1.0, "large": 0.5, "all": 0.75},
         }
     }
-    assert run.asked == [
-        (5, CAPTIONS, {"choice": PLAIN, "guidance": UNGUIDED}),
-        (5, None, {"choice": PLAIN}),
-    ]
+    assert run.asked == [(5, CAPTIONS, PLAIN, UNGUIDED), (5, None, PLAIN, None)]
     text = "\n".join(check.lines())
     assert "one test: drawn " in text and "75.0" in text and "seed 5" in text
 

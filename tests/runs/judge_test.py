@@ -51,6 +51,11 @@ class StandIn(Run):
         return self.samples[:n]
 
 
+class Naming(StandIn):
+    def classify(self, images):
+        return images
+
+
 class Mute(StandIn):
     """It draws nothing."""
 
@@ -142,6 +147,8 @@ def test_who_cannot_be_judged_and_who_cannot_judge(judge):
         judge_samples(stand_in(None), stand_in(None), N)
     with pytest.raises(UsageError, match="is a prior: it cannot sample"):
         judge_samples(Mute(None), judge, N)
+    with pytest.raises(UsageError, match="runs/prior: Naming does not fit.*no 'outputs'"):
+        judge_samples(stand_in(None), Naming(None), N)
     with pytest.raises(UsageError, match="sample: got 'runs/prior', wanted a run, from vqjax.load"):
         judge_samples("runs/prior", judge, N)
 

@@ -1,8 +1,11 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.quickly import quick
 from vqjax.tokenizers.conv import ConvDecoder, ConvEncoder
 from vqjax.types import UsageError
 
@@ -146,7 +149,7 @@ def test_sizes_that_the_factor_does_not_divide(shape, line):
     with pytest.raises(UsageError, match=line):
         encoder.grid(shape)
     with pytest.raises(UsageError, match=line):
-        encoder.init(jax.random.key(0), jnp.zeros((1, *shape, 1)))
+        jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros((1, *shape, 1)))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +166,8 @@ def test_sizes_that_the_factor_does_not_divide(shape, line):
 @pytest.mark.parametrize("cls", [ConvEncoder, ConvDecoder])
 def test_settings_that_cannot_work(cls, settings, line):
     with pytest.raises(UsageError, match=line):
-        cls(width=4, latent_dim=1, **settings).init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+        module = cls(width=4, latent_dim=1, **settings)
+        jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
 
 
 def test_unknown_downsampling():
@@ -177,11 +181,11 @@ def test_output_layer_alone_and_features_before_it():
     _, decoder = tiny(None, (1, 2))
     z = jax.random.normal(jax.random.key(0), (2, 3, 5))
     _, params = initialise(decoder, z)
-    h = decoder.apply({"params": params}, z, method="to_features")
+    h = quick(functools.partial(decoder.apply, method="to_features"))({"params": params}, z)
     assert h.shape == (2, 6, 4)
     last = {"to_output": params["to_output"]}
     out = decoder.apply({"params": last}, h, method=lambda m, h: m.to_output(h))
-    np.testing.assert_array_equal(out, decoder.apply({"params": params}, z))
+    np.testing.assert_array_equal(out, quick(decoder.apply)({"params": params}, z))
 
 
 def test_latents_of_another_width_are_refused():
@@ -207,7 +211,7 @@ def test_dtypes_and_gradients_to_every_parameter(dtype, shape):
         assert y.dtype == dtype
         return jnp.mean((y.astype(jnp.float32) - x) ** 2)
 
-    gradients = jax.jit(jax.grad(loss))({"encoder": one, "decoder": two})
+    gradients = quick(jax.grad(loss))({"encoder": one, "decoder": two})
     for path, g in jax.tree.leaves_with_path(gradients):
         name = jax.tree_util.keystr(path)
         assert np.isfinite(g).all(), name
@@ -219,8 +223,8 @@ def test_bfloat16_is_near_float32():
     settings = {"width": 8, "multipliers": (1, 2), "blocks": 1, "latent_dim": 3}
     x = jax.random.normal(jax.random.key(0), (2, 8, 1))
     _, params = initialise(ConvEncoder(**settings), x)
-    z = jax.jit(ConvEncoder(**settings).apply)({"params": params}, x)
-    low = jax.jit(ConvEncoder(**settings, dtype="bfloat16").apply)({"params": params}, x)
+    z = quick(ConvEncoder(**settings).apply)({"params": params}, x)
+    low = quick(ConvEncoder(**settings, dtype="bfloat16").apply)({"params": params}, x)
     error = jnp.linalg.norm(low.astype(jnp.float32) - z) / jnp.linalg.norm(z)
     assert 0.0 < error < 0.05
 
@@ -233,7 +237,7 @@ def test_float64_is_computed_in_float64(x64):
     one, two = jax.tree.map(lambda p: p.astype(jnp.float64), (one, two))
     assert z.dtype == jnp.float64
 
-    @jax.jit
+    @quick
     @jax.value_and_grad
     def loss(x):
         z = encoder.apply({"params": one}, x)

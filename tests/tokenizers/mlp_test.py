@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.quickly import quick
 from vqjax.quantizers import Identity
 from vqjax.tasks import TokenizerTask
 from vqjax.tokenizers import MLPDecoder, MLPEncoder, Tokenizer
@@ -23,16 +24,16 @@ def started(tokenizer, x):
     """(task, params, collections) after one compiled `init`."""
     task = TokenizerTask(tokenizer, loss_weights={})
     task.check({"image": ArraySpec(x.shape[1:], "float32")})
-    return task, *jax.jit(lambda x: task.init(jax.random.key(1), {"image": x}))(x)
+    return task, *quick(lambda x: task.init(jax.random.key(1), {"image": x}))(x)
 
 
 @pytest.mark.parametrize("shape", [(6,), (4, 5), (2, 3, 2)])
 def test_any_number_of_axes_becomes_one_position(shape):
     x = np.random.default_rng(0).uniform(-1, 1, (3, *shape, 2)).astype(np.float32)
     task, params, collections = started(networks(shape), x)
-    z_q = jax.jit(task.encode)(params, collections, x).z_q
+    z_q = quick(task.encode)(params, collections, x).z_q
     assert z_q.shape == (3, *(1,) * len(shape), 3)
-    x_hat = jax.jit(task.decode_latents)(params, collections, z_q)
+    x_hat = quick(task.decode_latents)(params, collections, z_q)
     assert x_hat.shape == x.shape
     tokenizer, values = params["tokenizer"], 2 * int(np.prod(shape))
     assert tokenizer["encoder"]["layer_0"]["kernel"].shape == (values, 7)
@@ -53,7 +54,7 @@ def test_every_value_of_the_result_can_depend_on_every_value_of_the_data():
     def through(x):
         return task.decode_latents(params, collections, task.encode(params, collections, x).z_q)
 
-    assert (jax.jit(jax.jacobian(through))(x) != 0).all()
+    assert (quick(jax.jacobian(through))(x) != 0).all()
 
 
 @pytest.mark.parametrize("shape", [(8, 5, 2), (5, 4, 2), (4, 2)])

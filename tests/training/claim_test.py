@@ -114,6 +114,14 @@ def test_other_inputs_are_a_change(run):
     assert "inputs.image.shape.0: 8 -> 16" in read_record(run).replaced[0].changes
 
 
+def test_what_an_earlier_record_could_not_say_is_no_change(run):
+    inputs = read_record(run).inputs
+    spec = dataclasses.replace(inputs["image"], medium="image", rate=25.0)
+    assert go(run, "total_steps=4", inputs={**inputs, "image": spec}) == []
+    assert spec.is_like(inputs["image"])
+    assert not spec.is_like(dataclasses.replace(spec, dtype="uint8"))
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"id": 5}, {"digest": []}, {"replaced": None}, {"replaced": [{}]}, {"replaced": [1]}],

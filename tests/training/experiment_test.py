@@ -1,10 +1,13 @@
 """Settings that cannot work are refused in one line, before anything is read or computed."""
 
+import dataclasses
+
 import pytest
 
 from tests import tiny
 from vqjax.config import apply_overrides
 from vqjax.ops.schedules import Ramp
+from vqjax.training.experiment import TASK_NEEDS
 from vqjax.training.optim import Adam
 from vqjax.types import UsageError
 
@@ -68,6 +71,13 @@ def test_what_cannot_work_is_one_line(override, message):
     with pytest.raises(UsageError, match=message) as refusal:
         check(apply_overrides(tiny.vqgan(), (override,)))
     assert "\n" not in str(refusal.value)
+
+
+def test_a_task_that_cannot_be_called_is_named():
+    task = tiny.vqvae().task
+    kept = {name: getattr(task, name) for name in TASK_NEEDS} | {"loss_weights": task.loss_weights}
+    with pytest.raises(UsageError, match="task: Own does not fit here: it has no '__call__'"):
+        dataclasses.replace(tiny.vqvae(), task=type("Own", (), kept)()).check()
 
 
 def test_float64_where_jax_has_it(x64):

@@ -35,9 +35,10 @@ def test_evaluators_may_move_what_they_like(tmp_path, one_device):
     class Judged:
         numbers = {"psnr": 1.0}
         gallery = None
+        described = {}
 
     def evaluate(params, collections):
-        last = params["tokenizer"]["decoder"]["to_output"]["bias"]
+        last = params["tokenizer"]["decoder"]["to_output"]["dense"]["bias"]
         seen.append(float((last + np.ones(last.shape, np.float32)).sum()))
         return Judged()
 
@@ -77,7 +78,7 @@ def test_a_last_evaluation_that_failed_is_made_up_for(tmp_path, one_device, caps
     def evaluate(params, collections):
         if bad:
             raise DataError("a.jpg is torn")
-        return types.SimpleNamespace(numbers={"psnr": 1.0}, gallery=None)
+        return types.SimpleNamespace(numbers={"psnr": 1.0}, gallery=None, described={})
 
     settings = {"devices": one_device, "make_evaluator": lambda *_: evaluate}
     with pytest.raises(DataError, match=r"^a.jpg is torn$"):
@@ -101,6 +102,7 @@ def test_an_error_of_the_data_comes_after_a_save(tmp_path, one_device, monkeypat
     class Judged:
         numbers = {"psnr": 1.0}
         gallery = None
+        described = {}
 
     def until_the_fourth(*args):
         yield from itertools.islice(batches(*args), 4 if bad and what == "data" else None)

@@ -241,13 +241,15 @@ def main() -> int:
     pathlib.Path(RECORD).write_text(json.dumps(found, indent=1))
     digests = {name[9:]: digest(v) for name, v in found.items() if name.startswith("state of ")}
     pathlib.Path("states.json").write_text(json.dumps(digests, indent=1) + "\n")
+    if old is not None and args.states:
+        old = {name: lines for name, lines in old.items() if name.startswith("state of ")}
     return 0 if old is None else report_changes(old, found)
 
 
 def report_changes(old: dict, new: dict) -> int:
     """Prints what differs; 1 where anything does."""
     changed = [name for name in {**old, **new} if name in new and old.get(name) != new[name]]
-    missing = [name for name in old if name not in new and not name.startswith("state")]
+    missing = [name for name in old if name not in new]
     for name in changed:
         print(f"CHANGED {name}")
         before, after = (_lines(tree.get(name, [])) for tree in (old, new))

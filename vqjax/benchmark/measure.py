@@ -102,6 +102,7 @@ def measure(
         DataError: real data that is not at hand.
     """
     experiment.check()
+    run_class(experiment.task)
     experiment.task.check(inputs)
     if wishes.real:
         experiment.data.check()
@@ -259,7 +260,7 @@ def _flops(rig: Rig, compiled: Compiled, rate: float) -> dict[str, Any]:
 def _latencies(rig: Rig, seconds: float) -> dict[str, dict[str, float]]:
     """Of one example, from an array of the host to one of the host, on one device."""
     task, device = rig.experiment.network_task(), rig.mesh.devices.flat[0]
-    x = noise(rig.inputs, 1).get(getattr(task, "inputs", ""))
+    x = noise(rig.inputs, 1).get(task.inputs)
     if x is None:  # it learns from tokens, which nobody hands over one by one
         return {}
     calls = run_class(task).single_calls(task, x.shape[1:])

@@ -117,9 +117,6 @@ FIGURES = (
     Figure("compile", ("compile", "seconds"), False),
     Figure("peak memory", ("memory", "bytes"), False),
     Figure("pipeline alone", ("input", "pipeline_examples_per_second"), True),
-    Figure("latency of encode", ("latency", "encode", "p50"), False),
-    Figure("latency of decode", ("latency", "decode", "p50"), False),
-    Figure("latency of classify", ("latency", "classify", "p50"), False),
     Figure("float32 examples/s", ("precisions", "float32", "examples_per_second"), True),
     Figure("bfloat16 examples/s", ("precisions", "bfloat16", "examples_per_second"), True),
 )
@@ -148,7 +145,10 @@ def against(new: Document, old: Document, tolerance: float) -> tuple[list[str], 
     """
     check_comparable(new, old)
     lines, worse = [f"  {'':<{NAME_WIDTH}}{'ratio':>{VALUE_WIDTH}}  (this / that)"], []
-    for figure in FIGURES:
+    latencies = [
+        Figure(f"latency of {n}", ("latency", n, "p50"), False) for n in new.get("latency", ())
+    ]
+    for figure in (*FIGURES, *latencies):
         a, b = _at(new, figure.path), _at(old, figure.path)
         if not a or not b or not _is_comparable(figure, new, old):
             continue

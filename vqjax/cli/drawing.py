@@ -118,11 +118,12 @@ def asked(
     found = telling(args) if "classes" in vars(args) else {}
     found |= choosing(args) if "guidance" in vars(args) else {}
     plain = ("n", "seed", "strength")
-    given = {name: getattr(args, name, None) for name in plain if name in takes}
+    given = {name: getattr(args, name, None) for name in plain if name in takes and name not in own}
     found |= {name: value for name, value in given.items() if value is not None}
-    settings = _settings(args.settings, takes)
-    if twice := [name for name in settings if name in given and given[name] is not None]:
-        raise UsageError(f"{twice[0]} is said twice: {_flag(twice[0])} and {twice[0]}=")
+    settings = _settings(getattr(args, "settings", ()), takes)
+    for name in options:
+        if getattr(args, name) is not None and (keyword := KEYWORDS[name]) in settings:
+            raise UsageError(f"{keyword} is said twice: {_flag(name)} and {keyword}=")
     return found | settings
 
 
@@ -184,7 +185,15 @@ def _in_names(args: argparse.Namespace) -> dict[str, str]:
         if value is not None and (name, value) != ("params", "auto")
     }
     items = (item.partition("=") for item in getattr(args, "settings", ()))
-    return said | {name: value for name, _, value in items if name not in ("n", "seed")}
+    unsaid = ("n", "seed", *TOLD)  # what the name says otherwise
+    return said | {name: _in_name(value) for name, _, value in items if name not in unsaid}
+
+
+def _in_name(value: str) -> str:
+    """A value as it is, where a file's name may hold it."""
+    from vqjax.runs.drawn import slug
+
+    return value if re.fullmatch(r"[\w.+-]+", value) else slug(value)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -104,18 +104,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vqjax.runs.base import require
+    from vqjax.runs.base import keywords_of, require
 
     args.settings = told_apart(args.words)[1]
     edit, count = _checked(args)
     trained = load_run(args)
     require(trained, "edit", *EDITS)
     require(trained, edit)
-    wishes = {"seed": 0} | asked(args, trained, getattr(trained, edit), own=("n",))
+    method = getattr(trained, edit)
+    wishes = {"seed": 0} if "seed" in keywords_of(method) else {}
+    wishes |= asked(args, trained, method, own=("n",))
     kinds = next((wishes[name] for name in TOLD if wishes.get(name)), [])
     if trained.conditions and not kinds:
         print("no --classes and no --prompt: the prior is told nothing", file=sys.stderr)
-    names = Names(args, trained, f"edit-{edit}", wishes["seed"], _of(args))
+    names = Names(args, trained, f"edit-{edit}", wishes.get("seed"), _of(args))
     sheet, singles = names.path(kinds), names.singles(kinds, count)
     names.check([sheet, *singles], _files(args))
     shown, results = _edited(trained, args, edit, count, wishes)
@@ -149,7 +151,8 @@ def _checked(args: argparse.Namespace) -> tuple[str, int]:
         raise UsageError("--fit makes a picture as large as the prior's: nothing to --upscale")
     if args.n is not None and edit == "variations":
         raise UsageError("-n: --variations N says how many")
-    if args.guidance is not None and not named(args, *TELLING):
+    told = any(item.startswith(("classes=", "prompts=")) for item in args.settings)
+    if args.guidance is not None and not (told or named(args, *TELLING)):
         raise UsageError("--guidance needs --classes or --prompt: it leads away from doing without")
     option, count = ("--variations", args.variations) if edit == "variations" else ("-n", args.n)
     count = RESULTS if count is None else count

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vqjax.cli.arguments import add_run_arguments, load_run, path_argument
-from vqjax.cli.drawing import CHOOSING, add_choosing_arguments, choosing, named
+from vqjax.cli.drawing import CHOOSING, add_choosing_arguments, asked, choosing, named
 from vqjax.format import printable
 from vqjax.numbers import IN_WORDS, JUDGED, NUMBERS, Number
 
@@ -82,7 +82,6 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vqjax.evaluation.likelihood import protocol
     from vqjax.files import json_text
     from vqjax.runs.evaluate import evaluate_run
     from vqjax.training.platform import enable_compilation_cache
@@ -101,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
         say=lambda line: None if judgement or check else print(printable(line), file=sys.stderr),
     )
     numbers = evaluation.numbers
-    lines = protocol(opened.experiment) if "nll_bound" in numbers else []
+    lines = list(evaluation.protocol)
     if judgement is not None:
         numbers, lines = numbers | judgement.numbers, [*lines, judgement.protocol]
     header = {"run": str(args.run_dir), "step": opened.step, "params": opened.params_kind}
@@ -113,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
         print(json_text(header | numbers | said | told))
         return
     print(printable(f"{args.run_dir}, step {opened.step}, {opened.params_kind} parameters"))
-    width = max(map(len, numbers))
+    width = max(map(len, numbers), default=0)
     for name, value in numbers.items():
         print(printable(f"  {name:<{width}}  {value:>12.4f}"))
     for line in [*lines, *([] if check is None else check.lines())]:
@@ -135,6 +134,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def _drawn(args: argparse.Namespace) -> tuple[Any, Any]:
     """What is found out by drawing: a `Judgement` and a `CaptionCheck`, None where not wanted."""
+    from vqjax.runs.base import require
     from vqjax.runs.captions import check_captions
     from vqjax.runs.judge import judge_samples
     from vqjax.runs.load import load
@@ -144,6 +144,8 @@ def _drawn(args: argparse.Namespace) -> tuple[Any, Any]:
     wishes = {"seed": args.seed or 0, **choosing(args)}  # refuses before anything is opened
     judge = None if args.judge is None else load(args.judge, trust=args.trust)
     run, judgement, check = load_run(args), None, None
+    require(run, "sample")
+    asked(args, run, run.sample, own=("n",))  # for the refusal, in the words of the command line
     if judge is not None:
         judgement = judge_samples(run, judge, SAMPLES if args.n is None else args.n, **wishes)
     if args.captions is not None:

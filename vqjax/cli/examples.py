@@ -1,6 +1,7 @@
 """What one example is like, where the data is at hand and where it is not."""
 
 import argparse
+import dataclasses
 from typing import Any
 
 
@@ -47,9 +48,9 @@ def with_shape(experiment: Any, inputs: dict | None, text: str) -> dict:
         shape = ()
     if len(shape) < 2 or min(shape) < 1:
         raise UsageError(f"--shape {text}: give positive numbers such as 28,28,1")
-    name = getattr(experiment.task, "inputs", "image")
+    name = experiment.task.inputs
     if inputs is None:
         conditions = getattr(experiment.task, "conditions", {})
         inputs = {"label": ArraySpec((), "int32"), **conditions}
-    dtype = inputs[name].dtype if name in inputs else "uint8"
-    return {**inputs, name: ArraySpec(shape, dtype)}
+    known = inputs[name] if name in inputs else ArraySpec(shape, "uint8")
+    return {**inputs, name: dataclasses.replace(known, shape=shape)}

@@ -14,7 +14,6 @@ import os
 import pathlib
 import signal
 import sys
-from types import FrameType
 
 from vqjax.cli.failures import fail
 
@@ -79,22 +78,26 @@ def split(run: pathlib.Path, peers: mmap.mmap) -> int | None:
         run: the run directory.
         peers: one byte of memory of both, not 0 where there are other processes to be lost.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # until there is someone to forward them
+    ignored = {n for n in FORWARDED if signal.getsignal(n) is signal.SIG_IGN}  # as under nohup
+    awaited = {*FORWARDED, signal.SIGCHLD} - ignored
+    # Blocked, none is lost before it is waited for; caught, SIGCHLD stays pending on every system.
+    signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    before = signal.signal(signal.SIGCHLD, lambda *_: None)
     parent, child = os.getpid(), os.fork()
     if child == 0:
         os.setpgid(0, 0)  # Ctrl-C reaches it once, through the parent
         _end_with(parent)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+        signal.signal(signal.SIGCHLD, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, awaited)
         return None
-
-    def forward(number: int, frame: FrameType | None) -> None:
-        os.kill(child, number)
-
-    for number in FORWARDED:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as SIGHUP is under nohup
-            signal.signal(number, forward)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
-    _, status = os.waitpid(child, 0)
+    ended = 0
+    while not ended:
+        number = signal.sigwait(awaited)
+        if number == signal.SIGCHLD:
+            ended, status = os.waitpid(child, os.WNOHANG)
+        else:
+            os.kill(child, number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, awaited)
     code = os.waitstatus_to_exitcode(status)
     if code == -signal.SIGABRT and peers[0]:
         return _explain(run)

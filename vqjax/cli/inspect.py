@@ -104,7 +104,7 @@ def _print_sizes(experiment: Any, inputs: dict) -> None:
     if sizes.kept:
         print(f"  {'kept beside':<16}{sizes.kept:>14,}  (not trained by gradient)")
     # Absent where tokens are learned from a token set.
-    spec = inputs.get(getattr(experiment.task, "inputs", ""))
+    spec = inputs.get(experiment.task.inputs)
     example = f"of one example, {times(sizes.shape)}" + (f" {spec.dtype}" if spec else "")
     if not sizes.levels and not sizes.latents:
         print(f"\none example{example.removeprefix('of one example')}" if sizes.shape else "")

@@ -230,7 +230,7 @@ def _flush(dtype: str, reconstruct: Callable, same: list, sheet: _Sheet) -> None
         x = x.astype(np.float32) / 127.5 - 1.0
     x_hat = to_uint8(reconstruct(x))
     for (target, picture, _), result in zip(same, x_hat, strict=True):
-        height, width = picture.shape[:2]
+        height, width = picture.shape[:2] if x_hat.shape == x.shape else x_hat.shape[1:3]
         sheet.add(target, picture, result[:height, :width])
 
 

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.types import UsageError
 
     ways = args.interpolate is not None
-    if ways and (options := named(args, "n", "seed", *TELLING, *CHOOSING) + args.settings):
+    if ways and (options := named(args, "n", "seed", *TELLING, *CHOOSING)):
         raise UsageError(f"{options[0]} is for samples: --interpolate draws none")
     if ways:
         _check_count("--interpolate", args.interpolate)
@@ -80,18 +80,23 @@ def run(args: argparse.Namespace) -> None:
     trained = load_run(args)
     if ways:
         require(trained, "interpolate")
+        wishes = _among(trained.interpolate, steps=STEPS) | asked(
+            args, trained, trained.interpolate
+        )
         names = Names(args, trained, "sample-interpolation")
         names.check([names.path()])
-        rows = _interpolated(trained, args.interpolate)
+        rows = _interpolated(trained, args.interpolate, wishes)
         write_sheet(rows, names.path(), overwrite=args.overwrite)
         print(printable(str(names.path())))
         return
     require(trained, "sample")
-    wishes = {"n": SAMPLES, "seed": 0} | asked(args, trained, trained.sample)
+    if not (wishes := _among(trained.sample, n=SAMPLES, seed=0)) or "n" not in wishes:
+        raise UsageError(f"{type(trained).__name__}.sample has no n: how many to draw")
+    wishes |= asked(args, trained, trained.sample)
     count = wishes["n"]
     _check_count("n", count)
     kinds = next((wishes[name] for name in TOLD if wishes.get(name)), [])
-    names = Names(args, trained, "sample", wishes["seed"])
+    names = Names(args, trained, "sample", wishes.get("seed"))
     sheet, singles = names.path(kinds), names.singles(kinds, count)
     names.check([sheet, *singles])
     samples = trained.sample(**wishes)
@@ -103,6 +108,14 @@ def run(args: argparse.Namespace) -> None:
     _print_numbers(trained, samples)
 
 
+def _among(method: Any, **wishes: Any) -> dict[str, Any]:
+    """Those that a run's method takes."""
+    from vqjax.runs.base import keywords_of
+
+    takes = keywords_of(method)
+    return {name: value for name, value in wishes.items() if name in takes}
+
+
 def _check_count(option: str, count: int) -> None:
     from vqjax.types import UsageError
 
@@ -110,14 +123,14 @@ def _check_count(option: str, count: int) -> None:
         raise UsageError(f"{option} {count}: wanted 1 to {MAX_SAMPLES:,}")
 
 
-def _interpolated(trained: Any, rows: int) -> list:
+def _interpolated(trained: Any, rows: int, wishes: dict[str, Any]) -> list:
     """`rows` ways between pairs of held-out examples, all different."""
     from vqjax.types import UsageError
 
     x = trained.held_out(2 * rows)
     if len(x) < 2 * rows:
         raise UsageError(f"--interpolate {rows}: the eval split has {len(x)} examples, two per row")
-    return list(trained.interpolate(x[::2], x[1::2], STEPS))
+    return list(trained.interpolate(x[::2], x[1::2], **wishes))
 
 
 def _sheet(samples: Any, kinds: Sequence) -> list:

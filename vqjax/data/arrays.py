@@ -128,6 +128,8 @@ def finished_spec(
             "the pictures differ in size: put Resize((height, width)) or Resize(n), RandomCrop(n) "
             "into augment"
         )
+    if "mask" in result:
+        raise UsageError("an array 'mask' would hide which examples pad a batch: name it otherwise")
     result.setdefault("example_id", ArraySpec((), "int64"))
     return result
 
@@ -136,7 +138,7 @@ class ArraySource(SplitSource):
     """Base of sources whose splits fit in memory: a subclass, a frozen dataclass, says by `load`
     what is in them, and all else follows.
 
-    A field `augment`, where it has one, holds transforms of "image".
+    A field `augment`, where it has one, holds transforms of "image", or of the arrays they name.
     """
 
     @abc.abstractmethod

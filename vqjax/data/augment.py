@@ -104,6 +104,8 @@ def specs_after(
     """
     specs = dict(specs)
     for transform in transforms:
+        if isinstance(transform, RandomCrop | RandomShift) and transform.random:
+            _check_alike(transform, specs)
         for name in names_of(transform):
             if name not in specs:
                 there = ", ".join(specs)
@@ -113,9 +115,31 @@ def specs_after(
     return specs
 
 
+def _check_alike(transform: "RandomCrop | RandomShift", specs: Mapping[str, ArraySpec]) -> None:
+    sizes = {name: specs[name].shape[:-1] for name in transform.of if name in specs}
+    if len(set(sizes.values())) > 1:
+        each = ", ".join(f"{name} has {_times(size)}" for name, size in sizes.items())
+        raise DataError(f"{transform} would cut arrays of unlike sizes apart: {each}")
+
+
+def _check_of(transform: Transform) -> None:
+    """What every transform asks of its `of`, and of its other fields."""
+    check_fields(transform)
+    if not transform.of or len({*transform.of}) < len(transform.of):
+        kind = type(transform).__name__
+        raise UsageError(f"{kind}: of={got(transform.of)}: name one array or more, each once")
+
+
+def _along(transform: Transform, shape: Shape) -> Shape:
+    """`shape`, where it has an axis that can be moved along."""
+    if len(shape) < 2:
+        raise DataError(f"{transform} of {transform.of}: one of them has no axes but channels")
+    return shape
+
+
 def _cropped(transform: "RandomCrop | CenterCrop", shape: Shape) -> Shape:
     """Returns `shape` with its spatial axes cut to the transform's size."""
-    size = transform.size
+    size, shape = transform.size, _along(transform, shape)
     sizes = (size,) * (len(shape) - 1) if isinstance(size, int) else tuple(size)
     if len(sizes) != len(shape) - 1:
         raise DataError(f"{transform} has {len(sizes)} axes, the examples have {len(shape) - 1}")
@@ -164,6 +188,7 @@ class RandomCrop:
 
     def __post_init__(self) -> None:
         _check_size(self)
+        _check_of(self)
 
     def shape(self, shape: Shape) -> Shape:
         return _cropped(self, shape)
@@ -191,8 +216,11 @@ class RandomFlip:
     of: tuple[str, ...] = dataclasses.field(default=OF, repr=False)
     random: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        _check_of(self)
+
     def shape(self, shape: Shape) -> Shape:
-        return shape
+        return _along(self, shape)
 
     def __call__(self, images: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
         if draws is None:
@@ -217,12 +245,12 @@ class RandomShift:
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        _check_of(self)
         if self.most < 1:
             raise UsageError(f"RandomShift needs at least 1 position, got {self.most}")
 
     def shape(self, shape: Shape) -> Shape:
-        return shape
+        return _along(self, shape)
 
     def __call__(self, images: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
         if draws is None:
@@ -262,6 +290,9 @@ class Binarize:
         "keyed by the content of its example"
     )
 
+    def __post_init__(self) -> None:
+        _check_of(self)
+
     def shape(self, shape: Shape) -> Shape:
         return shape
 
@@ -297,7 +328,7 @@ class Resize:
         _check_size(self)
         if not isinstance(self.size, int) and len(self.size) != 2:
             raise UsageError(f"Resize needs a number or (height, width), got {got(self.size)}")
-        check_fields(self)
+        _check_of(self)
         if self.method not in _METHODS:
             hint = did_you_mean(self.method, _METHODS)
             raise UsageError(f"Resize has no method {self.method!r}: {hint}")

@@ -136,21 +136,26 @@ class _Calls:
 
     def transformed(
         self,
-        image: Any,
+        arrays: Mapping[str, Any],
         transforms: tuple[augmentation.Transform, ...],
         seed: int | None,
         position: Any,
-    ) -> Any:
-        """Returns one image [H, W, C] after `transforms`."""
-        if not transforms:
-            return image
+    ) -> dict[str, Any]:
+        """Returns the arrays of one example after `transforms`."""
+        names = sorted({name for each in transforms for name in augmentation.names_of(each)})
+        if not names:
+            return dict(arrays)
 
-        def transform(image, position):
-            return [augmentation.apply(transforms, image[None], seed, position[None])[0]]
+        def transform(position, *values):
+            one = {name: value[None] for name, value in zip(names, values, strict=True)}
+            changed = augmentation.apply_to(transforms, one, seed, position[None])
+            return [changed[name][0] for name in names]
 
-        shape = augmentation.shape_after(transforms, tuple(image.shape))
-        (result,) = self.tensors(transform, [image, position], [(image.dtype.name, shape)])
-        return result
+        specs = {n: ArraySpec(tuple(arrays[n].shape), arrays[n].dtype.name) for n in names}
+        specs = augmentation.specs_after(transforms, specs)
+        types = [(specs[name].dtype, specs[name].shape) for name in names]
+        changed = self.tensors(transform, [position, *(arrays[name] for name in names)], types)
+        return {**arrays, **dict(zip(names, changed, strict=True))}
 
 
 _live: weakref.WeakSet = weakref.WeakSet()
@@ -265,9 +270,7 @@ class StreamSplit:
 
         def example(position, index, mask, item):
             arrays = self._decode(item, calls)
-            arrays["image"] = calls.transformed(
-                arrays["image"], self._transforms, visits.seed, position
-            )
+            arrays = calls.transformed(arrays, self._transforms, visits.seed, position)
             arrays = {
                 name: tf.ensure_shape(tf.cast(array, spec[name].dtype), spec[name].shape)
                 for name, array in arrays.items()

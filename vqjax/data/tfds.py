@@ -307,9 +307,7 @@ class _Records:
             )
 
         def decode(record: Any, calls: Any) -> dict[str, Any]:
-            arrays = self.decode(record, calls)
-            arrays["image"] = calls.transformed(arrays["image"], self.fixed, None, tf.constant(0))
-            return arrays
+            return calls.transformed(self.decode(record, calls), self.fixed, None, tf.constant(0))
 
         arrays = {k: (s.dtype, s.shape) for k, s in specs.items()}
         return decode_once(records, num, decode, arrays, what)

@@ -67,7 +67,7 @@ def read_description(folder: pathlib.Path) -> dict[str, Any]:
         shard = int(found["shard"])
         if shard < 1 or min(parts.values()) < 0:
             raise ValueError(f"{parts} examples in shards of {shard}")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     return {
         "examples": parts,

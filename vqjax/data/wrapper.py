@@ -53,6 +53,11 @@ class Wrapper(abc.ABC):
         source = self.source.learned(getattr(before, "source", None))
         return dataclasses.replace(self, source=source)
 
+    @property
+    def seals(self) -> tuple[str, ...]:
+        """Of the steps that made tokens: see `TokenSet.seals`."""
+        return getattr(self.source, "seals", ())
+
     def num_train(self) -> int:
         """See `Source.num_train`."""
         return self.source.num_train()

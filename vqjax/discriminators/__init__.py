@@ -1,6 +1,9 @@
-"""Networks that tell real data from made ones: x [B, *S, C] -> logits.
+"""Networks that tell real data from made ones: x [B, *S, C] -> logits, of any shape.
 
-They keep no running statistics: whatever a normalisation needs, it takes from the call itself.
+Instead of logits there may be a `vqjax.types.Verdict` of logits and the features of layers, or a
+tuple of verdicts, as of several scales; a class whose verdicts have features says so by
+`gives_features = True`, and then the task has the term "feature_matching". They keep no running
+statistics: whatever a normalisation needs, it takes from the call itself.
 """
 
 from vqjax.discriminators.patchgan import PatchGAN as PatchGAN

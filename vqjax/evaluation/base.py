@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from vqjax.media.gallery import Gallery
 from vqjax.metrics import State
+from vqjax.numbers import Number
 from vqjax.training.bounds import within_bounds
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import local_rows
@@ -18,10 +19,19 @@ from vqjax.types import BATCH_AXES, Batch, DataError
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """`numbers` by name; `gallery`: examples to look at, or None."""
+    """What came out.
+
+    Attributes:
+        numbers: by name.
+        gallery: examples to look at, or None.
+        protocol: lines that say how to get numbers again that do not say it by themselves.
+        described: what those of the numbers are that stand nowhere in `vqjax.numbers`, by name.
+    """
 
     numbers: dict[str, float]
     gallery: Gallery | None = None
+    protocol: tuple[str, ...] = ()
+    described: Mapping[str, Number] = dataclasses.field(default_factory=dict)
 
     @property
     def pictures(self) -> np.ndarray | None:

@@ -154,8 +154,8 @@ class ImportanceEvaluator:
         return jax.nn.logsumexp(jnp.where(counts, weights, -jnp.inf), axis=1)
 
 
-def protocol(experiment: Experiment) -> list[str]:
-    """One line that says what the bounds are of, and one per transform of the data that draws."""
+def protocol(experiment: Experiment) -> tuple[str, ...]:
+    """Of a VAE: what the bounds are of, and a line per transform of the data that draws."""
     likelihoods = [type(v).__name__ for v in experiment.task.losses if hasattr(v, "log_prob")]
     lines = [
         "nll_bound: nats per example, lower is better; one draw of the latents per example, exact "
@@ -163,4 +163,4 @@ def protocol(experiment: Experiment) -> list[str]:
     ]
     transforms = getattr(experiment.data, "augment", ())
     lines += [f"data {t.protocol}" for t in transforms if hasattr(t, "protocol")]
-    return lines
+    return tuple(lines)

@@ -48,23 +48,25 @@ class LossEvaluator:
             put = put_batch({**batch, "position": positions}, self._mesh)
             step = np.int32(self._experiment.total_steps)
             if not count:
-                seen = batch["mask"]
                 shown = jax.device_get(self._show(params, collections, self._frozen, put))
-                rows = zip(self._rows, shown, strict=True)
+                seen, *rows = shown  # the mask of all hosts' rows, as these are
+                rows = zip(self._rows, rows, strict=True)
                 shown = {name: examples[seen][:SHOWN] for name, examples in rows}
             found, seen = self._sums(params, collections, self._frozen, put, step)
             count += int(seen)
             for name, value in jax.device_get(found).items():
                 sums[name] += float(value)
         check_not_empty(count, self._experiment)
-        gallery = Gallery(shown) if shown else None
+        spec = self._experiment.data.example_spec().get(self._task.inputs)
+        kind = {} if spec is None else {"medium": spec.shown_as, "rate": spec.rate}
+        gallery = Gallery(shown, **kind) if shown else None
         return Evaluation({name: value / count for name, value in sums.items()}, gallery)
 
     def _shown(self, params: Tree, collections: Tree, frozen: Tree, batch: Batch) -> Any:
         batch = {name: array for name, array in batch.items() if name != "position"}
         rows = self._task.show(params, collections, frozen, batch, make_key(SEED))
         self._rows = tuple(rows)  # `jit` would sort them
-        return tuple(rows.values())
+        return (batch["mask"], *rows.values())
 
     def _batch_sums(
         self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, step: jax.Array

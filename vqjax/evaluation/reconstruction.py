@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from vqjax.evaluation.base import Evaluation, check_not_empty, merged, over_split
 from vqjax.evaluation.diversity import COMPARED, sample_diversity
-from vqjax.evaluation.likelihood import elbo_at, with_place
+from vqjax.evaluation.likelihood import elbo_at, protocol, with_place
 from vqjax.media.gallery import Gallery
 from vqjax.metrics import (
     AbsoluteError,
@@ -77,14 +77,14 @@ class ReconstructionEvaluator:
             frozen: arrays of losses; numbers whose arrays are not there are left out.
         """
         self._frozen = frozen or {}
-        self._losses = getattr(experiment.task, "losses", ())  # in float32, whatever trained
-        self._metrics = getattr(experiment.task, "metrics", ())
+        self._losses = experiment.task.losses  # in float32, whatever trained
+        self._metrics = experiment.task.metrics
         self._experiment = experiment
         self._task = experiment.network_task()
         self._mesh = mesh
         # Whole copies of small results on every device: every host reads the same numbers.
         self._program = jax.jit(self._batch_states, out_shardings=replicated(mesh))
-        self._has_prior = getattr(self._task, "has_prior", False)
+        self._has_prior = self._task.has_prior
         self._wanted = SHOWN  # originals to keep
         if self._has_prior:
             self._wanted = max(SHOWN, COMPARED)
@@ -122,7 +122,10 @@ class ReconstructionEvaluator:
         if self._has_prior and len(x) > 1:
             numbers["sample_diversity"] = self._diversity(params, collections, x[:COMPARED])
         shown = {"originals": x[:SHOWN], "reconstructions": x_hat[:SHOWN]}
-        return Evaluation(numbers, Gallery(shown))
+        spec = self._experiment.data.example_spec()[self._task.inputs]
+        gallery = Gallery(shown, spec.shown_as, spec.rate)
+        said = protocol(self._experiment) if has_bound(self._experiment.task) else ()
+        return Evaluation(numbers, gallery, said)
 
     def _diversity(self, params: Tree, collections: Tree, originals: np.ndarray) -> float:
         """Of the samples that `Run.sample` draws by default."""

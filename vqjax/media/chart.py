@@ -1,6 +1,6 @@
 """Line charts as inline SVG: axes, ticks, a legend, light and dark by the page's colours.
 
-Text and strokes take their colours from the CSS variables of `report_style`.
+Text and strokes take their colours from the CSS variables of the page.
 """
 
 import dataclasses

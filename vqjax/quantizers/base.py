@@ -20,6 +20,9 @@ class Quantizer(nn.Module):
         remedies: what the alarm proposes.
         has_prior: whether there are `draw(z, noise)` and `prior(key, grid)`.
         residual_scale: of a stage's residual, against what the stage was given.
+
+    Of these `start`, `watch` and `num_codebooks` may be fields, with a default of their own;
+    properties such as `input_dim` are overridden by properties.
     """
 
     num_codebooks = 0

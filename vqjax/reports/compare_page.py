@@ -26,6 +26,8 @@ from vqjax.reports.glossary import reading
 from vqjax.reports.legend import READING
 from vqjax.reports.page import captioned, png, quiet, strips, whole_page
 from vqjax.runs.drawn import newest_samples
+from vqjax.runs.examples import held_out
+from vqjax.runs.load import load
 from vqjax.types import VqjaxError
 
 REMADE = 16  # pictures, of which the first row is shown
@@ -75,9 +77,6 @@ class _Remaker:
         Raises:
             VqjaxError: the run does not take these images, or images or run are not at hand.
         """
-        from vqjax.runs.examples import held_out
-        from vqjax.runs.load import load
-
         if self._images is None:
             self._images = held_out(self._first.record.experiment, REMADE)
         run = load(row.record.path, **self._options)
@@ -109,8 +108,12 @@ def strips_of(
                     strips[0].through.append((row, copy))
                     continue
                 why = f"the eval split of {strips[0].of} has changed since"
-            except VqjaxError as error:
-                why = str(error)
+            except Exception as error:  # whatever a stranger's classes do
+                why = (
+                    str(error)
+                    if isinstance(error, VqjaxError)
+                    else f"{type(error).__name__}: {error}"
+                )
             say(f"{row.name}: its own pictures are shown: {why}")
         if own is not None:
             known = next((strip for strip in strips if strip.has_same(own[0])), None)
@@ -141,7 +144,7 @@ def _pictures(found: Sequence[Strip], rows: Sequence[Row]) -> Markup:
     others = [row for row in rows if row.record.reconstructs and row.name not in through]
     wholes = [(row, sheet) for row in others if (sheet := _newest(row)) is not None]
     if not found and not wholes:
-        return quiet("No pictures: the runs hold none.")
+        return quiet("No reconstructions: the runs hold none.")
     out = []
     for strip in found:
         lines = [("original", png(strip.originals, "originals"))]
@@ -153,7 +156,7 @@ def _pictures(found: Sequence[Strip], rows: Sequence[Row]) -> Markup:
 
 
 def _priors(rows: Sequence[Row]) -> Markup:
-    """What priors over the runs' tokens made up."""
+    """What `vqjax sample` drew."""
     figures = []
     for row in rows:
         for path in newest_samples(row.record.path / "samples", PRIORS):
@@ -163,7 +166,7 @@ def _priors(rows: Sequence[Row]) -> Markup:
                 figures.append(captioned(title, png(sheet.picture, f"{row.name}, {path.stem}")))
     if not figures:
         return NOTHING
-    heading = element("h2", {}, "Sampled from a prior")
+    heading = element("h2", {}, "Samples")
     return fragment(heading, element("div", {"class": "sheets small"}, figures))
 
 

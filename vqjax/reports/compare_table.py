@@ -236,8 +236,9 @@ def extra_names(rows: Sequence[Row]) -> list[str]:
 def _extra(name: str, rows: Sequence[Row]) -> Column:
     own = next((r.record.numbers for r in rows if name in r.numbers), {})
     title = "\n".join(name.rsplit("_", 1)).replace("_", " ")
-    best = described(name, own).best
-    return Column(name, title, lambda r: r.number(name), number, best)
+    what = described(name, own)
+    shown = number if what.digits is None else what.shown
+    return Column(name, what.head or title, lambda r: r.number(name), shown, what.best)
 
 
 def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:

@@ -17,10 +17,11 @@ from vqjax.config import decode, find_frozen, read_json
 from vqjax.files import read_text
 from vqjax.numbers import Number
 from vqjax.paths import as_path
-from vqjax.runs.base import Run
+from vqjax.runs.base import Run, can
 from vqjax.runs.footprint import Footprint
 from vqjax.runs.load import footprint_of, run_class
 from vqjax.runs.tokenizer import TokenizerRun
+from vqjax.tasks.adversary import ADVERSARIAL
 from vqjax.training.experiment import Experiment
 from vqjax.training.logbook import MAX_STEP, read_metrics
 from vqjax.training.record import RECORD
@@ -32,7 +33,6 @@ LARGEST = 1e60  # metrics are float32, which end at 3.4e38
 REACHED = 0.95  # of the final PSNR
 LOG_LINES = 60
 HEAD = 3  # numbers at the head of a page of a run that names none
-ADVERSARIAL = ("generator", "discriminator")  # terms of two players against each other
 _START = re.compile(r"examples on (.+?); run: ")  # what a start writes to the log
 
 
@@ -86,20 +86,23 @@ class Record:
 
     @property
     def reconstructs(self) -> bool:
-        """Whether it is known to, or nothing is known of it."""
-        return self.kind is None or "reconstruct" in self.kind.abilities(self.experiment)
+        """Whether it can; where nothing is known of it, as its numbers say."""
+        if self.kind is None:
+            return bool(self.curve("eval", "psnr"))
+        return can(self.kind, self.experiment, "reconstruct")
 
     @property
     def shows(self) -> str:
         """The heading of its pictures; "": it has none."""
-        return "Reconstructions" if self.kind is None else self.kind.shows
+        kind = TokenizerRun if self.kind is None and self.reconstructs else self.kind
+        return "Pictures" if kind is None else kind.shows
 
     @property
     def headline(self) -> tuple[str, ...]:
         """Names of the numbers at the head of its page."""
-        if self.kind is None:
-            return TokenizerRun.headline
-        return self.kind.headline or tuple(n for n in self.names("eval") if "/" not in n)[:HEAD]
+        kind = TokenizerRun if self.kind is None and self.reconstructs else self.kind
+        named = () if kind is None else kind.headline
+        return named or tuple(n for n in self.names("eval") if "/" not in n)[:HEAD]
 
     @property
     def numbers(self) -> Mapping[str, Number]:

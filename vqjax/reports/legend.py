@@ -2,15 +2,18 @@
 
 from vqjax.numbers import BITS, NUMBERS, PARAMETERS
 
+PLAIN = ("high_frequency_ratio", "nll_bound", "sample_diversity")
+USAGE, PERPLEXITY = NUMBERS["codebook_usage"], NUMBERS["perplexity"]
 READING = (
     ("Bits", f"{BITS}; a dash where nothing is discrete"),
-    ("HF ratio", NUMBERS["high_frequency_ratio"].help),
-    ("Bound", NUMBERS["nll_bound"].help),
-    ("Diversity", NUMBERS["sample_diversity"].help),
-    ("In use", f"{NUMBERS['codebook_usage'].help}; of several levels the worst"),
+    *((NUMBERS[name].column, NUMBERS[name].help) for name in PLAIN),
     (
-        "Perplexity",
-        f"{NUMBERS['perplexity'].help}; of several levels the geometric mean, and “of K” its "
+        NUMBERS["codebook_usage"].column,
+        f"{NUMBERS['codebook_usage'].help}; of several levels the worst",
+    ),
+    (
+        PERPLEXITY.column,
+        f"{PERPLEXITY.help}; of several levels the geometric mean, and “of K” its "
         "share of the geometric mean of their codebook sizes",
     ),
     ("Images/s", "of training: median of the run’s timings without the first"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vqjax.format import shorten
 from vqjax.reports.history import Record
-from vqjax.runs.base import a
+from vqjax.runs.base import with_article
 
 NAME = 60  # characters of what a stranger may have named
 WRAPPED = 8  # sources around a source that are looked into
@@ -45,7 +45,7 @@ def _brief(record: Record) -> str:
 
 
 def _kind(record: Record) -> str:
-    return "a run" if record.kind is None else a(record.kind.kind)
+    return "a run" if record.kind is None else with_article(record.kind.kind)
 
 
 def _learns(record: Record, in_full: bool) -> str:

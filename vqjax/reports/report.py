@@ -27,10 +27,11 @@ from vqjax.reports.compare_table import (
 )
 from vqjax.reports.drawn import drawn_to_order
 from vqjax.reports.glossary import glossary
-from vqjax.reports.history import ADVERSARIAL, REACHED, Record, read_record
+from vqjax.reports.history import REACHED, Record, read_record
 from vqjax.reports.opening import opening, summary
 from vqjax.reports.page import captioned, png, quiet, strips, whole_page
 from vqjax.reports.tables import facts, numbers_table, run_table
+from vqjax.tasks.adversary import ADVERSARIAL
 from vqjax.types import UsageError
 
 PAGE = "report.html"  # of a run

@@ -23,6 +23,7 @@ from vqjax import arguments
 from vqjax.evaluation.base import Evaluation
 from vqjax.evaluation.losses import LossEvaluator
 from vqjax.files import GENERATOR, check_output, write_output
+from vqjax.format import times
 from vqjax.numbers import Number
 from vqjax.paths import as_path
 from vqjax.runs.examples import held_out
@@ -134,7 +135,7 @@ class Run:
         player = next(iter(self.task.averaged or self.task.players))
         self.params: Tree = opened.params[player]
         self.collections: Tree = opened.collections[player]
-        spec = opened.inputs.get(getattr(self.task, "inputs", ""))
+        spec = opened.inputs.get(self.task.inputs)
         self.shape: tuple[int, ...] = () if spec is None else tuple(spec.shape)
         self.dtype = "uint8" if spec is not None and spec.dtype == "uint8" else "float32"
 
@@ -153,7 +154,7 @@ class Run:
         """How large its networks are, on examples of `inputs`; computes nothing."""
         task = experiment.network_task()
         params, collections = state_of(task, inputs)
-        spec = inputs.get(getattr(task, "inputs", ""))
+        spec = inputs.get(task.inputs)
         shape = () if spec is None else tuple(spec.shape)
         return Footprint(parts_of(params), size_of(collections), shape, ())
 
@@ -187,7 +188,8 @@ class Run:
     @property
     def conditions(self) -> tuple[str, ...]:
         """Which of "classes" and "prompts" its methods may be told."""
-        return ()
+        takes = keywords_of(self.sample) if hasattr(self, "sample") else ()
+        return tuple(name for name in ("classes", "prompts") if name in takes)
 
     def fitting(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The least shape (*S, C) that `reconstruct` takes and `shape` fits into.
@@ -195,10 +197,13 @@ class Run:
         Raises:
             UsageError: it takes none, or has no memory for it.
         """
-        return tuple(shape)
+        if tuple(shape) != self.shape:
+            raise UsageError(f"{times(shape)}: the run takes {times(self.shape)}")
+        return self.shape
 
     def evaluate(self) -> Evaluation:
-        """Its numbers over the eval split, as `vqjax evaluate` prints them.
+        """Its numbers over the eval split, as `vqjax evaluate` prints them. (That leaves out what
+        needs a file which is not at hand; this raises.)
 
         Raises:
             DataError: the data, or what a number needs, is not at hand.
@@ -290,19 +295,26 @@ class Run:
         )
 
 
+def can(kind: type[Run], experiment: Experiment, name: str) -> bool:
+    """Whether runs of `kind` have the ability `name`."""
+    return kind.abilities(experiment).get(name, "not at all") is None
+
+
 def check_can(
     kind: type[Run], experiment: Experiment, path: str | os.PathLike, verb: str, *names: str
 ) -> None:
     """Refuses, with UsageError, a run of `kind` without any of the abilities `names` (as `verb`
     where there are none).
     """
-    able = kind.abilities(experiment)
     names = names or (verb,)
-    if any(name in able and able[name] is None for name in names):
+    if any(can(kind, experiment, name) for name in names):
         return
+    able = kind.abilities(experiment)
     why = next((f", {able[name]}" for name in names if able.get(name)), "")
-    can = ", ".join(name for name, reason in able.items() if reason is None)
-    raise UsageError(f"{path} is {a(kind.kind)}: it cannot {verb}{why} (it can: {can})")
+    others = ", ".join(name for name, reason in able.items() if reason is None)
+    raise UsageError(
+        f"{path} is {with_article(kind.kind)}: it cannot {verb}{why} (it can: {others})"
+    )
 
 
 def require(run: Run, verb: str, *names: str) -> None:
@@ -317,11 +329,25 @@ def require(run: Run, verb: str, *names: str) -> None:
 
 
 def keywords_of(method: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """What may be asked of a run's method, by name: all of its arguments but arrays."""
-    names = inspect.signature(method, eval_str=True).parameters
-    return {name: p for name, p in names.items() if p.annotation is not np.ndarray}
+    """What may be asked of a run's method, by name: `n`, `seed`, and whatever has a default.
+
+    An annotation that is missing or cannot be read is `Any`.
+    """
+    try:
+        found = inspect.signature(method, eval_str=True).parameters
+    except Exception:  # names that are not there
+        found = inspect.signature(method).parameters
+    return {
+        name: p.replace(annotation=Any) if _is_unread(p.annotation) else p
+        for name, p in found.items()
+        if name in ("n", "seed") or p.kind is p.KEYWORD_ONLY or p.default is not p.empty
+    }
 
 
-def a(kind: str) -> str:
+def _is_unread(annotation: Any) -> bool:
+    return annotation is inspect.Parameter.empty or isinstance(annotation, str)
+
+
+def with_article(kind: str) -> str:
     """A kind of run with its article."""
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

@@ -8,9 +8,9 @@ import numpy as np
 
 from vqjax import arguments
 from vqjax.data.texts import to_text
-from vqjax.runs.base import keywords_of, require
+from vqjax.runs.base import Run, keywords_of, require
 from vqjax.runs.editing import PLAIN, UNGUIDED
-from vqjax.runs.prior import PriorRun
+from vqjax.runs.judge import asked_of, in_words
 from vqjax.sampling import Choice, Guidance
 from vqjax.types import UsageError
 
@@ -45,7 +45,7 @@ class CaptionCheck:
 
 
 def check_captions(
-    run: PriorRun,
+    run: Run,
     n: int,
     seed: int = 0,
     choice: Choice = PLAIN,
@@ -71,19 +71,19 @@ def check_captions(
         raise UsageError(
             f"{run.path}: its data cannot tell whether a picture satisfies a caption; Shapes can"
         )
-    drawing = {"seed": seed, "choice": choice, "guidance": guidance}
+    drawing = asked_of(run, seed=seed, choice=choice, guidance=guidance)
     tests = {
         name: _one_test(run, test, n, drawing) for name, test in source.caption_tests().items()
     }
     protocol = (
-        f"the first {n:,} captions of each test, seed {seed}, {choice}, {guidance}, of {run.path} "
+        f"the first {n:,} captions of each test, {in_words(drawing)}, of {run.path} "
         f"(step {run.step}, {run.params_kind})"
     )
     return CaptionCheck(tests, protocol)
 
 
 def _one_test(
-    run: PriorRun, source: Any, n: int, drawing: Mapping[str, Any]
+    run: Run, source: Any, n: int, drawing: Mapping[str, Any]
 ) -> dict[str, dict[str, float]]:
     n = min(n, source.num_eval())
     batch = next(source.eval(n, np.arange(n)))
@@ -91,10 +91,11 @@ def _one_test(
     kinds = np.array(source.kinds(captions))
     pictures = {
         "drawn": run.sample(n, prompts=captions, **drawing),
-        "drawn without": run.sample(n, seed=drawing["seed"], choice=drawing["choice"]),
+        "drawn without": run.sample(n, **{k: v for k, v in drawing.items() if k != "guidance"}),
         "real": real,
-        "reconstructed": run.tokenizer.reconstruct(real),
     }
+    if hasattr(run, "tokenizer"):
+        pictures["reconstructed"] = run.tokenizer.reconstruct(real)
     shares = {}
     for name, images in pictures.items():
         right = np.asarray(source.satisfied(images, captions))

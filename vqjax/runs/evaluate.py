@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from vqjax import arguments, config
 from vqjax.evaluation.base import Evaluation
 from vqjax.evaluation.likelihood import ImportanceEvaluator
-from vqjax.runs.load import make_evaluator
+from vqjax.runs.base import check_can
+from vqjax.runs.load import make_evaluator, run_class
 from vqjax.training.frozen import load_frozen
 from vqjax.training.mesh import make_mesh
 from vqjax.training.platform import own_defaults
@@ -47,6 +48,7 @@ def evaluate_run(
     weighted = None
     if importance_samples is not None:
         weighted = ImportanceEvaluator(opened.experiment, mesh, importance_samples)
+    check_can(run_class(opened.experiment.task), opened.experiment, run, "evaluate")
     opened.experiment.data.check()
     try:
         below = load_frozen(opened.experiment, mesh, trust)
@@ -59,6 +61,7 @@ def evaluate_run(
         evaluation = make_evaluator(opened.experiment, mesh, below)(*variables)
         if weighted is not None:
             # Beside the bound that it tightens, before the numbers of the reconstructions.
-            first = {"nll_bound": evaluation.numbers["nll_bound"], **weighted(*variables)}
-            evaluation = dataclasses.replace(evaluation, numbers=first | evaluation.numbers)
+            bound = {k: v for k, v in evaluation.numbers.items() if k == "nll_bound"}
+            numbers = bound | weighted(*variables) | evaluation.numbers
+            evaluation = dataclasses.replace(evaluation, numbers=numbers)
     return opened, evaluation

@@ -1,6 +1,7 @@
 """What a run's samples are worth to a judge: a classifier trained on the same data."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,13 @@ from vqjax.config.tree import show
 from vqjax.format import times
 from vqjax.metrics import FeatureMoments, frechet_distance, precision_recall
 from vqjax.metrics.precision_recall import NEIGHBOURS
-from vqjax.runs.base import Run, a, keywords_of, require
+from vqjax.runs.base import Run, keywords_of, require, with_article
 from vqjax.runs.classifier import ClassifierRun
 from vqjax.runs.editing import PLAIN, UNGUIDED
 from vqjax.sampling import Choice, Guidance
 from vqjax.tasks.classifier import LABEL
 from vqjax.training.bounds import within_bounds
-from vqjax.types import UsageError
+from vqjax.types import UsageError, check_offers
 
 BATCH = 100  # real examples read at a time
 BLOCK = 20  # training examples read in a row, so that classes in order do not matter
@@ -34,6 +35,7 @@ def check_judge(run: Run, judge: Run) -> None:
     """Refuses, with UsageError, a judge that cannot judge the samples of `run`."""
     require(run, "sample")
     require(judge, "classify")
+    check_offers(judge.path, judge, ("classes", "outputs", "outputs_of_source", "feature_dim"))
     if judge.shape != run.shape:
         raise UsageError(
             f"{judge.path} judges examples of {times(judge.shape)}: "
@@ -83,7 +85,8 @@ def judge_samples(
     if n <= NEIGHBOURS:
         raise UsageError(f"{n} samples to judge: wanted at least {NEIGHBOURS + 1}")
     judge.experiment.data.check()
-    samples = run.sample(n, seed, **_asked(run, choice, guidance))
+    asked = asked_of(run, seed=seed, choice=choice, guidance=guidance)
+    samples = run.sample(n, **asked)
     features, logits = judge.outputs(samples)
     real, accuracy = _eval_split(judge)
     trained = _training_examples(judge, n)
@@ -100,7 +103,7 @@ def judge_samples(
     numbers |= precision_recall(features[:pairs], real[_spread(len(real), pairs)])
     told = "told nothing" if classes is None else f"{classes} classes in turn"
     line = (
-        f"{n:,} samples, {told}, seed {seed}, {choice}, {guidance}, of {_named(run)}; "
+        f"{n:,} samples, {told}, {in_words(asked)}, of {_named(run)}; "
         f"judge {_named(judge)}, accuracy {accuracy:.4f}, {judge.feature_dim} features; "
         f"reference {show(judge.experiment.data, 100)}: {len(real):,} examples of the eval split, "
         f"{len(trained):,} of the training split for frechet_real, {pairs:,} and {pairs:,} for "
@@ -109,15 +112,21 @@ def judge_samples(
     return Judgement(numbers, line)
 
 
-def _asked(run: Run, choice: Choice, guidance: Guidance) -> dict[str, Any]:
-    """What `run.sample` takes of these; UsageError for one that it does not take."""
-    takes, asked = keywords_of(run.sample), {}
-    for name, value, plain in (("choice", choice, PLAIN), ("guidance", guidance, UNGUIDED)):
-        if name in takes:
-            asked[name] = value
-        elif value != plain:
-            raise UsageError(f"{run.path} is {a(run.kind)} whose samples take no {name}")
-    return asked
+def asked_of(run: Run, **keywords: Any) -> dict[str, Any]:
+    """What `run.sample` takes of `keywords`; UsageError for what it does not take, where that asks
+    for anything.
+    """
+    takes, nothing = keywords_of(run.sample), {"seed": 0, "choice": PLAIN, "guidance": UNGUIDED}
+    for name, value in keywords.items():
+        if name not in takes and value != nothing.get(name):
+            kind = with_article(run.kind)
+            raise UsageError(f"{run.path} is {kind} whose samples take no {name}={value}")
+    return {name: value for name, value in keywords.items() if name in takes}
+
+
+def in_words(asked: Mapping[str, Any]) -> str:
+    """What `sample` was asked for, in a line that says how samples were drawn."""
+    return ", ".join(f"seed {v}" if name == "seed" else str(v) for name, v in asked.items())
 
 
 def _named(run: Run) -> str:

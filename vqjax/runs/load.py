@@ -31,13 +31,15 @@ RUNS: dict[type, type[Run]] = {
     ClassifierTask: ClassifierRun,
 }
 
+TASK_NEEDS = ("inputs", "show", "parts")  # beside what training asks for; `vqjax.tasks.Task` has it
+
 
 def run_class(task: Any) -> type[Run]:
     """The class that opens the runs of a task: its class attribute `run_class`, or that of the
     nearest class it is made from that has one or stands in `RUNS`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or the task lacks what runs ask of it.
     """
     for kind in type(task).__mro__:
         found = vars(kind).get("run_class", RUNS.get(kind))
@@ -48,6 +50,7 @@ def run_class(task: Any) -> type[Run]:
                 f"{kind.__name__}.run_class={arguments.got(found)}: wanted a class made from "
                 "vqjax.runs.Run"
             )
+        check_offers("task", task, TASK_NEEDS)
         return found
     raise UsageError(
         f"{type(task).__name__} has no run class: give it a class attribute run_class, a class "
@@ -57,7 +60,11 @@ def run_class(task: Any) -> type[Run]:
 
 def make_evaluator(experiment: Experiment, mesh: Mesh, frozen: Tree) -> Any:
     """What judges this experiment's parameters: (params, collections) -> `Evaluation`."""
-    return run_class(experiment.task).evaluator(experiment, mesh, frozen)
+    kind = run_class(experiment.task)
+    evaluator = kind.evaluator(experiment, mesh, frozen)
+    if not kind.numbers:
+        return evaluator
+    return lambda *of: dataclasses.replace(evaluator(*of), described=kind.numbers)
 
 
 def footprint_of(experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Footprint:
@@ -130,7 +137,7 @@ def _with_data(opened: OpenedRun, data: Any) -> OpenedRun:
     experiment = dataclasses.replace(opened.experiment, data=data)
     name = experiment.task.inputs
     found, trained = data.example_spec().get(name), opened.inputs.get(name)
-    if trained is not None and found != trained:
+    if trained is not None and not trained.is_like(found):
         raise UsageError(
             f"data: {name!r} is {found or 'missing'}, the run was trained on {trained}"
         )

@@ -71,7 +71,7 @@ class PriorRun(Editing, Run):
         prior = experiment.task.prior
         declared = [edit for edit in EDITS if edit in getattr(prior, "edits", ())]
         missing = {e.partition(" ")[0] for e in EDITS} - {e.partition(" ")[0] for e in declared}
-        reason = f"{type(prior).__name__} can {' or '.join(declared) or 'edit nothing'} alone"
+        reason = f"{type(prior).__name__} can {' or '.join(declared) or 'do no edit'} alone"
         return super().abilities(experiment) | dict.fromkeys(missing, reason)
 
     @classmethod
@@ -112,7 +112,8 @@ class PriorRun(Editing, Run):
     def conditions(self) -> tuple[str, ...]:
         """See `Run.conditions`."""
         kinds = {ClassLabel: ("classes",), Text: ("prompts",)}
-        return kinds.get(type(self.task.prior.condition), ())
+        condition = self.task.prior.condition
+        return next((told for kind, told in kinds.items() if isinstance(condition, kind)), ())
 
     @property
     def classes(self) -> int | None:
@@ -177,13 +178,12 @@ class PriorRun(Editing, Run):
     ) -> tuple[np.ndarray, ...]:
         """What the prior is told of n examples: one array, or nothing."""
         condition = self.task.prior.condition
-        kind = type(condition)
         for name, value, wanted in (("class", classes, ClassLabel), ("text", prompts, Text)):
-            if value is not None and kind is not wanted:
+            if value is not None and not isinstance(condition, wanted):
                 raise UsageError(f"this prior is told no {name}")
         if condition is None:
             return ()
-        if kind is Text:
+        if isinstance(condition, Text):
             rows = self._read(prompts)
             return (np.resize(rows, (n, *rows.shape[1:])),)
         labels = range(condition.classes)

@@ -92,26 +92,24 @@ def _describe(
     source = opened.experiment.data
     return {
         "vqjax": __version__,
-        "tokenizer": {
-            "run": str(opened.path),
-            "step": opened.step,
-            "params": opened.params_kind,
-            "seal": seal.seal_of(opened.path / "checkpoints", opened.step),
-        },
+        "tokenizers": [
+            {
+                "run": str(opened.path),
+                "step": opened.step,
+                "params": opened.params_kind,
+                "seal": seal.seal_of(opened.path / "checkpoints", opened.step),
+            }
+        ],
         "levels": [
             {"name": v.name, "grid": list(v.grid), "codebook_size": v.codebook_size} for v in levels
         ],
         "arrays": {
-            **{v.name: _stored(v.grid, _smallest(v.codebook_size)) for v in levels},
-            **{name: _stored(spec.shape, spec.dtype) for name, spec in kept.items()},
+            **{v.name: ArraySpec(v.grid, _smallest(v.codebook_size)).as_json() for v in levels},
+            **{name: spec.as_json() for name, spec in kept.items()},
         },
         "examples": {"train": source.num_train(), "eval": source.num_eval()},
         "shard": SHARD,
     }
-
-
-def _stored(shape: Sequence[int], dtype: str) -> dict[str, Any]:
-    return {"shape": list(shape), "dtype": dtype}
 
 
 def _smallest(codebook_size: int) -> str:
@@ -132,14 +130,13 @@ def _begin(folder: pathlib.Path, description: dict[str, Any]) -> None:
     """Describes a new token set, or makes sure that the one that is there is the same."""
     path = folder / DESCRIPTION
     if path.exists():
-        read_description(folder)
+        known = read_description(folder)
         old = json.loads(read_text(path))
         for key in ("levels", "arrays", "examples", "shard"):
             if old[key] != description[key]:
                 raise UsageError(f"{folder} holds other tokens ({key} differ): name another --out")
-        if old["tokenizer"]["seal"] != description["tokenizer"]["seal"]:
-            made = old["tokenizer"]["run"]
-            raise UsageError(f"{folder} holds tokens of another step or run, {made}")
+        if known["seals"] != tuple(maker["seal"] for maker in description["tokenizers"]):
+            raise UsageError(f"{folder} holds tokens of another step or run, {known['run']}")
         return
     for part, total in description["examples"].items():
         for name in description["arrays"]:

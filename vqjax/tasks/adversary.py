@@ -1,30 +1,22 @@
-"""`Adversary`: one or several discriminators and the losses of both players.
-
-A discriminator gives logits, a `Verdict` of logits and features, or several verdicts, as those of
-many scales do. It keeps no running statistics (`vqjax.discriminators`).
+"""`Adversary`: one or several discriminators (`vqjax.discriminators`) and the losses of both
+players.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from vqjax.ops.numerics import at_least_float32
-from vqjax.types import Tree, check_offers
+from vqjax.types import Tree, UsageError, Verdict, check_offers
 
 GENERATOR = "generator"
 DISCRIMINATOR = "discriminator"
 MATCHING = "feature_matching"
-
-
-class Verdict(NamedTuple):
-    """What a discriminator says of examples: `logits` of any shape, `features` of its layers."""
-
-    logits: jax.Array
-    features: tuple[jax.Array, ...] = ()
+ADVERSARIAL = (GENERATOR, MATCHING, DISCRIMINATOR)  # terms of two players against each other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +24,8 @@ class Adversary:
     """The adversary of a task, made from its fields.
 
     Attributes:
-        discriminators: x [B, *S, C] -> verdicts. The parameters of one are a tree, those of several
+        discriminators: x [B, *S, C] -> verdicts; those with `gives_features = True` of features,
+            too. The parameters of one are a tree, those of several
             {"0": tree, "1": ...}.
         losses: of both players, such as `vqjax.losses.Hinge`: `generator(fake)` and
             `discriminator(real, fake)` of logits. One with `sees_both = True` is called as
@@ -74,14 +67,12 @@ class Adversary:
     def init(self, rng: jax.Array, x: jax.Array) -> tuple[Tree, Tree]:
         """Parameters and collections for x [B, *S, C]."""
         if len(self.discriminators) == 1:
-            return _divided(self.discriminators[0].init(rng, x))
+            return _parameters(self.discriminators[0], rng, x), {}
         keys = jax.random.split(rng, len(self.discriminators))
         pairs = zip(self.discriminators, keys, strict=True)
-        made = [_divided(d.init(key, x)) for d, key in pairs]
-        params = {str(i): params for i, (params, _) in enumerate(made)}
-        return params, {}
+        return {str(i): _parameters(d, key, x) for i, (d, key) in enumerate(pairs)}, {}
 
-    def judge(self, params: Tree, x: jax.Array) -> tuple[Verdict, ...]:
+    def verdicts(self, params: Tree, x: jax.Array) -> tuple[Verdict, ...]:
         """What each says of x [B, *S, C]."""
         if len(self.discriminators) == 1:
             return _verdicts(self.discriminators[0].apply({"params": params}, x))
@@ -89,6 +80,26 @@ class Adversary:
         for number, discriminator in enumerate(self.discriminators):
             found += _verdicts(discriminator.apply({"params": params[str(number)]}, x))
         return found
+
+    def fooling(
+        self, params: Tree, x: jax.Array, active: Iterable[str]
+    ) -> Callable[[jax.Array], dict[str, jax.Array]] | None:
+        """What the other side loses to discriminators of `params`, which get no gradient: made
+        examples [B, *S, C] -> {each of its `active` terms: scalar}; None: none is active. It looks
+        at the real ones `x` only where a term does.
+        """
+        wanted = [n for n, side in self.terms.items() if side == GENERATOR and n in active]
+        if not wanted:
+            return None
+        params = jax.lax.stop_gradient(params)
+        real = self.verdicts(params, x) if MATCHING in wanted or self.sees_both else ()
+
+        def lost(x_hat: jax.Array) -> dict[str, jax.Array]:
+            fake = self.verdicts(params, x_hat)
+            losses = {GENERATOR: self.generator, MATCHING: self.matching}
+            return {name: losses[name](fake, real) for name in wanted}
+
+        return lost
 
     def generator(self, fake: Sequence[Verdict], real: Sequence[Verdict] = ()) -> jax.Array:
         """The scalar that makes fakes pass for real, the mean over verdicts; `real` where the
@@ -109,11 +120,13 @@ class Adversary:
         logits = {f"logits_{k}": _mean([jnp.mean(v.logits) for v in vs]) for k, vs in means.items()}
         return loss, logits
 
-    def matching(self, real: Sequence[Verdict], fake: Sequence[Verdict]) -> jax.Array:
+    def matching(self, fake: Sequence[Verdict], real: Sequence[Verdict]) -> jax.Array:
         """Mean absolute difference of features, over that of real ones (arXiv 2210.13438, eq. 2);
         the mean over layers and verdicts. No gradient goes to `real`.
         """
         distances = []
+        if not any(verdict.features for verdict in real):
+            raise UsageError("discriminator: gives_features, and there are none in its verdicts")
         for a, b in zip(real, fake, strict=True):
             for one, other in zip(a.features, b.features, strict=True):
                 one = jax.lax.stop_gradient(at_least_float32(one))
@@ -122,8 +135,12 @@ class Adversary:
         return _mean(distances)
 
 
-def _divided(variables: Tree) -> tuple[Tree, Tree]:
-    return variables["params"], {k: v for k, v in variables.items() if k != "params"}
+def _parameters(discriminator: nn.Module, rng: jax.Array, x: jax.Array) -> Tree:
+    variables = discriminator.init(rng, x)
+    if kept := sorted(variables.keys() - {"params"}):
+        kind = type(discriminator).__name__
+        raise UsageError(f"discriminator: {kind} keeps {', '.join(kept)} beside its parameters")
+    return variables["params"]
 
 
 def _verdicts(said: Any) -> tuple[Verdict, ...]:

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 
 from vqjax.ops.schedules import as_schedule
-from vqjax.tasks.adversary import DISCRIMINATOR, GENERATOR, MATCHING
+from vqjax.tasks.adversary import ADVERSARIAL, DISCRIMINATOR, GENERATOR
 from vqjax.tasks.base import Part, normalize
 from vqjax.tasks.compared import compare
 from vqjax.types import Batch, Context, Tree
 
+TOKENIZER = "tokenizer"
 _NO_LOSS = 0.0
-ADVERSARIAL = {GENERATOR, MATCHING, DISCRIMINATOR}
 
 
 class TokenizerParts:
@@ -43,16 +43,15 @@ class TokenizerParts:
         context: Context,
     ) -> None:
         self._task, self._network = task, task.tokenizer
-        self._player = task.players[-1]
         self._params, self._collections, self._frozen = params, collections, frozen
         self._active, self._context = context.active, context
-        self._moves = self._player in context.active
+        self._moves = TOKENIZER in context.active
         self._x = batch[task.inputs]
 
     def calls(self) -> dict[str, Part]:
         """The programs, with their inputs, which come from one another."""
         frozen, x, rng, step = self._frozen, self._x, self._context.rng, self._context.step
-        mine, kept = self._params[self._player], self._collections[self._player]
+        mine, kept = self._params[TOKENIZER], self._collections[TOKENIZER]
         encoder, quantizer, decoder = map(jax.jit, (self._encode, self._quantize, self._decode))
         losses, discriminator = jax.jit(self._lose), jax.jit(self._judge)
         z = encoder(mine, kept, x)[1]
@@ -64,9 +63,9 @@ class TokenizerParts:
             "decoder": lambda: decoder(mine, kept, z_q),
             "losses": lambda: losses(frozen, x, logits, step),
         }
-        if ADVERSARIAL & set(self._active):
-            last, judge = mine["decoder"]["to_output"], self._params[DISCRIMINATOR]
-            parts["discriminator"] = lambda: discriminator(judge, last, frozen, x, h, logits, step)
+        if not set(ADVERSARIAL).isdisjoint(self._active):
+            last, other = mine["decoder"]["to_output"], self._params[DISCRIMINATOR]
+            parts["discriminator"] = lambda: discriminator(other, last, frozen, x, h, logits, step)
         return parts
 
     def _encode(self, mine: Tree, kept: Tree, x: jax.Array) -> tuple:
@@ -83,6 +82,7 @@ class TokenizerParts:
 
     def _quantize(self, mine: Tree, kept: Tree, z: jax.Array, key: jax.Array, step: Any) -> tuple:
         own, rest = _divide(mine, ("quantizer",))
+        train = self._context.train
 
         def codes(own: Tree, z: jax.Array) -> tuple:
             quantized, mutated = self._network.apply(
@@ -90,7 +90,7 @@ class TokenizerParts:
                 z,
                 rngs={"quantizer": key},
                 mutable=["statistics"],
-                method=lambda network, z: network.quantizer(z, train=True, step=step),
+                method=lambda network, z: network.quantizer(z, train=train, step=step),
             )
             losses = {k: v for k, v in quantized.losses.items() if k in self._active}
             return (quantized.z_q, self._weighted(losses, step)), mutated
@@ -137,34 +137,31 @@ class TokenizerParts:
         return sum(terms, start=jnp.zeros((), jnp.float32))
 
     def _judge(
-        self, judge: Tree, last: Tree, frozen: Tree, x: Any, h: Any, logits: jax.Array, step: Any
+        self, other: Tree, last: Tree, frozen: Tree, x: Any, h: Any, logits: jax.Array, step: Any
     ) -> tuple:
         """Both players' adversarial terms, with the adaptive weight, and their gradients."""
         task, x = self._task, normalize(x)
         adversary, link = task.adversary, self._network.link
-        fixed = stop_gradient(judge)
-        passing = self._moves and {GENERATOR, MATCHING} & set(self._active)
-        needed = passing and (MATCHING in self._active or adversary.sees_both)
-        real = adversary.judge(fixed, x) if needed else ()
+        lost = self._moves and adversary.fooling(other, x, self._active)
 
         def fooled(logits: jax.Array) -> jax.Array:
-            return adversary.generator(adversary.judge(fixed, link(logits)), real)
+            return lost(link(logits))[GENERATOR]
 
-        def terms(judge: Tree, logits: jax.Array) -> jax.Array:
+        def terms(other: Tree, logits: jax.Array) -> jax.Array:
             losses = {}
-            if passing:
-                losses |= task.passing(adversary.judge(fixed, link(logits)), real, self._active)
+            if lost:
+                losses |= lost(link(logits))
                 if task.adaptive is not None and GENERATOR in losses:
                     nll = lambda v: self._reconstruction(frozen, x, v, step)  # noqa: E731
                     losses[GENERATOR] *= task.adaptive(self._last, last, h, nll, fooled)
             if DISCRIMINATOR in self._active:
-                verdicts = adversary.judge(judge, stop_gradient(link(logits)))
-                seen = adversary.judge(judge, x), verdicts
-                losses[DISCRIMINATOR], _ = adversary.discriminator(*seen)
+                sides = x, stop_gradient(link(logits))
+                verdicts = (adversary.verdicts(other, side) for side in sides)
+                losses[DISCRIMINATOR], _ = adversary.discriminator(*verdicts)
             return self._weighted(losses, step)
 
-        moving = [i for i, p in enumerate((DISCRIMINATOR, self._player)) if p in self._active]
-        return jax.value_and_grad(terms, tuple(moving))(judge, logits)
+        moving = [i for i, p in enumerate((DISCRIMINATOR, TOKENIZER)) if p in self._active]
+        return jax.value_and_grad(terms, tuple(moving))(other, logits)
 
 
 def _divide(tree: Mapping[str, Tree], names: tuple[str, ...]) -> tuple[dict, dict]:

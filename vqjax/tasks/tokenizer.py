@@ -15,12 +15,13 @@ from vqjax.config.annotations import check_fields
 from vqjax.losses import L1, Hinge
 from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule, as_schedule
+from vqjax.quantizers import Quantizer
 from vqjax.tasks import codebooks
 from vqjax.tasks.adaptive import AdaptiveWeight
 from vqjax.tasks.adversary import DISCRIMINATOR, GENERATOR, MATCHING, Adversary
 from vqjax.tasks.base import Batches, Part, Task, normalize
 from vqjax.tasks.compared import check_losses, check_metrics, compare
-from vqjax.tasks.parts import TokenizerParts
+from vqjax.tasks.parts import TOKENIZER, TokenizerParts
 from vqjax.types import (
     Alarm,
     Batch,
@@ -33,10 +34,9 @@ from vqjax.types import (
     check_offers,
 )
 
-TOKENIZER = "tokenizer"
 PARTS = {
     "encoder": ("latent_dim", "grid"),
-    "quantizer": ("codebook_dim", "codebook_size", "num_codebooks", "loss_weights", "has_prior"),
+    "quantizer": ("codebook_dim", "codebook_size"),
     "decoder": ("latent_dim", "channels", "to_features"),
 }
 
@@ -65,7 +65,7 @@ class TokenizerTask(Task):
             is not named here has the weight that the quantizer brings along.
         losses: of x_hat against x; their weighted sum is what `adaptive` measures; see
             `vqjax.tasks.compared`.
-        discriminator: x [B, *S, C] -> verdicts (`vqjax.tasks.adversary`), several of them, or None.
+        discriminator: x [B, *S, C] -> verdicts (`vqjax.discriminators`), several of them, or None.
             Of those that give features there is also the term "feature_matching".
         adversarial: the two players' losses.
         adaptive: factor on the generator's term; None: only its weight counts.
@@ -88,6 +88,10 @@ class TokenizerTask(Task):
         check_offers("tokenizer", self.tokenizer, ("encoder", "quantizer", "decoder", "output"))
         for part, names in PARTS.items():
             check_offers(f"tokenizer.{part}", getattr(self.tokenizer, part), names)
+        quantizer = self.tokenizer.quantizer
+        if not isinstance(quantizer, Quantizer):
+            kind = type(quantizer).__name__
+            raise UsageError(f"tokenizer.quantizer: make {kind} from vqjax.quantizers.Quantizer")
         check_fields(self)
         for place, loss in enumerate(self.losses):
             check_offers(f"losses.{place}", loss, ("name", "needs_logits"))
@@ -235,11 +239,11 @@ class TokenizerTask(Task):
         if moves:
             losses |= compare(self.losses, frozen, x, x_hat, logits, active)
             losses |= {k: v for k, v in encoding.quantized.losses.items() if k in active}
-        if moves and not {GENERATOR, MATCHING}.isdisjoint(active):
-            judge = functools.partial(self.adversary.judge, stop_gradient(params[DISCRIMINATOR]))
-            needed = MATCHING in active or self.adversary.sees_both
-            real = judge(x) if needed else ()
-            losses |= self.passing(judge(x_hat), real, active)
+        adversary = self.adversary
+        discriminators = None if adversary is None else params[DISCRIMINATOR]
+        lost = adversary and moves and adversary.fooling(discriminators, x, active)
+        if lost:
+            losses |= lost(x_hat)
             if self.adaptive is not None and GENERATOR in active:
                 last = mine["decoder"]["to_output"]
                 nll = functools.partial(self._nll, stop_gradient(x), frozen, active, step)
@@ -248,26 +252,15 @@ class TokenizerTask(Task):
                     last,
                     h,
                     nll=nll,
-                    generator=lambda logits: self.adversary.generator(
-                        judge(self.tokenizer.link(logits)), real
-                    ),
+                    generator=lambda logits: lost(self.tokenizer.link(logits))[GENERATOR],
                 )
                 metrics["adaptive_weight"] = multipliers[GENERATOR]
         if DISCRIMINATOR in active:
-            judge = functools.partial(self.adversary.judge, params[DISCRIMINATOR])
-            verdicts = judge(x), judge(stop_gradient(x_hat))
-            losses[DISCRIMINATOR], means = self.adversary.discriminator(*verdicts)
+            sides = x, stop_gradient(x_hat)
+            verdicts = (adversary.verdicts(discriminators, side) for side in sides)
+            losses[DISCRIMINATOR], means = adversary.discriminator(*verdicts)
             metrics |= means
         return TaskOutput(losses, metrics, multipliers, statistics)
-
-    def passing(self, fake: Any, real: Any, active: tuple[str, ...]) -> dict[str, jax.Array]:
-        """What the tokenizer loses to the discriminators."""
-        losses = {}
-        if GENERATOR in active:
-            losses[GENERATOR] = self.adversary.generator(fake, real)
-        if MATCHING in active:
-            losses[MATCHING] = self.adversary.matching(real, fake)
-        return losses
 
     def parts(
         self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context

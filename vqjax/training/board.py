@@ -16,7 +16,7 @@ from tensorboardX import summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
-from vqjax.numbers import known
+from vqjax.numbers import Number, known
 from vqjax.training.journal import Journal
 
 VERSION = "brain.Event:2"
@@ -34,13 +34,22 @@ class Board:
         self._run, self._first = run, first
         self._journal: Journal | None = None
 
-    def numbers(self, kind: str, step: int, numbers: Mapping[str, float], when: float) -> None:
-        """The finite ones of `numbers` as scalars ``kind/name``; `when` is their wall time."""
+    def numbers(
+        self,
+        kind: str,
+        step: int,
+        numbers: Mapping[str, float],
+        when: float,
+        described: Mapping[str, Number] | None = None,
+    ) -> None:
+        """The finite ones of `numbers` as scalars ``kind/name``; `when` is their wall time, what
+        they are stands in `vqjax.numbers` or, of a task of one's own, in `described`.
+        """
         event = Event(step=step, wall_time=when)
         for name, value in numbers.items():
             if math.isfinite(value):
-                what = known(name) if kind == "eval" else None
-                words = ("", "") if what is None else (what.titled, what.help)
+                what = known(name, described or {}) if kind == "eval" else None
+                words = ("", "") if what is None else (what.label, what.help)
                 event.summary.MergeFrom(summary.scalar(f"{kind}/{name}", value, *words))
         self._append(event)
 

@@ -155,6 +155,11 @@ def _is_edited(content: Mapping[str, Any], path: pathlib.Path, trust: Sequence[s
 def _changed_inputs(old: Any, new: Mapping[str, ArraySpec]) -> list[str]:
     """How the arrays of one example differ from those that a record tells of."""
     now = {name: spec.as_json() for name, spec in new.items()}
+    for name, said in now.items():
+        before = old.get(name) if isinstance(old, Mapping) else None
+        for later in ("medium", "rate"):  # which earlier records do not say
+            if isinstance(before, Mapping) and later not in before:
+                said.pop(later, None)
     return config.difference({"inputs": old}, {"inputs": now})
 
 

@@ -199,7 +199,9 @@ def _check_calls(task: Any) -> None:
     """Refuses, with UsageError, a task whose methods take other arguments than they are given."""
     kind = type(task)
     for name, wanted in CALLED.items():
-        method = getattr(kind, name)
+        method = next((vars(each)[name] for each in kind.__mro__ if name in vars(each)), None)
+        if method is None:
+            raise UsageError(f"task: {kind.__name__} does not fit here: it has no {name!r}")
         try:
             inspect.signature(method).bind(task, *wanted)
         except TypeError as error:

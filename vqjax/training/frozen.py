@@ -176,7 +176,7 @@ def shape_notes(
     """
     lines = []
     for path, run in config.find_frozen(experiment).items():
-        learned = read_record(_root(path, run), trust).inputs
+        learned = run.inputs or read_record(_root(path, run), trust).inputs
         for name in sorted(learned.keys() & inputs.keys()):
             was, now = (list(specs[name].shape) for specs in (learned, inputs))
             if was != now:
@@ -185,7 +185,7 @@ def shape_notes(
 
 
 def frozen_shapes(experiment: Experiment, inputs: dict[str, ArraySpec]) -> Tree:
-    """The shapes of `load_frozen`, from the experiments alone; no file is read.
+    """The shapes of `load_frozen`, from the experiments alone: no checkpoint is read.
 
     Args:
         inputs: of the experiment, which those of a run that was never there are taken for.

@@ -9,12 +9,14 @@ import json
 import math
 import pathlib
 import time
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from vqjax.files import json_text, read_text
 from vqjax.format import printable
 from vqjax.media.gallery import Gallery, Sheet, png_file
+from vqjax.numbers import Number
 from vqjax.training import distributed
 from vqjax.training.board import Board
 from vqjax.training.journal import Aside, Journal, write_whole, writing
@@ -225,9 +227,17 @@ class Logbook:
         """The metrics of update `step`."""
         self._write("train", step, numbers)
 
-    def evaluation(self, step: int, numbers: Mapping[str, float], gallery: Gallery | None) -> None:
-        """Numbers over the eval split and, where there are any, examples to look at."""
-        self._write("eval", step, numbers)
+    def evaluation(
+        self,
+        step: int,
+        numbers: Mapping[str, float],
+        gallery: Gallery | None,
+        described: Mapping[str, Number] = types.MappingProxyType({}),
+    ) -> None:
+        """Numbers over the eval split and, where there are any, examples to look at; `described`:
+        see `Board.numbers`.
+        """
+        self._write("eval", step, numbers, described)
         for line in wrapped(f"step {step} evaluated:", {k: f"{v:.4g}" for k, v in numbers.items()}):
             self.say(line)
         if self._writes and gallery is not None:
@@ -252,7 +262,9 @@ class Logbook:
         elapsed = self.elapsed_before + time.perf_counter() - self._started
         self._write("time", step, {"elapsed": round(elapsed, 3), **numbers})
 
-    def _write(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
+    def _write(
+        self, kind: str, step: int, numbers: Mapping[str, float], described: Any = None
+    ) -> None:
         if not self._writes:
             return
         line = {"kind": kind, "step": step, **numbers}
@@ -260,7 +272,7 @@ class Logbook:
         with contextlib.suppress(OSError):
             self._append()  # or at the next line; `flush` is where it must work
         numbers, when = dict(numbers), time.time()
-        self._aside.do("events", lambda: self._board.numbers(kind, step, numbers, when))
+        self._aside.do("events", lambda: self._board.numbers(kind, step, numbers, when, described))
         odd = [n for n, v in numbers.items() if not math.isfinite(v) and (kind, n) not in self._odd]
         if odd:
             self._odd.update((kind, name) for name in odd)

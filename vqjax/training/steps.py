@@ -11,6 +11,7 @@ import jax
 from jax.sharding import Mesh
 
 from vqjax.media.gallery import Gallery
+from vqjax.numbers import Number
 from vqjax.training import distributed
 from vqjax.training.checkpoint import Checkpoints
 from vqjax.training.experiment import Experiment
@@ -32,6 +33,7 @@ class Evaluation(Protocol):
 
     numbers: Mapping[str, float]
     gallery: Gallery | None
+    described: Mapping[str, Number]  # those that `vqjax.numbers` does not know
 
 
 Evaluator = Callable[[Tree, Tree], Evaluation]  # (params, collections) -> numbers and a gallery
@@ -221,7 +223,7 @@ def _evaluate(run: Parts, state: TrainState, step: int) -> None:
         run.logbook.waiting("evaluating"),
     ):
         result = run.evaluate(params, state.collections)
-    run.logbook.evaluation(step, result.numbers, result.gallery)
+    run.logbook.evaluation(step, result.numbers, result.gallery, result.described)
     run.logbook.timing(step, {"evaluation_seconds": round(time.perf_counter() - started, 3)})
 
 

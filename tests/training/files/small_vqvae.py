@@ -1,4 +1,4 @@
-"""A VQ-VAE of a few hundred weights; by `--arg poison=true` gradients overflow from step 3 on."""
+"""A VQ-VAE of a thousand weights; by `--arg poison=true` gradients overflow from step 3 on."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from vqjax.losses import L2
 from vqjax.ops.schedules import Ramp
 from vqjax.quantizers import VectorQuantizer
 from vqjax.tasks import TokenizerTask
-from vqjax.tokenizers import ConvDecoder, ConvEncoder, Tokenizer
+from vqjax.tokenizers import MLPDecoder, MLPEncoder, Tokenizer
 from vqjax.training.experiment import Experiment
 from vqjax.training.optim import Adam
 
@@ -15,13 +15,12 @@ from vqjax.training.optim import Adam
 def experiment(poison: bool = False) -> Experiment:
     images = np.random.default_rng(0).uniform(-1, 1, (64, 8, 8, 1)).astype(np.float32)
     l2 = Ramp(3e38, start=3) if poison else 1.0
-    sizes = {"width": 4, "multipliers": (1, 1), "blocks": 1, "mid_attention": False}
     return Experiment(
         task=TokenizerTask(
             Tokenizer(
-                encoder=ConvEncoder(**sizes, latent_dim=4),
+                encoder=MLPEncoder((8, 8), (8, 4)),
                 quantizer=VectorQuantizer(codebook_size=16, codebook_dim=4),
-                decoder=ConvDecoder(**sizes, latent_dim=4, channels=1),
+                decoder=MLPDecoder((8, 8), (8,), channels=1),
             ),
             loss_weights={"l2": l2, "commitment": 0.25, "codebook": 1.0},
             losses=(L2(),),
