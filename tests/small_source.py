@@ -77,9 +77,9 @@ def small_experiment(source: SmallSource, codebook_size: int = 8, **settings) ->
     return Experiment(
         task=TokenizerTask(
             tokenizer=Tokenizer(
-                encoder=ConvEncoder(blocks=1, **sizes),
+                encoder=ConvEncoder(blocks=0, **sizes),
                 quantizer=VectorQuantizer(codebook_size=codebook_size, codebook_dim=3),
-                decoder=ConvDecoder(blocks=1, channels=source.shape[-1], **sizes),
+                decoder=ConvDecoder(blocks=0, channels=source.shape[-1], **sizes),
             ),
             loss_weights={"l1": 1.0, "commitment": 0.25, "codebook": 1.0},
             losses=(L1(),),

@@ -28,7 +28,7 @@ def arrays(shape=(8, 8, 1), train=64, held_out=21, name="image") -> Arrays:
 
 
 def tokenizer(quantizer=None, channels=1, width=8) -> Tokenizer:
-    sizes = {"width": width, "multipliers": (1, 1), "blocks": 1, "mid_attention": False}
+    sizes = {"width": width, "multipliers": (1, 1), "blocks": 0, "mid_attention": False}
     return Tokenizer(
         encoder=ConvEncoder(**sizes, latent_dim=8),
         quantizer=quantizer or EMAVectorQuantizer(codebook_size=16, codebook_dim=4),

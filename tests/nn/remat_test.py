@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.quickly import quick
 from vqjax.nn.blocks import Stage
 from vqjax.nn.transformer import Transformer
 from vqjax.types import UsageError
@@ -27,7 +28,7 @@ def test_gradients_are_the_same_and_less_is_kept(network):
 
     more = () if network == "stage" else (jnp.zeros((16, 2)),)
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8) if network == "stage" else (2, 16, 8))
-    params = jax.jit(make(False).init)(jax.random.key(1), x, *more)
+    params = quick(make(False).init)(jax.random.key(1), x, *more)
     gradients, kept = [], []
     for remat in (False, "products", True):
         module = make(remat)
@@ -35,7 +36,7 @@ def test_gradients_are_the_same_and_less_is_kept(network):
         def loss(params, module=module):
             return jnp.sum(module.apply(params, x, *more) ** 2)
 
-        gradients.append(jax.jit(jax.grad(loss))(params))
+        gradients.append(quick(jax.grad(loss))(params))
         kept.append(kept_floats(loss, params))
     assert kept[0] > kept[1] > kept[2]
     for other in gradients[1:]:
