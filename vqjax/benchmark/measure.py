@@ -330,11 +330,7 @@ def _sweep(rig: Rig, step: dict[str, Any], seconds: float, say: Say) -> dict[str
             break
         rate = size / float(np.mean(steps))
         rows.append(
-            {
-                "batch_size": size,
-                "examples_per_second": rate,
-                "seconds": float(np.median(steps)),
-            }
+            {"batch_size": size, "examples_per_second": rate, "seconds": float(np.median(steps))}
         )
         if rate < IMPROVES * rows[-2]["examples_per_second"]:
             break

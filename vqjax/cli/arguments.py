@@ -11,6 +11,14 @@ from vqjax.paths import home_path
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 
+def add_verb(
+    subparsers: argparse._SubParsersAction, name: str, help: str, description: str
+) -> argparse.ArgumentParser:
+    """The parser of a verb, whose description stands as it is written."""
+    shape = argparse.RawDescriptionHelpFormatter
+    return subparsers.add_parser(name, help=help, description=description, formatter_class=shape)
+
+
 def path_argument(text: str) -> str:
     """The type of arguments that are paths of this machine: `~` is the home directory."""
     try:
@@ -97,11 +105,7 @@ def load_run(args: argparse.Namespace) -> Any:
 
     enable_compilation_cache()
     trained = load(
-        args.run_dir,
-        params=args.params,
-        step=args.step,
-        trust=args.trust,
-        frozen=args.frozen,
+        args.run_dir, params=args.params, step=args.step, trust=args.trust, frozen=args.frozen
     )
     for line in trained.lines:
         print(printable(line), file=sys.stderr)

@@ -10,6 +10,7 @@ from typing import Any
 from vqjax.cli.arguments import (
     add_experiment_arguments,
     add_overwrite_argument,
+    add_verb,
     path_argument,
     read_experiment,
 )
@@ -33,11 +34,8 @@ TOLERANCE = 0.1
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "benchmark",
-        help="measure how fast an experiment trains here",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = add_verb(
+        subparsers, "benchmark", "measure how fast an experiment trains here", DESCRIPTION
     )
     add_experiment_arguments(parser)
     parser.add_argument(

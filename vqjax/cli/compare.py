@@ -6,7 +6,7 @@ import pathlib
 import sys
 import textwrap
 
-from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, path_argument
+from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, add_verb, path_argument
 from vqjax.format import printable, printable_lines
 from vqjax.reports.legend import READING
 
@@ -26,11 +26,11 @@ Among several RUNs, what is no run directory is skipped with a note.
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
+    parser = add_verb(
+        subparsers,
         "compare",
-        help="put runs side by side: a table and a page",
-        description=DESCRIPTION + "\n".join(map(_reading, READING)),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "put runs side by side: a table and a page",
+        DESCRIPTION + "\n".join(map(_reading, READING)),
     )
     add_run_arguments(parser, several=True)
     parser.add_argument(
@@ -63,12 +63,7 @@ def _reading(entry: tuple[str, str]) -> str:
 def run(args: argparse.Namespace) -> None:
     from vqjax.files import check_output, json_text
     from vqjax.reports.compare import compare_runs
-    from vqjax.reports.compare_table import (
-        columns_of,
-        json_row,
-        markdown_table,
-        text_table,
-    )
+    from vqjax.reports.compare_table import columns_of, json_row, markdown_table, text_table
     from vqjax.training.platform import enable_compilation_cache
 
     bare = args.markdown or args.json
@@ -93,12 +88,7 @@ def run(args: argparse.Namespace) -> None:
         from vqjax.reports.compare_page import write_comparison
 
         path = write_comparison(
-            compared,
-            out,
-            params=args.params,
-            trust=args.trust,
-            say=_say,
-            overwrite=args.overwrite,
+            compared, out, params=args.params, trust=args.trust, say=_say, overwrite=args.overwrite
         )
         print(printable(str(path)), file=sys.stderr if bare else sys.stdout)
 

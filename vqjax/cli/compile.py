@@ -11,6 +11,7 @@ from typing import Any
 from vqjax.cli.arguments import (
     add_experiment_arguments,
     add_overwrite_argument,
+    add_verb,
     path_argument,
     read_experiment,
 )
@@ -48,11 +49,11 @@ ENVIRONMENT = {
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
+    parser = add_verb(
+        subparsers,
         "compile",
-        help="does it fit, and how fast could it be: the step compiled for TPUs or GPUs not here",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "does it fit, and how fast could it be: the step compiled for TPUs or GPUs not here",
+        DESCRIPTION,
     )
     add_experiment_arguments(parser)
     parser.add_argument(

@@ -6,7 +6,7 @@ import pathlib
 import sys
 from typing import Any
 
-from vqjax.cli.arguments import add_run_arguments, load_run, path_argument
+from vqjax.cli.arguments import add_run_arguments, add_verb, load_run, path_argument
 from vqjax.cli.drawing import (
     MAX_PIXELS,
     TELLING,
@@ -61,12 +61,7 @@ OF_STRENGTH = ("--variations", "--upscale")
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "edit",
-        help="draw parts of a picture anew",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_verb(subparsers, "edit", "draw parts of a picture anew", DESCRIPTION)
     add_run_arguments(parser)
     parser.add_argument(
         "words",

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from vqjax.cli.arguments import add_run_arguments, load_run, path_argument
+from vqjax.cli.arguments import add_run_arguments, add_verb, load_run, path_argument
 from vqjax.cli.drawing import CHOOSING, add_choosing_arguments, asked, choosing, named
 from vqjax.format import printable
 from vqjax.numbers import IN_WORDS, JUDGED, NUMBERS, Number
@@ -44,11 +44,11 @@ def _numbers(numbers: Mapping[str, Number]) -> str:
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
+    parser = add_verb(
+        subparsers,
         "evaluate",
-        help="measure a run on its eval split",
-        description=DESCRIPTION + _numbers(NUMBERS) + "\nWith --judge:\n" + _numbers(JUDGED),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "measure a run on its eval split",
+        DESCRIPTION + _numbers(NUMBERS) + "\nWith --judge:\n" + _numbers(JUDGED),
     )
     add_run_arguments(parser)
     parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")

@@ -2,6 +2,8 @@
 
 import argparse
 
+from vqjax.cli.arguments import add_verb
+
 DESCRIPTION = """\
 Lists the experiments that come with vqjax, and how long each takes on two CPU cores ("busy":
 other work ran beside).
@@ -14,11 +16,8 @@ other work ran beside).
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Registers the verb."""
-    parser = subparsers.add_parser(
-        "experiments",
-        help="list the experiments that come with vqjax",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = add_verb(
+        subparsers, "experiments", "list the experiments that come with vqjax", DESCRIPTION
     )
     parser.set_defaults(run=run)
 

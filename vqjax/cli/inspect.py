@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from vqjax.cli.arguments import add_experiment_arguments, read_experiment
+from vqjax.cli.arguments import add_experiment_arguments, add_verb, read_experiment
 from vqjax.cli.examples import add_shape_argument, inputs_of, with_shape
 from vqjax.format import printable, printable_lines, times
 
@@ -23,11 +23,11 @@ compression, and of a run its sealed steps. Reads shapes only: nothing is comput
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
+    parser = add_verb(
+        subparsers,
         "inspect",
-        help="show an experiment or a run: tree, sizes, tokens, steps",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "show an experiment or a run: tree, sizes, tokens, steps",
+        DESCRIPTION,
     )
     add_experiment_arguments(parser, metavar="RUN|FILE")
     add_shape_argument(parser)

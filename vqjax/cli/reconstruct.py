@@ -9,7 +9,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, load_run, path_argument
+from vqjax.cli.arguments import (
+    add_overwrite_argument,
+    add_run_arguments,
+    add_verb,
+    load_run,
+    path_argument,
+)
 from vqjax.cli.drawing import MAX_PIXELS, Names, asked, told_apart, write_png
 from vqjax.format import printable, reason
 
@@ -30,11 +36,8 @@ LONGEST = 120  # bytes of a picture's name that its result's name keeps
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "reconstruct",
-        help="send pictures through a run's tokens and back",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = add_verb(
+        subparsers, "reconstruct", "send pictures through a run's tokens and back", DESCRIPTION
     )
     add_run_arguments(parser)
     parser.add_argument(

@@ -2,7 +2,7 @@
 
 import argparse
 
-from vqjax.cli.arguments import add_overwrite_argument, add_trust_argument, path_argument
+from vqjax.cli.arguments import add_overwrite_argument, add_trust_argument, add_verb, path_argument
 from vqjax.format import printable
 
 DESCRIPTION = """\
@@ -17,12 +17,7 @@ every call, any other file only if vqjax wrote it.
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "report",
-        help="write the page of one or several runs",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_verb(subparsers, "report", "write the page of one or several runs", DESCRIPTION)
     parser.add_argument(
         "run_dirs", metavar="RUN", type=path_argument, nargs="+", help="run directory"
     )

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from vqjax.cli.arguments import add_run_arguments, load_run
+from vqjax.cli.arguments import add_run_arguments, add_verb, load_run
 from vqjax.cli.drawing import (
     CHOOSING,
     TELLING,
@@ -46,12 +46,7 @@ MAX_SAMPLES = 10_000  # in one picture
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "sample",
-        help="draw new examples from a run's prior",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_verb(subparsers, "sample", "draw new examples from a run's prior", DESCRIPTION)
     add_run_arguments(parser)
     add_setting_argument(parser)
     parser.add_argument(

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from vqjax.cli.arguments import add_trust_argument, path_argument
+from vqjax.cli.arguments import add_trust_argument, add_verb, path_argument
 from vqjax.format import printable
 
 DESCRIPTION = """\
@@ -18,12 +18,7 @@ The same command goes on where it was stopped. Random augmentation is left out.
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "tokenize",
-        help="write a data set as tokens",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_verb(subparsers, "tokenize", "write a data set as tokens", DESCRIPTION)
     parser.add_argument("run_dir", metavar="RUN", type=path_argument, help="run directory")
     add_trust_argument(parser)
     parser.add_argument(

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from vqjax.cli import streams
-from vqjax.cli.arguments import add_experiment_arguments, path_argument, read_experiment
+from vqjax.cli.arguments import add_experiment_arguments, add_verb, path_argument, read_experiment
 from vqjax.cli.compiled import ready, report, say
 from vqjax.cli.examples import add_shape_argument
 from vqjax.cli.failures import explain, fail
@@ -29,12 +29,7 @@ Signals: SIGTERM, SIGUSR1, Ctrl-C, and SIGHUP, which a closed terminal sends, bu
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "train",
-        help="train an experiment, or resume it",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = add_verb(subparsers, "train", "train an experiment, or resume it", DESCRIPTION)
     add_experiment_arguments(parser)
     parser.add_argument(
         "--workdir",

@@ -9,14 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from vqjax.config.annotations import (
-    admits,
-    alternatives,
-    child_hint,
-    hints,
-    mismatch,
-    type_name,
-)
+from vqjax.config.annotations import admits, alternatives, child_hint, hints, mismatch, type_name
 from vqjax.config.names import table
 from vqjax.config.tree import children, fields_of, is_object, is_required, rebuild
 from vqjax.format import shorten

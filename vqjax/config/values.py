@@ -25,14 +25,7 @@ from typing import Any
 import numpy as np
 
 from vqjax.config.annotations import MissingArray, hints, mismatch
-from vqjax.config.names import (
-    RENAMED,
-    ForeignName,
-    Trust,
-    foreign_name,
-    parse_trust,
-    table,
-)
+from vqjax.config.names import RENAMED, ForeignName, Trust, foreign_name, parse_trust, table
 from vqjax.config.tree import ABSENT, absent, fields_of, is_object, is_required, join
 from vqjax.files import read_text
 from vqjax.format import shorten

@@ -107,11 +107,7 @@ class _Layer(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: jax.Array,
-        angles: jax.Array,
-        mask: jax.Array | None,
-        context: Context | None,
+        self, x: jax.Array, angles: jax.Array, mask: jax.Array | None, context: Context | None
     ) -> tuple[jax.Array, None]:
         block = Block(
             self.heads,

@@ -1,7 +1,7 @@
 """What all priors share: the order of tokens, what comes before them, guidance."""
 
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from flax import linen as nn
 from vqjax.config.annotations import check_fields
 from vqjax.nn.attention import INIT, Context
 from vqjax.nn.rotary import rotary_angles
+from vqjax.nn.transformer import Transformer
 from vqjax.ops.numerics import at_least_float32
 from vqjax.priors.order import TokenOrder
 from vqjax.sampling import Guidance
@@ -117,6 +118,11 @@ class TransformerPrior(Prior):
     def has_prefix(self) -> bool:
         """Whether its condition stands before the tokens."""
         return self.condition is not None and self.condition.by == "prefix"
+
+    def make_transformer(self, **settings: Any) -> Transformer:
+        """Its transformer, with `settings` beside the fields that stand here."""
+        fields = {"qk_norm": self.qk_norm, "dtype": self.dtype} | settings
+        return Transformer(self.layers, self.heads, self.kv_heads, **fields)
 
     def angles(self) -> np.ndarray:
         """float32 [lead + T, head_dim / 2]; what comes before the tokens does not turn."""

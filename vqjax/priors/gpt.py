@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from vqjax.nn.attention import INIT, Cache
-from vqjax.nn.transformer import Transformer, unstacked
+from vqjax.nn.transformer import unstacked
 from vqjax.priors.base import TransformerPrior
 from vqjax.priors.ordered import OrderedPrior
 from vqjax.types import Level, Tree
@@ -46,15 +46,7 @@ class GPT(OrderedPrior, TransformerPrior):
     def setup(self) -> None:
         order = self.order
         self.tokens = nn.Embed(order.vocabulary, self.width, embedding_init=INIT, dtype=self.dtype)
-        self.transformer = Transformer(
-            self.layers,
-            self.heads,
-            self.kv_heads,
-            qk_norm=self.qk_norm,
-            dropout=self.dropout,
-            remat=self.remat,
-            dtype=self.dtype,
-        )
+        self.transformer = self.make_transformer(dropout=self.dropout, remat=self.remat)
         zeros = nn.initializers.zeros
         self.head = nn.Dense(order.vocabulary, use_bias=False, kernel_init=zeros, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
@@ -84,14 +76,7 @@ class GPT(OrderedPrior, TransformerPrior):
         variables = {"params": params}
         blocks = unstacked(params["transformer"], self.layers)
         norm = params["transformer"]["norm"]
-        transformer = Transformer(
-            self.layers,
-            self.heads,
-            self.kv_heads,
-            qk_norm=self.qk_norm,
-            dtype=self.dtype,
-            parent=None,
-        )
+        transformer = self.make_transformer(parent=None)
         angles = jnp.asarray(self.angles())
 
         def run(x: jax.Array, caches: tuple[Cache, ...], at: Any, place: Any):

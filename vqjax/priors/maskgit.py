@@ -7,7 +7,6 @@ from flax import linen as nn
 
 from vqjax.config.annotations import check_fields
 from vqjax.nn.attention import INIT
-from vqjax.nn.transformer import Transformer
 from vqjax.priors.base import EDITS, TransformerPrior
 from vqjax.sampling import Choice, Guidance, Parallel, sample_in_parallel
 from vqjax.sampling.parallel import masked_share
@@ -64,15 +63,8 @@ class MaskGIT(TransformerPrior):
     def setup(self) -> None:
         size = self.order.vocabulary
         self.tokens = nn.Embed(size + 1, self.width, embedding_init=INIT, dtype=self.dtype)
-        self.transformer = Transformer(
-            self.layers,
-            self.heads,
-            self.kv_heads,
-            causal=False,
-            qk_norm=self.qk_norm,
-            dropout=self.dropout,
-            remat=self.remat,
-            dtype=self.dtype,
+        self.transformer = self.make_transformer(
+            causal=False, dropout=self.dropout, remat=self.remat
         )
         zeros = nn.initializers.zeros
         self.head = nn.Dense(size, use_bias=False, kernel_init=zeros, dtype=self.dtype)
@@ -96,10 +88,7 @@ class MaskGIT(TransformerPrior):
         return self.possible(self.head(h[:, before.shape[1] :]), np.arange(tokens.shape[1]))
 
     def objective(
-        self,
-        tokens: jax.Array,
-        given: jax.Array | None = None,
-        places: jax.Array | None = None,
+        self, tokens: jax.Array, given: jax.Array | None = None, places: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """-log p of masked tokens, in nats [B, T], and how much each counts.
 

@@ -34,10 +34,7 @@ class OrderedPrior(Prior):
         raise NotImplementedError
 
     def objective(
-        self,
-        tokens: jax.Array,
-        given: jax.Array | None = None,
-        places: jax.Array | None = None,
+        self, tokens: jax.Array, given: jax.Array | None = None, places: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """-log p of every token given those before it, in nats [B, T], and how much each counts.
 

@@ -107,10 +107,7 @@ def _evaluated(row: Row, params: str, trust: Sequence[str], say: Callable[[str],
     say(f"{row.name}: evaluating")
     try:
         opened, result = evaluate_run(
-            row.record.path,
-            params=params,
-            trust=trust,
-            say=lambda line: say(f"{row.name}: {line}"),
+            row.record.path, params=params, trust=trust, say=lambda line: say(f"{row.name}: {line}")
         )
     except VqjaxError as error:
         raise type(error)(_with_name(row.record.path, error)) from error

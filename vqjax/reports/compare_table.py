@@ -323,10 +323,7 @@ def _code(text: str) -> str:
 
 
 def html_table(
-    rows: Sequence[Row],
-    columns: Sequence[Column],
-    anchors: Sequence[str] = (),
-    ranked: bool = True,
+    rows: Sequence[Row], columns: Sequence[Column], anchors: Sequence[str] = (), ranked: bool = True
 ) -> Markup:
     """The table for a page.
 

@@ -18,13 +18,7 @@ from vqjax.media.gallery import MAX_PIXELS, Sheet, read_sheet
 from vqjax.media.markup import NOTHING, Content, Markup, element, fragment
 from vqjax.paths import as_path
 from vqjax.reports.compare import notes_on_data
-from vqjax.reports.compare_table import (
-    REPORTED,
-    Row,
-    html_table,
-    names_of,
-    titles_of,
-)
+from vqjax.reports.compare_table import REPORTED, Row, html_table, names_of, titles_of
 from vqjax.reports.drawn import drawn_to_order
 from vqjax.reports.glossary import glossary
 from vqjax.reports.history import REACHED, Record, read_record

@@ -45,11 +45,7 @@ class CaptionCheck:
 
 
 def check_captions(
-    run: Run,
-    n: int,
-    seed: int = 0,
-    choice: Choice = PLAIN,
-    guidance: Guidance = UNGUIDED,
+    run: Run, n: int, seed: int = 0, choice: Choice = PLAIN, guidance: Guidance = UNGUIDED
 ) -> CaptionCheck:
     """Draws a picture for each of the first n captions of every test of the run's data.
 

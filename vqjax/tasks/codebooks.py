@@ -17,10 +17,7 @@ QUICK = 2**32
 
 
 def encodings(
-    encode: Callable[[Batch], jax.Array],
-    batches: Iterable[Batch],
-    samples: int,
-    codebook_size: int,
+    encode: Callable[[Batch], jax.Array], batches: Iterable[Batch], samples: int, codebook_size: int
 ) -> list[jax.Array]:
     """At least `samples` encodings per code, but not more than `batches` come to, and at most
     `MOST_VALUES` numbers where that is one per code: a list of arrays [B, *s, D].

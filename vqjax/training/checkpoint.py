@@ -34,10 +34,7 @@ class Restored:
 
 
 def restore(
-    directory: str | os.PathLike,
-    target: Tree,
-    step: int | None = None,
-    owner: Owner | None = None,
+    directory: str | os.PathLike, target: Tree, step: int | None = None, owner: Owner | None = None
 ) -> Restored | None:
     """The newest sound state, or that of `step`; None where nothing was ever sealed.
 

@@ -195,10 +195,7 @@ def frozen_shapes(experiment: Experiment, inputs: dict[str, ArraySpec]) -> Tree:
         if run.experiment is None:
             raise DataError(f"{path}: no stand-in experiment to take shapes from")
         state = state_shapes(run.experiment, _inputs_of(path, run, inputs))
-        tree[path] = {
-            "params": {**state.params, **state.ema},
-            "collections": state.collections,
-        }
+        tree[path] = {"params": {**state.params, **state.ema}, "collections": state.collections}
     for path, owner in config.find_owners(experiment).items():
         tree[path] = owner.frozen_shapes()
     return tree
