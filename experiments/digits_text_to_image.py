@@ -1,4 +1,4 @@
-"""Text to image on scanned digits: MaskGIT told "a seven", over the 16 tokens of `digits_vqgan.py`.
+"""Text to image on scanned digits: MaskGIT under texts, over the 16 tokens of `digits_vqgan.py`.
 
     vqjax train digits_vqgan
     vqjax train digits_text_to_image

@@ -1,4 +1,4 @@
-"""MaskGIT over the 256 tokens of `imagenet_vqgan_f16.py`, told the class: pictures in twelve steps.
+"""MaskGIT over the 256 tokens of `imagenet_vqgan_f16.py`, by class: pictures in twelve steps.
 
     vqjax train imagenet_vqgan_f16
     vqjax train imagenet_maskgit --arg size=B

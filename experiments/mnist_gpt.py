@@ -1,4 +1,4 @@
-"""GPT over the tokens of `mnist_vqvae.py`, told the class: digits to order.
+"""GPT over the tokens of `mnist_vqvae.py`, class-conditional: digits to order.
 
     vqjax prepare mnist
     vqjax train mnist_vqvae

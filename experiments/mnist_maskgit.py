@@ -1,4 +1,4 @@
-"""MaskGIT over the tokens of `mnist_vqvae.py`, told the class: digits in twelve steps.
+"""MaskGIT over the tokens of `mnist_vqvae.py`, class-conditional: digits in twelve steps.
 
     vqjax prepare mnist
     vqjax train mnist_vqvae

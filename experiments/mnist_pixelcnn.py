@@ -1,4 +1,4 @@
-"""Gated PixelCNN over the tokens of `mnist_vqvae.py`, told the class: digits to order.
+"""Gated PixelCNN over the tokens of `mnist_vqvae.py`, class-conditional: digits to order.
 
     vqjax prepare mnist
     vqjax train mnist_vqvae

@@ -16,7 +16,7 @@ from vqjax.runs.base import Opening, Run
 from vqjax.runs.classifier import ClassifierRun
 from vqjax.runs.prior import PriorRun
 from vqjax.runs.tokenizer import TokenizerRun
-from vqjax.sampling import Parallel
+from vqjax.sampling import MaskedDecoding
 from vqjax.tasks import PriorTask
 from vqjax.tasks.prior import FROZEN
 from vqjax.training.experiment import Experiment
@@ -37,8 +37,8 @@ def blank(experiment: Experiment) -> OpenedRun:
 
 
 def maskgit_over(tokenizer: Experiment, path: str = "TOKENIZER") -> Experiment:
-    """A prior over digits' tokens that is told the class and can edit."""
-    prior = MaskGIT(16, 1, 2, condition=ClassLabel(10), decoding=Parallel(2))
+    """A class-conditional prior over digits' tokens that can edit."""
+    prior = MaskGIT(16, 1, 2, condition=ClassLabel(10), decoding=MaskedDecoding(2))
     return Experiment(
         task=PriorTask(prior=prior, tokenizer=FrozenRun(path, experiment=tokenizer)),
         data=Digits(),

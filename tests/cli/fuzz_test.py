@@ -49,16 +49,24 @@ VALUES = ("1", "2", "8", "16", "4", "float32", "bfloat16", "0.9", "FSQ((3,3,3,3)
 NUMBERS = ("1", "2", "3")
 TRAIN = ("FILE", "--arg", "--frozen", "--trust", "OVERRIDE")
 RUN = ("--params", "--frozen", "--trust")
-CHOOSING = ("--temperature", "--top-k", "--top-p", "--guidance", "--classes", "--prompt", "--given")
+SAMPLING = (
+    "--temperature",
+    "--top-k",
+    "--top-p",
+    "--guidance",
+    "--classes",
+    "--prompt",
+    "--condition",
+)
 OPTIONS = {
     "prepare": ("NAME", "--data-dir"),
     "train": (*TRAIN, "--workdir", "--allow-change", "--dry-run", "--shape"),
     "reconstruct": ("RUN", *RUN, "PICTURE", "--out", "--step", "--max-pixels"),
     "tokenize": ("RUN", "--trust", "--out", "--step"),
-    "sample": ("RUN", *RUN, "-n", "--seed", "--step", "--interpolate", *CHOOSING, "--out"),
+    "sample": ("RUN", *RUN, "-n", "--seed", "--step", "--interpolate", *SAMPLING, "--out"),
     "edit": (
         "RUN", *RUN, "PICTURE", "--mask", "--outpaint", "--upscale", "--variations", "--strength",
-        "--fit", "-n", "--seed", "--step", *CHOOSING, "--out",
+        "--fit", "-n", "--seed", "--step", *SAMPLING, "--out",
     ),
     "evaluate": ("RUN", *RUN, "--step", "--importance-samples", "--judge", "-n", "--json"),
     "inspect": ("RUN", *TRAIN[1:], "--shape"),
@@ -93,7 +101,7 @@ GOOD = {
     "--guidance": ("2",),
     "--classes": ("0,1",),
     "--prompt": ("a two",),
-    "--given": ("text=two",),
+    "--condition": ("text=two",),
     "--mask": ("top", "noise.png"),
     "--outpaint": ("0,0,0,4",),
     "--upscale": ("2",),

@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tests.quickly import quick
 from vqjax import config
 from vqjax.priors import GPT, ClassLabel, MaskGIT, PixelCNN, Text
-from vqjax.sampling import Choice, Guidance, Parallel
+from vqjax.sampling import Guidance, MaskedDecoding, TokenSampling
 from vqjax.training.mesh import make_mesh
 from vqjax.types import BATCH_AXES, Level, UsageError
 
@@ -21,7 +21,7 @@ ONE = (Level("tokens", (3, 2), 7),)
 STACK = (Level("tokens_0", (2, 2), 5), Level("tokens_1", (2, 2), 5), Level("tokens_2", (2, 2), 3))
 SCALES = (Level("tokens_0", (1, 1), 6), Level("tokens_1", (2, 2), 6), Level("tokens_2", (4, 4), 6))
 
-PLAIN = {"choice": Choice(), "guidance": Guidance()}
+PLAIN = {"sampling": TokenSampling(), "guidance": Guidance()}
 
 LOOKED_AT = Text(9, 3, 8, 1, 2, by="cross")
 PRIORS = {
@@ -34,7 +34,7 @@ PRIORS = {
     "gpt_told_a_text": (lambda: GPT(16, 1, 2, condition=Text(9, 3, 8, 1, 2)), ONE),
     "gpt_looking_at_a_text": (lambda: GPT(16, 2, 2, condition=LOOKED_AT), ONE),
     "maskgit_told_a_text": (
-        lambda: MaskGIT(16, 1, 2, condition=Text(9, 3, 8, 1, 2), decoding=Parallel(2)),
+        lambda: MaskGIT(16, 1, 2, condition=Text(9, 3, 8, 1, 2), decoding=MaskedDecoding(2)),
         ONE,
     ),
     "pixelcnn": (
@@ -42,8 +42,11 @@ PRIORS = {
         ONE,
     ),
     "pixelcnn_of_a_stack": (lambda: PixelCNN(8, 3, first_kernel=3), STACK),
-    "maskgit": (lambda: MaskGIT(16, 2, 2, condition=ClassLabel(3), decoding=Parallel(3)), ONE),
-    "maskgit_of_scales": (lambda: MaskGIT(16, 1, 2, decoding=Parallel(40, "linear")), SCALES),
+    "maskgit": (
+        lambda: MaskGIT(16, 2, 2, condition=ClassLabel(3), decoding=MaskedDecoding(3)),
+        ONE,
+    ),
+    "maskgit_of_scales": (lambda: MaskGIT(16, 1, 2, decoding=MaskedDecoding(40, "linear")), SCALES),
 }
 
 
@@ -60,7 +63,7 @@ RNGS = ("mask", "dropout")
 B = 8
 
 
-def what_is_given(condition, rng):
+def conditions_of(condition, rng):
     """Labels, some of them of no class; or captions of 0 to 3 tokens."""
     if condition is None:
         return None
@@ -73,7 +76,7 @@ def what_is_given(condition, rng):
 
 @functools.cache
 def made(name):
-    """(network, parameters none of which is zero, tokens [B, T], what is given or None)."""
+    """(network, parameters none of which is zero, tokens [B, T], conditions or None)."""
     make, levels = PRIORS[name]
     network = make().clone(levels=levels)
     rng = np.random.default_rng(0)
@@ -82,29 +85,29 @@ def made(name):
         for v in levels
     }
     tokens = network.order.flatten(indices)
-    given = what_is_given(network.condition, rng)
-    params = quick(network.init)(jax.random.key(0), tokens, given)["params"]
+    cond = conditions_of(network.condition, rng)
+    params = quick(network.init)(jax.random.key(0), tokens, cond)["params"]
     params = jax.tree.map(lambda p: p + 0.1 * rng.normal(size=p.shape).astype(p.dtype), params)
-    return network, params, tokens, given
+    return network, params, tokens, cond
 
 
 @functools.cache
 def logits_of(name):
-    network, params, tokens, given = made(name)
-    return quick(lambda p, t: network.apply({"params": p}, t, given))(params, tokens)
+    network, params, tokens, cond = made(name)
+    return quick(lambda p, t: network.apply({"params": p}, t, cond))(params, tokens)
 
 
 @rows
 def test_the_order_and_back(name):
     network, _, tokens, _ = made(name)
     order = network.order
-    assert tokens.shape == (B, order.length) and len(order.places) == order.length
+    assert tokens.shape == (B, order.length) and len(order.positions) == order.length
     indices = order.unflatten(tokens)
     for level in network.levels:
         ids = np.asarray(indices[level.name])
         assert ids.shape == (B, *level.grid) and ids.min() >= 0 and ids.max() < level.codebook_size
     np.testing.assert_array_equal(order.flatten(indices), tokens)
-    assert np.all(order.places > 0)  # the place 0 is that of what comes before
+    assert np.all(order.positions > 0)  # position 0 is the prefix's
 
 
 @rows
@@ -120,8 +123,8 @@ def test_probabilities_are_of_a_places_own_level(name):
 
 @in_order
 def test_a_token_changes_nothing_before_itself(name):
-    network, params, tokens, given = made(name)
-    run = quick(lambda t: network.apply({"params": params}, t, given))
+    network, params, tokens, cond = made(name)
+    run = quick(lambda t: network.apply({"params": params}, t, cond))
     level_at, order, as_is = network.order.level_at, network.order, run(tokens)
     for place in range(order.length):
         first, size = order.firsts[level_at[place]], network.levels[level_at[place]].codebook_size
@@ -131,7 +134,7 @@ def test_a_token_changes_nothing_before_itself(name):
         assert changed[place + 1 :].all()
 
 
-def influence(network, params, tokens, given):
+def influence(network, params, tokens, cond):
     """[T, T]: the gradient of every place's logits with respect to every token's vector, its norm.
 
     Summed over vocabulary with weights that no symmetry makes vanish.
@@ -147,7 +150,7 @@ def influence(network, params, tokens, given):
             return vectors + change[:, : vectors.shape[1]]
 
         with nn.intercept_methods(perturbed):
-            out = network.apply({"params": params}, tokens, given)
+            out = network.apply({"params": params}, tokens, cond)
         return jnp.where(out > -1e30, out, 0.0)[0] @ weights.astype(out.dtype)
 
     return jnp.sqrt(jnp.sum(quick(jax.jacrev(logits))(jnp.zeros(shape)) ** 2, axis=(1, 3)))
@@ -155,9 +158,9 @@ def influence(network, params, tokens, given):
 
 @those(*ORDERED, slow=["gpt_of_a_stack", "gpt_of_scales", "pixelcnn"])
 def test_no_gradient_comes_from_a_token_or_those_after_it(name):
-    network, params, tokens, given = made(name)
-    given = None if given is None else given[:1]
-    found = np.asarray(influence(network, params, tokens[:1], given))
+    network, params, tokens, cond = made(name)
+    cond = None if cond is None else cond[:1]
+    found = np.asarray(influence(network, params, tokens[:1], cond))
     before = np.tri(network.order.length, k=-1, dtype=bool)
     assert (found[~before] == 0.0).all() and (found[before] > 0.0).all()
 
@@ -178,11 +181,11 @@ def test_a_pixelcnn_sees_all_that_its_kernels_reach_and_nothing_else():
 
 @in_order
 def test_step_by_step_is_all_at_once(name):
-    network, params, tokens, given = made(name)
+    network, params, tokens, cond = made(name)
 
     @quick
     def one_by_one(params, tokens):
-        state, logits, step = network.decoder(params, given, B)
+        state, logits, step = network.decoder(params, cond, B)
         out = [logits]
         for place in range(network.order.length - 1):
             state, logits = step(state, tokens[:, place], jnp.int32(place))
@@ -201,17 +204,17 @@ def test_step_by_step_is_all_at_once(name):
 
 @those("gpt", "pixelcnn", slow=["pixelcnn"])
 def test_step_by_step_is_the_same_network_in_bfloat16(name):
-    network, params, tokens, given = made(name)
+    network, params, tokens, cond = made(name)
     low = network.clone(dtype="bfloat16")
 
     @quick
     def both(params, tokens):
-        state, logits, step = low.decoder(params, given, B)
+        state, logits, step = low.decoder(params, cond, B)
         first = [logits]
         for place in range(2):
             state, logits = step(state, tokens[:, place], jnp.int32(place))
             first.append(logits)
-        return jnp.stack(first, axis=1), low.apply({"params": params}, tokens, given)[:, :3]
+        return jnp.stack(first, axis=1), low.apply({"params": params}, tokens, cond)[:, :3]
 
     stepped, whole = both(params, tokens)
     possible = np.asarray(whole) > -1e30
@@ -220,12 +223,14 @@ def test_step_by_step_is_the_same_network_in_bfloat16(name):
 
 @rows
 def test_samples_are_the_same_on_any_number_of_devices(name):
-    network, params, _, given = made(name)
+    network, params, _, cond = made(name)
 
-    guidance = Guidance() if given is None else Guidance(2.0, "linear")
+    guidance = Guidance() if cond is None else Guidance(2.0, "linear")
 
-    def draw(params, keys, *given):
-        return network.sample(params, keys, *given, choice=Choice(top_p=0.9), guidance=guidance)
+    def draw(params, keys, *cond):
+        return network.sample(
+            params, keys, *cond, sampling=TokenSampling(top_p=0.9), guidance=guidance
+        )
 
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(5), i))(np.arange(B))
     drawn = []
@@ -233,7 +238,7 @@ def test_samples_are_the_same_on_any_number_of_devices(name):
         mesh = make_mesh(devices)
         rows = NamedSharding(mesh, PartitionSpec(BATCH_AXES))
         whole = NamedSharding(mesh, PartitionSpec())
-        put = [jax.device_put(x, rows) for x in (keys, *([] if given is None else [given]))]
+        put = [jax.device_put(x, rows) for x in (keys, *([] if cond is None else [cond]))]
         drawn.append(np.asarray(quick(draw)(jax.device_put(params, whole), *put)))
     np.testing.assert_array_equal(*drawn)
     for level, ids in zip(network.levels, network.order.unflatten(drawn[0]).values(), strict=True):
@@ -242,30 +247,30 @@ def test_samples_are_the_same_on_any_number_of_devices(name):
 
 @rows
 def test_an_example_depends_on_its_own_key_and_what_is_known_stays(name):
-    network, params, tokens, given = made(name)
+    network, params, tokens, cond = made(name)
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(3), i))(np.arange(B))
     stays = np.random.default_rng(1).random(tokens.shape) < 0.5
 
     @quick
-    def draw(keys, given, known):
-        return network.sample(params, keys, given, known=known, **PLAIN)
+    def draw(keys, cond, known):
+        return network.sample(params, keys, cond, known=known, **PLAIN)
 
-    drawn = draw(keys, given, (tokens, stays))
+    drawn = draw(keys, cond, (tokens, stays))
     np.testing.assert_array_equal(np.where(stays, drawn, 0), np.where(stays, tokens, 0))
     assert (np.asarray(drawn) != np.asarray(tokens)).any()
-    elsewhere = jax.tree.map(lambda x: np.roll(x, 3, axis=0), (given, (tokens, stays)))
+    elsewhere = jax.tree.map(lambda x: np.roll(x, 3, axis=0), (cond, (tokens, stays)))
     np.testing.assert_array_equal(draw(jnp.roll(keys, 3), *elsewhere), np.roll(drawn, 3, axis=0))
 
 
 @rows
 def test_the_objective_is_finite_and_reaches_every_parameter(name):
-    network, params, tokens, given = made(name)
+    network, params, tokens, cond = made(name)
 
     @quick
     def gradient(params, rngs):
         def mean(params):
             variables = {"params": params}
-            nats, counts = network.apply(variables, tokens, given, rngs=rngs, method="objective")
+            nats, counts = network.apply(variables, tokens, cond, rngs=rngs, method="objective")
             return jnp.sum(nats * counts) / jnp.sum(counts)
 
         return jax.value_and_grad(mean)(params)
@@ -278,8 +283,8 @@ def test_the_objective_is_finite_and_reaches_every_parameter(name):
 
 @those("gpt", "maskgit", "pixelcnn", slow=["pixelcnn"])
 def test_dropout_is_where_its_stream_is(name):
-    network, params, tokens, given = made(name)
-    run = quick(lambda key: network.apply({"params": params}, tokens, given, rngs={"dropout": key}))
+    network, params, tokens, cond = made(name)
+    run = quick(lambda key: network.apply({"params": params}, tokens, cond, rngs={"dropout": key}))
     one, same, other = (np.asarray(run(jax.random.key(seed))) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert (one != other).any() and (one != logits_of(name)).any()
@@ -287,9 +292,9 @@ def test_dropout_is_where_its_stream_is(name):
 
 @those("gpt", "maskgit", "pixelcnn", slow=["pixelcnn"])
 def test_bfloat16_networks_have_float32_logits(name):
-    network, params, tokens, given = made(name)
+    network, params, tokens, cond = made(name)
     low = network.clone(dtype="bfloat16")
-    logits = quick(lambda p: low.apply({"params": p}, tokens, given))(params)
+    logits = quick(lambda p: low.apply({"params": p}, tokens, cond))(params)
     assert logits.dtype == jnp.float32
     possible = np.asarray(logits_of(name)) > -1e30
     difference = np.abs(np.asarray(logits) - np.asarray(logits_of(name)))[possible]
@@ -347,15 +352,15 @@ def test_a_label_that_is_no_class_does_not_pass_for_one():
 
 @pytest.mark.parametrize("name", ["gpt_told_a_text", "gpt_looking_at_a_text"])
 def test_padding_of_a_text_is_not_looked_at(name):
-    network, params, tokens, given = made(name)
+    network, params, tokens, cond = made(name)
     longer = network.clone(condition=network.condition.clone(tokens=5))
-    padded = jnp.pad(given, ((0, 0), (0, 2)))
+    padded = jnp.pad(cond, ((0, 0), (0, 2)))
     logits = quick(lambda p: longer.apply({"params": p}, tokens, padded))(params)
     np.testing.assert_allclose(logits, logits_of(name), atol=1e-5)
     changed = quick(lambda p, g: network.apply({"params": p}, tokens, g))(
-        params, jnp.where(given > 0, given % 8 + 1, 0)
+        params, jnp.where(cond > 0, cond % 8 + 1, 0)
     )
-    told = np.asarray(given != 0).any(axis=1)
+    told = np.asarray(cond != 0).any(axis=1)
     differs = np.abs(np.asarray(changed) - np.asarray(logits_of(name))).max(axis=(1, 2)) > 1e-4
     np.testing.assert_array_equal(differs, told)
 
@@ -387,7 +392,7 @@ def test_guidance_needs_a_prior_that_can_do_without():
     levels = (Level("tokens", (2,), 3),)
     network = GPT(16, 1, 2, condition=ClassLabel(3, dropout=0.0), levels=levels)
     with pytest.raises(UsageError, match="dropout=0"):
-        network.conditioned(None, 2, Guidance(2.0))
+        network.with_guidance(None, 2, Guidance(2.0))
 
 
 @pytest.mark.parametrize(
@@ -403,7 +408,7 @@ def test_sizes_of_llamagen(size, published):
     levels = (Level("tokens", (16, 16), 16_384),)
     network = GPT(*size, condition=ClassLabel(1_000), levels=levels)
     tokens = jax.ShapeDtypeStruct((1, 256), jnp.int32)
-    given = jax.ShapeDtypeStruct((1,), jnp.int32)
-    params = jax.eval_shape(lambda t, g: network.init(jax.random.key(0), t, g), tokens, given)
+    cond = jax.ShapeDtypeStruct((1,), jnp.int32)
+    params = jax.eval_shape(lambda t, g: network.init(jax.random.key(0), t, g), tokens, cond)
     count = sum(np.prod(p.shape) for p in jax.tree.leaves(params))
     assert count == pytest.approx(published, rel=0.005)

@@ -9,8 +9,8 @@ import pytest
 
 from tests.data.makers import pictures, write_folder, write_tfds
 from vqjax.data import Digits, RandomCrop, RandomFlip, Resize, Shapes
+from vqjax.data.cache import cache_home
 from vqjax.data.digits import split_indices
-from vqjax.data.keep import cache_home
 from vqjax.data.shapes import source as shapes_source
 from vqjax.data.shapes import splits
 

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from vqjax.hardware.devices import reach_of, target_config, topology_of
+from vqjax.hardware.devices import group_of, target_config, topology_of
 from vqjax.hardware.hlo import Collective
-from vqjax.hardware.roofline import Reach, reach_of_all, roofline, seconds_of
+from vqjax.hardware.roofline import CollectiveGroup, group_of_all, roofline, seconds_of
 from vqjax.hardware.topology import parse_topology
 
 MB = 1e6
@@ -29,21 +29,21 @@ def one(kind, size=8 * MB, times=1):
 )
 def test_collectives_of_four_chips(kind, seconds):
     topology = parse_topology("v5e:2x2")
-    within, between = seconds_of(one(kind), reach_of_all(topology), topology)
+    within, between = seconds_of(one(kind), group_of_all(topology), topology)
     assert within == pytest.approx(seconds) and between == 0.0
 
 
 def test_rings_carry_both_ways():
     topology = parse_topology("v5e:16x16")
-    within, _ = seconds_of(one("all-gather"), reach_of_all(topology), topology)
+    within, _ = seconds_of(one("all-gather"), group_of_all(topology), topology)
     assert within == pytest.approx(255 / 256 * 8 * MB / 200e9 + 16e-6)
-    crowded, _ = seconds_of(one("all-to-all"), reach_of_all(topology), topology)
+    crowded, _ = seconds_of(one("all-to-all"), group_of_all(topology), topology)
     assert crowded == pytest.approx(4 * 255 / 256 * 8 * MB / 200e9 + 16e-6)
 
 
 def test_between_slices():
     topology = parse_topology("v5e:4x4", slices=4)
-    reach = reach_of_all(topology)
+    reach = group_of_all(topology)
     assert (reach.devices, reach.slices) == (16, 4)
     _, between = seconds_of(one("all-reduce"), reach, topology)
     assert between == pytest.approx(2 * (3 / 4 * (8 * MB / 16) / 3.125e9 + 2e-5))
@@ -51,7 +51,7 @@ def test_between_slices():
 
 def test_gpus_of_several_hosts():
     topology = parse_topology("h100x16")
-    reach = reach_of_all(topology)
+    reach = group_of_all(topology)
     assert (reach.devices, reach.slices) == (8, 2)
     within, between = seconds_of(one("all-gather"), reach, topology)
     assert within == pytest.approx(7 / 8 * 8 * MB / 450e9 + 7 * 2e-6)
@@ -63,13 +63,13 @@ def test_two_devices_share_a_chip():
     topology = parse_topology("v4:2x2x1")
     line = roofline(topology, {"bfloat16": 275e9}, 1.2e9, [], batch_size=10)
     assert line.compute == pytest.approx(2e-3) and line.memory == pytest.approx(2e-3)
-    within, _ = seconds_of(one("all-gather"), reach_of_all(topology), topology)
+    within, _ = seconds_of(one("all-gather"), group_of_all(topology), topology)
     assert within == pytest.approx(7 / 8 * 8 * MB / (100e9 / 2) + 2e-6)
 
 
 def test_a_step_by_hand():
     topology = parse_topology("v5e:2x2")
-    gathers = [(one("all-gather", times=10), reach_of_all(topology))]
+    gathers = [(one("all-gather", times=10), group_of_all(topology))]
     flops = {"float32": 197e9, "float32 exact": 197e9}
     line = roofline(topology, flops, 819e6, gathers, batch_size=64)
     assert line.compute == pytest.approx(7e-3) and line.memory == pytest.approx(1e-3)
@@ -80,7 +80,7 @@ def test_a_step_by_hand():
 
 
 def test_a_device_alone_says_nothing():
-    assert seconds_of(one("all-reduce"), Reach(1), parse_topology("t4")) == (0.0, 0.0)
+    assert seconds_of(one("all-reduce"), CollectiveGroup(1), parse_topology("t4")) == (0.0, 0.0)
 
 
 def device(*coords, slice_index=0, process=0):
@@ -92,13 +92,13 @@ def device(*coords, slice_index=0, process=0):
 def test_the_way_of_a_group_by_its_places():
     topology = parse_topology("v5e:16x16", slices=2)
     row = [device(0, y, 0) for y in range(16)]
-    assert reach_of(row, topology) == Reach(16, 1, (16,), (True,))
+    assert group_of(row, topology) == CollectiveGroup(16, 1, (16,), (True,))
     square = [device(x, y, 0) for x in range(2) for y in range(2)]
-    assert reach_of(square, topology) == Reach(4, 1, (2, 2), (False, False))
+    assert group_of(square, topology) == CollectiveGroup(4, 1, (2, 2), (False, False))
     across = [device(0, 0, 0, slice_index=s) for s in range(2)]
-    assert reach_of(across, topology) == Reach(1, 2)
+    assert group_of(across, topology) == CollectiveGroup(1, 2)
     gpus = [device(process=p) for p in (0, 0, 1, 1)]
-    assert reach_of(gpus, parse_topology("h100x16")) == Reach(2, 2)
+    assert group_of(gpus, parse_topology("h100x16")) == CollectiveGroup(2, 2)
 
 
 def test_what_devices_at_hand_are():

@@ -8,9 +8,9 @@ import pytest
 from vqjax.format import duration, quantity
 from vqjax.hardware import compiled
 from vqjax.hardware.chips import CHIPS
-from vqjax.hardware.compiled import Ahead, Memory, ahead_json
+from vqjax.hardware.compiled import CompiledStep, Memory, step_json
 from vqjax.hardware.hlo import Collective
-from vqjax.hardware.roofline import Reach, reach_of_all
+from vqjax.hardware.roofline import CollectiveGroup, group_of_all
 from vqjax.hardware.scaling import extrapolate, fit_batch, largest_batch, sweep
 from vqjax.hardware.sweep_chart import sweep_svg, sweep_table
 from vqjax.hardware.tables import notes, table
@@ -24,7 +24,7 @@ def step(topology, batch_size, temporaries=0, collectives=(), refused=False, mes
     """A step with 1 GFLOP and 1 MB per example."""
     memory = None if refused else Memory(GB, int(temporaries), 0, 0)
     n = topology.devices
-    return Ahead(
+    return CompiledStep(
         topology=topology,
         mesh=mesh or {"data": n, "fsdp": 1, "tensor": 1},
         slices=topology.slices,
@@ -38,7 +38,7 @@ def step(topology, batch_size, temporaries=0, collectives=(), refused=False, mes
         bytes_moved=1e6 * batch_size / n,
         collectives=tuple(collectives),
         unknown_loops=0,
-        told={},
+        xla_counts={},
         trace_seconds=1.0,
         compile_seconds=2.0,
     )
@@ -102,7 +102,7 @@ def test_memory_that_shrinks_near_the_end_costs_no_answer():
 
 def all_reduce(topology, size=50e6):
     group = tuple(range(topology.devices))
-    return Collective("all-reduce", size, group, 1), reach_of_all(topology)
+    return Collective("all-reduce", size, group, 1), group_of_all(topology)
 
 
 def test_an_extrapolated_size_is_what_it_would_be_worked_out_to_directly():
@@ -114,12 +114,12 @@ def test_an_extrapolated_size_is_what_it_would_be_worked_out_to_directly():
 
 def test_groups_within_fsdp_stay_as_they_are():
     small, large = parse_topology("v5e:2x4"), parse_topology("v5e:16x16")
-    inside = Collective("all-gather", 50e6, (0, 1, 2, 3), 1), reach_of_all(small, 4)
+    inside = Collective("all-gather", 50e6, (0, 1, 2, 3), 1), group_of_all(small, 4)
     mesh = {"data": 2, "fsdp": 4, "tensor": 1}
     known = step(small, 64, collectives=[inside], mesh=mesh)
     _, line = extrapolate(known, large)
     assert line.interconnect == known.roofline.interconnect
-    across = Collective("all-reduce", 50e6, (0, 4), 1), reach_of_all(small, 2)
+    across = Collective("all-reduce", 50e6, (0, 4), 1), group_of_all(small, 2)
     known = step(small, 64, collectives=[across], mesh=mesh)
     _, line = extrapolate(known, large)
     assert line.interconnect != known.roofline.interconnect
@@ -167,7 +167,7 @@ def test_a_step_in_words_and_as_json():
         "of this run's 2 programs",
     ):  # fmt: skip
         assert part in text, part
-    numbers = json.loads(json.dumps(ahead_json(known)))
+    numbers = json.loads(json.dumps(step_json(known)))
     assert numbers["fits"] is True and numbers["memory_per_device"]["total"] == 3 * GB
     assert numbers["roofline"]["step"] == known.roofline.step
     assert numbers["collectives"]["all-reduce"]["bytes"] == 50e6
@@ -179,7 +179,7 @@ def test_a_step_that_does_not_fit():
     refused = step(parse_topology("v5e:2x2"), 32, refused=True)
     assert refused.fits is False and refused.roofline is None
     assert "total, at least" in table(refused) and "roofline" not in table(refused)
-    assert ahead_json(refused)["memory_per_device"] == {"total": 99 * GB}
+    assert step_json(refused)["memory_per_device"] == {"total": 99 * GB}
 
 
 def test_an_unknown_network_leaves_no_roofline():
@@ -190,8 +190,8 @@ def test_an_unknown_network_leaves_no_roofline():
 
 def test_parts_between_slices_are_of_a_group_of_slices():
     two = parse_topology("v5e:16x16", slices=2)
-    part = Collective("all-reduce", 50e6, (), 1, between=True), Reach(1, 2)
-    assert ahead_json(step(two, 512, collectives=[part]))["largest_collectives"][0]["group"] == 2
+    part = Collective("all-reduce", 50e6, (), 1, between=True), CollectiveGroup(1, 2)
+    assert step_json(step(two, 512, collectives=[part]))["largest_collectives"][0]["group"] == 2
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from flax import traverse_util
 from safetensors.numpy import load_file
 
 from tests.quickly import quick
-from vqjax.ops.directions import rotate
+from vqjax.ops.rotation import rotate
 from vqjax.quantizers import (
     BSQ,
     FSQ,

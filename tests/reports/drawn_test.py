@@ -10,7 +10,7 @@ from vqjax.media.gallery import lay, png_file
 from vqjax.reports import drawn as module
 from vqjax.reports.history import read_record
 from vqjax.reports.report import page
-from vqjax.runs.drawn import picture_name, told
+from vqjax.runs.drawn import conditions_in_names, picture_name
 
 
 def pictures(count, size=8):
@@ -21,7 +21,7 @@ def pictures(count, size=8):
 def written(run, verb, drawn, columns, said, kinds=(), seed=0):
     """A sheet as a verb leaves it."""
     sheet = lay([drawn[i : i + columns] for i in range(0, len(drawn), columns)])
-    path = run / "samples" / picture_name(verb, 400, seed, None, told(kinds))
+    path = run / "samples" / picture_name(verb, 400, seed, None, conditions_in_names(kinds))
     path.write_bytes(png_file(sheet, said))
     return path
 

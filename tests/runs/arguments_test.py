@@ -20,7 +20,7 @@ from vqjax import arguments
 from vqjax.data import Arrays
 from vqjax.runs import base, editing, examples
 from vqjax.runs.examples import checked_examples
-from vqjax.sampling import Choice, Guidance, Parallel
+from vqjax.sampling import Guidance, MaskedDecoding, TokenSampling
 from vqjax.types import UsageError, VqjaxError
 
 NAN, INF = float("nan"), float("inf")
@@ -54,8 +54,8 @@ WRONG = {
     "classes": (*NO_SEQUENCE, [], [3.9], [3.0], [2**32 + 3], [10], [-2], [None], ["3"], [[3]],
                 [True], [NAN], np.array([3.9]), np.array([[3]]), [1, 2, 10**30]),
     "prompts": (["a"], "a", 5, []),
-    "choice": (None, 0.9, "plain", Choice, Guidance()),
-    "guidance": (None, 2.0, "2", Guidance, Choice()),
+    "sampling": (None, 0.9, "plain", TokenSampling, Guidance()),
+    "guidance": (None, 2.0, "2", Guidance, TokenSampling()),
     "path": (None, "", 5, b"x", [], object(), True, "/dev/null/x"),
     "overwrite": (None, 1, "yes"),
 }  # fmt: skip
@@ -118,8 +118,8 @@ def test_a_table_over_the_public_signatures(runs, name):
                 assert any(word in line for word in WORDS), line
 
 
-WORDS = ("wanted", "told no", "nothing to add", "name at least", "takes the latents", "nearest",
-         "made for", "needs at least", "cannot write")  # fmt: skip
+WORDS = ("wanted", "-conditional", "nothing to add", "name at least", "takes the latents",
+         "nearest", "made for", "needs at least", "cannot write")  # fmt: skip
 
 
 def test_nothing_is_opened_with_wrong_arguments(tmp_path, monkeypatch):
@@ -158,14 +158,14 @@ def test_the_advice_puts_it_right(runs):
 @pytest.mark.parametrize(
     ("make", "name", "wrong"),
     [
-        (Choice, "temperature", (*NO_NUMBER, -0.1, 1e300)),
-        (Choice, "top_k", (*NO_WHOLE[1:], 0)),
-        (Choice, "top_p", (*NO_NUMBER, 0, 1.1)),
+        (TokenSampling, "temperature", (*NO_NUMBER, -0.1, 1e300)),
+        (TokenSampling, "top_k", (*NO_WHOLE[1:], 0)),
+        (TokenSampling, "top_p", (*NO_NUMBER, 0, 1.1)),
         (Guidance, "scale", (*NO_NUMBER, -0.1, 1e300)),
         (Guidance, "schedule", (None, 5, [], "cosin", True)),
-        (Parallel, "steps", (*NO_WHOLE, 0, 2**31)),
-        (Parallel, "schedule", (None, 5, ["a"], "cosin")),
-        (Parallel, "choice_temperature", (*NO_NUMBER, -0.1)),
+        (MaskedDecoding, "steps", (*NO_WHOLE, 0, 2**31)),
+        (MaskedDecoding, "schedule", (None, 5, ["a"], "cosin")),
+        (MaskedDecoding, "choice_temperature", (*NO_NUMBER, -0.1)),
     ],
 )
 def test_how_tokens_are_drawn(make, name, wrong):
@@ -176,8 +176,10 @@ def test_how_tokens_are_drawn(make, name, wrong):
 def test_numbers_of_numpy_and_arrays_without_axes_are_numbers():
     assert arguments.whole("n", np.array(3)) == arguments.whole("n", np.uint8(3)) == 3
     assert arguments.wholes("n", np.arange(3), 0, 2, "[1]") == [0, 1, 2]
-    choice = Choice(np.array(0.5), np.int64(3), np.float32(1.0))
-    assert choice == Choice(0.5, 3, 1.0) and hash(choice) == hash(Choice(0.5, 3, 1.0))
+    sampling = TokenSampling(np.array(0.5), np.int64(3), np.float32(1.0))
+    assert sampling == TokenSampling(0.5, 3, 1.0) and hash(sampling) == hash(
+        TokenSampling(0.5, 3, 1.0)
+    )
     assert type(arguments.real("x", 1)) is int  # what was recorded stays
 
 

@@ -52,8 +52,8 @@ class Drawing(PriorRun):
     def abilities(cls, experiment):
         return {"sample": None}
 
-    def sample(self, n, seed=0, *, prompts=None, choice=PLAIN, guidance=None):
-        self.asked.append((seed, prompts, choice, guidance))
+    def sample(self, n, seed=0, *, prompts=None, sampling=PLAIN, guidance=None):
+        self.asked.append((seed, prompts, sampling, guidance))
         return pictures(1, 9, 3, 4)[:n] if prompts else pictures(1, 1, 1, 1)[:n]
 
 

@@ -3,19 +3,19 @@
 import itertools
 
 from vqjax.runs.drawn import (
+    conditions_in_names,
     newest_samples,
     picture_name,
     sheets_of,
     slug,
     title_of,
-    told,
 )
 
 
 def test_a_name_says_verb_step_seed_number_and_what_it_is_of():
-    of = ["gpt", *told(["a red circle"])]
+    of = ["gpt", *conditions_in_names(["a red circle"])]
     assert picture_name("sample", 400, 0, None, of) == "sample_00000400_seed0_gpt_a-red-circle.png"
-    assert picture_name("sample", 400, 3, 12, told([3, -1])) == (
+    assert picture_name("sample", 400, 3, 12, conditions_in_names([3, -1])) == (
         "sample_00000400_seed3-0012_class-3-none.png"
     )
     assert picture_name("reconstruct", 400) == "reconstruct_00000400.png"
@@ -33,7 +33,7 @@ def test_a_name_says_verb_step_seed_number_and_what_it_is_of():
 
 def test_other_prompts_have_other_names():
     kinds = [["red circle"], ["red", "circle"], ["red + circle"], ["red-circle"], ["guidance=3"]]
-    names = {picture_name("sample", 1, 0, None, told(prompts)) for prompts in kinds}
+    names = {picture_name("sample", 1, 0, None, conditions_in_names(prompts)) for prompts in kinds}
     assert len(names | {picture_name("sample", 1, 0, options={"guidance": "3"})}) == 6
 
 

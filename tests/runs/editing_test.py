@@ -24,7 +24,7 @@ from vqjax.runs import editing, large
 from vqjax.runs.drawn import slug
 from vqjax.runs.prior import PriorRun
 from vqjax.runs.token_editor import corners_of
-from vqjax.sampling import Parallel
+from vqjax.sampling import MaskedDecoding
 from vqjax.tasks import PriorTask
 from vqjax.tasks.prior import FROZEN
 from vqjax.training.experiment import Experiment
@@ -40,9 +40,9 @@ QUANTIZERS = {
     "scales": MultiScaleResidual(CODES, (1, 4), convolutions=0),
 }
 PRIORS = {
-    "maskgit": ("stack", MaskGIT(16, 1, 2, condition=ClassLabel(10), decoding=Parallel(2))),
+    "maskgit": ("stack", MaskGIT(16, 1, 2, condition=ClassLabel(10), decoding=MaskedDecoding(2))),
     "gpt": ("stack", GPT(16, 1, 2)),
-    "scales": ("scales", MaskGIT(16, 1, 2, decoding=Parallel(2))),
+    "scales": ("scales", MaskGIT(16, 1, 2, decoding=MaskedDecoding(2))),
 }
 
 
@@ -237,7 +237,7 @@ MASK = np.ones((1, 8, 8), bool)
         ("gpt", lambda r: r.variations(NOT), "variations: this prior cannot"),
         ("gpt", lambda r: r.upscale(NOT), "upscale: this prior cannot"),
         ("gpt", lambda r: r.outpaint(NOT, (2, 0, 0, 0)), "outpaint: this prior cannot"),
-        ("gpt", lambda r: r.outpaint(NOT, (0, 0, 0, 2), classes=[1]), "told no class"),
+        ("gpt", lambda r: r.outpaint(NOT, (0, 0, 0, 2), classes=[1]), "not class-conditional"),
         ("scales", lambda r: r.outpaint(NOT, (2, 0, 0, 0)), "are on 1x1, 4x4"),
         ("scales", lambda r: r.upscale(NOT), "tokens have one grid"),
         ("maskgit", lambda r: r.inpaint(NOT, MASK[:, 1:]), r"wanted bool \[1, 8, 8\]"),
@@ -285,7 +285,7 @@ def test_the_verb_writes_a_sheet_and_the_results(
     words = ["edit", run, "digit.png", "--mask", "mask.png", "-n", "3", "--out", str(out)]
     assert main(words) == 0
     said = capsys.readouterr()
-    assert "no --classes and no --prompt: the prior is told nothing" in said.err
+    assert "no --classes and no --prompt: unconditional" in said.err
     sheet = out / "edit-inpaint_00000001_seed0_RUN_digit_mask.png"
     assert said.out.strip() == str(sheet)
     assert Image.open(sheet).size == (5 * 66 + 2, 68)
@@ -364,7 +364,7 @@ def test_mistakes_are_one_line(runs, files, monkeypatch, capsys, words, code, li
     said = capsys.readouterr()
     *before, last = said.err.splitlines()
     assert said.out == "" and last.startswith("vqjax: error: ") and line in last
-    assert before in ([], ["no --classes and no --prompt: the prior is told nothing"])
+    assert before in ([], ["no --classes and no --prompt: unconditional"])
 
 
 def test_it_takes_priors_and_never_writes_over_what_it_reads(runs, files, monkeypatch, capsys):

@@ -29,7 +29,7 @@ from vqjax.config.tree import fields_of, is_required
 from vqjax.data import Binarize, Digits
 from vqjax.evaluation import compare_runs, parse_topology
 from vqjax.runs.judge import judge_samples
-from vqjax.sampling import Choice, Guidance, Parallel
+from vqjax.sampling import Guidance, MaskedDecoding, TokenSampling
 from vqjax.types import VqjaxError
 
 SEED = int(os.environ.get("VQJAX_FUZZ_SEED", "16"))
@@ -75,8 +75,9 @@ NASTY = [
     memoryview(b"abcd"), (), [], [1], [None], [[1], [1, 2]], [3.9], ["3"], [10**30], [True],
     [float("nan")], {}, {1: X}, {"tokens": X}, {"tokens": None}, {3}, frozenset(), range(3),
     range(10**12), iter(()), object(), Raises(), [Raises()], Endless(), lambda: 0, print, int, np,
-    NotImplemented, ..., slice(None), Choice(), Guidance(), Exception("x"), X, X[0], X[..., 0],
-    X[:0], X[:, :0], X[:, :5], X.repeat(3, -1), X.astype(int), X > 3, F, F * 255, F + np.nan,
+    NotImplemented, ..., slice(None), TokenSampling(), Guidance(), Exception("x"), X, X[0],
+    X[..., 0], X[:0], X[:, :0], X[:, :5], X.repeat(3, -1), X.astype(int), X > 3, F, F * 255,
+    F + np.nan,
     F.astype(np.float16), X.astype(complex), X.astype(str), X.astype(object), X.astype("M8[s]"),
     np.zeros(3, [("a", int)]), np.ma.masked_array(X, X > 3), np.asfortranarray(X), X.astype(">u2"),
     np.array([None]), np.empty((0,)), np.zeros((1,) * 33), np.zeros((1, 4, 4), int),
@@ -105,7 +106,8 @@ def good(name, run):
         "strength": [0, 0.25, 1, np.float32(0.5)], "shape": [None, (8, 8, 1)],
         "sides": [(0, 0, 0, 2), (2, 0, 2, 0)], "prompts": [None],
         "classes": [None, [3], [3, 7], range(3), np.arange(2), [-1]],
-        "choice": [Choice(), Choice(0.5, 3)], "guidance": [Guidance(), Guidance(2.0)],
+        "sampling": [TokenSampling(), TokenSampling(0.5, 3)],
+        "guidance": [Guidance(), Guidance(2.0)],
         "params": ["auto", "raw"], "step": [None, 4], "frozen": [()],
         "trust": [(), ["tests.small_source"]],
     }[name]  # fmt: skip
@@ -146,7 +148,7 @@ def targets(runs):
     found.append(("parse_topology", parse_topology, {"text": ["v5e:4x4", "h100x8"], "slices": [1]}))
     judged = {"prior": [runs["prior"]], "judge": [runs["vae"]], "n": [4], "seed": [0]}
     found.append(("judge_samples", judge_samples, judged))
-    for kind in (Choice, Guidance, Parallel):
+    for kind in (TokenSampling, Guidance, MaskedDecoding):
         found.append((kind.__name__, kind, {k: [] for k in fields_of(kind)}))
     for name, kind in sorted(table().items()):
         fields = fields_of(kind).items()

@@ -15,7 +15,7 @@ from vqjax.data import Arrays, Digits
 from vqjax.runs.base import Run
 from vqjax.runs.judge import judge_samples
 from vqjax.runs.load import make_evaluator
-from vqjax.sampling import Choice, Guidance
+from vqjax.sampling import Guidance, TokenSampling
 from vqjax.training.loop import train
 from vqjax.types import UsageError
 
@@ -47,7 +47,7 @@ class StandIn(Run):
     def __init__(self, samples, classes=10, shape=(8, 8, 1)):
         self.samples, self.classes, self.shape = samples, classes, shape
 
-    def sample(self, n, seed, *, classes=None, choice=None, guidance=None):
+    def sample(self, n, seed, *, classes=None, sampling=None, guidance=None):
         return self.samples[:n]
 
 
@@ -111,7 +111,7 @@ def test_real_examples_may_be_a_little_beyond_the_range(judge, held_out, monkeyp
 
 def test_the_protocol_says_how_to_get_them_again(judge, held_out):
     samples = of_classes_in_turn(held_out, N)
-    way = {"choice": Choice(temperature=0.5), "guidance": Guidance(2.0)}
+    way = {"sampling": TokenSampling(temperature=0.5), "guidance": Guidance(2.0)}
     line = judge_samples(stand_in(samples), judge, N, 3, **way).protocol
     labels, _ = judge.classify(held_out["image"])
     accuracy = (labels == held_out["label"]).mean()
@@ -131,7 +131,7 @@ def test_the_protocol_says_how_to_get_them_again(judge, held_out):
     ("changes", "n", "message"),
     [
         ({"shape": (16, 16, 1)}, N, "judges examples of 8 x 8 x 1: .* are 16 x 16 x 1"),
-        ({"classes": 3}, N, "knows 10 classes: runs/prior is told one of 3"),
+        ({"classes": 3}, N, "knows 10 classes: runs/prior is conditioned on 3"),
         ({}, 3, "3 samples to judge: wanted at least 4"),
     ],
 )
@@ -167,7 +167,7 @@ def test_from_the_command_line(judge_path, tmp_path, capsys):
     assert main([*words, "--json"]) == 0
     measured = json.loads(capsys.readouterr().out)
     expected = judge_samples(
-        vqjax.load(run), vqjax.load(judge_path), 30, choice=Choice(temperature=0.5)
+        vqjax.load(run), vqjax.load(judge_path), 30, sampling=TokenSampling(temperature=0.5)
     )
     assert measured["protocol"] == expected.protocol
     for name, value in expected.numbers.items():

@@ -3,7 +3,7 @@
     python -m tests.runs.kept_classes runs/mnist_maskgit runs/mnist_classifier
 
 Pictures are the first 500 of the eval split, masked below; the judge's class of each result is
-compared with the label. One line with the prior told the class, and one with it told nothing; the
+compared with the label. One line with the class as condition, and one unconditional; the
 originals beside them.
 """
 
@@ -24,11 +24,11 @@ def main(prior_run: str, judge_run: str) -> None:
     images, labels = batch["image"], batch["label"]
     masks = np.zeros(images.shape[:-1], bool)
     masks[:, images.shape[1] // 2 :] = True
-    told = {"classes": labels, "guidance": Guidance(GUIDANCE)}
+    conditional = {"classes": labels, "guidance": Guidance(GUIDANCE)}
     results = {
         "originals": images,
-        f"told the class, guidance {GUIDANCE}": prior.inpaint(images, masks, **told),
-        "told nothing": prior.inpaint(images, masks),
+        f"class-conditional, guidance {GUIDANCE}": prior.inpaint(images, masks, **conditional),
+        "unconditional": prior.inpaint(images, masks),
     }
     for name, result in results.items():
         assert np.array_equal(result[~masks], images[~masks])

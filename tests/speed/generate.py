@@ -24,7 +24,7 @@ import transformers
 
 from vqjax.nn.transformer import hidden_size
 from vqjax.priors import GPT
-from vqjax.sampling import Choice, Guidance
+from vqjax.sampling import Guidance, TokenSampling
 from vqjax.types import Level, Tree
 
 CACHES = ("dynamic", "static")
@@ -91,8 +91,8 @@ def contenders(
 
     @jax.jit
     def draw(params: Tree, keys: jax.Array) -> jax.Array:
-        choice = Choice(temperature=0.0)
-        return network.sample(params, keys, choice=choice, guidance=Guidance())
+        sampling = TokenSampling(temperature=0.0)
+        return network.sample(params, keys, sampling=sampling, guidance=Guidance())
 
     start = torch.from_numpy(np.array(params["start"])).expand(batch, 1, -1)
     seen = torch.ones(batch, 1, dtype=torch.long)

@@ -18,7 +18,7 @@ from vqjax.priors import GPT, ClassLabel, MaskGIT, PixelCNN, Text
 from vqjax.quantizers import FSQ, Residual
 from vqjax.runs import tokenize
 from vqjax.runs.load import make_evaluator
-from vqjax.sampling import Choice, Guidance, Parallel
+from vqjax.sampling import Guidance, MaskedDecoding, TokenSampling
 from vqjax.tasks import PriorTask
 from vqjax.training.experiment import Experiment
 from vqjax.training.loop import train
@@ -28,7 +28,7 @@ from vqjax.types import DataError, UsageError
 
 PRIORS = {
     "gpt": GPT(16, 1, 2, condition=ClassLabel(10)),
-    "maskgit": MaskGIT(16, 1, 2, decoding=Parallel(3)),
+    "maskgit": MaskGIT(16, 1, 2, decoding=MaskedDecoding(3)),
     "pixelcnn": PixelCNN(8, 2, condition=ClassLabel(10)),
 }
 each = pytest.mark.parametrize(
@@ -107,17 +107,17 @@ def test_samples_from_python(paths, name):
     assert drawn.shape == (5, 8, 8, 1) and drawn.dtype == np.uint8
     np.testing.assert_array_equal(run.sample(3, seed=1), drawn[:3])
     assert (run.sample(5, seed=2) != drawn).any()
-    cold = run.sample(4, choice=Choice(temperature=0.0))
+    cold = run.sample(4, sampling=TokenSampling(temperature=0.0))
     if name != "maskgit":
-        np.testing.assert_array_equal(cold[0], run.sample(1, 9, choice=Choice(0.0))[0])
+        np.testing.assert_array_equal(cold[0], run.sample(1, 9, sampling=TokenSampling(0.0))[0])
         guided = run.sample(4, classes=[3], guidance=Guidance(2.0))
         assert guided.shape == (4, 8, 8, 1)
         with pytest.raises(UsageError, match=r"classes\[0\]=10: wanted .* -1 to 9"):
             run.sample(1, classes=[10])
     else:
-        with pytest.raises(UsageError, match="is told no class"):
+        with pytest.raises(UsageError, match="not class-conditional"):
             run.sample(1, classes=[3])
-        with pytest.raises(UsageError, match="is told no text"):
+        with pytest.raises(UsageError, match="not text-conditional"):
             run.sample(1, prompts=["3"])
         with pytest.raises(UsageError, match="nothing to guide by"):
             run.sample(1, guidance=Guidance(2.0))
@@ -173,15 +173,16 @@ def test_it_is_told_a_text(tokenizer, tmp_path, capsys):
     drawn = run.sample(3, prompts=words)
     np.testing.assert_array_equal(drawn[1:2], run.sample(2, prompts=["a one", "a two"])[1:])
     assert (
-        main(["sample", str(path), "-n", "2", "--prompt", words[0], "--given", "text=a two"]) == 0
+        main(["sample", str(path), "-n", "2", "--prompt", words[0], "--condition", "text=a two"])
+        == 0
     )
     for options, line in (
         (["--prompt", "a seven and much more than that"], "reads at most 6"),
         (
             ["--classes", "3"],
-            "--classes is not for this run: it takes -n, --seed, --prompt, --given",
+            "--classes is not for this run: it takes -n, --seed, --prompt, --condition",
         ),
-        (["--given", "txt=a"], 'give text="..."'),
+        (["--condition", "txt=a"], 'give text="..."'),
     ):
         capsys.readouterr()
         assert main(["sample", str(path), *options]) == 2

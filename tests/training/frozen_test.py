@@ -16,7 +16,7 @@ from vqjax.config import FrozenRun, WeightFile
 from vqjax.data import TFDS
 from vqjax.training.checkpoint import Checkpoints
 from vqjax.training.experiment import Experiment
-from vqjax.training.frozen import adopt_known, frozen_shapes, load_frozen, pin, shape_notes
+from vqjax.training.frozen import frozen_shapes, load_frozen, pin, resolve_known, shape_notes
 from vqjax.training.loop import train
 from vqjax.training.mesh import make_mesh
 from vqjax.training.optim import SGD
@@ -117,14 +117,14 @@ def test_a_run_that_is_there_is_not_replaced_because_another_is_missing(base):
     there, gone = (FrozenRun(str(base.parent / n), experiment=stand_in) for n in ("base", "gone"))
     tree = {"a": there, "b": gone, "lens": Lens(WeightFile("no.pt"))}
     told = []
-    found = adopt_known(tree, trust=TRUST, say=told.append)
+    found = resolve_known(tree, trust=TRUST, say=told.append)
     steps = {name: found[name].experiment.total_steps for name in "ab"}
     assert steps == {"a": tiny.vqvae().total_steps, "b": 99}
     assert told == [f"b: no run at {gone.path}: its stand-in takes its place"]
     with pytest.raises(DataError, match="b: no run at"):
-        adopt_known(tree, [f"b={gone.path}"], TRUST)
+        resolve_known(tree, [f"b={gone.path}"], TRUST)
     with pytest.raises(DataError, match="lens.file: no file no.pt: grind one"):
-        adopt_known(tree, ["file=no.pt"], TRUST)
+        resolve_known(tree, ["file=no.pt"], TRUST)
 
 
 def test_the_first_start_pins_and_later_ones_stay_with_it(base, tmp_path):

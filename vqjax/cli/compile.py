@@ -137,7 +137,7 @@ def _compile(experiment: Any, inputs: dict, topology: Any) -> Any:
 
 def _fit_batch(experiment: Any, inputs: dict, topology: Any) -> dict[str, Any]:
     from vqjax.format import quantity
-    from vqjax.hardware.compiled import ahead_json
+    from vqjax.hardware.compiled import step_json
     from vqjax.hardware.scaling import fit_batch
     from vqjax.hardware.tables import table
 
@@ -169,7 +169,7 @@ def _fit_batch(experiment: Any, inputs: dict, topology: Any) -> dict[str, Any]:
         "tried": fit.tried,
         "refused": fit.refused,
         "largest": fit.best.batch_size if fit.best else 0,
-        "step": ahead_json(fit.best) if fit.best else None,
+        "step": step_json(fit.best) if fit.best else None,
     }
 
 

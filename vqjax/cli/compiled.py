@@ -14,9 +14,9 @@ def ready(experiment: Any, args: argparse.Namespace) -> tuple[Any, dict]:
     Raises:
         DataError: nothing is known of its examples, or what --frozen names is not there.
     """
-    from vqjax.training.frozen import adopt_known
+    from vqjax.training.frozen import resolve_known
 
-    experiment = adopt_known(experiment, args.frozen, tuple(args.trust), say)
+    experiment = resolve_known(experiment, args.frozen, tuple(args.trust), say)
     experiment.check()
     inputs = inputs_of(experiment, args.shape)
     experiment.task.check(inputs)
@@ -28,10 +28,10 @@ def say(line: str) -> None:
     print(printable(line), file=sys.stderr, flush=True)
 
 
-def report(ahead: Any) -> dict[str, Any]:
+def report(step: Any) -> dict[str, Any]:
     """Prints a compiled step, and returns its numbers."""
-    from vqjax.hardware.compiled import ahead_json
+    from vqjax.hardware.compiled import step_json
     from vqjax.hardware.tables import table
 
-    print(printable_lines(table(ahead)))
-    return ahead_json(ahead)
+    print(printable_lines(table(step)))
+    return step_json(step)

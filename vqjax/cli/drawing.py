@@ -5,58 +5,68 @@ import dataclasses
 import os
 import pathlib
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from vqjax.cli.arguments import add_overwrite_argument, path_argument
 
 MAX_PIXELS = 64 << 20  # of a picture that is read
-TELLING = ("classes", "prompt", "given")  # options that say what a prior is told
-CHOOSING = ("temperature", "top_k", "top_p", "guidance")
+CONDITIONS = ("classes", "prompt", "condition")  # options that condition a prior
+SAMPLING = ("temperature", "top_k", "top_p", "guidance")
 # The keyword of a run's method that an option is for.
 KEYWORDS = {
     "n": "n",
     "seed": "seed",
     "classes": "classes",
     "prompt": "prompts",
-    "given": "prompts",
-    "temperature": "choice",
-    "top_k": "choice",
-    "top_p": "choice",
+    "condition": "prompts",
+    "temperature": "sampling",
+    "top_k": "sampling",
+    "top_p": "sampling",
     "guidance": "guidance",
     "strength": "strength",
 }
-TOLD = ("classes", "prompts")  # keywords that only some runs may be told
-IN_NAMES = (*CHOOSING, "strength", "outpaint", "params")  # options that decide what is drawn
+CONDITION_KEYWORDS = ("classes", "prompts")  # keywords that only conditional priors take
+IN_NAMES = (*SAMPLING, "strength", "outpaint", "params")  # options that decide what is drawn
 
 
 def add_drawing_arguments(
-    parser: argparse.ArgumentParser, count: str, telling: str, out: str
+    parser: argparse.ArgumentParser, count: str, conditions: str, out: str
 ) -> None:
-    """Adds -n (`count` is its help), --seed, --step, --classes (`telling`: what happens without),
-    --prompt, --given, those of `add_choosing_arguments`, --out and --overwrite.
+    """Adds -n (`count` is its help), --seed, --step, --classes (`conditions`: what happens
+    without), --prompt, --condition, those of `add_sampling_arguments`, --out and --overwrite.
     """
     parser.add_argument("-n", metavar="N", type=int, help=count)
     parser.add_argument("--seed", metavar="N", type=int, help="(default: 0)")
     parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
     parser.add_argument(
-        "--classes", metavar="A,B,...", help=f"taken in turn; --classes=-1: none ({telling})"
+        "--classes", metavar="A,B,...", help=f"taken in turn; --classes=-1: none ({conditions})"
     )
     parser.add_argument(
         "--prompt", metavar="TEXT", action="append", help="taken in turn (repeatable)"
     )
     parser.add_argument(
-        "--given",
+        "--condition",
         metavar="NAME=VALUE",
         action="append",
-        help='what the prior is told: text="..." is --prompt "..." (repeatable)',
+        help='text="..." is --prompt "..." (repeatable)',
     )
-    add_choosing_arguments(parser)
+    parser.add_argument("--given", dest="condition", action=_Given, help=argparse.SUPPRESS)
+    add_sampling_arguments(parser)
     parser.add_argument("--out", metavar="DIR", type=path_argument, help=out)
     add_overwrite_argument(parser)
 
 
-def add_choosing_arguments(parser: argparse.ArgumentParser) -> None:
+class _Given(argparse._AppendAction):
+    """What --condition was called until version 0.3."""
+
+    def __call__(self, *args: Any, **keywords: Any) -> None:
+        print("--given is called --condition now, and goes with version 0.3", file=sys.stderr)
+        super().__call__(*args, **keywords)
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --temperature, --top-k, --top-p and --guidance."""
     parser.add_argument("--temperature", metavar="T", type=float, help="(default: 1)")
     parser.add_argument("--top-k", metavar="K", type=int, help="only the K likeliest tokens")
@@ -64,7 +74,10 @@ def add_choosing_arguments(parser: argparse.ArgumentParser) -> None:
         "--top-p", metavar="P", type=float, help="only the likeliest tokens that make up P"
     )
     parser.add_argument(
-        "--guidance", metavar="S", type=float, help="away from what needs no condition (default: 1)"
+        "--guidance",
+        metavar="S",
+        type=float,
+        help="scale of classifier-free guidance (default: 1, off)",
     )
 
 
@@ -87,7 +100,7 @@ def add_setting_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def told_apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def files_and_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Files and `key=value` items among words; one that exists as a file is a file."""
     settings = [w for w in words if re.match(r"[A-Za-z_]\w*=", w) and not os.path.exists(w)]
     return [word for word in words if word not in settings], settings
@@ -107,7 +120,8 @@ def asked(
     from vqjax.runs.base import keywords_of
     from vqjax.types import UsageError
 
-    takes = {k: p for k, p in keywords_of(method).items() if k not in TOLD or k in run.conditions}
+    barred = {*CONDITION_KEYWORDS} - {*run.conditions}
+    takes = {k: p for k, p in keywords_of(method).items() if k not in barred}
     options = [name for name in KEYWORDS if hasattr(args, name) and name not in own]
     for name in options:
         if getattr(args, name) is not None and KEYWORDS[name] not in takes:
@@ -115,8 +129,8 @@ def asked(
             flags += [f"{keyword}=" for keyword in takes if keyword not in KEYWORDS.values()]
             said = ", ".join(flags) or "none"
             raise UsageError(f"{_flag(name)} is not for this run: it takes {said}")
-    found = telling(args) if "classes" in vars(args) else {}
-    found |= choosing(args) if "guidance" in vars(args) else {}
+    found = conditions(args) if "classes" in vars(args) else {}
+    found |= sampling(args) if "guidance" in vars(args) else {}
     plain = ("n", "seed", "strength")
     given = {name: getattr(args, name, None) for name in plain if name in takes and name not in own}
     found |= {name: value for name, value in given.items() if value is not None}
@@ -145,35 +159,35 @@ def _settings(words: Sequence[str], takes: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def choosing(args: argparse.Namespace) -> dict[str, Any]:
-    """`choice` and `guidance` for a run's methods, where any are wanted; UsageError for numbers
+def sampling(args: argparse.Namespace) -> dict[str, Any]:
+    """`sampling` and `guidance` for a run's methods, where any are wanted; UsageError for numbers
     that cannot be.
     """
-    from vqjax.sampling import Choice, Guidance
+    from vqjax.sampling import Guidance, TokenSampling
 
     numbers = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
     numbers = {k: v for k, v in numbers.items() if v is not None}
-    wishes: dict[str, Any] = {"choice": Choice(**numbers)} if numbers else {}
-    return wishes if args.guidance is None else {**wishes, "guidance": Guidance(args.guidance)}
+    found: dict[str, Any] = {"sampling": TokenSampling(**numbers)} if numbers else {}
+    return found if args.guidance is None else {**found, "guidance": Guidance(args.guidance)}
 
 
-def telling(args: argparse.Namespace) -> dict[str, list]:
+def conditions(args: argparse.Namespace) -> dict[str, list]:
     """`classes` or `prompts` for `PriorRun`'s methods; UsageError for what cannot be read."""
     from vqjax.types import UsageError
 
-    wishes: dict[str, list] = {}
+    found: dict[str, list] = {}
     if args.classes is not None:
         try:
-            wishes["classes"] = [int(word) for word in args.classes.split(",")]
+            found["classes"] = [int(word) for word in args.classes.split(",")]
         except ValueError as error:
             raise UsageError(f"--classes {args.classes}: give numbers, as 3,7") from error
     prompts = list(args.prompt or ())
-    for item in args.given or ():
+    for item in args.condition or ():
         name, equals, value = item.partition("=")
         if not equals or name != "text":
-            raise UsageError(f'--given {item}: give text="..."')
+            raise UsageError(f'--condition {item}: give text="..."')
         prompts.append(value)
-    return {**wishes, "prompts": prompts} if prompts else wishes
+    return {**found, "prompts": prompts} if prompts else found
 
 
 def _in_names(args: argparse.Namespace) -> dict[str, str]:
@@ -185,7 +199,7 @@ def _in_names(args: argparse.Namespace) -> dict[str, str]:
         if value is not None and (name, value) != ("params", "auto")
     }
     items = (item.partition("=") for item in getattr(args, "settings", ()))
-    unsaid = ("n", "seed", *TOLD)  # what the name says otherwise
+    unsaid = ("n", "seed", *CONDITION_KEYWORDS)  # what the name says otherwise
     return said | {name: _in_name(value) for name, _, value in items if name not in unsaid}
 
 
@@ -222,10 +236,10 @@ class Names:
 
     def path(self, kinds: Sequence[int | str] = (), number: int | None = None) -> pathlib.Path:
         """Of one picture, or of the sheet; `kinds`: classes or prompts that it is drawn from."""
-        from vqjax.runs.drawn import picture_name, told
+        from vqjax.runs.drawn import conditions_in_names, picture_name
 
         run = [pathlib.Path(self.trained.path).name] if self.args.out else []
-        of = [*run, *self.of, *told(kinds)]
+        of = [*run, *self.of, *conditions_in_names(kinds)]
         step, said = self.trained.step, _in_names(self.args)
         return self.folder / picture_name(self.verb, step, self.seed, number, of, said)
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from vqjax.cli.arguments import add_run_arguments, add_verb, load_run, path_argument
 from vqjax.cli.drawing import (
+    CONDITION_KEYWORDS,
+    CONDITIONS,
     MAX_PIXELS,
-    TELLING,
-    TOLD,
     Names,
     add_drawing_arguments,
     asked,
+    files_and_settings,
     named,
-    told_apart,
     write_example,
     write_sheet,
 )
@@ -25,7 +25,7 @@ from vqjax.format import printable, reason
 DESCRIPTION = """\
 Turns a picture into tokens, keeps some of them and has a prior draw the others. Writes one PNG:
 the original, the mask where there is one, and the results. Its name says the edit, step, seed, the
-options that were given, the names of IMAGE and MASK and what the prior is told; a file of the same
+options that were given, the names of IMAGE and MASK and the condition; a file of the same
 name is replaced.
 
   vqjax edit runs/mnist_maskgit digit.png --mask mask.png --classes 3 -n 8
@@ -41,10 +41,10 @@ IMAGE: without one, the first held-out example of the run's data is taken.
 --outpaint: pixels are added, by windows that slide outward from the picture half their size at a
   time; the picture itself stays exactly as it is.
 --upscale: the picture is made twice as large (bicubic), then the share --strength of its tokens,
-  at random places, is drawn anew. Details are invented, not recovered: more strength gives sharper
-  pictures, further from the truth. They are right where things then have the size that the prior
-  has learned: a picture of half that size is best; larger ones are gone through in windows.
---variations: the share --strength of the tokens, at random places, is drawn anew.
+  at random positions, is drawn anew. Details are invented, not recovered: more strength gives
+  sharper pictures, further from the truth. They are right where things then have the size that the
+  prior has learned: a picture of half that size is best; larger ones are gone through in windows.
+--variations: the share --strength of the tokens, at random positions, is drawn anew.
 
 A prior can do that for which it sees all tokens that stay; one that draws row by row sees those
 before alone, so it adds below and nowhere else. The priors of vqjax:
@@ -92,7 +92,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_drawing_arguments(
         parser,
         count=f"alternatives (default: {RESULTS})",
-        telling="default: none",
+        conditions="default: none",
         out="folder, also for the results one by one (default: RUN/samples, for the one picture)",
     )
     parser.set_defaults(run=run)
@@ -101,21 +101,21 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     from vqjax.runs.base import keywords_of, require
 
-    args.settings = told_apart(args.words)[1]
+    args.settings = files_and_settings(args.words)[1]
     edit, count = _checked(args)
     trained = load_run(args)
     require(trained, "edit", *EDITS)
     require(trained, edit)
     method = getattr(trained, edit)
-    wishes = {"seed": 0} if "seed" in keywords_of(method) else {}
-    wishes |= asked(args, trained, method, own=("n",))
-    kinds = next((wishes[name] for name in TOLD if wishes.get(name)), [])
+    options = {"seed": 0} if "seed" in keywords_of(method) else {}
+    options |= asked(args, trained, method, own=("n",))
+    kinds = next((options[name] for name in CONDITION_KEYWORDS if options.get(name)), [])
     if trained.conditions and not kinds:
-        print("no --classes and no --prompt: the prior is told nothing", file=sys.stderr)
-    names = Names(args, trained, f"edit-{edit}", wishes.get("seed"), _of(args))
+        print("no --classes and no --prompt: unconditional", file=sys.stderr)
+    names = Names(args, trained, f"edit-{edit}", options.get("seed"), _of(args))
     sheet, singles = names.path(kinds), names.singles(kinds, count)
     names.check([sheet, *singles], _files(args))
-    shown, results = _edited(trained, args, edit, count, wishes)
+    shown, results = _edited(trained, args, edit, count, options)
     pictures = [*shown, *results]
     rows = [pictures[first : first + COLUMNS] for first in range(0, len(pictures), COLUMNS)]
     said = ["the original", *(["the mask"] if len(shown) > 1 else []), "results", *map(str, kinds)]
@@ -146,9 +146,11 @@ def _checked(args: argparse.Namespace) -> tuple[str, int]:
         raise UsageError("--fit makes a picture as large as the prior's: nothing to --upscale")
     if args.n is not None and edit == "variations":
         raise UsageError("-n: --variations N says how many")
-    told = any(item.startswith(("classes=", "prompts=")) for item in args.settings)
-    if args.guidance is not None and not (told or named(args, *TELLING)):
-        raise UsageError("--guidance needs --classes or --prompt: it leads away from doing without")
+    conditional = any(item.startswith(("classes=", "prompts=")) for item in args.settings)
+    if args.guidance is not None and not (conditional or named(args, *CONDITIONS)):
+        raise UsageError(
+            "--guidance needs --classes or --prompt: without a condition it has nothing to follow"
+        )
     option, count = ("--variations", args.variations) if edit == "variations" else ("-n", args.n)
     count = RESULTS if count is None else count
     if not 1 <= count <= MAX_RESULTS:
@@ -168,7 +170,7 @@ def _files(args: argparse.Namespace) -> list[str]:
 def _image(args: argparse.Namespace) -> str | None:
     from vqjax.types import UsageError
 
-    files, _ = told_apart(args.words)
+    files, _ = files_and_settings(args.words)
     if len(files) > 1:
         raise UsageError(f"{files[1]!r} is no keyword of an edit: give key=value")
     return files[0] if files else None
@@ -179,7 +181,7 @@ def _has(args: argparse.Namespace, name: str) -> bool:
 
 
 def _edited(
-    trained: Any, args: argparse.Namespace, edit: str, count: int, wishes: dict[str, Any]
+    trained: Any, args: argparse.Namespace, edit: str, count: int, options: dict[str, Any]
 ) -> tuple[list, Any]:
     """(what is shown before the results, the results [N, H, W, C])."""
     import numpy as np
@@ -211,16 +213,16 @@ def _edited(
         check_some_white(mask, args.mask, "too little of it is left at this size")
         mask = mask > WHITE // 2
         masks = np.repeat(mask[None, ..., 0], count, axis=0)
-        return [original, mask * np.uint8(WHITE)], trained.inpaint(images, masks, **wishes)
+        return [original, mask * np.uint8(WHITE)], trained.inpaint(images, masks, **options)
     if edit == "outpaint":
         left, top, right, bottom = sides = _sides(args.outpaint)
-        results = trained.outpaint(images, sides, **wishes)
+        results = trained.outpaint(images, sides, **options)
         around = [(top, bottom), (left, right), (0, 0)]
         mask = np.pad(np.zeros((*original.shape[:2], 1), np.uint8), around, constant_values=255)
         return [np.pad(original, around, constant_values=128), mask], results
     if edit == "upscale":
-        return [doubled(original)], trained.upscale(images, **wishes)
-    return [original], trained.variations(images, **wishes)
+        return [doubled(original)], trained.upscale(images, **options)
+    return [original], trained.variations(images, **options)
 
 
 def _read(path: str, channels: int) -> Any:

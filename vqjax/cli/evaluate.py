@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vqjax.cli.arguments import add_run_arguments, add_verb, load_run, path_argument
-from vqjax.cli.drawing import CHOOSING, add_choosing_arguments, asked, choosing, named
+from vqjax.cli.drawing import SAMPLING, add_sampling_arguments, asked, named, sampling
 from vqjax.format import printable
 from vqjax.numbers import IN_WORDS, JUDGED, NUMBERS, Number
 
@@ -17,10 +17,10 @@ below. --importance-samples K adds nll_bound_K, the tighter bound that K samples
 of MaskGIT, nats_per_token is an upper bound, one draw per example.
 
 With --judge JUDGE, the run of a classifier of the same data, also what its samples are worth. The
-last line says how to get the numbers again. With --captions N, of a prior that is told captions of
-data that can tell whether a picture is what its caption says, the share of captions that come true,
-by kind: of pictures drawn from them, of pictures drawn without any, of real pictures and of their
-reconstructions.
+last line says how to get the numbers again. With --captions N, of a prior conditioned on captions
+of data that can tell whether a picture is what its caption says, the share of captions that come
+true, by kind: of pictures drawn from them, of pictures drawn without any, of real pictures and of
+their reconstructions.
 
   vqjax evaluate runs/mnist_vqvae
   vqjax evaluate runs/mnist_vqvae --params raw --json
@@ -72,7 +72,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="how many of N captions come true, for data that can tell, such as Shapes",
     )
     parser.add_argument("--seed", metavar="N", type=int, help="of the samples (default: 0)")
-    add_choosing_arguments(parser)
+    add_sampling_arguments(parser)
     parser.add_argument(
         "--json",
         action="store_true",
@@ -106,10 +106,10 @@ def run(args: argparse.Namespace) -> None:
     header = {"run": str(args.run_dir), "step": opened.step, "params": opened.params_kind}
     if args.json:
         said = {} if judgement is None else {"protocol": judgement.protocol}
-        told = (
+        checked = (
             {} if check is None else {"captions": check.tests, "captions_protocol": check.protocol}
         )
-        print(json_text(header | numbers | said | told))
+        print(json_text(header | numbers | said | checked))
         return
     print(printable(f"{args.run_dir}, step {opened.step}, {opened.params_kind} parameters"))
     width = max(map(len, numbers), default=0)
@@ -126,7 +126,7 @@ def _check_options(args: argparse.Namespace) -> None:
     drawing = args.judge is not None or args.captions is not None
     if args.n is not None and args.judge is None:
         raise UsageError("-n is for samples to be judged: add --judge JUDGE")
-    if (options := named(args, "seed", *CHOOSING)) and not drawing:
+    if (options := named(args, "seed", *SAMPLING)) and not drawing:
         raise UsageError(f"{options[0]} is for samples: add --judge JUDGE or --captions N")
     if args.captions is not None and args.captions < 1:
         raise UsageError(f"--captions {args.captions}: wanted at least 1")
@@ -141,13 +141,13 @@ def _drawn(args: argparse.Namespace) -> tuple[Any, Any]:
 
     if args.judge is None and args.captions is None:
         return None, None
-    wishes = {"seed": args.seed or 0, **choosing(args)}  # refuses before anything is opened
+    options = {"seed": args.seed or 0, **sampling(args)}  # refuses before anything is opened
     judge = None if args.judge is None else load(args.judge, trust=args.trust)
     run, judgement, check = load_run(args), None, None
     require(run, "sample")
     asked(args, run, run.sample, own=("n",))  # for the refusal, in the words of the command line
     if judge is not None:
-        judgement = judge_samples(run, judge, SAMPLES if args.n is None else args.n, **wishes)
+        judgement = judge_samples(run, judge, SAMPLES if args.n is None else args.n, **options)
     if args.captions is not None:
-        check = check_captions(run, args.captions, **wishes)
+        check = check_captions(run, args.captions, **options)
     return judgement, check

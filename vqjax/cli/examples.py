@@ -35,7 +35,7 @@ def inputs_of(experiment: Any, shape: str | None) -> dict:
 
 def with_shape(experiment: Any, inputs: dict | None, text: str) -> dict:
     """The inputs with another shape of the array that the task reads. Where the data is not at
-    hand: this array, of uint8, a label, and what a prior is told.
+    hand: this array, of uint8, a label, and other conditions.
 
     Raises:
         UsageError: `text` is no shape.

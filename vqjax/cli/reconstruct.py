@@ -16,7 +16,7 @@ from vqjax.cli.arguments import (
     load_run,
     path_argument,
 )
-from vqjax.cli.drawing import MAX_PIXELS, Names, asked, told_apart, write_png
+from vqjax.cli.drawing import MAX_PIXELS, Names, asked, files_and_settings, write_png
 from vqjax.format import printable, reason
 
 DESCRIPTION = """\
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.media.image import readable_formats
     from vqjax.types import UsageError
 
-    args.inputs, args.settings = told_apart(args.inputs)
+    args.inputs, args.settings = files_and_settings(args.inputs)
     for path in args.inputs:
         if not os.path.exists(path):
             raise UsageError(f"{path}: no such file or folder")
@@ -85,8 +85,8 @@ def run(args: argparse.Namespace) -> None:
     require(trained, "reconstruct")
     if files and (len(trained.shape) != 3 or trained.shape[-1] not in MODES):
         raise UsageError(f"{args.run_dir} was trained on {list(trained.shape)}, not on pictures")
-    wishes = asked(args, trained, trained.reconstruct)
-    reconstruct = functools.partial(trained.reconstruct, **wishes)
+    options = asked(args, trained, trained.reconstruct)
+    reconstruct = functools.partial(trained.reconstruct, **options)
     names = Names(args, trained, "reconstruct")
     sheet = _Sheet(names.path(), args.overwrite)
     if files:

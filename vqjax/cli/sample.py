@@ -7,9 +7,9 @@ from typing import Any
 
 from vqjax.cli.arguments import add_run_arguments, add_verb, load_run
 from vqjax.cli.drawing import (
-    CHOOSING,
-    TELLING,
-    TOLD,
+    CONDITION_KEYWORDS,
+    CONDITIONS,
+    SAMPLING,
     Names,
     add_drawing_arguments,
     add_setting_argument,
@@ -22,8 +22,8 @@ from vqjax.format import printable
 
 DESCRIPTION = """\
 Draws examples from a prior over tokens, or from that over a VAE's latents, and writes one picture,
-sample_<step>_seed<seed>.png; its name ends in the options that were given, as guidance=2, and in
-what the prior is told. Of a VAE it also prints sample_diversity: the mean distance between two of
+sample_<step>_seed<seed>.png; its name ends in the options, as guidance=2, and in the
+condition. Of a VAE it also prints sample_diversity: the mean distance between two of
 the first 64 samples over that between two held-out originals (root mean square of pixels; 1: they
 differ as much as real ones do).
 
@@ -55,7 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_drawing_arguments(
         parser,
         count=f"how many (default: {SAMPLES})",
-        telling="default: all in turn",
+        conditions="default: all in turn",
         out="folder for the picture (default: RUN/samples)",
     )
     parser.set_defaults(run=run)
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.types import UsageError
 
     ways = args.interpolate is not None
-    if ways and (options := named(args, "n", "seed", *TELLING, *CHOOSING)):
+    if ways and (options := named(args, "n", "seed", *CONDITIONS, *SAMPLING)):
         raise UsageError(f"{options[0]} is for samples: --interpolate draws none")
     if ways:
         _check_count("--interpolate", args.interpolate)
@@ -75,26 +75,26 @@ def run(args: argparse.Namespace) -> None:
     trained = load_run(args)
     if ways:
         require(trained, "interpolate")
-        wishes = _among(trained.interpolate, steps=STEPS) | asked(
+        options = _among(trained.interpolate, steps=STEPS) | asked(
             args, trained, trained.interpolate
         )
         names = Names(args, trained, "sample-interpolation")
         names.check([names.path()])
-        rows = _interpolated(trained, args.interpolate, wishes)
+        rows = _interpolated(trained, args.interpolate, options)
         write_sheet(rows, names.path(), overwrite=args.overwrite)
         print(printable(str(names.path())))
         return
     require(trained, "sample")
-    if not (wishes := _among(trained.sample, n=SAMPLES, seed=0)) or "n" not in wishes:
+    if not (options := _among(trained.sample, n=SAMPLES, seed=0)) or "n" not in options:
         raise UsageError(f"{type(trained).__name__}.sample has no n: how many to draw")
-    wishes |= asked(args, trained, trained.sample)
-    count = wishes["n"]
+    options |= asked(args, trained, trained.sample)
+    count = options["n"]
     _check_count("n", count)
-    kinds = next((wishes[name] for name in TOLD if wishes.get(name)), [])
-    names = Names(args, trained, "sample", wishes.get("seed"))
+    kinds = next((options[name] for name in CONDITION_KEYWORDS if options.get(name)), [])
+    names = Names(args, trained, "sample", options.get("seed"))
     sheet, singles = names.path(kinds), names.singles(kinds, count)
     names.check([sheet, *singles])
-    samples = trained.sample(**wishes)
+    samples = trained.sample(**options)
     caption = ", ".join(map(str, kinds))
     for path, example in zip(singles, samples, strict=False):
         write_example(example, path, overwrite=args.overwrite)
@@ -103,12 +103,12 @@ def run(args: argparse.Namespace) -> None:
     _print_numbers(trained, samples)
 
 
-def _among(method: Any, **wishes: Any) -> dict[str, Any]:
+def _among(method: Any, **options: Any) -> dict[str, Any]:
     """Those that a run's method takes."""
     from vqjax.runs.base import keywords_of
 
     takes = keywords_of(method)
-    return {name: value for name, value in wishes.items() if name in takes}
+    return {name: value for name, value in options.items() if name in takes}
 
 
 def _check_count(option: str, count: int) -> None:
@@ -118,14 +118,14 @@ def _check_count(option: str, count: int) -> None:
         raise UsageError(f"{option} {count}: wanted 1 to {MAX_SAMPLES:,}")
 
 
-def _interpolated(trained: Any, rows: int, wishes: dict[str, Any]) -> list:
+def _interpolated(trained: Any, rows: int, options: dict[str, Any]) -> list:
     """`rows` ways between pairs of held-out examples, all different."""
     from vqjax.types import UsageError
 
     x = trained.held_out(2 * rows)
     if len(x) < 2 * rows:
         raise UsageError(f"--interpolate {rows}: the eval split has {len(x)} examples, two per row")
-    return list(trained.interpolate(x[::2], x[1::2], **wishes))
+    return list(trained.interpolate(x[::2], x[1::2], **options))
 
 
 def _sheet(samples: Any, kinds: Sequence) -> list:

@@ -38,7 +38,7 @@ PACKAGES = (
     "vqjax.config",
 )
 # {name in records: name today} of classes that were renamed; the old names are read for ever.
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {"Choice": "TokenSampling", "Parallel": "MaskedDecoding"}
 _MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vqjax.config.annotations import admits, alternatives, child_hint, hints, mismatch, type_name
-from vqjax.config.names import table
+from vqjax.config.names import RENAMED, table
 from vqjax.config.tree import children, fields_of, is_object, is_required, rebuild
 from vqjax.format import shorten
 from vqjax.types import UsageError, VqjaxError, did_you_mean
@@ -134,6 +134,7 @@ def _value(node: ast.AST, path: str) -> Any:
 
 
 def _call(name: str, node: ast.Call, path: str) -> Any:
+    name = RENAMED.get(name, name)
     if name not in table():
         raise UsageError(f"{path}: {name!r} is not a class of vqjax: {did_you_mean(name, table())}")
     cls = table()[name]

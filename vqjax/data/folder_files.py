@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vqjax.data import augment as augmentation
-from vqjax.data.keep import keep, recall
+from vqjax.data import cache
 from vqjax.data.listing import name_text, stamps
 from vqjax.data.tf_data import decode_once, tensorflow
 from vqjax.media.image import FIRST_FORMATS, BadPicture, read_square
@@ -64,10 +64,10 @@ class PictureFiles:
         key = [str(self.root.absolute()), self.max_pixels, stamps(self.root, names)]
         if self.formats != FIRST_FORMATS:
             key.append(self.formats)
-        table = recall("folders", key)
+        table = cache.load("folders", key)
         if table is None or set(table) != {"reason"}:
             table = self.read_all(names, (), None)
-            keep("folders", key, table)
+            cache.store("folders", key, table)
         return table
 
     def read_all(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vqjax.data.keep import keep, recall
+from vqjax.data import cache
 from vqjax.types import DataError
 
 _HEADER = 12
@@ -62,14 +62,14 @@ def index_records(shards: Sequence[Shard]) -> RecordIndex:
     paths = tuple(dict.fromkeys(shard.path for shard in shards))
     totals = {shard.path: shard.total for shard in shards}
     key = [[path, *_stamp(path)] for path in paths]
-    table = recall("records", key)
+    table = cache.load("records", key)
     if table is None or set(table) != {"offset", "length"}:
         scans = [_scan(path, totals[path]) for path in paths]
         table = {
             "offset": np.concatenate([offset for offset, _ in scans]),
             "length": np.concatenate([length for _, length in scans]),
         }
-        keep("records", key, table)
+        cache.store("records", key, table)
     starts = dict(zip(paths, np.cumsum([0, *(totals[p] for p in paths[:-1])]), strict=True))
     rows = [starts[s.path] + np.arange(s.skip, s.skip + s.take) for s in shards]
     order = np.concatenate(rows).astype(np.int64)

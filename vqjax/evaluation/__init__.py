@@ -7,7 +7,7 @@ now are here until version 0.3.
 import importlib
 
 _HOMES = {
-    "Ahead": "vqjax.hardware.compiled",
+    "Ahead": "vqjax.hardware.compiled:CompiledStep",
     "ClassifierRun": "vqjax.runs.classifier",
     "Comparison": "vqjax.reports.compare",
     "Evaluation": "vqjax.evaluation.base",

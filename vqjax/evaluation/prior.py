@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from vqjax.evaluation.base import Evaluation, check_not_empty, over_split
 from vqjax.media.gallery import Gallery
 from vqjax.ops.numerics import make_key
-from vqjax.sampling import Choice, Guidance
+from vqjax.sampling import Guidance, TokenSampling
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import put_batch, replicated
 from vqjax.types import Batch, Level, Tree
@@ -20,7 +20,7 @@ COLUMNS = 8
 class PriorEvaluator:
     """`nats_per_token`: mean of -log p over all tokens of the eval split, or of a bound on it
     (`Prior.is_bound`); `bits_per_dim`: the same per value of an example. The picture holds `DRAWN`
-    samples; where the prior is told something, that of the first examples of the split.
+    samples; of a conditional prior under the conditions of the first examples of the split.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree) -> None:
@@ -39,19 +39,21 @@ class PriorEvaluator:
         """
         condition = self._task.prior.condition
         total, count, levels = np.zeros((), np.float64), 0, ()
-        given: list[np.ndarray] = []
-        for places, batch in over_split(self._experiment, self._mesh):
+        conditions: list[np.ndarray] = []
+        for example_ids, batch in over_split(self._experiment, self._mesh):
             levels = self._task.levels_of({k: a.shape[1:] for k, a in batch.items()})
-            put = put_batch({**batch, "place": places}, self._mesh)
+            put = put_batch({**batch, "place": example_ids}, self._mesh)
             with jax.set_mesh(self._mesh):
-                part, seen = self._sum(params, self._frozen, put)
-            total, count = total + float(part), count + int(seen)
-            if condition is not None and sum(map(len, given)) < DRAWN:
-                given.append(np.asarray(jax.device_get(put[condition.given])))
+                part, examples = self._sum(params, self._frozen, put)
+            total, count = total + float(part), count + int(examples)
+            if condition is not None and sum(map(len, conditions)) < DRAWN:
+                conditions.append(np.asarray(jax.device_get(put[condition.batch_key])))
         check_not_empty(count, self._experiment)
         with jax.set_mesh(self._mesh):
-            told = np.resize(np.concatenate(given), (DRAWN, *given[0].shape[1:])) if given else None
-            drawn = np.asarray(self._sample(params, self._frozen, told, levels=levels))
+            cond = None
+            if conditions:
+                cond = np.resize(np.concatenate(conditions), (DRAWN, *conditions[0].shape[1:]))
+            drawn = np.asarray(self._sample(params, self._frozen, cond, levels=levels))
         nats = float(total) / count
         numbers = {
             "nats_per_token": nats / self._task.network(levels).order.length,
@@ -67,9 +69,9 @@ class PriorEvaluator:
         return jnp.sum(jnp.where(mask, nats.sum(axis=1), 0.0)), jnp.sum(mask)
 
     def _draw(
-        self, params: Tree, frozen: Tree, given: jax.Array | None, *, levels: tuple[Level, ...]
+        self, params: Tree, frozen: Tree, cond: jax.Array | None, *, levels: tuple[Level, ...]
     ) -> jax.Array:
         keys = jax.vmap(lambda i: jax.random.fold_in(make_key(0), i))(jnp.arange(DRAWN))
-        plain = {"choice": Choice(), "guidance": Guidance()}
-        indices = self._task.sample_tokens(params, keys, given, levels, **plain)
+        plain = {"sampling": TokenSampling(), "guidance": Guidance()}
+        indices = self._task.sample_tokens(params, keys, cond, levels, **plain)
         return self._task.decode(frozen, indices)

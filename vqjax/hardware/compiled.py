@@ -13,9 +13,9 @@ import jax
 from jax.sharding import Mesh
 
 from vqjax.hardware import hlo
-from vqjax.hardware.devices import reach_of
+from vqjax.hardware.devices import group_of
 from vqjax.hardware.flops import flops_of
-from vqjax.hardware.roofline import PARTS, Reach, Roofline, roofline
+from vqjax.hardware.roofline import PARTS, CollectiveGroup, Roofline, roofline
 from vqjax.hardware.topology import Topology
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import frozen_shapes
@@ -55,7 +55,7 @@ class Memory:
 
 
 @dataclasses.dataclass(frozen=True)
-class Ahead:
+class CompiledStep:
     """What is known of a compiled step. Where a compiler refused it for want of memory, `memory` is
     None and `wanted` says how many bytes it wanted of a device, at least.
 
@@ -70,7 +70,7 @@ class Ahead:
         bytes_moved: to and from one device's main memory.
         collectives: each with the way its groups talk (None: not known).
         unknown_loops: that count once.
-        told: FLOPs and bytes of one device by the compiler's count, where it gives any.
+        xla_counts: FLOPs and bytes of one device by the compiler's count, where it gives any.
     """
 
     topology: Topology | None
@@ -84,9 +84,9 @@ class Ahead:
     memory: Memory | None
     wanted: float
     bytes_moved: float
-    collectives: tuple[tuple[hlo.Collective, Reach | None], ...]
+    collectives: tuple[tuple[hlo.Collective, CollectiveGroup | None], ...]
     unknown_loops: int
-    told: dict[str, float]
+    xla_counts: dict[str, float]
     trace_seconds: float
     compile_seconds: float
 
@@ -124,7 +124,7 @@ class Ahead:
         """None: it does not compile, or the chips or the network between them are not known."""
         if self.topology is None or self.memory is None:
             return None
-        over_network = any(reach and reach.slices > 1 for _, reach in self.collectives)
+        over_network = any(group and group.slices > 1 for _, group in self.collectives)
         if over_network and self.topology.chip.network is None:
             return None
         return roofline(
@@ -151,35 +151,35 @@ def kind_of(one: hlo.Collective) -> str:
     return f"{one.kind} between slices" if one.between else one.kind
 
 
-def ahead_json(ahead: Ahead) -> dict[str, Any]:
+def step_json(step: CompiledStep) -> dict[str, Any]:
     """Everything of a compiled step, for JSON; sizes in bytes, times in seconds."""
-    line = ahead.roofline
-    topology = ahead.topology
+    line = step.roofline
+    topology = step.topology
     return {
         "topology": str(topology) if topology else None,
         "chips": topology.chips if topology else None,
-        "devices": ahead.devices,
-        "mesh": ahead.mesh,
-        "slices": ahead.slices,
-        "batch_size": ahead.batch_size,
-        "active": list(ahead.active),
-        "programs": ahead.programs,
-        "compute_dtype": ahead.compute_dtype,
-        "memory_per_device": {**vars(ahead.memory), "total": ahead.memory.total}
-        if ahead.memory
-        else {"total": ahead.wanted},
-        "memory_of_device": ahead.capacity,
-        "fits": ahead.fits,
-        "flops": ahead.flops,
-        "flops_per_device": ahead.flops_per_device,
-        "bytes_moved_per_device": ahead.bytes_moved,
-        "compiler_says": ahead.told,
-        "collectives": ahead.by_kind(),
+        "devices": step.devices,
+        "mesh": step.mesh,
+        "slices": step.slices,
+        "batch_size": step.batch_size,
+        "active": list(step.active),
+        "programs": step.programs,
+        "compute_dtype": step.compute_dtype,
+        "memory_per_device": {**vars(step.memory), "total": step.memory.total}
+        if step.memory
+        else {"total": step.wanted},
+        "memory_of_device": step.capacity,
+        "fits": step.fits,
+        "flops": step.flops,
+        "flops_per_device": step.flops_per_device,
+        "bytes_moved_per_device": step.bytes_moved,
+        "compiler_says": step.xla_counts,
+        "collectives": step.by_kind(),
         "largest_collectives": [
-            {**dataclasses.asdict(c), "group": len(c.group) or ahead.slices}
-            for c, _ in sorted(ahead.collectives, key=lambda p: -p[0].bytes * p[0].times)[:20]
+            {**dataclasses.asdict(c), "group": len(c.group) or step.slices}
+            for c, _ in sorted(step.collectives, key=lambda p: -p[0].bytes * p[0].times)[:20]
         ],
-        "loops_of_unknown_length": ahead.unknown_loops,
+        "loops_of_unknown_length": step.unknown_loops,
         "roofline": {
             **{part: getattr(line, part) for part in PARTS},
             "step": line.step,
@@ -191,8 +191,8 @@ def ahead_json(ahead: Ahead) -> dict[str, Any]:
         if line
         else None,
         "chip": dataclasses.asdict(topology.chip) if topology else None,
-        "trace_seconds": round(ahead.trace_seconds, 2),
-        "compile_seconds": round(ahead.compile_seconds, 2),
+        "trace_seconds": round(step.trace_seconds, 2),
+        "compile_seconds": round(step.compile_seconds, 2),
         "jax": jax.__version__,
     }
 
@@ -211,7 +211,7 @@ def compile_step(
     mesh: Mesh,
     topology: Topology | None,
     say: Callable[[str], None] = lambda line: None,
-) -> Ahead:
+) -> CompiledStep:
     """Compiles that of a run's programs in which the most players move and the most terms count.
 
     Args:
@@ -241,7 +241,7 @@ def compile_step(
     compiled, wanted = _compiled(lowered, options)
     compile_seconds = time.perf_counter() - started
     facts = _facts(compiled, mesh, topology) if compiled else _nothing()
-    return Ahead(
+    return CompiledStep(
         topology=topology,
         mesh=dict(mesh.shape),
         slices=experiment.mesh.slices,
@@ -271,7 +271,7 @@ def _compiled(lowered: Any, options: Mapping[str, Any] | None) -> tuple[Any, flo
 
 def _nothing() -> dict[str, Any]:
     return {
-        "memory": None, "bytes_moved": 0.0, "collectives": (), "unknown_loops": 0, "told": {},
+        "memory": None, "bytes_moved": 0.0, "collectives": (), "unknown_loops": 0, "xla_counts": {},
     }  # fmt: skip
 
 
@@ -281,12 +281,12 @@ def _facts(compiled: Any, mesh: Mesh, topology: Topology | None) -> dict[str, An
     platform = topology.chip.platform if topology else "cpu"
     devices = list(mesh.devices.flat)
 
-    def reach(one: hlo.Collective) -> Reach | None:
+    def group_along(one: hlo.Collective) -> CollectiveGroup | None:
         if topology is None:
             return None
         if one.between:
-            return Reach(1, topology.slices)
-        return reach_of([devices[i] for i in one.group] or devices, topology)
+            return CollectiveGroup(1, topology.slices)
+        return group_of([devices[i] for i in one.group] or devices, topology)
 
     return {
         "memory": Memory(
@@ -296,13 +296,13 @@ def _facts(compiled: Any, mesh: Mesh, topology: Topology | None) -> dict[str, An
             program=sizes.generated_code_size_in_bytes,
         ),
         "bytes_moved": program.bytes_moved(ON_CHIP[platform]),
-        "collectives": tuple((one, reach(one)) for one in program.collectives()),
+        "collectives": tuple((one, group_along(one)) for one in program.collectives()),
         "unknown_loops": program.unknown_loops,
-        "told": _told(compiled),
+        "xla_counts": _xla_counts(compiled),
     }
 
 
-def _told(compiled: Any) -> dict[str, float]:
+def _xla_counts(compiled: Any) -> dict[str, float]:
     """What the compiler counts itself; nothing for GPUs."""
     try:
         counts = compiled.cost_analysis()

@@ -9,7 +9,7 @@ from typing import Any
 
 from vqjax.extras import pip_install
 from vqjax.hardware.chips import chip_of
-from vqjax.hardware.roofline import Reach
+from vqjax.hardware.roofline import CollectiveGroup
 from vqjax.hardware.topology import GPUS_PER_HOST, Topology
 from vqjax.types import UsageError
 
@@ -118,18 +118,18 @@ def _slice(device: Any) -> int:
     return getattr(device, "slice_index", None) or 0
 
 
-def reach_of(group: Sequence[Any], topology: Topology) -> Reach:
+def group_of(group: Sequence[Any], topology: Topology) -> CollectiveGroup:
     """Which way a group of a topology's devices talks."""
     if topology.chip.platform == "gpu":
         hosts = len({d.process_index for d in group})
-        return Reach(len(group) // hosts, hosts)
+        return CollectiveGroup(len(group) // hosts, hosts)
     slices = len({_slice(d) for d in group})
     sides = []
     for axis, size in enumerate(topology.shape):
         chips = len({d.coords[axis] for d in group})
         if chips > 1:
             sides.append((chips, chips == size and topology.wraps(axis)))
-    return Reach(
+    return CollectiveGroup(
         len(group) // slices,
         slices,
         tuple(chips for chips, _ in sides),

@@ -42,7 +42,7 @@ PARTS = ("compute", "memory", "interconnect", "network")
 
 
 @dataclasses.dataclass(frozen=True)
-class Reach:
+class CollectiveGroup:
     """Which way a group of devices talks.
 
     Attributes:
@@ -82,12 +82,12 @@ class Roofline:
         return max(PARTS, key=lambda part: getattr(self, part))
 
 
-def reach_of_all(topology: Topology, devices: int | None = None) -> Reach:
+def group_of_all(topology: Topology, devices: int | None = None) -> CollectiveGroup:
     """Of the group of all devices of a topology, or of so many that lie side by side."""
     chip, wanted = topology.chip, devices or topology.devices
     if chip.platform == "gpu":
         inside = min(topology.shape[0], GPUS_PER_HOST)
-        return Reach(min(wanted, inside), max(1, wanted // inside))
+        return CollectiveGroup(min(wanted, inside), max(1, wanted // inside))
     inside = math.prod(topology.shape) * chip.devices
     sides = [(n, topology.wraps(axis)) for axis, n in enumerate(topology.shape) if n > 1]
     if wanted < inside:  # as many directions as hold them
@@ -97,7 +97,7 @@ def reach_of_all(topology: Topology, devices: int | None = None) -> Reach:
                 kept.append((min(side, chips), ring and chips >= side))
                 chips = math.ceil(chips / side)
         sides = kept
-    return Reach(
+    return CollectiveGroup(
         min(wanted, inside),
         max(1, wanted // inside),
         tuple(n for n, _ in sides),
@@ -105,9 +105,11 @@ def reach_of_all(topology: Topology, devices: int | None = None) -> Reach:
     )
 
 
-def seconds_of(collective: Collective, reach: Reach, topology: Topology) -> tuple[float, float]:
+def seconds_of(
+    collective: Collective, group: CollectiveGroup, topology: Topology
+) -> tuple[float, float]:
     """(within a slice, between slices) of one run of a collective."""
-    chip, n = topology.chip, reach.devices
+    chip, n = topology.chip, group.devices
     turns = 2 if collective.kind in TWICE else 1
     share = 1.0 if collective.kind in WHOLE else (n - 1) / n
     within = between = 0.0
@@ -115,18 +117,18 @@ def seconds_of(collective: Collective, reach: Reach, topology: Topology) -> tupl
         if chip.platform == "gpu":
             width, hops, crowding = chip.link * chip.links, n - 1, 1.0
         else:
-            ways = [2 if ring else 1 for ring in reach.rings] or [1]
+            ways = [2 if ring else 1 for ring in group.rings] or [1]
             width = chip.link * sum(ways) / chip.devices
             hops = sum(
                 side // 2 if ring else side - 1
-                for side, ring in zip(reach.sides, reach.rings, strict=True)
+                for side, ring in zip(group.sides, group.rings, strict=True)
             )
-            crowding = max(1.0, max(reach.sides, default=1) / 4)
+            crowding = max(1.0, max(group.sides, default=1) / 4)
         if collective.kind not in ("all-to-all", "ragged-all-to-all"):
             crowding = 1.0
         within = turns * (share * collective.bytes / width * crowding + hops * chip.hop_latency)
-    if reach.slices > 1:
-        s, rate = reach.slices, (chip.network or math.nan) / chip.devices
+    if group.slices > 1:
+        s, rate = group.slices, (chip.network or math.nan) / chip.devices
         share = 1.0 if collective.kind in WHOLE else (s - 1) / s
         part = collective.bytes if collective.kind in WHOLE else collective.bytes / n
         between = turns * (share * part / rate + math.log2(s) * chip.network_latency)
@@ -137,7 +139,7 @@ def roofline(
     topology: Topology,
     flops: Mapping[str, float],
     bytes_moved: float,
-    collectives: Sequence[tuple[Collective, Reach]],
+    collectives: Sequence[tuple[Collective, CollectiveGroup]],
     batch_size: int,
 ) -> Roofline:
     """Works out a step's time.
@@ -153,8 +155,8 @@ def roofline(
     compute = sum(n / (chip.peak[precision] / chip.devices) for precision, n in flops.items())
     memory = bytes_moved / (chip.memory_bandwidth / chip.devices)
     interconnect = network = 0.0
-    for collective, reach in collectives:
-        within, between = seconds_of(collective, reach, topology)
+    for collective, group in collectives:
+        within, between = seconds_of(collective, group, topology)
         interconnect += collective.times * within
         network += collective.times * between
     step = compute + memory + interconnect + network

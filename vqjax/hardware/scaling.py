@@ -4,14 +4,14 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
-from vqjax.hardware.compiled import Ahead
-from vqjax.hardware.roofline import Reach, Roofline, reach_of_all, roofline
+from vqjax.hardware.compiled import CompiledStep
+from vqjax.hardware.roofline import CollectiveGroup, Roofline, group_of_all, roofline
 from vqjax.hardware.topology import Topology
 from vqjax.types import DATA_AXIS, UsageError
 
 SLACK = 0.05  # of a device's memory that may stay empty
 VERIFICATIONS = 4
-Compile = Callable[[int], Ahead]  # batch size -> the step with it
+Compile = Callable[[int], CompiledStep]  # batch size -> the step with it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class BatchFit:
     slope: float
     tried: dict[int, float]
     refused: tuple[int, ...]
-    best: Ahead | None
+    best: CompiledStep | None
 
 
 def line_of(tried: dict[int, float]) -> tuple[float, float]:
@@ -69,7 +69,7 @@ def fit_batch(compile_at: Compile, start: int, unit: int) -> BatchFit:
     refused: list[int] = []
     best, capacity = None, 0.0
 
-    def attempt(size: int) -> Ahead:
+    def attempt(size: int) -> CompiledStep:
         nonlocal best, capacity
         step = compile_at(size)
         if step.capacity is None:
@@ -137,7 +137,7 @@ class Point:
     efficiency: float = 1.0
 
 
-def extrapolate(known: Ahead, topology: Topology) -> tuple[int, Roofline]:
+def extrapolate(known: CompiledStep, topology: Topology) -> tuple[int, Roofline]:
     """(batch size, roofline) of the known step on more chips, the batch per chip as it is.
 
     What a device does stays as it is; so do groups that lie within an axis other than "data".
@@ -147,13 +147,15 @@ def extrapolate(known: Ahead, topology: Topology) -> tuple[int, Roofline]:
     batch_size = round(known.batch_size * factor)
     inside = known.devices // known.mesh[DATA_AXIS]  # devices of one group of data parallelism
     grown = []
-    for one, reach in known.collectives:
+    for one, group in known.collectives:
         if one.between:
-            grown.append((one, Reach(1, topology.slices)))
+            grown.append((one, CollectiveGroup(1, topology.slices)))
             continue
         along_data = _along_data(one.group, inside, known.devices)
         devices = round((len(one.group) or known.devices) * factor) if along_data else 0
-        grown.append((one, reach_of_all(topology, devices) if along_data else reach or Reach(1)))
+        grown.append(
+            (one, group_of_all(topology, devices) if along_data else group or CollectiveGroup(1))
+        )
     line = roofline(topology, known.flops_per_device, known.bytes_moved, grown, batch_size)
     return batch_size, line
 
@@ -166,7 +168,7 @@ def _along_data(group: tuple[int, ...], inside: int, devices: int) -> bool:
 def sweep(
     topologies: Sequence[Topology],
     batch_per_chip: int,
-    compile_on: Callable[[Topology, int], Ahead],
+    compile_on: Callable[[Topology, int], CompiledStep],
     compiled: int = 2,
 ) -> tuple[Point, ...]:
     """Weak scaling: the first `compiled` sizes compiled, the others worked out from the last.
@@ -178,7 +180,7 @@ def sweep(
         compile_on: compiles the step for a topology, with a batch size.
     """
     points: list[Point] = []
-    known: Ahead | None = None
+    known: CompiledStep | None = None
     for place, topology in enumerate(topologies):
         batch_size = batch_per_chip * topology.chips
         if place < compiled or known is None or known.devices == 1:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from vqjax.format import duration, number, quantity
 from vqjax.hardware.chips import Chip
-from vqjax.hardware.compiled import Ahead, kind_of
+from vqjax.hardware.compiled import CompiledStep, kind_of
 from vqjax.hardware.roofline import PARTS
 from vqjax.hardware.topology import GPUS_PER_HOST
 
@@ -22,39 +22,39 @@ formulas (vqjax/hardware/roofline.py)
   MFU           FLOPs / (step x peak of bfloat16)"""
 
 
-def table(ahead: Ahead) -> str:
+def table(step: CompiledStep) -> str:
     """All that is known of a compiled step."""
-    blocks = [_what(ahead), _memory(ahead), _work(ahead)]
-    if ahead.memory:
-        blocks.append(_collectives(ahead))
-    if ahead.roofline:
-        blocks += [_roofline(ahead), FORMULAS, chip_table([ahead.topology.chip])]
-    return "\n\n".join([*blocks, "\n".join(f"note: {line}" for line in notes(ahead))])
+    blocks = [_what(step), _memory(step), _work(step)]
+    if step.memory:
+        blocks.append(_collectives(step))
+    if step.roofline:
+        blocks += [_roofline(step), FORMULAS, chip_table([step.topology.chip])]
+    return "\n\n".join([*blocks, "\n".join(f"note: {line}" for line in notes(step))])
 
 
 def _rows(title: str, rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join([title, *(f"  {name:<28}{value}" for name, value in rows)])
 
 
-def _what(ahead: Ahead) -> str:
-    mesh = ", ".join(f"{axis} {n}" for axis, n in ahead.mesh.items())
-    rows = [("mesh of devices", mesh), ("active", ", ".join(ahead.active))]
-    if ahead.topology:
-        chips = ahead.topology.chips
-        where = f"{ahead.topology}: {chips:,} chip(s), {ahead.devices:,} device(s)"
+def _what(step: CompiledStep) -> str:
+    mesh = ", ".join(f"{axis} {n}" for axis, n in step.mesh.items())
+    rows = [("mesh of devices", mesh), ("active", ", ".join(step.active))]
+    if step.topology:
+        chips = step.topology.chips
+        where = f"{step.topology}: {chips:,} chip(s), {step.devices:,} device(s)"
         rows.insert(0, ("topology", where))
     rows += [
-        ("batch", f"{ahead.batch_size:,} examples, {ahead.batch_size / ahead.devices:g} a device"),
-        ("compute_dtype", ahead.compute_dtype),
-        ("traced, compiled", f"{ahead.trace_seconds:.1f} s, {ahead.compile_seconds:.1f} s"),
+        ("batch", f"{step.batch_size:,} examples, {step.batch_size / step.devices:g} a device"),
+        ("compute_dtype", step.compute_dtype),
+        ("traced, compiled", f"{step.trace_seconds:.1f} s, {step.compile_seconds:.1f} s"),
     ]
     return _rows("train step", rows)
 
 
-def _memory(ahead: Ahead) -> str:
-    memory = ahead.memory
+def _memory(step: CompiledStep) -> str:
+    memory = step.memory
     if memory is None:
-        rows = [("total, at least", quantity(ahead.wanted, "B"))]
+        rows = [("total, at least", quantity(step.wanted, "B"))]
     else:
         rows = [
             ("arguments", quantity(memory.arguments, "B")),
@@ -62,36 +62,36 @@ def _memory(ahead: Ahead) -> str:
             ("results, code", quantity(memory.results + memory.program, "B")),
             ("total", quantity(memory.total, "B")),
         ]
-    if ahead.capacity is not None:
-        left = ahead.capacity - ahead.needed
-        verdict = "fits, with" if ahead.fits else "DOES NOT FIT: short of"
-        share = f"{abs(left) / ahead.capacity:.1%} of {quantity(ahead.capacity, 'B')}"
+    if step.capacity is not None:
+        left = step.capacity - step.needed
+        verdict = "fits, with" if step.fits else "DOES NOT FIT: short of"
+        share = f"{abs(left) / step.capacity:.1%} of {quantity(step.capacity, 'B')}"
         rows.append((verdict, f"{quantity(abs(left), 'B')} ({share})"))
     return _rows("memory per device", rows)
 
 
-def _work(ahead: Ahead) -> str:
-    devices = ahead.devices
+def _work(step: CompiledStep) -> str:
+    devices = step.devices
     rows = [
         (f"FLOPs, {precision}", f"{quantity(n, 'FLOP')}, {quantity(n / devices, 'FLOP')} a device")
-        for precision, n in ahead.flops.items()
+        for precision, n in step.flops.items()
     ]
-    if ahead.memory:
-        rows.append(("bytes moved", f"{quantity(ahead.bytes_moved, 'B')} a device"))
-    if ahead.told:
-        told = [f"{quantity(ahead.told.get('flops', 0), 'FLOP')}"]
-        told.append(quantity(ahead.told.get("bytes_moved", 0), "B"))
+    if step.memory:
+        rows.append(("bytes moved", f"{quantity(step.bytes_moved, 'B')} a device"))
+    if step.xla_counts:
+        told = [f"{quantity(step.xla_counts.get('flops', 0), 'FLOP')}"]
+        told.append(quantity(step.xla_counts.get("bytes_moved", 0), "B"))
         rows.append(("compiler's count", f"{', '.join(told)} a device, bodies of loops once"))
     return _rows("work per step", rows)
 
 
-def _collectives(ahead: Ahead) -> str:
-    found = ahead.by_kind()
+def _collectives(step: CompiledStep) -> str:
+    found = step.by_kind()
     if not found:
         return "collectives per step\n  none"
     groups = {
         kind: sorted(
-            {len(c.group) or ahead.slices for c, _ in ahead.collectives if kind_of(c) == kind}
+            {len(c.group) or step.slices for c, _ in step.collectives if kind_of(c) == kind}
         )
         for kind in found
     }
@@ -108,8 +108,8 @@ def _collectives(ahead: Ahead) -> str:
     )
 
 
-def _roofline(ahead: Ahead) -> str:
-    line = ahead.roofline
+def _roofline(step: CompiledStep) -> str:
+    line = step.roofline
     rows = [(part, duration(getattr(line, part))) for part in PARTS]
     rows += [
         ("step", f"{duration(line.step)} (at best {duration(line.at_best)})"),
@@ -139,28 +139,28 @@ def chip_table(chips: Sequence[Chip]) -> str:
     return "\n".join(lines)
 
 
-def notes(ahead: Ahead) -> list[str]:
+def notes(step: CompiledStep) -> list[str]:
     """What the compiler does not tell."""
     lines = []
-    if ahead.programs > 1:
+    if step.programs > 1:
         lines.append(
-            f"of this run's {ahead.programs} programs, the one in which the most players move"
+            f"of this run's {step.programs} programs, the one in which the most players move"
         )
-    platform = ahead.topology.chip.platform if ahead.topology else "cpu"
+    platform = step.topology.chip.platform if step.topology else "cpu"
     if platform == "gpu":
         lines += [
             "cuDNN's workspace and the driver's own memory are not counted: leave some hundred MB",
             "JAX takes 75 % of a GPU's memory unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise",
             "kernels are not tuned here: the card's own choice of tiles may be faster or slower",
         ]
-        if ahead.topology.chips > GPUS_PER_HOST:
+        if step.topology.chips > GPUS_PER_HOST:
             lines.append("GPUs of different hosts meet over the network")
-    if ahead.topology is None:
+    if step.topology is None:
         lines.append("these devices are not in the table of chips: no roofline")
-    elif ahead.memory and not ahead.roofline:
+    elif step.memory and not step.roofline:
         lines.append("the network between these chips is not known: no roofline")
-    if ahead.unknown_loops:
-        lines.append(f"{ahead.unknown_loops} loop(s) of unknown length count as one turn")
-    if ahead.roofline:
+    if step.unknown_loops:
+        lines.append(f"{step.unknown_loops} loop(s) of unknown length count as one turn")
+    if step.roofline:
         lines.append("data, host and evaluations are not in the step's time")
     return lines

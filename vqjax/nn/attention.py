@@ -17,10 +17,10 @@ INIT = nn.initializers.normal(0.02)
 
 
 class Cache(NamedTuple):
-    """Keys and values of all places so far, [B, kv_heads, T, head_dim]; zero where none are yet.
+    """Keys and values of all positions so far, [B, kv_heads, T, head_dim]; zero where none are yet.
 
-    In this order a head's places lie together, as the products with them want it: in another, all
-    of the cache is put in order anew for every token.
+    In this order a head's positions lie together, as the products with them want it: in another,
+    all of the cache is put in order anew for every token.
     """
 
     keys: jax.Array
@@ -28,15 +28,15 @@ class Cache(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What cross-attention looks at.
+    """What cross-attention attends to.
 
     Attributes:
         vectors: [B, M, C]; or `Cache`, the keys and values that a block has made of them.
-        seen: bool [B, M], those that count, at least one per example; None: all.
+        mask: bool [B, M], those that count, at least one per example; None: all.
     """
 
     vectors: Any
-    seen: jax.Array | None = None
+    mask: jax.Array | None = None
 
 
 def rows_of(x: jax.Array) -> jax.Array:
@@ -87,7 +87,7 @@ class Attention(nn.Module):
     Attributes:
         heads: of the queries; they divide the channels.
         kv_heads: of keys and values; each serves heads / kv_heads queries. None: `heads`.
-        causal: whether a place sees only itself and those before it.
+        causal: whether a position attends only to itself and those before it.
         qk_norm: whether queries and keys are normalised first (arXiv 2302.05442), which keeps
             wide networks from diverging.
         dtype: to compute in; None: that of input and parameters. The softmax is worked out in at
@@ -106,20 +106,20 @@ class Attention(nn.Module):
         x: jax.Array,
         angles: jax.Array,
         cache: Cache | None = None,
-        place: jax.Array | int = 0,
+        offset: jax.Array | int = 0,
         mask: jax.Array | None = None,
     ) -> tuple[jax.Array, Cache]:
-        """Attends from every place of x.
+        """Attends from every position of x.
 
         Args:
             x: [B, T, C].
-            angles: [T, head_dim / 2], of these places.
-            cache: of all S places, into which those of x are written; None: x is all there is.
-            place: of x's first in the cache.
-            mask: bool [B, S], places that may be seen; None: all.
+            angles: [T, head_dim / 2], of these positions.
+            cache: of all S positions, into which those of x are written; None: x is all there is.
+            offset: of x's first in the cache.
+            mask: bool [B, S], positions that may be attended to; None: all.
 
         Returns:
-            [B, T, C], and the keys and values of all places.
+            [B, T, C], and the keys and values of all positions.
         """
         kv_heads = self.kv_heads or self.heads
         channels = x.shape[-1]
@@ -144,24 +144,24 @@ class Attention(nn.Module):
         query, keys = rotate_pairs(query, angles), rotate_pairs(keys, angles)
         keys, values = keys.swapaxes(1, 2), values.swapaxes(1, 2)  # [B, kv_heads, T, head_dim]
         if cache is not None:
-            start = (0, 0, place, 0)
+            start = (0, 0, offset, 0)
             keys = jax.lax.dynamic_update_slice(cache.keys, keys.astype(cache.keys.dtype), start)
             values = jax.lax.dynamic_update_slice(
                 cache.values, values.astype(cache.values.dtype), start
             )
-        seen = None if mask is None else mask[:, None]  # [B, 1, S]
+        visible = None if mask is None else mask[:, None]  # [B, 1, S]
         if self.causal:
-            now = place + jnp.arange(x.shape[1])[:, None]
+            now = offset + jnp.arange(x.shape[1])[:, None]
             before = (jnp.arange(keys.shape[2])[None] <= now)[None]  # [1, T, S]
-            seen = before if seen is None else seen & before
-        mixed = attend(query, keys, values, seen).reshape(-1, channels)
+            visible = before if visible is None else visible & before
+        mixed = attend(query, keys, values, visible).reshape(-1, channels)
         out = nn.Dense(channels, use_bias=False, kernel_init=INIT, dtype=self.dtype, name="out")
         return out(mixed).reshape(x.shape), Cache(keys, values)
 
 
 @functools.partial(jax.checkpoint, prevent_cse=False)
 def attend(
-    query: jax.Array, keys: jax.Array, values: jax.Array, seen: jax.Array | None
+    query: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array | None
 ) -> jax.Array:
     """softmax(q k^T / sqrt(D)) v (arXiv 1706.03762, eq. 1); the softmax in at least float32.
 
@@ -171,7 +171,7 @@ def attend(
         query: [B, T, heads, D].
         keys: [B, kv_heads, S, D].
         values: [B, kv_heads, S, D].
-        seen: bool, broadcasts against [B, T, S]; None: all.
+        mask: bool, broadcasts against [B, T, S]; None: all.
 
     Returns:
         [B, T, heads, D].
@@ -181,14 +181,14 @@ def attend(
     grouped = query.reshape(batch, length, kv_heads, heads // kv_heads, dim)
     logits = jnp.einsum("btkgd,bksd->bkgts", grouped, keys) / math.sqrt(dim)
     exact = at_least_float32(logits)
-    if seen is not None:
-        exact = jnp.where(seen[:, None, None], exact, jnp.finfo(exact.dtype).min)
+    if mask is not None:
+        exact = jnp.where(mask[:, None, None], exact, jnp.finfo(exact.dtype).min)
     weights = jax.nn.softmax(exact, axis=-1).astype(values.dtype)
     return jnp.einsum("bkgts,bksd->btkgd", weights, values).reshape(query.shape)
 
 
 class CrossAttention(nn.Module):
-    """Attention from every place to a context, which has no positions (arXiv 1706.03762).
+    """Attention from every position to a context, which has no positions (arXiv 1706.03762).
 
     Attributes:
         width: channels.
@@ -210,7 +210,7 @@ class CrossAttention(nn.Module):
         return dense(rows_of(x)).reshape(*x.shape[:2], self.heads, self.width // self.heads)
 
     def keys_values(self, vectors: jax.Array) -> Cache:
-        """[B, M, C] -> what every place looks at."""
+        """[B, M, C] -> what every position attends to."""
         keys, values = self._heads(self.key, vectors), self._heads(self.value, vectors)
         return Cache(keys.swapaxes(1, 2), values.swapaxes(1, 2))
 
@@ -218,6 +218,6 @@ class CrossAttention(nn.Module):
         """x [B, T, width], context -> [B, T, width]."""
         cache = context.vectors
         cache = cache if isinstance(cache, Cache) else self.keys_values(cache)
-        seen = None if context.seen is None else context.seen[:, None]  # [B, 1, M]
-        mixed = attend(self._heads(self.query, x), *cache, seen)
+        mask = None if context.mask is None else context.mask[:, None]  # [B, 1, M]
+        mixed = attend(self._heads(self.query, x), *cache, mask)
         return self.out(mixed.reshape(-1, self.width)).reshape(x.shape)

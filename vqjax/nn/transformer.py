@@ -12,7 +12,7 @@ from flax import linen as nn
 from vqjax.nn.attention import INIT, Attention, Cache, Context, CrossAttention, rows_of
 from vqjax.nn.norm import RMSNorm
 from vqjax.nn.remat import rematerialised
-from vqjax.ops.ambient import keep_rows
+from vqjax.ops.mesh_context import keep_rows
 from vqjax.types import Tree
 
 MULTIPLE = 256  # of the hidden channels of SwiGLU, in networks at least that wide
@@ -75,7 +75,7 @@ class Block(nn.Module):
         x: jax.Array,
         angles: jax.Array,
         cache: Cache | None = None,
-        place: jax.Array | int = 0,
+        offset: jax.Array | int = 0,
         mask: jax.Array | None = None,
         context: Context | None = None,
     ) -> tuple[jax.Array, Cache]:
@@ -86,7 +86,7 @@ class Block(nn.Module):
         )
         x = keep_rows(x)
         y = RMSNorm(dtype=self.dtype, name="attention_norm")(x)
-        y, cache = attention(y, angles, cache, place, mask)
+        y, cache = attention(y, angles, cache, offset, mask)
         x = keep_rows(x + dropout(y))
         if context is not None:
             cross = CrossAttention(x.shape[-1], self.heads, self.dtype, name="cross")
@@ -124,14 +124,14 @@ class _Layer(nn.Module):
 class Transformer(nn.Module):
     """`layers` blocks and a last norm.
 
-    The blocks' parameters are stacked, [layers, ...], and compiled once (`nn.scan`). `step` walks
-    over them one by one, because a scan would copy every cache once per token.
+    The blocks' parameters are stacked, [layers, ...], and compiled once (`nn.scan`). `decode_step`
+    walks over them one by one, because a scan would copy every cache once per token.
 
     Attributes:
         layers: number of blocks.
         heads: of the queries; they divide the channels.
         kv_heads: of keys and values; None: `heads`.
-        causal: whether a place sees only itself and those before it.
+        causal: whether a position attends only to itself and those before it.
         qk_norm: whether queries and keys are normalised.
         dropout: of what each half of a block adds.
         remat: what of each block the backward pass works out again (`vqjax.nn.remat`).
@@ -178,13 +178,13 @@ class Transformer(nn.Module):
         return self.norm(x)
 
     def caches(self, batch: int, length: int, width: int, dtype: str) -> tuple[Cache, ...]:
-        """Empty caches of all blocks for `length` places of `width` channels. Unbound."""
+        """Empty caches of all blocks for `length` positions of `width` channels. Unbound."""
         shape = (batch, self.kv_heads or self.heads, length, width // self.heads)
         return tuple(
             Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(self.layers)
         )
 
-    def remembered(
+    def cross_caches(
         self, blocks: tuple[Tree, ...], context: Context | None
     ) -> tuple[Context | None, ...]:
         """The context as each block sees it: its keys and values, made once. Unbound."""
@@ -195,40 +195,40 @@ class Transformer(nn.Module):
             cross.apply({"params": params["cross"]}, context.vectors, method="keys_values")
             for params in blocks
         )
-        return tuple(Context(cache, context.seen) for cache in caches)
+        return tuple(Context(cache, context.mask) for cache in caches)
 
-    def step(
+    def decode_step(
         self,
         blocks: tuple[Tree, ...],
         norm: Tree,
         x: jax.Array,
         angles: jax.Array,
         caches: tuple[Cache, ...],
-        place: jax.Array | int,
+        offset: jax.Array | int,
         mask: jax.Array | None = None,
         contexts: tuple[Context | None, ...] | None = None,
     ) -> tuple[jax.Array, tuple[Cache, ...]]:
-        """`__call__` for the places from `place` on, given the caches of those before. Unbound.
+        """`__call__` for the positions from `offset` on, given the caches of those before. Unbound.
 
         Args:
-            blocks: the parameters of each block, from `unstacked`.
+            blocks: the parameters of each block, from `unstack_params`.
             norm: those of the last norm.
             x: [B, T, C].
             angles: [T, head_dim / 2].
             caches: one per block.
-            place: of x's first.
-            mask: bool [B, S], places that may be seen; None: all.
-            contexts: one per block, from `remembered`; None: there is none.
+            offset: of x's first.
+            mask: bool [B, S], positions that may be attended to; None: all.
+            contexts: one per block, from `cross_caches`; None: there is none.
         """
         block, after = Block(**self._settings, parent=None), []
         contexts = contexts or (None,) * self.layers
         for params, cache, context in zip(blocks, caches, contexts, strict=True):
-            x, cache = block.apply({"params": params}, x, angles, cache, place, mask, context)
+            x, cache = block.apply({"params": params}, x, angles, cache, offset, mask, context)
             after.append(cache)
         return RMSNorm(dtype=self.dtype, parent=None).apply({"params": norm}, x), tuple(after)
 
 
-def unstacked(params: Tree, layers: int) -> tuple[Tree, ...]:
+def unstack_params(params: Tree, layers: int) -> tuple[Tree, ...]:
     """The parameters of each block, out of those of a `Transformer`."""
     return tuple(
         jax.tree.map(lambda p, i=i: p[i], params["blocks"]["block"]) for i in range(layers)

@@ -9,7 +9,7 @@ from jax.lax import stop_gradient
 from vqjax.ops import progress
 from vqjax.ops.nearest import nearest, offset
 from vqjax.ops.numerics import at_least_float32
-from vqjax.ops.sums import count, sum_by_code, take
+from vqjax.ops.segments import count, sum_by_code, take
 
 __all__ = [
     "at_least_float32",

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vqjax.ops import ambient
+from vqjax.ops import mesh_context
 from vqjax.types import TENSOR_AXIS
 
 # A block of 512 x 1,024 scores is 2 MB: what the caches of two cores hold. From 256 x 512 to
@@ -56,15 +56,15 @@ def nearest(z: jax.Array, codes: jax.Array) -> jax.Array:
         raise ValueError("codes of shape [0, D]: at least one code is wanted")
     if not z.shape[0]:
         return jnp.zeros((0,), jnp.int32)
-    rows, parts = ambient.row_axes(z.shape[0]), ambient.axis_size(TENSOR_AXIS)
+    rows, parts = mesh_context.row_axes(z.shape[0]), mesh_context.axis_size(TENSOR_AXIS)
     if parts > 1 and size >= WORTH_SPLITTING and not size % parts:
         every, book, function = rows or None, TENSOR_AXIS, _nearest_of_all_parts
     elif rows:
         every, book, function = rows, None, _nearest
     else:
         return _nearest(z, codes)
-    in_specs = (ambient.Spec(every), ambient.Spec(book))
-    return ambient.on_every_device(function, in_specs, ambient.Spec(every))(z, codes)
+    in_specs = (mesh_context.Spec(every), mesh_context.Spec(book))
+    return mesh_context.on_every_device(function, in_specs, mesh_context.Spec(every))(z, codes)
 
 
 def _nearest(z: jax.Array, codes: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What all priors share: the order of tokens, what comes before them, guidance."""
+"""What all priors share: the order of tokens, conditioning, guidance."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -21,26 +21,26 @@ POSITIONS = ("grid", "sequence")
 EDITS = ("inpaint", "outpaint", "outpaint below", "upscale", "variations")
 
 
-class Told(NamedTuple):
-    """What a network has before its tokens.
+class Conditioning(NamedTuple):
+    """What a network has beside its tokens.
 
     Attributes:
-        before: vectors at the places before the tokens, [B, lead, width].
-        seen: bool [B, lead + T], places that count; None: all.
-        context: what every block looks at; None: nothing.
+        prefix: vectors at the positions before the tokens, [B, lead, width].
+        mask: bool [B, lead + T], positions that count; None: all.
+        context: what every block attends to; None: nothing.
     """
 
-    before: jax.Array
-    seen: jax.Array | None = None
+    prefix: jax.Array
+    mask: jax.Array | None = None
     context: Context | None = None
 
 
 class Prior(nn.Module):
     """Base. Subclasses have the fields `condition`, `levels` and `dtype`, and others of their own.
 
-    A prior offers `objective(tokens, given, places)`, which its task minimises; `sample(params,
-    keys, given, ...)`, called unbound; `is_bound`, whether its likelihood is only bounded; and
-    `edits`, those of `EDITS` for which `sample` sees all tokens that stay.
+    A prior offers `objective(tokens, cond, example_ids)`, which its task minimises;
+    `sample(params, keys, cond, ...)`, called unbound; `is_bound`, whether its likelihood is only
+    bounded; and `edits`, those of `EDITS` for which `sample` sees all tokens that stay.
     """
 
     is_bound = False
@@ -53,29 +53,30 @@ class Prior(nn.Module):
     def check_levels(self) -> None:
         """Refuses levels that it cannot be over, with UsageError."""
 
-    def possible(self, logits: jax.Array, places: jax.Array | np.ndarray) -> jax.Array:
-        """Logits [B, t, V] at `places` int[t], float32 at least, lowest for ids of other levels."""
+    def mask_other_levels(self, logits: jax.Array, positions: jax.Array | np.ndarray) -> jax.Array:
+        """Logits [B, t, V] at `positions` int[t], in float32 at least: other levels' are lowest."""
         logits, order = at_least_float32(logits), self.order
         if len(order.levels) == 1:
             return logits
-        own = jnp.asarray(order.level_at)[places][:, None] == jnp.asarray(order.level_of)[None]
+        own = jnp.asarray(order.level_at)[positions][:, None] == jnp.asarray(order.level_of)[None]
         return jnp.where(own[None], logits, jnp.finfo(logits.dtype).min)
 
-    def conditioned(
-        self, given: jax.Array | None, count: int, guidance: Guidance
+    def with_guidance(
+        self, cond: jax.Array | None, count: int, guidance: Guidance
     ) -> tuple[jax.Array | None, Callable[[jax.Array, jax.Array], jax.Array]]:
-        """What the network is given to draw `count` examples, and what makes one of its logits.
+        """The conditions with which the network draws `count` examples, and what makes one of its
+        logits.
 
         With guidance everything is worked out twice: with the condition, and without.
 
         Raises:
-            UsageError: guidance, or something given, without a condition; or guidance of a prior
-                that never did without it.
+            UsageError: guidance, or a condition's array, of an unconditional prior; or guidance of
+                a prior that never did without its condition.
         """
         guided = guidance != Guidance()
         if self.condition is None:
-            if guided or given is not None:
-                raise UsageError("this prior takes no condition: nothing to guide by")
+            if guided or cond is not None:
+                raise UsageError("this prior is unconditional: there is nothing to guide towards")
             return None, _plain
         if guided and self.condition.dropout == 0.0:
             raise UsageError(
@@ -83,8 +84,8 @@ class Prior(nn.Module):
                 "its condition"
             )
         null = self.condition.null(count)
-        given = null if given is None else given
-        return (jnp.concatenate([given, null]), guidance) if guided else (given, _plain)
+        cond = null if cond is None else cond
+        return (jnp.concatenate([cond, null]), guidance) if guided else (cond, _plain)
 
 
 class TransformerPrior(Prior):
@@ -111,7 +112,7 @@ class TransformerPrior(Prior):
 
     @property
     def lead(self) -> int:
-        """Places before the first token."""
+        """Positions before the first token."""
         return self.condition.length if self.has_prefix else 1
 
     @property
@@ -125,32 +126,32 @@ class TransformerPrior(Prior):
         return Transformer(self.layers, self.heads, self.kv_heads, **fields)
 
     def angles(self) -> np.ndarray:
-        """float32 [lead + T, head_dim / 2]; what comes before the tokens does not turn."""
+        """float32 [lead + T, head_dim / 2]; the prefix does not turn."""
         order = self.order
-        places = order.places
+        positions = order.positions
         if self.positions == "sequence":
-            places = 1.0 + np.arange(order.length)[:, None]
-        places = np.concatenate([np.zeros((self.lead, places.shape[1])), places])
-        return rotary_angles(places, self.width // self.heads)
+            positions = 1.0 + np.arange(order.length)[:, None]
+        positions = np.concatenate([np.zeros((self.lead, positions.shape[1])), positions])
+        return rotary_angles(positions, self.width // self.heads)
 
-    def declare_start(self) -> None:
+    def declare_start_vector(self) -> None:
         """Makes the vector that stands before the tokens where no condition does; called in
         `setup`.
         """
         if not self.has_prefix:
-            self.start = self.param("start", INIT, (1, 1, self.width))
+            self.start_vector = self.param("start", INIT, (1, 1, self.width))
 
-    def told(self, given: jax.Array | None, batch: int) -> Told:
-        """What comes with a condition of `given`, of `batch` examples."""
-        vectors = seen = None
+    def condition_vectors(self, cond: jax.Array | None, batch: int) -> Conditioning:
+        """What the condition makes of its array `cond`, of `batch` examples."""
+        vectors = mask = None
         if self.condition is not None:
-            vectors, seen = self.condition(given, self.width)
+            vectors, mask = self.condition(cond, self.width)
         if not self.has_prefix:
-            start = jnp.broadcast_to(self.start, (batch, 1, self.width))
-            return Told(start, None, None if vectors is None else Context(vectors, seen))
-        if seen is not None:
-            seen = jnp.pad(seen, ((0, 0), (0, self.order.length)), constant_values=True)
-        return Told(vectors, seen)
+            start = jnp.broadcast_to(self.start_vector, (batch, 1, self.width))
+            return Conditioning(start, None, None if vectors is None else Context(vectors, mask))
+        if mask is not None:
+            mask = jnp.pad(mask, ((0, 0), (0, self.order.length)), constant_values=True)
+        return Conditioning(vectors, mask)
 
 
 def _plain(logits: jax.Array, done: jax.Array) -> jax.Array:

@@ -1,9 +1,9 @@
-"""What a prior is told beside the tokens: a class, or a text.
+"""What a prior is conditioned on: a class, or a text.
 
-A condition reads one array of the batch, `given`, and makes vectors of it: `by` "prefix" they stand
-before the tokens, by "cross" every block looks at them. Where there is an rng stream "dropout" it
-is withheld from some examples, so that the prior learns to do without and classifier-free guidance
-has something to compare with (arXiv 2207.12598).
+A condition reads one array of the batch, `batch_key`, and makes vectors of it: `by` "prefix" they
+stand before the tokens, by "cross" every block attends to them. Where there is an rng stream
+"dropout" it is withheld from some examples, so that the prior learns the unconditional distribution
+for classifier-free guidance, too (arXiv 2207.12598).
 """
 
 import jax
@@ -32,7 +32,7 @@ class ClassLabel(nn.Module):
     classes: int
     dropout: float = 0.1
 
-    given = "label"  # the batch's array
+    batch_key = "label"  # the batch's array
     by = "prefix"
     length = 1  # vectors
 
@@ -47,16 +47,16 @@ class ClassLabel(nn.Module):
 
     @property
     def spec(self) -> ArraySpec:
-        """Of `given`, in one example."""
+        """Of that array, in one example."""
         return ArraySpec((), "int32")
 
     @property
     def bound(self) -> Bound:
-        """Of the numbers in `given`."""
+        """Of the numbers in that array."""
         return Bound(0, self.classes, f"prior.condition.classes={self.classes}", NULL)
 
     def check_spec(self, spec: ArraySpec) -> None:
-        """Refuses arrays of another kind than `given` must have, with UsageError."""
+        """Refuses arrays of another kind than this one takes, with UsageError."""
         if spec.shape:
             raise UsageError(f"labels are numbers, not {spec.dtype}{list(spec.shape)}")
 
@@ -103,7 +103,7 @@ class Text(nn.Module):
         layers: blocks of the transformer.
         heads: of its attention.
         by: "prefix": the vectors stand before the tokens; "cross": every block of the prior
-            attends to them (arXiv 1706.03762), which costs parameters but no places.
+            attends to them (arXiv 1706.03762), which costs parameters but no positions.
         dropout: chance that a caption is withheld in training.
         dtype: to compute in; None: the experiment's `compute_dtype`.
     """
@@ -117,7 +117,7 @@ class Text(nn.Module):
     dropout: float = 0.1
     dtype: str | None = None
 
-    given = "caption"  # the batch's array
+    batch_key = "caption"  # the batch's array
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -142,16 +142,16 @@ class Text(nn.Module):
 
     @property
     def spec(self) -> ArraySpec:
-        """Of `given`, in one example."""
+        """Of that array, in one example."""
         return ArraySpec((self.tokens,), "int32")
 
     @property
     def bound(self) -> Bound:
-        """Of the numbers in `given`."""
+        """Of the numbers in that array."""
         return Bound(0, self.vocabulary, f"prior.condition.vocabulary={self.vocabulary}")
 
     def check_spec(self, spec: ArraySpec) -> None:
-        """Refuses arrays of another kind than `given` must have, with UsageError."""
+        """Refuses arrays of another kind than this one takes, with UsageError."""
         if spec.shape != (self.tokens,) or spec.dtype != "int32":
             raise UsageError(
                 f"prior.condition.tokens={self.tokens}: the captions are "
@@ -171,15 +171,15 @@ class Text(nn.Module):
         )
         x = embed(ids)
         whole = jnp.broadcast_to(whole, (len(ids), 1, self.width)).astype(x.dtype)
-        seen = jnp.concatenate([ids != 0, jnp.ones((len(ids), 1), bool)], axis=1)
-        places = np.append(1.0 + np.arange(self.tokens), 0.0)[:, None]
-        angles = jnp.asarray(rotary_angles(places, self.width // self.heads))
+        mask = jnp.concatenate([ids != 0, jnp.ones((len(ids), 1), bool)], axis=1)
+        positions = np.append(1.0 + np.arange(self.tokens), 0.0)[:, None]
+        angles = jnp.asarray(rotary_angles(positions, self.width // self.heads))
         encoder = Transformer(
             self.layers, self.heads, causal=False, dtype=self.dtype, name="encoder"
         )
-        h = encoder(jnp.concatenate([x, whole], axis=1), angles, seen)
+        h = encoder(jnp.concatenate([x, whole], axis=1), angles, mask)
         out = nn.Dense(features, use_bias=False, kernel_init=INIT, dtype=self.dtype, name="out")
-        return out(h.reshape(-1, self.width)).reshape(*h.shape[:2], features), seen
+        return out(h.reshape(-1, self.width)).reshape(*h.shape[:2], features), mask
 
     def null(self, count: int) -> jax.Array:
         """What stands for no condition: int32[count, T]."""

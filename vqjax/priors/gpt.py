@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from vqjax.nn.attention import INIT, Cache
-from vqjax.nn.transformer import unstacked
+from vqjax.nn.transformer import unstack_params
 from vqjax.priors.base import TransformerPrior
 from vqjax.priors.ordered import OrderedPrior
 from vqjax.types import Level, Tree
@@ -20,11 +20,11 @@ class GPT(OrderedPrior, TransformerPrior):
 
     The network of LlamaGen: RMSNorm before each half of a block, SwiGLU, rotary positions over the
     grid, no biases, an output layer that starts at zero. Any levels: see `TokenOrder`; the ids of
-    other levels than a place's own have probability zero.
+    other levels than a position's own have probability zero.
 
     Attributes:
         width: channels; `layers`, `heads`, `kv_heads`, `qk_norm`, `remat`: see `Transformer`.
-        condition: see `vqjax.priors.conditions`; None: nothing is given.
+        condition: see `vqjax.priors.conditions`; None: unconditional.
         dropout: of token vectors, and of what each half of a block adds.
         positions: "grid", rotary over the axes of the tokens' grid; or "sequence".
         levels: of the tokenizer; filled in by the task.
@@ -50,52 +50,54 @@ class GPT(OrderedPrior, TransformerPrior):
         zeros = nn.initializers.zeros
         self.head = nn.Dense(order.vocabulary, use_bias=False, kernel_init=zeros, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
-        self.declare_start()
+        self.declare_start_vector()
 
-    def __call__(self, tokens: jax.Array, given: jax.Array | None = None) -> jax.Array:
-        """Logits of every token, given those before it; with dropout where there is its stream.
+    def __call__(self, tokens: jax.Array, cond: jax.Array | None = None) -> jax.Array:
+        """Logits of every token from those before it; with dropout where there is its stream.
 
         Args:
             tokens: ids int32[B, T].
-            given: what `condition` takes, of B examples.
+            cond: what `condition` takes, of B examples.
 
         Returns:
             [B, T, V].
         """
-        before, seen, context = self.told(given, len(tokens))
-        x = jnp.concatenate([before, self.tokens(tokens[:, :-1]).astype(before.dtype)], axis=1)
+        prefix, mask, context = self.condition_vectors(cond, len(tokens))
+        x = jnp.concatenate([prefix, self.tokens(tokens[:, :-1]).astype(prefix.dtype)], axis=1)
         x = self.drop(x, deterministic=not self.has_rng("dropout"))
-        seen = None if seen is None else seen[:, : x.shape[1]]
-        h = self.transformer(x, jnp.asarray(self.angles()[: x.shape[1]]), seen, context)
-        return self.possible(self.head(h[:, before.shape[1] - 1 :]), np.arange(tokens.shape[1]))
+        mask = None if mask is None else mask[:, : x.shape[1]]
+        h = self.transformer(x, jnp.asarray(self.angles()[: x.shape[1]]), mask, context)
+        return self.mask_other_levels(
+            self.head(h[:, prefix.shape[1] - 1 :]), np.arange(tokens.shape[1])
+        )
 
     def decoder(
-        self, params: Tree, given: jax.Array | None, batch: int
+        self, params: Tree, cond: jax.Array | None, batch: int
     ) -> tuple[Any, jax.Array, Callable]:
         """See `OrderedPrior.decoder`; the state holds keys and values."""
         variables = {"params": params}
-        blocks = unstacked(params["transformer"], self.layers)
+        blocks = unstack_params(params["transformer"], self.layers)
         norm = params["transformer"]["norm"]
         transformer = self.make_transformer(parent=None)
         angles = jnp.asarray(self.angles())
 
-        def run(x: jax.Array, caches: tuple[Cache, ...], at: Any, place: Any):
+        def run(x: jax.Array, caches: tuple[Cache, ...], at: Any, position: Any):
             turn = jax.lax.dynamic_slice_in_dim(angles, at, x.shape[1])
-            h, caches = transformer.step(blocks, norm, x, turn, caches, at, seen, contexts)
-            place = jnp.minimum(place, self.order.length - 1)[None]
+            h, caches = transformer.decode_step(blocks, norm, x, turn, caches, at, mask, contexts)
+            position = jnp.minimum(position, self.order.length - 1)[None]
             logits = self.apply(variables, h[:, -1:], method=lambda m, h: m.head(h))
-            return caches, self.possible(logits, place)[:, 0]
+            return caches, self.mask_other_levels(logits, position)[:, 0]
 
-        x, seen, context = self.apply(variables, given, batch, method="told")
-        contexts = transformer.remembered(blocks, context)
+        x, mask, context = self.apply(variables, cond, batch, method="condition_vectors")
+        contexts = transformer.cross_caches(blocks, context)
         lead = x.shape[1]
         total = lead + self.order.length - 1
-        seen = None if seen is None else seen[:, :total]
+        mask = None if mask is None else mask[:, :total]
         caches = transformer.caches(batch, total, self.width, self.dtype or x.dtype)
         caches, logits = run(x, caches, 0, jnp.int32(0))
 
-        def step(caches: tuple[Cache, ...], token: jax.Array, place: jax.Array):
+        def step(caches: tuple[Cache, ...], token: jax.Array, position: jax.Array):
             new = self.apply(variables, token[:, None], method=lambda m, t: m.tokens(t))
-            return run(new.astype(x.dtype), caches, lead + place, place + 1)
+            return run(new.astype(x.dtype), caches, lead + position, position + 1)
 
         return caches, logits, step

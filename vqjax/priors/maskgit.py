@@ -8,8 +8,8 @@ from flax import linen as nn
 from vqjax.config.annotations import check_fields
 from vqjax.nn.attention import INIT
 from vqjax.priors.base import EDITS, TransformerPrior
-from vqjax.sampling import Choice, Guidance, Parallel, sample_in_parallel
-from vqjax.sampling.parallel import masked_share
+from vqjax.sampling import Guidance, MaskedDecoding, TokenSampling, sample_in_parallel
+from vqjax.sampling.masked_decoding import masked_share
 from vqjax.types import Level, Tree, UsageError
 
 
@@ -23,7 +23,7 @@ class MaskGIT(TransformerPrior):
 
     Attributes:
         width: channels; `layers`, `heads`, `kv_heads`, `qk_norm`, `remat`: see `Transformer`.
-        condition: see `vqjax.priors.conditions`; None: nothing is given.
+        condition: see `vqjax.priors.conditions`; None: unconditional.
         dropout: of token vectors, and of what each half of a block adds.
         label_smoothing: share of a training target's probability that is spread over all ids.
         decoding: steps of sampling.
@@ -40,7 +40,7 @@ class MaskGIT(TransformerPrior):
     qk_norm: bool = False
     dropout: float = 0.1
     label_smoothing: float = 0.1
-    decoding: Parallel = Parallel()
+    decoding: MaskedDecoding = MaskedDecoding()
     positions: str = "grid"
     remat: bool | str = False
     levels: tuple[Level, ...] = ()
@@ -69,37 +69,41 @@ class MaskGIT(TransformerPrior):
         zeros = nn.initializers.zeros
         self.head = nn.Dense(size, use_bias=False, kernel_init=zeros, dtype=self.dtype)
         self.drop = nn.Dropout(self.dropout)
-        self.declare_start()
+        self.declare_start_vector()
 
-    def __call__(self, tokens: jax.Array, given: jax.Array | None = None) -> jax.Array:
+    def __call__(self, tokens: jax.Array, cond: jax.Array | None = None) -> jax.Array:
         """Logits of every token, masked or not; with dropout where there is its stream.
 
         Args:
             tokens: ids int32[B, T], `mask_token` where they are masked.
-            given: what `condition` takes, of B examples.
+            cond: what `condition` takes, of B examples.
 
         Returns:
             [B, T, V].
         """
-        before, seen, context = self.told(given, len(tokens))
-        x = jnp.concatenate([before, self.tokens(tokens).astype(before.dtype)], axis=1)
+        prefix, mask, context = self.condition_vectors(cond, len(tokens))
+        x = jnp.concatenate([prefix, self.tokens(tokens).astype(prefix.dtype)], axis=1)
         x = self.drop(x, deterministic=not self.has_rng("dropout"))
-        h = self.transformer(x, jnp.asarray(self.angles()), seen, context)
-        return self.possible(self.head(h[:, before.shape[1] :]), np.arange(tokens.shape[1]))
+        h = self.transformer(x, jnp.asarray(self.angles()), mask, context)
+        return self.mask_other_levels(
+            self.head(h[:, prefix.shape[1] :]), np.arange(tokens.shape[1])
+        )
 
     def objective(
-        self, tokens: jax.Array, given: jax.Array | None = None, places: jax.Array | None = None
+        self, tokens: jax.Array, cond: jax.Array | None = None, example_ids: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """-log p of masked tokens, in nats [B, T], and how much each counts.
 
-        Draws from the rng stream "mask", for each example by its place. In training, which is where
+        Draws from the rng stream "mask", for each example by its id. In training, which is where
         there is a stream "dropout", a masked token counts 1 and the others nothing; else the sum
         over an example is the bound.
         """
         batch, length = tokens.shape
-        places = jnp.arange(batch) if places is None else places
+        example_ids = jnp.arange(batch) if example_ids is None else example_ids
         key = self.make_rng("mask")
-        keys = jax.vmap(lambda place: jax.random.split(jax.random.fold_in(key, place)))(places)
+        keys = jax.vmap(lambda example_id: jax.random.split(jax.random.fold_in(key, example_id)))(
+            example_ids
+        )
         count = jax.vmap(lambda k: jax.random.uniform(k, dtype=jnp.float32))(keys[:, 0])  # [B]
         train = self.has_rng("dropout")
         if train:
@@ -110,7 +114,7 @@ class MaskGIT(TransformerPrior):
         order = jax.vmap(lambda k: jax.random.uniform(k, (length,), jnp.float32))(keys[:, 1])
         rank = jnp.argsort(jnp.argsort(order, axis=1), axis=1)
         masked = rank < many[:, None]
-        log_p = jax.nn.log_softmax(self(jnp.where(masked, self.mask_token, tokens), given))
+        log_p = jax.nn.log_softmax(self(jnp.where(masked, self.mask_token, tokens), cond))
         nats = -jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]
         if not train:
             return jnp.where(masked, nats * length / many[:, None], 0.0), masked.astype(jnp.float32)
@@ -125,18 +129,18 @@ class MaskGIT(TransformerPrior):
         self,
         params: Tree,
         keys: jax.Array,
-        given: jax.Array | None = None,
+        cond: jax.Array | None = None,
         *,
-        choice: Choice,
+        sampling: TokenSampling,
         guidance: Guidance,
         known: tuple[jax.Array, jax.Array] | None = None,
     ) -> jax.Array:
         """Draws tokens, ids int32[B, T]; see `OrderedPrior.sample`. Called unbound."""
-        given, combine = self.conditioned(given, len(keys), guidance)
-        copies = 1 if given is None else len(given) // len(keys)
+        cond, combine = self.with_guidance(cond, len(keys), guidance)
+        copies = 1 if cond is None else len(cond) // len(keys)
 
         def network(tokens: jax.Array) -> jax.Array:
-            return self.apply({"params": params}, jnp.tile(tokens, (copies, 1)), given)
+            return self.apply({"params": params}, jnp.tile(tokens, (copies, 1)), cond)
 
         return sample_in_parallel(
             network,
@@ -144,7 +148,7 @@ class MaskGIT(TransformerPrior):
             mask_token=self.mask_token,
             keys=keys,
             how=self.decoding,
-            choose=choice,
+            choose=sampling,
             combine=combine,
             known=known,
         )

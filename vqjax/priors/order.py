@@ -16,8 +16,8 @@ from vqjax.types import Level
 class TokenOrder:
     """A tokenizer's levels as one sequence of T tokens with one id space of V.
 
-    Levels of one grid (residual, product) stand together: all levels of a place, then the next
-    place, row by row. Levels of different grids (multi-scale) come one after the other, in the
+    Levels of one grid (residual, product) stand together: all levels of a position, then the next
+    position, row by row. Levels of different grids (multi-scale) come one after the other, in the
     order of `token_layout`. The ids of a level follow those of the level before it.
 
     Attributes:
@@ -53,7 +53,7 @@ class TokenOrder:
         return self._put_together(parts)
 
     @functools.cached_property
-    def places(self) -> np.ndarray:
+    def positions(self) -> np.ndarray:
         """float[T, axes]: the middle of every token's cell, in cells of the finest grid.
 
         Counted from 1: what stands before the tokens is at 0.
@@ -71,7 +71,7 @@ class TokenOrder:
         return np.repeat(np.arange(len(self.levels)), [v.codebook_size for v in self.levels])
 
     def _put_together(self, parts: list) -> np.ndarray:
-        """One array per level, [places, ...], in the order of the sequence."""
+        """One array per level, [positions, ...], in the order of the sequence."""
         if not self.interleaved:
             return np.concatenate(parts)
         return np.stack(parts, axis=1).reshape(self.length, *parts[0].shape[1:])

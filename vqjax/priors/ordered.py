@@ -7,41 +7,41 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.priors.base import Prior
-from vqjax.sampling import Choice, Guidance, sample_in_order
+from vqjax.sampling import Guidance, TokenSampling, sample_in_order
 from vqjax.types import Tree
 
 
 class OrderedPrior(Prior):
-    """Base. Subclasses have `__call__(tokens, given) -> logits [B, T, V]` and `decoder`."""
+    """Base. Subclasses have `__call__(tokens, cond) -> logits [B, T, V]` and `decoder`."""
 
     edits = frozenset({"outpaint below"})  # it sees no token that comes after
 
     def decoder(
-        self, params: Tree, given: jax.Array | None, batch: int
+        self, params: Tree, cond: jax.Array | None, batch: int
     ) -> tuple[Any, jax.Array, Callable]:
         """The same network, token by token. Called unbound.
 
         Args:
             params: of this module.
-            given: what `condition` takes, of `batch` examples.
+            cond: what `condition` takes, of `batch` examples.
             batch: B.
 
         Returns:
             The state before the first token, that token's logits [B, V], and
-            `step(state, token int32[B], place) -> (state, logits [B, V])`: the logits of the token
-            after `place`, given the one there.
+            `step(state, token int32[B], position) -> (state, logits [B, V])`: the logits of the
+            token after `position`, from the one there.
         """
         raise NotImplementedError
 
     def objective(
-        self, tokens: jax.Array, given: jax.Array | None = None, places: jax.Array | None = None
+        self, tokens: jax.Array, cond: jax.Array | None = None, example_ids: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """-log p of every token given those before it, in nats [B, T], and how much each counts.
+        """-log p of every token from those before it, in nats [B, T], and how much each counts.
 
-        Draws nothing, so `places` do not matter.
+        Draws nothing, so `example_ids` do not matter.
         """
-        del places
-        log_p = jax.nn.log_softmax(self(tokens, given))
+        del example_ids
+        log_p = jax.nn.log_softmax(self(tokens, cond))
         nats = -jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]
         return nats, jnp.ones_like(nats)
 
@@ -49,9 +49,9 @@ class OrderedPrior(Prior):
         self,
         params: Tree,
         keys: jax.Array,
-        given: jax.Array | None = None,
+        cond: jax.Array | None = None,
         *,
-        choice: Choice,
+        sampling: TokenSampling,
         guidance: Guidance,
         known: tuple[jax.Array, jax.Array] | None = None,
     ) -> jax.Array:
@@ -60,21 +60,21 @@ class OrderedPrior(Prior):
         Args:
             params: of this module.
             keys: key[B]; an example depends on its own alone.
-            given: what `condition` takes, of B examples; None: nothing.
-            choice: how one token is chosen.
-            guidance: away from what needs no condition.
+            cond: what `condition` takes, of B examples; None: unconditional.
+            sampling: how one token is drawn.
+            guidance: classifier-free.
             known: ids int32[B, T] and bool[B, T], True where they stay.
         """
-        given, combine = self.conditioned(given, len(keys), guidance)
-        count = len(keys) if given is None else len(given)
-        state, logits, step = self.decoder(params, given, count)
+        cond, combine = self.with_guidance(cond, len(keys), guidance)
+        count = len(keys) if cond is None else len(cond)
+        state, logits, step = self.decoder(params, cond, count)
         return sample_in_order(
             state,
             logits,
             step,
             length=self.order.length,
             keys=keys,
-            choose=choice,
+            choose=sampling,
             combine=combine,
             known=known,
         )

@@ -14,16 +14,16 @@ from vqjax.priors.ordered import OrderedPrior
 from vqjax.types import Level, Tree, UsageError
 
 
-class Drawing(NamedTuple):
+class RowCache(NamedTuple):
     """What is known of a grid that is being drawn; tuples have an entry per block.
 
     Attributes:
         above: what enters the vertical stack, rows so far [B, reach + H, W, C].
         links: what leaves it for the horizontal one, of the row that is drawn [B, 1, W, 2 C].
         left: what enters the horizontal stack, of that row [B, 1, reach + W, C].
-        row: vectors of its places so far [B, 1, W, C].
-        here: sum of the vectors of the place's tokens so far [B, C].
-        skip: what the blocks make of the place [B, C].
+        row: vectors of its positions so far [B, 1, W, C].
+        here: sum of the vectors of the position's tokens so far [B, C].
+        skip: what the blocks make of the position [B, C].
     """
 
     above: tuple[jax.Array, ...]
@@ -35,23 +35,23 @@ class Drawing(NamedTuple):
 
 
 class PixelCNN(OrderedPrior):
-    """p(tokens | condition) as a product over places, row by row (arXiv 1606.05328, eq. 1).
+    """p(tokens | condition) as a product over positions, row by row (arXiv 1606.05328, eq. 1).
 
-    The gated network, whose vertical stack sees the rows above a place and whose horizontal one
-    the places before it in its row. Its first block takes the grid shifted by a row and by a place
+    The gated network, whose vertical stack sees the rows above a position and whose horizontal one
+    the positions before it in its row. Its first block takes the grid shifted by a row and by one
     (the paper's mask A). The reach of a network is the sum of `kernel // 2` over its blocks: a
-    place sees so many columns to both sides of its own in so many rows and one above it, and so
-    many places and one before it. What is given is a bias of every gate; of a condition of several
+    position sees so many columns to both sides of its own in so many rows and one above it, and so
+    many positions and one before it. The condition is a bias of every gate; of one of several
     vectors the mean of those that count.
 
     Levels of one grid (residual, product) of one or two axes; a level sees the lower ones of its
-    own place and all of the places before. Drawing evaluates every row and place once: the work
-    for all tokens is that of one forward pass.
+    own position and all of the positions before. Drawing evaluates every row and position once:
+    the work for all tokens is that of one forward pass.
 
     Attributes:
         width: channels.
         layers: blocks.
-        condition: see `vqjax.priors.conditions`; None: nothing is given.
+        condition: see `vqjax.priors.conditions`; None: unconditional.
         first_kernel: of the first block; odd.
         kernel: of the other blocks; odd.
         dropout: of what leaves a gate.
@@ -110,12 +110,12 @@ class PixelCNN(OrderedPrior):
         self.lower = nn.Dense(self.width, use_bias=False, dtype=self.dtype)  # of several levels
         self.head = nn.Dense(size, kernel_init=zeros, dtype=self.dtype)
 
-    def told(self, given: jax.Array | None) -> jax.Array | None:
-        """What every gate is told: [B, width]."""
+    def condition_vector(self, cond: jax.Array | None) -> jax.Array | None:
+        """The bias of every gate: [B, width]."""
         if self.condition is None:
             return None
-        vectors, seen = self.condition(given, self.width)
-        return vectors.mean(1, where=None if seen is None else seen[..., None])
+        vectors, visible = self.condition(cond, self.width)
+        return vectors.mean(1, where=None if visible is None else visible[..., None])
 
     def result(self, skip: jax.Array, lower: jax.Array) -> jax.Array:
         """Logits [..., V] from the sum of the blocks' and that of lower levels, [..., width]."""
@@ -124,77 +124,78 @@ class PixelCNN(OrderedPrior):
             y = y + self.lower(lower)
         return self.head(nn.relu(y))
 
-    def __call__(self, tokens: jax.Array, given: jax.Array | None = None) -> jax.Array:
-        """Logits of every token, given those before it; with dropout where there is its stream.
+    def __call__(self, tokens: jax.Array, cond: jax.Array | None = None) -> jax.Array:
+        """Logits of every token from those before it; with dropout where there is its stream.
 
         Args:
             tokens: ids int32[B, T].
-            given: what `condition` takes, of B examples.
+            cond: what `condition` takes, of B examples.
 
         Returns:
             [B, T, V].
         """
         height, width = self.grid
         batch, length = tokens.shape
-        told = self.told(given)
+        cond = self.condition_vector(cond)
         x = self.tokens(tokens).reshape(batch, height, width, -1, self.width)  # [B, H, W, Q, C]
-        places = x.sum(3)
-        v = jnp.pad(places, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
-        h = jnp.pad(places, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
+        positions = x.sum(3)
+        v = jnp.pad(positions, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
+        h = jnp.pad(positions, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
         total = jnp.zeros_like(h)
         for block in self.blocks:
-            v, h, skip = block(v, h, told)
+            v, h, skip = block(v, h, cond)
             total = total + skip
         # Not the sum less the own vector: its rounding would tell what the own token is.
         lower = jnp.cumsum(x[..., :-1, :], axis=3)
         lower = jnp.pad(lower, ((0, 0), (0, 0), (0, 0), (1, 0), (0, 0)))
         logits = self.result(total[..., None, :], lower).reshape(batch, length, -1)
-        return self.possible(logits, np.arange(length))
+        return self.mask_other_levels(logits, np.arange(length))
 
     def draw_row(
-        self, above: tuple[jax.Array, ...], v: jax.Array, row: jax.Array, told: jax.Array | None
+        self, above: tuple[jax.Array, ...], v: jax.Array, row: jax.Array, cond: jax.Array | None
     ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-        """The vertical stack for `row`, from the row above it, v [B, 1, W, C]; see `Drawing`."""
+        """The vertical stack for `row`, from the row above it, v [B, 1, W, C]; see `RowCache`."""
         after, links = [], []
         for block, rows in zip(self.blocks, above, strict=True):
             rows = jax.lax.dynamic_update_slice_in_dim(rows, v, row + block.reach, 1)
-            seen = jax.lax.dynamic_slice_in_dim(rows, row, block.reach + 1, 1)
-            v, link = block.vertical(seen, told)
+            visible = jax.lax.dynamic_slice_in_dim(rows, row, block.reach + 1, 1)
+            v, link = block.vertical(visible, cond)
             after.append(rows)
             links.append(link)
         return tuple(after), tuple(links)
 
-    def draw_place(
+    def draw_position(
         self,
         left: tuple[jax.Array, ...],
         links: tuple[jax.Array, ...],
         h: jax.Array,
         column: jax.Array,
-        told: jax.Array | None,
+        cond: jax.Array | None,
     ) -> tuple[tuple[jax.Array, ...], jax.Array]:
-        """The horizontal stack at `column`, from the place before it, h [B, C]; see `Drawing`.
+        """The horizontal stack at `column`, from the position before it, h [B, C]; see `RowCache`.
 
         Returns:
             `left`, and the sum of what the blocks add to the result [B, C].
         """
         first = column == 0
         h, total, after = jnp.where(first, 0.0, h)[:, None, None], 0.0, []
-        for block, places, link in zip(self.blocks, left, links, strict=True):
-            places = jnp.where(first, 0.0, places)
-            places = jax.lax.dynamic_update_slice_in_dim(places, h, column + block.reach, 2)
-            seen = jax.lax.dynamic_slice_in_dim(places, column, block.reach + 1, 2)
-            h, skip = block.horizontal(seen, jax.lax.dynamic_slice_in_dim(link, column, 1, 2), told)
+        for block, positions, link in zip(self.blocks, left, links, strict=True):
+            positions = jnp.where(first, 0.0, positions)
+            positions = jax.lax.dynamic_update_slice_in_dim(positions, h, column + block.reach, 2)
+            visible = jax.lax.dynamic_slice_in_dim(positions, column, block.reach + 1, 2)
+            link = jax.lax.dynamic_slice_in_dim(link, column, 1, 2)
+            h, skip = block.horizontal(visible, link, cond)
             total = total + skip[:, 0, 0]
-            after.append(places)
+            after.append(positions)
         return tuple(after), total
 
-    def _nothing_drawn(self, batch: int, dtype: str) -> Drawing:
+    def _nothing_drawn(self, batch: int, dtype: str) -> RowCache:
         (height, width), size = self.grid, self.width
 
         def zeros(*shape: int) -> jax.Array:
             return jnp.zeros((batch, *shape), dtype)
 
-        return Drawing(
+        return RowCache(
             above=tuple(zeros(k // 2 + height, width, size) for k in self.kernels),
             links=tuple(zeros(1, width, 2 * size) for _ in self.kernels),
             left=tuple(zeros(1, k // 2 + width, size) for k in self.kernels),
@@ -204,36 +205,36 @@ class PixelCNN(OrderedPrior):
         )
 
     def decoder(
-        self, params: Tree, given: jax.Array | None, batch: int
-    ) -> tuple[Drawing, jax.Array, Callable]:
-        """See `OrderedPrior.decoder`; the state is a `Drawing`."""
+        self, params: Tree, cond: jax.Array | None, batch: int
+    ) -> tuple[RowCache, jax.Array, Callable]:
+        """See `OrderedPrior.decoder`; the state is a `RowCache`."""
         width, depth = self.grid[1], len(self.levels)
         variables = {"params": params}
-        told = self.apply(variables, given, method="told")
+        cond = self.apply(variables, cond, method="condition_vector")
 
-        def enter(state: Drawing, place: jax.Array) -> Drawing:
-            """Leaves a place for the next, number `place` of the grid."""
-            column = place % width
+        def enter(state: RowCache, position: jax.Array) -> RowCache:
+            """Leaves a position for the next, number `position` of the grid."""
+            column = position % width
             row = jax.lax.dynamic_update_slice_in_dim(
                 state.row, state.here[:, None, None], (column - 1) % width, 2
             )
             above, links = jax.lax.cond(
                 column == 0,
                 lambda: self.apply(
-                    variables, state.above, row, place // width, told, method="draw_row"
+                    variables, state.above, row, position // width, cond, method="draw_row"
                 ),
                 lambda: (state.above, state.links),
             )
             left, skip = self.apply(
-                variables, state.left, links, state.here, column, told, method="draw_place"
+                variables, state.left, links, state.here, column, cond, method="draw_position"
             )
-            return Drawing(above, links, left, row, jnp.zeros_like(state.here), skip)
+            return RowCache(above, links, left, row, jnp.zeros_like(state.here), skip)
 
-        def logits_of(state: Drawing, number: jax.Array) -> jax.Array:
+        def logits_of(state: RowCache, number: jax.Array) -> jax.Array:
             logits = self.apply(variables, state.skip, state.here, method="result")
-            return self.possible(logits[:, None], number[None])[:, 0]
+            return self.mask_other_levels(logits[:, None], number[None])[:, 0]
 
-        def step(state: Drawing, token: jax.Array, number: jax.Array):
+        def step(state: RowCache, token: jax.Array, number: jax.Array):
             vector = self.apply(variables, token, method=lambda m, t: m.tokens(t))
             state, number = state._replace(here=state.here + vector), number + 1
             if depth == 1:

@@ -2,7 +2,7 @@
 
 import jax
 
-from vqjax.ops.directions import unit
+from vqjax.ops.rotation import unit
 from vqjax.quantizers.lfq import SignQuantizer
 
 

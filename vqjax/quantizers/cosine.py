@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vqjax.ops.directions import unit
+from vqjax.ops.rotation import unit
 from vqjax.quantizers.codebook import KMeans, declare_ledger
 from vqjax.quantizers.nearest import NearestCode
 

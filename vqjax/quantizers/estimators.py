@@ -6,7 +6,7 @@ from typing import Protocol
 import jax
 
 from vqjax.ops.codes import straight_through
-from vqjax.ops.directions import rotate
+from vqjax.ops.rotation import rotate
 
 
 class Estimator(Protocol):

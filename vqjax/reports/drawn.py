@@ -10,7 +10,7 @@ from vqjax.media.gallery import GAP_SHADE, Sheet, description, lay, read_sheet
 from vqjax.media.markup import NOTHING, Content, Markup, element, fragment
 from vqjax.reports.history import Record
 from vqjax.reports.page import captioned, png
-from vqjax.runs.drawn import sheets_of, slug, title_of, told
+from vqjax.runs.drawn import conditions_in_names, sheets_of, slug, title_of
 
 COLUMNS = 20  # of a sheet whose columns are told apart; `vqjax sample` makes no more of them
 ENLARGED = 1.6  # on the page, at most: cells of all sheets have one size
@@ -99,10 +99,10 @@ def _kinds(path: pathlib.Path, said: str) -> list[str]:
     """
     words = said.split(", ")
     if all(re.fullmatch(r"-1|\d{1,9}", word) for word in words):
-        (classes,) = told([int(word) for word in words])
+        (classes,) = conditions_in_names([int(word) for word in words])
         if path.stem.endswith(f"_{slug(classes)}"):
             return ["no class" if word == "-1" else f"class {word}" for word in words]
-    return words if path.stem.endswith(f"_{slug(told(words)[0])}") else []
+    return words if path.stem.endswith(f"_{slug(conditions_in_names(words)[0])}") else []
 
 
 def _edited(sheet: Sheet, kind: str, said: str) -> tuple[np.ndarray, list[Heading]]:

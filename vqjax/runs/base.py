@@ -187,7 +187,7 @@ class Run:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Which of "classes" and "prompts" its methods may be told."""
+        """Which of "classes" and "prompts" its methods take as conditions."""
         takes = keywords_of(self.sample) if hasattr(self, "sample") else ()
         return tuple(name for name in ("classes", "prompts") if name in takes)
 

@@ -11,7 +11,7 @@ from vqjax.data.texts import to_text
 from vqjax.runs.base import Run, keywords_of, require
 from vqjax.runs.editing import PLAIN, UNGUIDED
 from vqjax.runs.judge import asked_of, in_words
-from vqjax.sampling import Choice, Guidance
+from vqjax.sampling import Guidance, TokenSampling
 from vqjax.types import UsageError
 
 CHECKING = ("caption_tests", "kinds", "satisfied")  # of a source that can tell
@@ -45,15 +45,15 @@ class CaptionCheck:
 
 
 def check_captions(
-    run: Run, n: int, seed: int = 0, choice: Choice = PLAIN, guidance: Guidance = UNGUIDED
+    run: Run, n: int, seed: int = 0, sampling: TokenSampling = PLAIN, guidance: Guidance = UNGUIDED
 ) -> CaptionCheck:
     """Draws a picture for each of the first n captions of every test of the run's data.
 
     Args:
-        run: a prior that is told captions of data that can tell whether a picture satisfies one,
-            such as `Shapes`.
+        run: a prior conditioned on captions of data that can tell whether a picture satisfies
+            one, such as `Shapes`.
         n: captions per test, or all there are.
-        seed: see `PriorRun.sample`; so are choice and guidance.
+        seed: see `PriorRun.sample`; so are sampling and guidance.
 
     Raises:
         UsageError: another kind of run or data.
@@ -62,12 +62,12 @@ def check_captions(
     n = arguments.whole("n", n, least=1)
     require(run, "sample")
     source = getattr(run.experiment.data, "source", None)
-    told = "prompts" in keywords_of(run.sample)
-    if not told or not all(hasattr(source, name) for name in CHECKING):
+    conditional = "prompts" in keywords_of(run.sample)
+    if not conditional or not all(hasattr(source, name) for name in CHECKING):
         raise UsageError(
             f"{run.path}: its data cannot tell whether a picture satisfies a caption; Shapes can"
         )
-    drawing = asked_of(run, seed=seed, choice=choice, guidance=guidance)
+    drawing = asked_of(run, seed=seed, sampling=sampling, guidance=guidance)
     tests = {
         name: _one_test(run, test, n, drawing) for name, test in source.caption_tests().items()
     }

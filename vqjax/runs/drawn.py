@@ -49,7 +49,7 @@ def picture_name(
         step: the checkpoint's.
         seed: what was drawn at random with.
         number: of one of several pictures; None: a sheet of all.
-        of: texts: what was read, what the model was told.
+        of: texts: what was read, the conditions.
         options: {name: value} of what else decides what is drawn, where it was asked for. No part
             of a name but these holds a "=".
     """
@@ -75,8 +75,8 @@ def _cut(name: str, most: int, text: str) -> str:
     return "-".join(filter(None, [start.rstrip("-"), digest]))
 
 
-def told(kinds: Sequence[int | str]) -> list[str]:
-    """Classes (-1: none) or prompts, for `of`; [] where a model is told nothing."""
+def conditions_in_names(kinds: Sequence[int | str]) -> list[str]:
+    """Classes (-1: none) or prompts, for `of`; [] where there are none."""
     if not kinds:
         return []
     if isinstance(kinds[0], str):

@@ -18,11 +18,11 @@ from vqjax import arguments, priors
 from vqjax.priors.base import EDITS
 from vqjax.runs.examples import checked_examples
 from vqjax.runs.large import LargePrograms
-from vqjax.runs.token_editor import Redrawer, Tokens, Wishes, corners_of, windows_along
-from vqjax.sampling import Choice, Guidance
+from vqjax.runs.token_editor import Redrawer, SamplingOptions, Tokens, corners_of, windows_along
+from vqjax.sampling import Guidance, TokenSampling
 from vqjax.types import Level, UsageError
 
-PLAIN, UNGUIDED = Choice(), Guidance()
+PLAIN, UNGUIDED = TokenSampling(), Guidance()
 SIDES = ("left", "top", "right", "bottom")
 MAX_WINDOWS = 1_024  # of the prior over one picture: each is drawn after the other
 
@@ -80,7 +80,7 @@ class Editing:
         *,
         classes: Sequence[int] | None = None,
         prompts: Sequence[str] | None = None,
-        choice: Choice = PLAIN,
+        sampling: TokenSampling = PLAIN,
         guidance: Guidance = UNGUIDED,
     ) -> np.ndarray:
         """Draws what is masked anew; all that is not stays exactly as it is.
@@ -92,11 +92,11 @@ class Editing:
             images: [B, *S, C] of the run's `dtype` and `shape`.
             masks: bool[B, *S], True where to draw anew.
             seed: from 0 to 2**32 - 1.
-            classes: of a prior that is told a class: one per example (or fewer, taken in turn);
-                -1 or None: told nothing.
-            prompts: likewise, of a prior that is told a text.
-            choice: how one token is chosen.
-            guidance: away from what needs no condition.
+            classes: of a class-conditional prior: one per example (or fewer, taken in turn);
+                -1 or None: unconditional.
+            prompts: likewise, of a text-conditional prior.
+            sampling: how one token is drawn.
+            guidance: classifier-free.
 
         Returns:
             [B, *S, C] of the run's `dtype`.
@@ -105,7 +105,7 @@ class Editing:
             UsageError: the prior cannot, or other shapes, dtypes or classes than these.
         """
         self._check_can("inpaint")
-        check_drawing(choice, guidance)
+        check_drawing(sampling, guidance)
         images = self._checked(images)
         masks = arguments.array("masks", masks, f"bool {list(images.shape[:-1])}")
         if masks.dtype != bool or masks.shape != images.shape[:-1]:
@@ -115,8 +115,8 @@ class Editing:
                 f"{list(images.shape[:-1])}{cast}"
             )
         redraw = {v.name: cells_under(masks, v.grid) for v in self.token_layout()}
-        wishes = self._wishes(len(images), seed, classes, prompts, choice, guidance)
-        made = self._redrawn(images, redraw, wishes)
+        options = self._options(len(images), seed, classes, prompts, sampling, guidance)
+        made = self._redrawn(images, redraw, options)
         return np.where(masks[..., None], made, images)
 
     def variations(
@@ -127,23 +127,23 @@ class Editing:
         strength: float = 0.5,
         classes: Sequence[int] | None = None,
         prompts: Sequence[str] | None = None,
-        choice: Choice = PLAIN,
+        sampling: TokenSampling = PLAIN,
         guidance: Guidance = UNGUIDED,
     ) -> np.ndarray:
-        """Draws a share `strength`, 0 to 1, of the tokens anew, at random places.
+        """Draws a share `strength`, 0 to 1, of the tokens anew, at random positions.
 
-        Levels of one grid share the places. The other arguments, result and errors: `inpaint`.
+        Levels of one grid share the positions. The other arguments, result and errors: `inpaint`.
         """
         self._check_can("variations")
-        check_drawing(choice, guidance)
+        check_drawing(sampling, guidance)
         strength = arguments.real("strength", strength, least=0, most=1)
         images, rngs = self._checked(images), _generators(seed, len(images))
         levels, noise = self.token_layout(), {}
         for grid in dict.fromkeys(level.grid for level in levels):
             noise[grid] = _at_random(rngs, grid, strength)
         redraw = {level.name: noise[level.grid] for level in levels}
-        wishes = self._wishes(len(images), seed, classes, prompts, choice, guidance)
-        return self._redrawn(images, redraw, wishes)
+        options = self._options(len(images), seed, classes, prompts, sampling, guidance)
+        return self._redrawn(images, redraw, options)
 
     def outpaint(
         self,
@@ -153,13 +153,13 @@ class Editing:
         *,
         classes: Sequence[int] | None = None,
         prompts: Sequence[str] | None = None,
-        choice: Choice = PLAIN,
+        sampling: TokenSampling = PLAIN,
         guidance: Guidance = UNGUIDED,
     ) -> np.ndarray:
         """Adds to the four sides of pictures; the pictures themselves stay exactly as they are.
 
         Windows of the prior's own grid slide outward over the tokens of the large picture, half a
-        window at a time; each draws those of its tokens that are not there yet, given the others.
+        window at a time; each draws those of its tokens that are not there yet, from the others.
 
         Args:
             images: uint8 or float32 [B, H, W, C], as for `inpaint`.
@@ -172,7 +172,7 @@ class Editing:
         """
         left, top, right, bottom = _checked_sides(sides)
         self._check_can("outpaint" if left or top or right else "outpaint below")
-        check_drawing(choice, guidance)
+        check_drawing(sampling, guidance)
         images, (level, *_) = self._checked(images), self._one_grid()
         height, width = self.shape[0], self.shape[1]
         cells = (height // level.grid[0], width // level.grid[1])
@@ -182,7 +182,7 @@ class Editing:
         grid = self._grid_of(whole)
         corners = self._corners(start, level.grid, grid, whole)
         self._check_room(len(images), whole)
-        wishes = self._wishes(len(images), seed, classes, prompts, choice, guidance)
+        options = self._options(len(images), seed, classes, prompts, sampling, guidance)
         kept = (slice(None), *(slice(s, s + n) for s, n in zip(start, level.grid, strict=True)))
         tokens, redraw = {}, {}
         for name, array in self._redrawer.encode(images).items():
@@ -190,7 +190,7 @@ class Editing:
             redraw[name] = np.ones((len(images), *grid), bool)
             tokens[name][kept], redraw[name][kept] = array, False
         self._redrawer.decoder(tokens, (*whole, self.shape[2]))
-        tokens = self._redrawer.slide(tokens, redraw, wishes, corners)
+        tokens = self._redrawer.slide(tokens, redraw, options, corners)
         made = self._redrawer.decode(tokens, (*whole, self.shape[2]))
         made[:, top : top + height, left : left + width] = images
         return made
@@ -203,10 +203,10 @@ class Editing:
         strength: float = 0.25,
         classes: Sequence[int] | None = None,
         prompts: Sequence[str] | None = None,
-        choice: Choice = PLAIN,
+        sampling: TokenSampling = PLAIN,
         guidance: Guidance = UNGUIDED,
     ) -> np.ndarray:
-        """Doubles pictures (bicubic), then draws a share of their tokens, at random places, anew.
+        """Doubles pictures (bicubic), then draws a share of the tokens anew, at random positions.
 
         Details are invented, not recovered: the larger the share, the sharper the picture and the
         further from the true one. With `strength` 0 the tokenizer alone decides.
@@ -223,7 +223,7 @@ class Editing:
             there is no memory for one picture.
         """
         self._check_can("upscale")
-        check_drawing(choice, guidance)
+        check_drawing(sampling, guidance)
         strength = arguments.real("strength", strength, least=0, most=1)
         images, (level, *_) = self._checked(images, any_size=True), self._one_grid()
         whole = (2 * images.shape[1], 2 * images.shape[2])
@@ -235,15 +235,15 @@ class Editing:
         grid = self._grid_of(whole)
         corners = self._corners((0, 0), level.grid, grid, whole)
         self._check_room(len(images), whole)
-        wishes = self._wishes(len(images), seed, classes, prompts, choice, guidance)
+        options = self._options(len(images), seed, classes, prompts, sampling, guidance)
         large = np.empty((len(images), *whole, self.shape[2]), self.dtype)
-        for place, image in enumerate(images):
-            large[place] = doubled(image)
+        for i, image in enumerate(images):
+            large[i] = doubled(image)
         tokens = self._redrawer.encode(large)
         self._redrawer.decoder(tokens, large.shape[1:])
         chosen = _at_random(_generators(seed, len(images)), grid, strength)
         redraw = {level.name: chosen for level in self.token_layout()}
-        tokens = self._redrawer.slide(tokens, redraw, wishes, corners)
+        tokens = self._redrawer.slide(tokens, redraw, options, corners)
         return self._redrawer.decode(tokens, large.shape[1:])
 
     @functools.cached_property
@@ -252,30 +252,30 @@ class Editing:
         levels = self.token_layout()
         return Redrawer(self.task, self._at_home, self._variables, levels, self.dtype, large)
 
-    def _redrawn(self, images: np.ndarray, redraw: Tokens, wishes: Wishes) -> np.ndarray:
-        tokens = self._redrawer.draw(self._redrawer.encode(images), redraw, wishes)
+    def _redrawn(self, images: np.ndarray, redraw: Tokens, options: SamplingOptions) -> np.ndarray:
+        tokens = self._redrawer.draw(self._redrawer.encode(images), redraw, options)
         return self._redrawer.decode(tokens)
 
-    def _wishes(
+    def _options(
         self,
         count: int,
         seed: int,
         classes: Sequence[int] | None,
         prompts: Sequence[str] | None,
-        choice: Choice,
+        sampling: TokenSampling,
         guidance: Guidance,
-    ) -> Wishes:
+    ) -> SamplingOptions:
         seed = arguments.seed_of(seed)
         condition = self.task.prior.condition
         if classes is not None or prompts is not None or condition is None:
-            (given,) = self._given(count, classes, prompts) or (None,)
+            (cond,) = self._cond(count, classes, prompts) or (None,)
         elif condition.dropout == 0.0:
             raise UsageError(
                 "with prior.condition.dropout=0 the prior never learned to do without its condition"
             )
         else:
-            given = np.asarray(condition.null(count))
-        return Wishes(seed, given, choice, guidance)
+            cond = np.asarray(condition.null(count))
+        return SamplingOptions(seed, cond, sampling, guidance)
 
     def _check_can(self, edit: str) -> None:
         self._check_process()
@@ -321,9 +321,9 @@ class Editing:
         return self.task.token_layout((*size, self.shape[2]))[0].grid
 
 
-def check_drawing(choice: Choice, guidance: Guidance) -> None:
+def check_drawing(sampling: TokenSampling, guidance: Guidance) -> None:
     """Refuses, with UsageError, objects of another kind in their places."""
-    arguments.instance("choice", choice, Choice, "Choice(temperature=0.9)")
+    arguments.instance("sampling", sampling, TokenSampling, "TokenSampling(temperature=0.9)")
     arguments.instance("guidance", guidance, Guidance, "Guidance(2.0)")
 
 
@@ -336,7 +336,7 @@ def _generators(seed: int, count: int) -> list[np.random.Generator]:
 def _at_random(
     rngs: Sequence[np.random.Generator], grid: tuple[int, ...], strength: float
 ) -> np.ndarray:
-    """bool[B, *grid], True at the share `strength` of each example's places."""
+    """bool[B, *grid], True at the share `strength` of each example's positions."""
     chosen = np.zeros((len(rngs), int(np.prod(grid))), bool)
     for row, rng in zip(chosen, rngs, strict=True):
         row[rng.permutation(row.size)[: round(strength * row.size)]] = True

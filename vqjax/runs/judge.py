@@ -14,7 +14,7 @@ from vqjax.metrics.precision_recall import NEIGHBOURS
 from vqjax.runs.base import Run, keywords_of, require, with_article
 from vqjax.runs.classifier import ClassifierRun
 from vqjax.runs.editing import PLAIN, UNGUIDED
-from vqjax.sampling import Choice, Guidance
+from vqjax.sampling import Guidance, TokenSampling
 from vqjax.tasks.classifier import LABEL
 from vqjax.training.bounds import within_bounds
 from vqjax.types import UsageError, check_offers
@@ -44,7 +44,7 @@ def check_judge(run: Run, judge: Run) -> None:
     classes = _classes(run)
     if classes is not None and classes != judge.classes:
         raise UsageError(
-            f"{judge.path} knows {judge.classes} classes: {run.path} is told one of {classes}"
+            f"{judge.path} knows {judge.classes} classes: {run.path} is conditioned on {classes}"
         )
     if not hasattr(judge.experiment.data, "in_order"):
         kind = type(judge.experiment.data).__name__
@@ -52,7 +52,7 @@ def check_judge(run: Run, judge: Run) -> None:
 
 
 def _classes(run: Run) -> int | None:
-    """How many classes its samples are drawn of in turn; None: it is told none."""
+    """How many classes its samples are drawn of in turn; None: it is not class-conditional."""
     return getattr(run, "classes", None) if "classes" in keywords_of(run.sample) else None
 
 
@@ -62,13 +62,13 @@ def judge_samples(
     n: int = 1_000,
     seed: int = 0,
     *,
-    choice: Choice = PLAIN,
+    sampling: TokenSampling = PLAIN,
     guidance: Guidance = UNGUIDED,
 ) -> Judgement:
     """Judges the samples that `run.sample(n, seed, ...)` draws.
 
     `class_accuracy`: the share whose likeliest class, to the judge, is the wanted one, classes in
-    turn; left out where the run is told no class. `frechet_distance`: between the judge's
+    turn; left out where the run is not class-conditional. `frechet_distance`: between the judge's
     features of the samples and of the whole eval split; `frechet_real`: that of `n` training
     examples instead, what `n` perfect samples would have. `precision` and `recall` (k = 3): of the
     samples against as many examples of the eval split.
@@ -76,8 +76,8 @@ def judge_samples(
     The real examples are those that the judge was trained on, without random augmentation.
 
     Raises:
-        UsageError: the judge does not fit, there are too few samples, or `choice` or `guidance` is
-            not for this run.
+        UsageError: the judge does not fit, there are too few samples, or `sampling` or `guidance`
+            is not for this run.
         DataError: the judge's data is not at hand.
     """
     check_judge(run, judge)
@@ -85,7 +85,7 @@ def judge_samples(
     if n <= NEIGHBOURS:
         raise UsageError(f"{n} samples to judge: wanted at least {NEIGHBOURS + 1}")
     judge.experiment.data.check()
-    asked = asked_of(run, seed=seed, choice=choice, guidance=guidance)
+    asked = asked_of(run, seed=seed, sampling=sampling, guidance=guidance)
     samples = run.sample(n, **asked)
     features, logits = judge.outputs(samples)
     real, accuracy = _eval_split(judge)
@@ -101,9 +101,9 @@ def judge_samples(
     numbers["frechet_distance"] = frechet_distance(FeatureMoments.of(features), reference)
     numbers["frechet_real"] = frechet_distance(FeatureMoments.of(trained), reference)
     numbers |= precision_recall(features[:pairs], real[_spread(len(real), pairs)])
-    told = "told nothing" if classes is None else f"{classes} classes in turn"
+    conditions = "unconditional" if classes is None else f"{classes} classes in turn"
     line = (
-        f"{n:,} samples, {told}, {in_words(asked)}, of {_named(run)}; "
+        f"{n:,} samples, {conditions}, {in_words(asked)}, of {_named(run)}; "
         f"judge {_named(judge)}, accuracy {accuracy:.4f}, {judge.feature_dim} features; "
         f"reference {show(judge.experiment.data, 100)}: {len(real):,} examples of the eval split, "
         f"{len(trained):,} of the training split for frechet_real, {pairs:,} and {pairs:,} for "
@@ -116,7 +116,7 @@ def asked_of(run: Run, **keywords: Any) -> dict[str, Any]:
     """What `run.sample` takes of `keywords`; UsageError for what it does not take, where that asks
     for anything.
     """
-    takes, nothing = keywords_of(run.sample), {"seed": 0, "choice": PLAIN, "guidance": UNGUIDED}
+    takes, nothing = keywords_of(run.sample), {"seed": 0, "sampling": PLAIN, "guidance": UNGUIDED}
     for name, value in keywords.items():
         if name not in takes and value != nothing.get(name):
             kind = with_article(run.kind)

@@ -25,7 +25,7 @@ from vqjax.runs.base import Opening, Run, Sizes
 from vqjax.runs.editing import PLAIN, UNGUIDED, Editing, check_drawing
 from vqjax.runs.examples import as_trained, checked_count, in_parts
 from vqjax.runs.footprint import Footprint
-from vqjax.sampling import Choice, Guidance
+from vqjax.sampling import Guidance, TokenSampling
 from vqjax.tasks.prior import FROZEN
 from vqjax.training.experiment import Experiment
 from vqjax.training.record import read_record
@@ -33,7 +33,7 @@ from vqjax.types import ArraySpec, Level, Tree, UsageError
 
 BATCH = 64  # examples per call of the program
 NAME = 60  # characters of what a stranger may have named
-TOLD = {"caption": "from a text", "label": "of a class that it is told"}
+CONDITIONS = {"caption": "from a text", "label": "of a class that it is told"}  # by array
 
 
 class PriorRun(Editing, Run):
@@ -59,7 +59,7 @@ class PriorRun(Editing, Run):
         self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"
         self._variables = (opened.params, opening.frozen)
         self.shape: tuple[int, ...] = self.task.example_shape(self.token_layout())
-        self._sample = jax.jit(self._sample_batch, static_argnames=("choice", "guidance"))
+        self._sample = jax.jit(self._sample_batch, static_argnames=("sampling", "guidance"))
 
     def network(self) -> nn.Module:
         """The prior over the levels of its tokens."""
@@ -90,15 +90,15 @@ class PriorRun(Editing, Run):
     def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:
         """See `Run.learned`."""
         task = experiment.task
-        given = getattr(getattr(task.prior, "condition", None), "given", None)
-        told = "" if given is None else f" {TOLD.get(given, 'as it is told')}"
+        key = getattr(getattr(task.prior, "condition", None), "batch_key", None)
+        under = "" if key is None else f" {CONDITIONS.get(key, 'as it is told')}"
         below = shorten(pathlib.PurePath(str(task.tokenizer.path)).name, NAME)
         tokens = "tokens of"
         if not short and sizes is not None and sizes.levels:
             tokens = f"{sizes.grids} of the tokenizer"
         examples = "examples" if sizes is None else sizes.examples
         return (
-            f" that learns to make new {examples} like those in {data}{told}, by drawing {tokens} "
+            f" that learns to make new {examples} like those in {data}{under}, by drawing {tokens} "
             f"{below}"
         )
 
@@ -113,11 +113,11 @@ class PriorRun(Editing, Run):
         """See `Run.conditions`."""
         kinds = {ClassLabel: ("classes",), Text: ("prompts",)}
         condition = self.task.prior.condition
-        return next((told for kind, told in kinds.items() if isinstance(condition, kind)), ())
+        return next((names for kind, names in kinds.items() if isinstance(condition, kind)), ())
 
     @property
     def classes(self) -> int | None:
-        """How many classes it is told one of; None: it is told none."""
+        """How many classes it is conditioned on; None: it is not class-conditional."""
         condition = self.task.prior.condition
         return condition.classes if isinstance(condition, ClassLabel) else None
 
@@ -137,20 +137,20 @@ class PriorRun(Editing, Run):
         *,
         classes: Sequence[int] | None = None,
         prompts: Sequence[str] | None = None,
-        choice: Choice = PLAIN,
+        sampling: TokenSampling = PLAIN,
         guidance: Guidance = UNGUIDED,
     ) -> np.ndarray:
         """Draws examples.
 
         Args:
             n: how many, at least 0 and no more than memory has room for.
-            seed: from 0 to 2**32 - 1; example i is a pure function of (seed, i) and what the prior
-                is told.
-            classes: of a prior that is told a class: taken in turn; -1: told nothing; None: all
+            seed: from 0 to 2**32 - 1; example i is a pure function of (seed, i) and its
+                condition.
+            classes: of a class-conditional prior: taken in turn; -1: unconditional; None: all
                 classes in turn.
-            prompts: of a prior that is told a text: taken in turn; "" or None: told nothing.
-            choice: how one token is chosen.
-            guidance: away from what needs no condition.
+            prompts: of a text-conditional prior: taken in turn; "" or None: unconditional.
+            sampling: how one token is drawn.
+            guidance: classifier-free.
 
         Returns:
             [n, *S, C] of the run's `dtype`.
@@ -161,26 +161,26 @@ class PriorRun(Editing, Run):
         """
         self._check_process()
         n, seed = checked_count(n, self.shape, self.dtype), arguments.seed_of(seed)
-        check_drawing(choice, guidance)
-        given = self._given(n, classes, prompts)
+        check_drawing(sampling, guidance)
+        cond = self._cond(n, classes, prompts)
         numbers, key = np.arange(n, dtype=np.int32), make_key(seed)
 
-        def draw(numbers: np.ndarray, *given: np.ndarray) -> jax.Array:
+        def draw(numbers: np.ndarray, *cond: np.ndarray) -> jax.Array:
             return self._sample(
-                *self._variables, key, numbers, *given, choice=choice, guidance=guidance
+                *self._variables, key, numbers, *cond, sampling=sampling, guidance=guidance
             )
 
         with self._at_home():
-            return in_parts(draw, (numbers, *given), BATCH, "samples")
+            return in_parts(draw, (numbers, *cond), BATCH, "samples")
 
-    def _given(
+    def _cond(
         self, n: int, classes: Sequence[int] | None, prompts: Sequence[str] | None = None
     ) -> tuple[np.ndarray, ...]:
-        """What the prior is told of n examples: one array, or nothing."""
+        """The conditions of n examples: one array, or nothing."""
         condition = self.task.prior.condition
         for name, value, wanted in (("class", classes, ClassLabel), ("text", prompts, Text)):
             if value is not None and not isinstance(condition, wanted):
-                raise UsageError(f"this prior is told no {name}")
+                raise UsageError(f"this prior is not {name}-conditional")
         if condition is None:
             return ()
         if isinstance(condition, Text):
@@ -211,15 +211,15 @@ class PriorRun(Editing, Run):
         frozen: Tree,
         key: jax.Array,
         numbers: jax.Array,
-        given: jax.Array | None = None,
+        cond: jax.Array | None = None,
         *,
-        choice: Choice,
+        sampling: TokenSampling,
         guidance: Guidance,
     ) -> Any:
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(numbers)
         levels = self.token_layout()
         indices = self.task.sample_tokens(
-            params, keys, given, levels, choice=choice, guidance=guidance
+            params, keys, cond, levels, sampling=sampling, guidance=guidance
         )
         return as_trained(self.task.decode(frozen, indices), self.dtype)
 

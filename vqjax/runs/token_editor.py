@@ -14,7 +14,7 @@ import numpy as np
 from vqjax.ops.numerics import make_key
 from vqjax.runs.examples import as_trained, in_parts
 from vqjax.runs.large import LargePrograms
-from vqjax.sampling import Choice, Guidance
+from vqjax.sampling import Guidance, TokenSampling
 from vqjax.types import Level, Tree
 
 BATCH = 64  # examples per call of a program
@@ -23,19 +23,19 @@ Tokens = dict[str, np.ndarray]  # {level name: [B, *grid]}
 
 
 @dataclasses.dataclass(frozen=True)
-class Wishes:
+class SamplingOptions:
     """How the tokens of B examples are drawn.
 
     Attributes:
         seed: example i is a pure function of (seed, i) and of what is its own.
-        given: what the prior's condition takes, [B, ...]; None: it has none.
-        choice: how one token is chosen.
-        guidance: away from what needs no condition.
+        cond: what the prior's condition takes, [B, ...]; None: it has none.
+        sampling: how one token is drawn.
+        guidance: classifier-free.
     """
 
     seed: int
-    given: np.ndarray | None
-    choice: Choice
+    cond: np.ndarray | None
+    sampling: TokenSampling
     guidance: Guidance
 
     def key(self, number: int) -> jax.Array:
@@ -98,7 +98,7 @@ class Redrawer:
         self._levels, self._dtype = levels, dtype
         self._encode = jax.jit(lambda _, frozen, x: task.tokens(frozen, {task.inputs: x}))
         self._decode = jax.jit(lambda _, frozen, t: as_trained(task.decode(frozen, t), dtype))
-        self._draw = jax.jit(self._draw_batch, static_argnames=("choice", "guidance"))
+        self._draw = jax.jit(self._draw_batch, static_argnames=("sampling", "guidance"))
 
     def encode(self, images: np.ndarray) -> Tokens:
         """[B, *S, C] -> tokens; any size that the tokenizer takes.
@@ -122,24 +122,30 @@ class Redrawer:
         """
         return self._ready(self._decode, shape, _part_size(shape), tokens)
 
-    def draw(self, tokens: Tokens, redraw: Tokens, wishes: Wishes, number: int = 0) -> Tokens:
+    def draw(
+        self, tokens: Tokens, redraw: Tokens, options: SamplingOptions, number: int = 0
+    ) -> Tokens:
         """The tokens of the prior's grid, drawn anew where bool `redraw` says so.
 
         Each `number` draws others.
         """
-        draw = functools.partial(self._draw, choice=wishes.choice, guidance=wishes.guidance)
-        arrays = (_places(tokens), tokens, redraw, wishes.given)
-        return self._run(draw, arrays, wishes.key(number))
+        draw = functools.partial(self._draw, sampling=options.sampling, guidance=options.guidance)
+        arrays = (_rows(tokens), tokens, redraw, options.cond)
+        return self._run(draw, arrays, options.key(number))
 
     def slide(
-        self, tokens: Tokens, redraw: Tokens, wishes: Wishes, corners: Sequence[tuple[int, ...]]
+        self,
+        tokens: Tokens,
+        redraw: Tokens,
+        options: SamplingOptions,
+        corners: Sequence[tuple[int, ...]],
     ) -> Tokens:
         """`draw` in one window after the other: what one has drawn stays in the next.
 
         Args:
             tokens: {level name: int32[B, *grid]}, all of one grid, at least the prior's.
             redraw: likewise bool.
-            wishes: how to draw.
+            options: how to draw.
             corners: from `corners_of`.
         """
         tokens, redraw = ({k: a.copy() for k, a in tree.items()} for tree in (tokens, redraw))
@@ -148,7 +154,7 @@ class Redrawer:
             if not any(array.any() for array in here.values()):
                 continue
             part = {name: array[at] for name, array in tokens.items()}
-            for name, drawn in self.draw(part, here, wishes, number).items():
+            for name, drawn in self.draw(part, here, options, number).items():
                 tokens[name][at], redraw[name][at] = drawn, False
         return tokens
 
@@ -178,19 +184,19 @@ class Redrawer:
         params: Tree,
         frozen: Tree,
         key: jax.Array,
-        places: jax.Array,
+        numbers: jax.Array,
         tokens: Tree,
         redraw: Tree,
-        given: jax.Array | None,
+        cond: jax.Array | None,
         *,
-        choice: Choice,
+        sampling: TokenSampling,
         guidance: Guidance,
     ) -> Tree:
         order = self._task.network(self._levels).order
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(places)
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(numbers)
         known = (order.flatten(tokens), ~order.arrange(redraw))
         return self._task.sample_tokens(
-            params, keys, given, self._levels, known=known, choice=choice, guidance=guidance
+            params, keys, cond, self._levels, known=known, sampling=sampling, guidance=guidance
         )
 
 
@@ -198,6 +204,6 @@ def _part_size(shape: Sequence[int]) -> int:
     return max(1, min(BATCH, BATCH_VALUES // max(math.prod(shape), 1)))
 
 
-def _places(tokens: Tokens) -> np.ndarray:
+def _rows(tokens: Tokens) -> np.ndarray:
     """int[B]."""
     return np.arange(len(next(iter(tokens.values()))), dtype=np.int32)

@@ -1,9 +1,21 @@
 """Samplers: they take functions and know no model."""
 
 from vqjax.sampling.autoregressive import sample_in_order as sample_in_order
-from vqjax.sampling.choice import Choice as Choice
 from vqjax.sampling.guidance import Guidance as Guidance
-from vqjax.sampling.parallel import Parallel as Parallel
-from vqjax.sampling.parallel import sample_in_parallel as sample_in_parallel
+from vqjax.sampling.masked_decoding import MaskedDecoding as MaskedDecoding
+from vqjax.sampling.masked_decoding import sample_masked as sample_masked
+from vqjax.sampling.token_sampling import TokenSampling as TokenSampling
 
-__all__ = ["Choice", "Guidance", "Parallel", "sample_in_order", "sample_in_parallel"]
+__all__ = ["Guidance", "MaskedDecoding", "TokenSampling", "sample_in_order", "sample_masked"]
+
+EARLIER = {  # names until version 0.3
+    "Choice": TokenSampling,
+    "Parallel": MaskedDecoding,
+    "sample_in_parallel": sample_masked,
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in EARLIER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return EARLIER[name]

@@ -28,12 +28,12 @@ def sample_in_order(
     Args:
         state: before the first token.
         logits: of the first token, [B', V].
-        step: (state, token int32[B'], place) -> (state, logits of the token after it [B', V]).
+        step: (state, token int32[B'], position) -> (state, logits of the token after it [B', V]).
         length: T.
         keys: one per example, key[B].
         choose: (logits [B, V], keys [B]) -> int32[B].
         combine: (logits [B', V], share of tokens done) -> [B, V]; where B' is a multiple of B, as
-            with guidance, every token is given to `step` so many times.
+            with guidance, every token goes to `step` so many times.
         known: tokens int32[B, T] and bool[B, T], True where they stay.
 
     Returns:
@@ -41,19 +41,19 @@ def sample_in_order(
     """
     copies = len(logits) // len(keys)
 
-    def pick(logits: jax.Array, place: jax.Array) -> jax.Array:
-        mine = jax.vmap(lambda key: jax.random.fold_in(key, place))(keys)
-        token = choose(combine(logits, place / max(length - 1, 1)), mine)
+    def pick(logits: jax.Array, position: jax.Array) -> jax.Array:
+        own_keys = jax.vmap(lambda key: jax.random.fold_in(key, position))(keys)
+        token = choose(combine(logits, position / max(length - 1, 1)), own_keys)
         if known is None:
             return token
-        given, stays = (jax.lax.dynamic_index_in_dim(a, place, 1, False) for a in known)
-        return jnp.where(stays, given, token)
+        token_known, stays = (jax.lax.dynamic_index_in_dim(a, position, 1, False) for a in known)
+        return jnp.where(stays, token_known, token)
 
-    def body(place: jax.Array, carry: tuple) -> tuple:
+    def body(position: jax.Array, carry: tuple) -> tuple:
         state, logits, tokens = carry
-        token = pick(logits, place)
-        tokens = jax.lax.dynamic_update_index_in_dim(tokens, token, place, 1)
-        state, logits = step(state, jnp.tile(token, copies), place)
+        token = pick(logits, position)
+        tokens = jax.lax.dynamic_update_index_in_dim(tokens, token, position, 1)
+        state, logits = step(state, jnp.tile(token, copies), position)
         return state, logits, tokens
 
     tokens = jnp.zeros((len(keys), length), jnp.int32)

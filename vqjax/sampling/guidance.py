@@ -1,4 +1,4 @@
-"""Classifier-free guidance: away from what would be likely without the condition."""
+"""Classifier-free guidance: logits that are extrapolated away from the unconditional ones."""
 
 import dataclasses
 import math
@@ -16,7 +16,7 @@ class Guidance:
     """logits = without + scale (with - without) (arXiv 2207.12598, eq. 6, w = scale - 1).
 
     Attributes:
-        scale: 1: the condition alone; more: away from what needs no condition.
+        scale: 1: the condition alone, no guidance; more: further from the unconditional logits.
         schedule: "constant"; or from 1 at the first token to `scale` at the last, along a line
             ("linear") or half a cosine ("cosine").
     """
@@ -40,7 +40,11 @@ class Guidance:
 
     def __call__(self, logits: jax.Array, done: jax.Array) -> jax.Array:
         """[2 B, V], those with the condition first -> [B, V]."""
-        told, untold = jnp.split(logits, 2)
-        # Not untold + scale (told - untold): ids that cannot be have the lowest number there is.
+        cond, uncond = jnp.split(logits, 2)
+        # Not the equation as it stands: ids that cannot be have the lowest number there is.
         scale = self.at(done)
-        return jnp.where(told == untold, told, scale * told + (1.0 - scale) * untold)
+        return jnp.where(
+            cond == uncond,
+            cond,
+            scale * cond + (1.0 - scale) * uncond,
+        )

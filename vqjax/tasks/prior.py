@@ -35,7 +35,7 @@ PRIOR_NEEDS = ("levels", "condition", "objective", "sample")
 
 @dataclasses.dataclass(frozen=True)
 class PriorTask(Task):
-    """Maximum likelihood of tokens, given a condition where the prior takes one.
+    """Maximum likelihood of tokens, under a condition where the prior takes one.
 
     Player: "prior". Loss term: "nll", nats per token of the prior's `objective`.
 
@@ -66,7 +66,10 @@ class PriorTask(Task):
         """What turns examples into tokens and back."""
         experiment = self.tokenizer.experiment
         if experiment is None:
-            raise UsageError(f"task.tokenizer: nothing is known of {self.tokenizer.path} yet")
+            raise UsageError(
+                f"task.tokenizer: {self.tokenizer.path} has not been opened, and the experiment "
+                "names no stand-in"
+            )
         task = experiment.network_task()
         check_offers("task.tokenizer: its task", task, ("encode", "decode_indices", "token_layout"))
         return task
@@ -82,11 +85,11 @@ class PriorTask(Task):
         if self.inputs in inputs:
             self._check_channels(tuple(inputs[self.inputs].shape))
         condition = self.prior.condition
-        if condition is not None and condition.given not in inputs:
-            given = condition.given
-            raise UsageError(f"prior.condition reads {given!r}: the data has {', '.join(inputs)}")
+        if condition is not None and condition.batch_key not in inputs:
+            key = condition.batch_key
+            raise UsageError(f"prior.condition reads {key!r}: the data has {', '.join(inputs)}")
         if condition is not None:
-            condition.check_spec(inputs[condition.given])
+            condition.check_spec(inputs[condition.batch_key])
         if not levels:
             raise UsageError(f"task.tokenizer: {self.tokenizer.path} has no tokens, only latents")
         self.network(levels).check_levels()
@@ -95,7 +98,7 @@ class PriorTask(Task):
     def conditions(self) -> dict[str, ArraySpec]:
         """What a batch holds beside inputs or tokens: {array: its spec}."""
         condition = self.prior.condition
-        return {} if condition is None else {condition.given: condition.spec}
+        return {} if condition is None else {condition.batch_key: condition.spec}
 
     def _check_channels(self, shape: tuple[int, ...]) -> None:
         channels = getattr(self.tokenizer_task.tokenizer.decoder, "channels", shape[-1])
@@ -152,7 +155,7 @@ class PriorTask(Task):
         network = self.network(self._levels(batch))
         count = len(next(iter(batch.values())))
         tokens = jnp.zeros((count, network.order.length), jnp.int32)
-        params = network.init(rng, tokens, self._given(batch))["params"]
+        params = network.init(rng, tokens, self._cond(batch))["params"]
         return {PRIOR: params}, {PRIOR: {}}
 
     def start(self, params: Tree, collections: Tree, frozen: Tree, batches: Batches, rng: Any):
@@ -164,7 +167,7 @@ class PriorTask(Task):
         condition = self.prior.condition
         if hasattr(condition, "check") and not hasattr(condition, "bound"):
             for batch in itertools.islice(batches, LOOKED_AT):
-                condition.check(np.asarray(self._given(batch)))
+                condition.check(np.asarray(self._cond(batch)))
         return params, collections
 
     @property
@@ -175,12 +178,12 @@ class PriorTask(Task):
         bounds = {name: Bound(0, size, f"the tokenizer's codebook_size={size}") for name in names}
         condition = self.prior.condition
         if hasattr(condition, "bound"):
-            bounds[condition.given] = condition.bound
+            bounds[condition.batch_key] = condition.bound
         return bounds
 
-    def _given(self, batch: Batch) -> jax.Array | None:
+    def _cond(self, batch: Batch) -> jax.Array | None:
         condition = self.prior.condition
-        return None if condition is None else batch[condition.given]
+        return None if condition is None else batch[condition.batch_key]
 
     def tokens(self, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         """Those of the batch, or of its inputs: {level name: int32[B, *grid]}."""
@@ -196,7 +199,7 @@ class PriorTask(Task):
         frozen: Tree,
         batch: Batch,
         rngs: Mapping[str, jax.Array],
-        places: jax.Array | None = None,
+        example_ids: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """What the prior makes of the batch's tokens: nats [B, T], and how much each counts.
 
@@ -207,8 +210,8 @@ class PriorTask(Task):
         network = self.network(self._levels(batch))
         ids = network.order.flatten(self.tokens(frozen, batch))
         variables = {"params": params[PRIOR]}
-        given = self._given(batch)
-        return network.apply(variables, ids, given, places, rngs=rngs, method="objective")
+        cond = self._cond(batch)
+        return network.apply(variables, ids, cond, example_ids, rngs=rngs, method="objective")
 
     def __call__(
         self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
@@ -251,21 +254,21 @@ class PriorTask(Task):
         self,
         params: Tree,
         keys: jax.Array,
-        given: jax.Array | None,
+        cond: jax.Array | None,
         levels: tuple[Level, ...],
-        **wishes: Any,
+        **drawing: Any,
     ) -> dict[str, jax.Array]:
         """Draws the tokens of an example per key: {level name: int32[B, *grid]}.
 
         Args:
             params: by player.
             keys: key[B]; an example depends on its own alone.
-            given: what the condition takes, of B examples; None: nobody.
+            cond: what the condition takes, of B examples; None: unconditional.
             levels: from `token_layout`.
-            wishes: `choice`, `guidance`, `known`: see the prior's `sample`.
+            drawing: `sampling`, `guidance`, `known`: see the prior's `sample`.
         """
         network = self.network(levels)
-        ids = network.sample(params[PRIOR], keys, given, **wishes)
+        ids = network.sample(params[PRIOR], keys, cond, **drawing)
         return network.order.unflatten(ids)
 
     def decode(self, frozen: Tree, indices: Mapping[str, jax.Array]) -> jax.Array:

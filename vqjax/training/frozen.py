@@ -20,7 +20,7 @@ from vqjax.training.state import state_shapes
 from vqjax.types import ArraySpec, DataError, Tree
 
 
-def adopt(experiment: Experiment, trust: tuple[str, ...] = ()) -> Experiment:
+def resolve_frozen(experiment: Experiment, trust: tuple[str, ...] = ()) -> Experiment:
     """Puts into every `FrozenRun` the experiment that its run holds, in place of any stand-in, and
     what its examples are; makes its path absolute, as those of files of weights.
 
@@ -38,14 +38,14 @@ def adopt(experiment: Experiment, trust: tuple[str, ...] = ()) -> Experiment:
     return experiment
 
 
-def adopt_known(
+def resolve_known(
     experiment: Experiment,
     given: Sequence[str] = (),
     trust: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> Experiment:
-    """`adopt` where only shapes are needed: a run that is not there keeps its stand-in, and files
-    need not be there.
+    """`resolve_frozen` where only shapes are needed: a run that is not there keeps its
+    stand-in, and files need not be there.
 
     Args:
         given: `--frozen NAME=PATH`; what these name has to be there.
@@ -71,7 +71,7 @@ def adopt_known(
 def _adopted(
     experiment: Experiment, path: str, run: config.FrozenRun, trust: tuple[str, ...]
 ) -> Experiment:
-    root = _there(path, run)
+    root = _run_directory(path, run)
     held = read_record(root, trust)
     known = dataclasses.replace(run, path=str(root), experiment=held.experiment, inputs=held.inputs)
     return config.with_frozen(experiment, path, known)
@@ -93,7 +93,7 @@ def _root(path: str, run: config.FrozenRun) -> pathlib.Path:
     return as_path(run.path, path).absolute()  # the run may be opened from elsewhere
 
 
-def _there(path: str, run: config.FrozenRun) -> pathlib.Path:
+def _run_directory(path: str, run: config.FrozenRun) -> pathlib.Path:
     root = _root(path, run)
     if not (root / RECORD).exists():
         make = f": make it by `{run.command}`" if run.command else ""
@@ -114,7 +114,7 @@ def pin(experiment: Experiment) -> Experiment:
         DataError: no run or file (the line says what makes one), no sealed step, or another one.
     """
     for path, run in config.find_frozen(experiment).items():
-        root = _there(path, run)
+        root = _run_directory(path, run)
         steps = seal.sealed_steps(root / "checkpoints")
         if not steps:
             raise DataError(f"{path}: {run.path} has no sealed step yet")

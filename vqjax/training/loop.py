@@ -21,7 +21,7 @@ from vqjax.training.checkpoint import Checkpoints
 from vqjax.training.claim import Claim, check_writable, claim, learned
 from vqjax.training.experiment import Experiment
 from vqjax.training.feed import Feed
-from vqjax.training.frozen import adopt, load_frozen, shape_notes
+from vqjax.training.frozen import load_frozen, resolve_frozen, shape_notes
 from vqjax.training.init_from import Difference, check_init_from, filled
 from vqjax.training.journal import writing
 from vqjax.training.logbook import Logbook, is_evaluated
@@ -193,11 +193,11 @@ def _plan(
 ) -> _Plan:
     def alone() -> tuple[Mesh, Claim]:
         """What a process finds out by itself."""
-        adopted = adopt(experiment, tuple(trust))
-        adopted.check()
-        mesh = make_mesh(devices, adopted.mesh)
-        check_batch_size("batch_size", adopted.batch_size, adopted.accumulate, mesh)
-        ready = learned(adopted, path, trust)  # first of all: it may settle what is read
+        resolved = resolve_frozen(experiment, tuple(trust))
+        resolved.check()
+        mesh = make_mesh(devices, resolved.mesh)
+        check_batch_size("batch_size", resolved.batch_size, resolved.accumulate, mesh)
+        ready = learned(resolved, path, trust)  # first of all: it may settle what is read
         ready.data.check()
         inputs = ready.data.example_spec()
         ready.task.check(inputs)

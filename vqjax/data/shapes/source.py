@@ -8,8 +8,8 @@ import tqdm
 
 from vqjax.config.annotations import check_fields
 from vqjax.data import augment as augmentation
+from vqjax.data import cache
 from vqjax.data.arrays import finished_spec, open_arrays
-from vqjax.data.keep import keep, recall
 from vqjax.data.shapes.drawing import draw
 from vqjax.data.shapes.grammar import CAPTION_BYTES, KINDS, LANGUAGES, caption, kind
 from vqjax.data.shapes.scorer import satisfied
@@ -40,7 +40,7 @@ def drawn(split: str, side: int) -> dict[str, np.ndarray]:
     """
     num = NUM_EXAMPLES[split]
     key = [VERSION, split, side, num]
-    kept = recall("shapes", key) if num >= _SAVED_FROM else None
+    kept = cache.load("shapes", key) if num >= _SAVED_FROM else None
     if kept is not None:
         return kept
     rows: dict[str, list] = {"image": [], "caption": [], "caption_zh": [], "label": []}
@@ -55,7 +55,7 @@ def drawn(split: str, side: int) -> dict[str, np.ndarray]:
     arrays = {name: np.array(values) for name, values in rows.items()}
     arrays["label"] = arrays["label"].astype(np.int32)
     if num >= _SAVED_FROM:
-        keep("shapes", key, arrays)
+        cache.store("shapes", key, arrays)
     return arrays
 
 

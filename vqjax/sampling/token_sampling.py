@@ -1,4 +1,4 @@
-"""How one token is chosen from its logits."""
+"""How one token is drawn from its logits."""
 
 import dataclasses
 import functools
@@ -10,7 +10,7 @@ from vqjax import arguments
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class TokenSampling:
     """Draws from softmax(logits / temperature), of the likeliest tokens only where asked for.
 
     Attributes:

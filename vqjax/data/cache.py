@@ -28,7 +28,7 @@ def _path(kind: str, key: Any) -> pathlib.Path:
     return cache_home() / kind / f"{digest}.npz"
 
 
-def recall(kind: str, key: Any) -> dict[str, np.ndarray] | None:
+def load(kind: str, key: Any) -> dict[str, np.ndarray] | None:
     """Returns what was kept under `key` (anything that goes through JSON), or None."""
     try:
         # Opened here: NumPy leaves a file open that is no archive.
@@ -38,7 +38,7 @@ def recall(kind: str, key: Any) -> dict[str, np.ndarray] | None:
         return None
 
 
-def keep(kind: str, key: Any, arrays: Mapping[str, np.ndarray]) -> None:
+def store(kind: str, key: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Keeps `arrays` under `key` where the cache directory can be written."""
     path = _path(kind, key)
     with contextlib.suppress(OSError):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vqjax.ops import ambient
+from vqjax.ops import mesh_context
 from vqjax.ops.nearest import block_of_codes
 from vqjax.ops.numerics import at_least_float32
 
@@ -73,15 +73,15 @@ take.defvjp(_take_forward, _take_backward)
 
 def _over_rows(function, *arrays):
     """The sum of `function` over every device's own rows; everywhere the same."""
-    axes = ambient.row_axes(arrays[0].shape[0])
+    axes = mesh_context.row_axes(arrays[0].shape[0])
     if not axes:
         return function(*arrays)
 
     def summed(*arrays):
         return lax.psum(function(*arrays), axes)
 
-    in_specs = tuple(ambient.Spec(axes) for _ in arrays)
-    return ambient.on_every_device(summed, in_specs, ambient.Spec())(*arrays)
+    in_specs = tuple(mesh_context.Spec(axes) for _ in arrays)
+    return mesh_context.on_every_device(summed, in_specs, mesh_context.Spec())(*arrays)
 
 
 def _over_blocks(function, rows: int, size: int) -> jax.Array:

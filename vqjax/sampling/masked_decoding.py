@@ -27,7 +27,7 @@ def masked_share(schedule: str, done: jax.Array) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Parallel:
+class MaskedDecoding:
     """How many steps, and how eagerly the surest tokens are kept.
 
     Attributes:
@@ -49,13 +49,13 @@ class Parallel:
         set_field("choice_temperature", heat)
 
 
-def sample_in_parallel(
+def sample_masked(
     network: Callable[[jax.Array], jax.Array],
     *,
     length: int,
     mask_token: int,
     keys: jax.Array,
-    how: Parallel,
+    how: MaskedDecoding,
     choose: Callable[[jax.Array, jax.Array], jax.Array],
     combine: Callable[[jax.Array, jax.Array], jax.Array] = lambda logits, done: logits,
     known: tuple[jax.Array, jax.Array] | None = None,
@@ -89,9 +89,9 @@ def sample_in_parallel(
 
     def body(number: jax.Array, tokens: jax.Array) -> jax.Array:
         done = (number + 1) / how.steps
-        mine = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
+        own_keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
         logits = combine(network(tokens), number / max(how.steps - 1, 1))
-        each = jax.vmap(lambda key: jax.random.split(key, length + 1))(mine)  # [B, T + 1]
+        each = jax.vmap(lambda key: jax.random.split(key, length + 1))(own_keys)  # [B, T + 1]
         drawn = choose(logits.reshape(-1, logits.shape[-1]), each[:, :length].reshape(-1))
         drawn = jnp.where(tokens == mask_token, drawn.reshape(batch, length), tokens)
         log_p = jax.nn.log_softmax(logits)

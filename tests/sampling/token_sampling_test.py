@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vqjax.sampling import Choice, Guidance
+from vqjax.sampling import Guidance, TokenSampling
 from vqjax.types import UsageError
 
 P = np.array([0.4, 0.3, 0.2, 0.06, 0.04])
@@ -25,15 +25,15 @@ def normalized(p):
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
-        (Choice(), P),
-        (Choice(temperature=0.0), [1, 0, 0, 0, 0]),
-        (Choice(temperature=0.5), normalized(P**2)),
-        (Choice(top_k=2), normalized(P * [1, 1, 0, 0, 0])),
-        (Choice(top_k=9), P),
-        (Choice(top_p=0.69), normalized(P * [1, 1, 0, 0, 0])),
-        (Choice(top_p=0.71), normalized(P * [1, 1, 1, 0, 0])),
-        (Choice(top_p=1e-6), [1, 0, 0, 0, 0]),
-        (Choice(top_k=3, top_p=0.5), normalized(P * [1, 1, 0, 0, 0])),
+        (TokenSampling(), P),
+        (TokenSampling(temperature=0.0), [1, 0, 0, 0, 0]),
+        (TokenSampling(temperature=0.5), normalized(P**2)),
+        (TokenSampling(top_k=2), normalized(P * [1, 1, 0, 0, 0])),
+        (TokenSampling(top_k=9), P),
+        (TokenSampling(top_p=0.69), normalized(P * [1, 1, 0, 0, 0])),
+        (TokenSampling(top_p=0.71), normalized(P * [1, 1, 1, 0, 0])),
+        (TokenSampling(top_p=1e-6), [1, 0, 0, 0, 0]),
+        (TokenSampling(top_k=3, top_p=0.5), normalized(P * [1, 1, 0, 0, 0])),
     ],
 )
 def test_frequencies(choice, expected):
@@ -43,8 +43,8 @@ def test_frequencies(choice, expected):
 def test_a_draw_depends_on_its_own_key_alone():
     keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(np.arange(9))
     logits = jax.random.normal(jax.random.key(1), (9, 50))
-    whole = Choice()(logits, keys)
-    np.testing.assert_array_equal(Choice()(logits[4:6], keys[4:6]), whole[4:6])
+    whole = TokenSampling()(logits, keys)
+    np.testing.assert_array_equal(TokenSampling()(logits[4:6], keys[4:6]), whole[4:6])
 
 
 def test_guidance_by_hand():
@@ -66,9 +66,9 @@ def test_guidance_by_hand():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Choice(temperature=-1.0), "temperature=-1.0"),
-        (lambda: Choice(top_k=0), "top_k=0"),
-        (lambda: Choice(top_p=0.0), "top_p=0.0"),
+        (lambda: TokenSampling(temperature=-1.0), "temperature=-1.0"),
+        (lambda: TokenSampling(top_k=0), "top_k=0"),
+        (lambda: TokenSampling(top_p=0.0), "top_p=0.0"),
         (lambda: Guidance(-1.0), "guidance.scale"),
         (lambda: Guidance(1.0, "cosin"), "did you mean 'cosine'"),
     ],
