@@ -27,7 +27,7 @@ def test_records_and_overrides():
     record = config.to_json(config.encode(plan))
     assert '"MaskedDecoding"' in record
     older = record.replace('"MaskedDecoding"', '"Parallel"')
-    assert config.decode(config.from_json(older)).task == plan.task
+    assert config.decode(config.from_json(older)).task.prior == plan.task.prior
     typed = config.apply_overrides(plan, ["task.prior.decoding=Parallel(3)"])
     assert typed.task.prior.decoding == sampling.MaskedDecoding(3)
 
