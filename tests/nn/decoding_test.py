@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from vqjax.nn.transformer import Transformer, unstacked
+from vqjax.nn.transformer import Transformer, unstack_params
 
 B, S, C, HEADS = 3, 40, 32, 4
 
@@ -20,10 +20,10 @@ def test_the_caches_are_neither_copied_nor_turned_for_a_token(kv_heads):
     caches = network.caches(B, S, C, "float32")
 
     def all_tokens(params, x, caches):
-        blocks, norm = unstacked(params, network.layers), params["norm"]
+        blocks, norm = unstack_params(params, network.layers), params["norm"]
 
-        def one(place, carry):
-            return network.step(blocks, norm, carry[0], angles, carry[1], place)
+        def one(offset, carry):
+            return network.decode_step(blocks, norm, carry[0], angles, carry[1], offset)
 
         return jax.lax.fori_loop(0, S, one, (x, caches))
 
