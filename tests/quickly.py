@@ -23,7 +23,7 @@ def _known(options):
 
 
 # XLA's older way to write code for CPUs, in one piece: a third of the time for a quantizer's call.
-# Trained runs and verbs are compiled as users' are, and so is what the slow half of the suite runs.
+# Trained runs and verbs, which do not go through `quick`, are compiled as in the product.
 QUICKLY = _known(
     {
         **COMPILE_QUICKLY,

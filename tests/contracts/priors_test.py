@@ -258,8 +258,9 @@ def test_an_example_depends_on_its_own_key_and_what_is_known_stays(name):
     drawn = draw(keys, cond, (tokens, stays))
     np.testing.assert_array_equal(np.where(stays, drawn, 0), np.where(stays, tokens, 0))
     assert (np.asarray(drawn) != np.asarray(tokens)).any()
-    elsewhere = jax.tree.map(lambda x: np.roll(x, 3, axis=0), (cond, (tokens, stays)))
-    np.testing.assert_array_equal(draw(jnp.roll(keys, 3), *elsewhere), np.roll(drawn, 3, axis=0))
+    some = slice(2, 5)
+    part = draw(keys[some], None if cond is None else cond[some], (tokens[some], stays[some]))
+    np.testing.assert_array_equal(part, drawn[some])
 
 
 @rows

@@ -90,7 +90,7 @@ def input_dim(quantizer):
     return getattr(quantizer, "input_dim", quantizer.codebook_dim)
 
 
-def latents(quantizer, shape=(8, 3, 2), dtype=jnp.float32):
+def latents(quantizer, shape=(8, 4, 8), dtype=jnp.float32):
     shape = (*shape, input_dim(quantizer))
     return jax.random.normal(jax.random.key(7), shape, jnp.float32).astype(dtype)
 
@@ -188,7 +188,7 @@ def check_indices_and_lookup(name, batch, axes):
 
 @rows
 def test_indices_are_in_range_and_look_up_to_z_q_exactly(name):
-    check_indices_and_lookup(name, 8, [3, 2])
+    check_indices_and_lookup(name, 8, [4, 8])
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
@@ -361,7 +361,7 @@ def test_statistics_add_over_calls(name):
     quantizer = make(name)
     noisy = not DISCRETE[name].exact or name == "gumbel"  # other picks in another call
     variables = variables_of(quantizer)
-    z = latents(quantizer, (16, 3, 2))
+    z = latents(quantizer, (16, 4, 8))
     _, whole = quantize(quantizer, variables, z)
     _, half = quantize(quantizer, variables, z[:8])
     _, both = quantize(quantizer, {**variables, "statistics": half}, z[8:])
@@ -370,7 +370,7 @@ def test_statistics_add_over_calls(name):
         if path[-1].key == "candidates":
             assert a.shape == b.shape
         elif path[-1].key == "counts" and noisy:
-            assert a.sum() == b.sum() == 16 * 3 * 2
+            assert a.sum() == b.sum() == 16 * 4 * 8
         elif path[-1].key == "seen" or not noisy:
             np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -380,7 +380,7 @@ def test_statistics_add_over_calls(name):
 @pytest.mark.parametrize("name", STORED)
 def test_candidates_are_vectors_that_were_seen(name):
     quantizer = make(name)
-    z = latents(quantizer, (16, 3, 2))
+    z = latents(quantizer, (16, 4, 8))
     variables = variables_of(quantizer)
     _, half = quantize(quantizer, variables, z[:8])
     _, both = quantize(quantizer, {**variables, "statistics": half}, z[8:])

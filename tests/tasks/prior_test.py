@@ -7,6 +7,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 from PIL import Image
 
 import vqjax
@@ -294,3 +295,10 @@ def test_mistakes_with_token_sets_take_one_line(paths, tokenizer, tmp_path, caps
         assert line in said
     with pytest.raises(DataError, match="make it by `vqjax tokenize"):
         TokenSet(str(tmp_path / "nowhere")).check()
+
+
+def test_a_condition_of_an_older_version_is_refused_in_one_line():
+    older = type("Older", (nn.Module,), {"given": "label", "dropout": 0.1})
+    prior = GPT(16, 1, 2, condition=older())
+    with pytest.raises(UsageError, match=r"prior.condition: Older .*'batch_key'"):
+        PriorTask(prior=prior, tokenizer=FrozenRun("nowhere"))

@@ -97,7 +97,7 @@ def split(run: pathlib.Path, peers: mmap.mmap) -> int | None:
             ended, status = os.waitpid(child, os.WNOHANG)
         else:
             os.kill(child, number)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, awaited)
+    # They stay blocked: the child's end is what counts from here on.
     code = os.waitstatus_to_exitcode(status)
     if code == -signal.SIGABRT and peers[0]:
         return _explain(run)

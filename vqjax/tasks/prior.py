@@ -31,6 +31,7 @@ PRIOR = "prior"
 FROZEN = "task.tokenizer"  # where the tokenizer's arrays are in `frozen`
 LOOKED_AT = 8  # batches, for conditions that do not fit
 PRIOR_NEEDS = ("levels", "condition", "objective", "sample")
+CONDITION_NEEDS = ("batch_key", "spec", "check_spec")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,8 @@ class PriorTask(Task):
 
     def __post_init__(self) -> None:
         check_offers("prior", self.prior, PRIOR_NEEDS)
+        if self.prior.condition is not None:
+            check_offers("prior.condition", self.prior.condition, CONDITION_NEEDS)
         if not isinstance(self.tokenizer, FrozenRun):
             kind = type(self.tokenizer).__name__
             raise UsageError(f"task.tokenizer: a FrozenRun is wanted, got {kind}")
