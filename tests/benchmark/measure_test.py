@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from tests import tiny
 from vqjax.benchmark import breakdown, steps
 from vqjax.benchmark import measure as speed
-from vqjax.benchmark.steps import Rig, compile_steps, last_turn, noise, noise_batches
+from vqjax.benchmark.steps import Workload, compile_steps, last_turn, noise, noise_batches
 from vqjax.benchmark.stopwatch import take_turns
 from vqjax.benchmark.table import against, table
 from vqjax.cli.main import main
@@ -80,9 +80,9 @@ FOUND = {
 }
 
 
-def rig(experiment, devices=None):
+def workload(experiment, devices=None):
     mesh, inputs = make_mesh(devices), experiment.data.example_spec()
-    return Rig(experiment, inputs, mesh, {}, initial_state(experiment, inputs, mesh))
+    return Workload(experiment, inputs, mesh, {}, initial_state(experiment, inputs, mesh))
 
 
 def test_noise_is_like_the_data():
@@ -109,7 +109,9 @@ def test_frozen_networks_are_of_noise_and_it_says_so(one_device, monkeypatch):
     experiment, mesh = dataclasses.replace(base, task=task), make_mesh(one_device)
     made = speed._frozen_arrays(experiment, {}, mesh, said.append)
     assert list(made) == ["task.losses.1"] and made["task.losses.1"]["heads"][0].shape == (3,)
-    assert said == ["frozen networks hold noise: task.losses.1"]
+    assert said == [
+        "frozen networks have random weights here: task.losses.1 (only speed is measured)"
+    ]
     assert speed._frozen_arrays(base, {}, mesh, said.append) == {} and len(said) == 1
 
 
@@ -132,7 +134,7 @@ def test_the_parts_do_what_the_step_does(adversary, one_device):
         decoder=MLPDecoder(shape=(8, 8), widths=(16,), channels=1),
     )
     task = dataclasses.replace(experiment.task, tokenizer=networks)
-    here = rig(dataclasses.replace(experiment, task=task), one_device)
+    here = workload(dataclasses.replace(experiment, task=task), one_device)
     active = active_at(experiment, 5)
     if not adversary:
         active = tuple(a for a in active if a not in ("discriminator", "generator"))
@@ -148,7 +150,7 @@ def test_the_parts_do_what_the_step_does(adversary, one_device):
 
 
 def test_steps_are_run_and_counted(one_device):
-    here = rig(tiny.vae(batch_size=4), one_device)
+    here = workload(tiny.vae(batch_size=4), one_device)
     compiled = compile_steps(here.experiment, here.inputs, {}, here.mesh)
     assert 0 < compiled.flops < compiled.xla_flops and compiled.bytes > 0
     steps = here.time_steps(compiled, here.batches(4), 0.0)
@@ -183,10 +185,12 @@ def test_players_that_alternate_make_a_turn_of_two(one_device):
 
 
 def test_the_sweep_ends_where_it_gains_little_or_memory_ends(one_device, monkeypatch):
-    here = rig(tiny.vae(batch_size=4), one_device)
+    here = workload(tiny.vae(batch_size=4), one_device)
     rates = {8: 200.0, 16: 300.0, 32: 310.0}
     monkeypatch.setattr(speed, "compile_steps", lambda e, *_: e.batch_size)
-    monkeypatch.setattr(Rig, "time_steps", lambda self, size, *_: np.array([size / rates[size]]))
+    monkeypatch.setattr(
+        Workload, "time_steps", lambda self, size, *_: np.array([size / rates[size]])
+    )
     step = {"examples_per_second": 100.0, "seconds": {"p50": 0.04}}
     found = speed._sweep(here, step, 1.0, lambda line: None)
     assert [row["batch_size"] for row in found["sweep"]] == [4, 8, 16, 32] and found["knee"] == 16
@@ -202,11 +206,11 @@ def test_the_sweep_ends_where_it_gains_little_or_memory_ends(one_device, monkeyp
 
 
 def test_the_sweep_beside_real_data_begins_on_noise(one_device, monkeypatch):
-    here, step = rig(tiny.vae(batch_size=4), one_device), {"examples_per_second": 100.0}
-    monkeypatch.setattr(Rig, "time_steps", lambda *_: np.array([0.5]))
+    here, step = workload(tiny.vae(batch_size=4), one_device), {"examples_per_second": 100.0}
+    monkeypatch.setattr(Workload, "time_steps", lambda *_: np.array([0.5]))
     for real, rate in ((False, 100.0), (True, 8.0)):
-        wishes = speed.Wishes(real=real)
-        found = speed._on_noise(here, None, {"step": step}, wishes, lambda line: None)
+        options = speed.BenchmarkOptions(real=real)
+        found = speed._on_noise(here, None, step, options, lambda line: None)
         assert found["examples_per_second"] == rate
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from vqjax import config
 from vqjax.benchmark.breakdown import measure_shares
-from vqjax.benchmark.steps import Rig, compile_steps
+from vqjax.benchmark.steps import Workload, compile_steps
 from vqjax.training.mesh import make_mesh
 from vqjax.training.restore import initial_state
 from vqjax.types import ArraySpec
@@ -22,11 +22,11 @@ STEPS, ROUNDS = 10, 8
 
 @pytest.fixture(scope="module")
 def measured():
-    """The rig and the compiled step of `mnist_vqgan.py`, both players active, on one device."""
+    """The workload and the compiled step of `mnist_vqgan.py`, both players active, one device."""
     experiment, mesh = config.load_file(str(FILE), {}, []), make_mesh(jax.devices()[:1])
     compiled = compile_steps(experiment, INPUTS, {}, mesh)
     state = initial_state(experiment, INPUTS, mesh)
-    return Rig(experiment, INPUTS, mesh, {}, state), compiled
+    return Workload(experiment, INPUTS, mesh, {}, state), compiled
 
 
 def bare_seconds(here, compiled, batch, steps) -> float:

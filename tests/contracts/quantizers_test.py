@@ -454,7 +454,7 @@ def test_begin_puts_the_codes_among_the_encodings(name):
     away = jnp.arange(1, input_dim(quantizer) + 1) * 10.0
     z = latents(quantizer, (64, 8, 8)) + away[None, None, None]
     before, _ = quantize(quantizer, variables, z, train=False)
-    params, book = quantizer.begin(
+    params, book = quantizer.init_codebook(
         variables.get("params", {}), variables["codebook"], z, jax.random.key(0)
     )
     began = {**({"params": params} if params else {}), "codebook": book}

@@ -112,7 +112,7 @@ def test_real_examples_are_looked_at_only_where_a_term_does():
 
     def seen(losses, *active):
         adversary = Adversary.of(Layers(), losses)
-        lost = jax.jit(lambda x, x_hat: adversary.fooling(params, x, active)(x_hat))
+        lost = jax.jit(lambda x, x_hat: adversary.generator_side(params, x, active)(x_hat))
         found = str(lost.trace(X, -X).jaxpr).count(":f32[1,4,1] = mul")
         return found, set(lost(X, -X))
 
@@ -121,4 +121,4 @@ def test_real_examples_are_looked_at_only_where_a_term_does():
     assert seen(Relative(), "generator")[0] == 2 * once
     found, terms = seen(Hinge(), "feature_matching", "generator")
     assert found == 2 * once and terms == {"generator", "feature_matching"}
-    assert Adversary.of(Layers(), Hinge()).fooling(params, X, ("discriminator",)) is None
+    assert Adversary.of(Layers(), Hinge()).generator_side(params, X, ("discriminator",)) is None

@@ -120,7 +120,7 @@ def test_samples_from_python(paths, name):
             run.sample(1, classes=[3])
         with pytest.raises(UsageError, match="not text-conditional"):
             run.sample(1, prompts=["3"])
-        with pytest.raises(UsageError, match="nothing to guide by"):
+        with pytest.raises(UsageError, match="nothing to guide towards"):
             run.sample(1, guidance=Guidance(2.0))
 
 

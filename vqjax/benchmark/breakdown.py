@@ -1,7 +1,7 @@
 """Which part of the training step takes how much of it.
 
 Each part is a program of its own, made of the same functions as the step, that does what the step
-does in this part: its forward pass and its gradient, from given inputs and a given gradient of its
+does in this part: its forward pass and its gradient, from inputs and a gradient of its
 outputs. Its share is its time by the step's, medians of rounds in which all take turns. So nothing
 is subtracted, no share can be negative, and their sum, which is reported, is a check: it is 1 only
 as far as the parts make up the step. (Parts in the step may be fused across their borders; that,
@@ -40,7 +40,7 @@ def measure_shares(
     """Times the step and its parts.
 
     Args:
-        state: given away; the one that comes back takes its place.
+        state: donated; the one that is returned replaces it.
         program: the compiled step of `active`.
         seconds: to spend, compiling not counted.
 
@@ -53,15 +53,15 @@ def measure_shares(
     with jax.set_mesh(mesh):
         gradients = jax.jit(make_gradients(experiment), static_argnames="active")
         update = jax.jit(make_update(experiment), static_argnames="active", donate_argnums=0)
-        made = _zeros(make_gradients(experiment), state, frozen, batch, active, mesh)
-        here = [jax.tree.map(jnp.copy, state)]  # parts keep looking at the old one
+        zeros = _zeros(make_gradients(experiment), state, frozen, batch, active, mesh)
+        holder = [jax.tree.map(jnp.copy, state)]  # parts keep looking at the old one
 
         def step():
-            here[0], metrics = program(here[0], frozen, batch)
+            holder[0], metrics = program(holder[0], frozen, batch)
             return metrics
 
         def optimizer():
-            here[0], metrics = update(here[0], *made, active=active)
+            holder[0], metrics = update(holder[0], *zeros, active=active)
             return metrics
 
         parts = _gradient_parts(experiment, state, frozen, batch, active)
@@ -71,7 +71,7 @@ def measure_shares(
             jax.block_until_ready(call())
         times = take_turns(calls, seconds)
     shares = {name: float(np.median(times[name] / times[STEP])) for name in calls if name != STEP}
-    return here[0], shares
+    return holder[0], shares
 
 
 def _zeros(

@@ -24,7 +24,7 @@
     sweep            [{batch_size, examples_per_second, seconds}, ...], always on noise, and `knee`,
                      a batch size; the numbers of a batch that memory does not hold are null
 
-What was not asked for, or cannot be, is absent. Seconds are of a monotonic clock.
+What was not requested, or cannot be measured, is absent. Seconds are of a monotonic clock.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ from vqjax import config
 from vqjax._version import __version__
 from vqjax.benchmark.breakdown import measure_shares
 from vqjax.benchmark.peak import peak_flops, product_flops, product_size
-from vqjax.benchmark.steps import Compiled, Rig, compile_steps, measured_peak, noise
+from vqjax.benchmark.steps import Compiled, Workload, compile_steps, measured_peak, noise
 from vqjax.benchmark.stopwatch import percentiles
 from vqjax.ops.numerics import make_key
 from vqjax.runs.load import footprint_of, run_class
@@ -63,7 +63,7 @@ Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Wishes:
+class BenchmarkOptions:
     """What to measure beside the step.
 
     Attributes:
@@ -84,7 +84,7 @@ class Wishes:
 def measure(
     experiment: Experiment,
     inputs: Mapping[str, ArraySpec],
-    wishes: Wishes = Wishes(),
+    options: BenchmarkOptions = BenchmarkOptions(),
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """Measures an experiment on all devices.
@@ -92,7 +92,7 @@ def measure(
     Args:
         experiment: with its frozen runs (`resolve_known`).
         inputs: `ArraySpec` of one example.
-        say: is told what is done next.
+        say: is called with a line on what is measured next.
 
     Returns:
         The document above, without "command" and "experiment".
@@ -104,57 +104,62 @@ def measure(
     experiment.check()
     run_class(experiment.task)
     experiment.task.check(inputs)
-    if wishes.real:
+    if options.real:
         experiment.data.check()
     mesh = make_mesh(None, experiment.mesh)
     say("compiling the step")
     frozen = _frozen_arrays(experiment, inputs, mesh, say)
     compiled = compile_steps(experiment, inputs, frozen, mesh)
     state = initial_state(experiment, dict(inputs), mesh)
-    rig = Rig(experiment, inputs, mesh, frozen, state)
-    found = _header(rig, compiled, wishes.real) | _of_step(rig, compiled, wishes, say)
-    if wishes.trace is not None:
+    workload = Workload(experiment, inputs, mesh, frozen, state)
+    result = _header(workload, compiled, options.real) | _step_measurements(
+        workload, compiled, options, say
+    )
+    if options.trace is not None:
         say("tracing some steps")
-        with jax.profiler.trace(wishes.trace):
-            rig.time_steps(compiled, rig.batches(experiment.batch_size), seconds=0.0)
+        with jax.profiler.trace(options.trace):
+            workload.time_steps(compiled, workload.batches(experiment.batch_size), seconds=0.0)
     say("timing its parts")
-    found["shares"] = _shares(rig, compiled, wishes.seconds)
+    result["shares"] = _shares(workload, compiled, options.seconds)
     say("timing single examples")
-    if latency := _latencies(rig, wishes.seconds / 5):
-        found["latency"] = latency
-    if wishes.precisions:
-        found["precisions"] = _precisions(rig, wishes.seconds, say)
-    if wishes.sweep:
-        found |= _sweep(rig, _on_noise(rig, compiled, found, wishes, say), wishes.seconds / 2, say)
-    return found
+    if latency := _latencies(workload, options.seconds / 5):
+        result["latency"] = latency
+    if options.precisions:
+        result["precisions"] = _precisions(workload, options.seconds, say)
+    if options.sweep:
+        step = _on_noise(workload, compiled, result["step"], options, say)
+        result |= _sweep(workload, step, options.seconds / 2, say)
+    return result
 
 
-def _of_step(rig: Rig, compiled: Compiled, wishes: Wishes, say: Say) -> dict[str, Any]:
-    """What is known from the step itself, first of all: peak memory is the process's."""
-    say(f"timing the step for {wishes.seconds:g} s")
-    found: dict[str, Any] = {}
-    if wishes.real:
-        source = rig.time_source(wishes.seconds / 3)
-        steps, wait = rig.time_real_steps(compiled, wishes.seconds)
-        found["input"] = wait | source
+def _step_measurements(
+    workload: Workload, compiled: Compiled, options: BenchmarkOptions, say: Say
+) -> dict[str, Any]:
+    """What the step itself shows, before anything else runs: peak memory is the process's."""
+    say(f"timing the step for {options.seconds:g} s")
+    result: dict[str, Any] = {}
+    if options.real:
+        source = workload.time_source(options.seconds / 3)
+        steps, wait = workload.time_real_steps(compiled, options.seconds)
+        result["input"] = wait | source
     else:
-        batches = rig.batches(rig.experiment.batch_size)
-        steps = rig.time_steps(compiled, batches, wishes.seconds)
-    step = _rates(rig, steps)
-    found |= {"step": step, "memory": _memory(compiled)}
-    return found | {"flops": _flops(rig, compiled, step["examples_per_second"])}
+        batches = workload.batches(workload.experiment.batch_size)
+        steps = workload.time_steps(compiled, batches, options.seconds)
+    step = _rates(workload, steps)
+    result |= {"step": step, "memory": _memory(compiled)}
+    return result | {"flops": _flops(workload, compiled, step["examples_per_second"])}
 
 
-def _shares(rig: Rig, compiled: Compiled, seconds: float) -> dict[str, float]:
+def _shares(workload: Workload, compiled: Compiled, seconds: float) -> dict[str, float]:
     active = compiled.fullest
-    rig.state, shares = measure_shares(
-        rig.experiment,
-        rig.state,
-        rig.frozen,
-        rig.batch(rig.experiment.batch_size),
+    workload.state, shares = measure_shares(
+        workload.experiment,
+        workload.state,
+        workload.frozen,
+        workload.batch(workload.experiment.batch_size),
         compiled.programs[active],
         active,
-        rig.mesh,
+        workload.mesh,
         seconds,
     )
     return shares
@@ -163,26 +168,26 @@ def _shares(rig: Rig, compiled: Compiled, seconds: float) -> dict[str, float]:
 def _frozen_arrays(
     experiment: Experiment, inputs: Mapping[str, ArraySpec], mesh: Any, say: Say
 ) -> Tree:
-    """Arrays like those of the frozen networks: what they hold makes nothing faster."""
+    """Random arrays of the frozen networks' shapes: values make nothing faster or slower."""
     shapes = frozen_shapes(experiment, dict(inputs))
     if not shapes:
         return {}
-    say(f"frozen networks hold noise: {', '.join(shapes)}")
-    where = shardings(shapes, mesh)
-    where |= dict.fromkeys(config.find_owners(experiment), replicated(mesh))
+    say(f"frozen networks have random weights here: {', '.join(shapes)} (only speed is measured)")
+    layout = shardings(shapes, mesh)
+    layout |= dict.fromkeys(config.find_owners(experiment), replicated(mesh))
 
     def make():
         leaves, tree = jax.tree.flatten(shapes)
         keys = jax.random.split(make_key(0), len(leaves))
-        made = [
+        arrays = [
             0.02 * jax.random.normal(k, s.shape, s.dtype)
             if jnp.issubdtype(s.dtype, jnp.floating)
             else jnp.zeros(s.shape, s.dtype)
             for k, s in zip(keys, leaves, strict=True)
         ]
-        return jax.tree.unflatten(tree, made)
+        return jax.tree.unflatten(tree, arrays)
 
-    return jax.jit(make, out_shardings=where)()
+    return jax.jit(make, out_shardings=layout)()
 
 
 def devices_here() -> dict[str, Any]:
@@ -197,8 +202,8 @@ def devices_here() -> dict[str, Any]:
     }
 
 
-def _header(rig: Rig, compiled: Compiled, real: bool) -> dict[str, Any]:
-    experiment = rig.experiment
+def _header(workload: Workload, compiled: Compiled, real: bool) -> dict[str, Any]:
+    experiment = workload.experiment
     return {
         "schema": SCHEMA,
         "versions": {
@@ -210,7 +215,7 @@ def _header(rig: Rig, compiled: Compiled, real: bool) -> dict[str, Any]:
         "data": "real" if real else "synthetic",
         "batch_size": experiment.batch_size,
         "compute_dtype": experiment.compute_dtype,
-        "parameters": footprint_of(experiment, rig.inputs).total,
+        "parameters": footprint_of(experiment, workload.inputs).total,
         "active": [list(active) for active in compiled.turn],
         "compile": {
             "trace_seconds": compiled.trace_seconds,
@@ -220,12 +225,12 @@ def _header(rig: Rig, compiled: Compiled, real: bool) -> dict[str, Any]:
     }
 
 
-def _rates(rig: Rig, steps: np.ndarray) -> dict[str, Any]:
-    rate = rig.experiment.batch_size / float(np.mean(steps))
-    tokens = footprint_of(rig.experiment, rig.inputs).tokens
+def _rates(workload: Workload, steps: np.ndarray) -> dict[str, Any]:
+    rate = workload.experiment.batch_size / float(np.mean(steps))
+    tokens = footprint_of(workload.experiment, workload.inputs).tokens
     return {
         "examples_per_second": rate,
-        "examples_per_second_per_device": rate / rig.mesh.size,
+        "examples_per_second_per_device": rate / workload.mesh.size,
         "tokens_per_second": rate * tokens if tokens else None,
         "steps": len(steps),
         "seconds": {"mean": float(np.mean(steps)), **percentiles(steps)},
@@ -239,14 +244,14 @@ def _memory(compiled: Compiled) -> dict[str, Any]:
     return {"bytes": compiled.bytes, "of": "program"}
 
 
-def _flops(rig: Rig, compiled: Compiled, rate: float) -> dict[str, Any]:
-    device, dtype = rig.mesh.devices.flat[0], rig.experiment.compute_dtype
+def _flops(workload: Workload, compiled: Compiled, rate: float) -> dict[str, Any]:
+    device, dtype = workload.mesh.devices.flat[0], workload.experiment.compute_dtype
     peak, size = peak_flops(device.device_kind, dtype), product_size(device.platform)
     peak_is = "data sheet" if peak else f"measured product of {size} x {size} matrices"
     # The devices that a host's processor pretends to be share its cores.
-    count = 1 if device.platform == "cpu" else rig.mesh.size
+    count = 1 if device.platform == "cpu" else workload.mesh.size
     peak = (peak or product_flops(device, dtype)) * count
-    per_second = compiled.flops * rate / rig.experiment.batch_size
+    per_second = compiled.flops * rate / workload.experiment.batch_size
     return {
         "formula": compiled.flops,
         "xla": compiled.xla_flops,
@@ -257,72 +262,76 @@ def _flops(rig: Rig, compiled: Compiled, rate: float) -> dict[str, Any]:
     }
 
 
-def _latencies(rig: Rig, seconds: float) -> dict[str, dict[str, float]]:
+def _latencies(workload: Workload, seconds: float) -> dict[str, dict[str, float]]:
     """Of one example, from an array of the host to one of the host, on one device."""
-    task, device = rig.experiment.network_task(), rig.mesh.devices.flat[0]
-    x = noise(rig.inputs, 1).get(task.inputs)
-    if x is None:  # it learns from tokens, which nobody hands over one by one
+    task, device = workload.experiment.network_task(), workload.mesh.devices.flat[0]
+    x = noise(workload.inputs, 1).get(task.inputs)
+    if x is None:  # it learns from tokens: there is no example to time
         return {}
     calls = run_class(task).single_calls(task, x.shape[1:])
-    arrays = jax.device_put((rig.state.params, rig.state.collections), device)
-    found, given = {}, x
+    arrays = jax.device_put((workload.state.params, workload.state.collections), device)
+    latencies, argument = {}, x
     for name, call in calls.items():
         program = jax.jit(call)
-        found[name] = _latency(program, arrays, given, seconds / len(calls))
-        given = jax.device_get(program(*arrays, given))
-    return found
+        latencies[name] = _latency(program, arrays, argument, seconds / len(calls))
+        argument = jax.device_get(program(*arrays, argument))
+    return latencies
 
 
-def _latency(call: Callable, arrays: tuple[Tree, ...], given: Any, seconds: float) -> dict:
+def _latency(call: Callable, arrays: tuple[Tree, ...], argument: Any, seconds: float) -> dict:
     times: list[float] = []
     least, most = LATENCY_CALLS
-    jax.device_get(call(*arrays, given))
+    jax.device_get(call(*arrays, argument))
     end = time.perf_counter() + seconds
     while len(times) < least or (len(times) < most and time.perf_counter() < end):
         started = time.perf_counter()
-        jax.device_get(call(*arrays, given))
+        jax.device_get(call(*arrays, argument))
         times.append(time.perf_counter() - started)
     return percentiles(times, (50, 99))
 
 
-def _precisions(rig: Rig, seconds: float, say: Say) -> dict[str, Any]:
+def _precisions(workload: Workload, seconds: float, say: Say) -> dict[str, Any]:
     """The same step in both, which take turns."""
-    compiled, batches, steps = {}, rig.batches(rig.experiment.batch_size), {}
+    compiled, batches, steps = {}, workload.batches(workload.experiment.batch_size), {}
     for dtype in PRECISIONS:
         say(f"compiling the step in {dtype}")
-        other = dataclasses.replace(rig.experiment, compute_dtype=dtype)
-        compiled[dtype] = compile_steps(other, rig.inputs, rig.frozen, rig.mesh)
+        other = dataclasses.replace(workload.experiment, compute_dtype=dtype)
+        compiled[dtype] = compile_steps(other, workload.inputs, workload.frozen, workload.mesh)
     for _ in range(2):
         for dtype in PRECISIONS:
             say(f"timing the step in {dtype}")
-            found = rig.time_steps(compiled[dtype], batches, seconds / 4)
-            steps[dtype] = np.concatenate([steps.get(dtype, found[:0]), found])
-    return {dtype: _rates(rig, found) for dtype, found in steps.items()}
+            new = workload.time_steps(compiled[dtype], batches, seconds / 4)
+            steps[dtype] = np.concatenate([steps.get(dtype, new[:0]), new])
+    return {dtype: _rates(workload, times) for dtype, times in steps.items()}
 
 
 def _on_noise(
-    rig: Rig, compiled: Compiled, found: Mapping[str, Any], wishes: Wishes, say: Say
+    workload: Workload,
+    compiled: Compiled,
+    step: dict[str, Any],
+    options: BenchmarkOptions,
+    say: Say,
 ) -> dict[str, Any]:
     """The rates of the step as larger batches can be compared with: on noise."""
-    if not wishes.real:
-        return found["step"]
+    if not options.real:
+        return step
     say("timing the step on noise")
-    batches = rig.batches(rig.experiment.batch_size)
-    return _rates(rig, rig.time_steps(compiled, batches, wishes.seconds / 2))
+    batches = workload.batches(workload.experiment.batch_size)
+    return _rates(workload, workload.time_steps(compiled, batches, options.seconds / 2))
 
 
-def _sweep(rig: Rig, step: dict[str, Any], seconds: float, say: Say) -> dict[str, Any]:
+def _sweep(workload: Workload, step: dict[str, Any], seconds: float, say: Say) -> dict[str, Any]:
     """Doubles the batch, of noise, until it is not worth it, or the memory does not hold it."""
-    size, rate = rig.experiment.batch_size, step["examples_per_second"]
+    size, rate = workload.experiment.batch_size, step["examples_per_second"]
     rows = [{"batch_size": size, "examples_per_second": rate, "seconds": step["seconds"]["p50"]}]
     knee = size
     while True:
         size *= 2
         say(f"batch size {size}")
-        larger = dataclasses.replace(rig.experiment, batch_size=size)
+        larger = dataclasses.replace(workload.experiment, batch_size=size)
         try:
-            compiled = compile_steps(larger, rig.inputs, rig.frozen, rig.mesh)
-            steps = rig.time_steps(compiled, rig.batches(size), seconds)
+            compiled = compile_steps(larger, workload.inputs, workload.frozen, workload.mesh)
+            steps = workload.time_steps(compiled, workload.batches(size), seconds)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE" not in str(error):
                 raise

@@ -11,7 +11,7 @@ ROUNDS = 3
 
 
 def peak_flops(device_kind: str, dtype: str) -> float | None:
-    """FLOP/s that the makers of such a device name for products in `dtype`; None: not known.
+    """Published FLOP/s of such a device for products in `dtype`; None: not known.
 
     A device at hand is a whole chip, v4 TPUs too: they are two each only ahead of time.
     """

@@ -1,4 +1,4 @@
-"""The training step on a rig: batches, compiled programs, and how long each step takes."""
+"""The training step as a workload to time: batches, compiled programs, seconds per step."""
 
 import dataclasses
 import functools
@@ -44,11 +44,11 @@ def noise(inputs: Mapping[str, ArraySpec], count: int, seed: int = 0) -> Batch:
 def noise_batches(
     inputs: Mapping[str, ArraySpec], batch_size: int, mesh: Mesh
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Endless batches of this host's rows, made before the first is given out."""
+    """Endless batches of this host's rows, all made before the first is used."""
     rows = len(local_rows(batch_size, mesh))
-    made = [noise(inputs, rows, seed) for seed in range(NOISE)]
+    batches = [noise(inputs, rows, seed) for seed in range(NOISE)]
     while True:
-        yield from made
+        yield from batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,11 +126,11 @@ def _cache_hits() -> list[str]:
     """Grows by an event for each program that comes from the compilation cache from now on."""
     hits: list[str] = []
 
-    def hear(event: str, **_: Any) -> None:
+    def listen(event: str, **_: Any) -> None:
         if event == CACHE_HIT:
             hits.append(event)
 
-    jax.monitoring.register_event_listener(hear)
+    jax.monitoring.register_event_listener(listen)
     return hits
 
 
@@ -156,15 +156,15 @@ def _bytes(programs: Any) -> int | None:
 
 
 @dataclasses.dataclass
-class Rig:
-    """Where steps are run: whoever runs one leaves the state for the next.
+class Workload:
+    """The steps of an experiment on a mesh: each leaves the state for the next.
 
     Attributes:
         experiment: what is measured.
         inputs: `ArraySpec` of one example.
         mesh: of all devices.
         frozen: arrays of frozen networks.
-        state: given away to each step, so there is one.
+        state: donated to each step, so there is one.
     """
 
     experiment: Experiment
@@ -189,7 +189,7 @@ class Rig:
     ) -> np.ndarray:
         """Seconds from the end of each step to the end of the next, float[n].
 
-        As in training a batch is put on the devices and its step given out before the last one is
+        As in training a batch is put on the devices and its step dispatched before the last one is
         waited for. Two turns go before the first that counts.
 
         Args:

@@ -36,12 +36,12 @@ def take_turns(
         {name: float[rounds], seconds per call}.
     """
     repeat = {name: _repeats(call) for name, call in calls.items()}
-    found: dict[str, list[float]] = {name: [] for name in calls}
+    times: dict[str, list[float]] = {name: [] for name in calls}
     end = time.perf_counter() + seconds
-    while len(next(iter(found.values()))) < rounds or time.perf_counter() < end:
+    while len(next(iter(times.values()))) < rounds or time.perf_counter() < end:
         for name, call in calls.items():
-            found[name].append(_seconds(call, repeat[name]))
-    return {name: np.array(values) for name, values in found.items()}
+            times[name].append(_seconds(call, repeat[name]))
+    return {name: np.array(values) for name, values in times.items()}
 
 
 def _repeats(call: Callable[[], Any]) -> int:

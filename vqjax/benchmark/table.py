@@ -9,26 +9,27 @@ NAME_WIDTH, VALUE_WIDTH = 24, 14
 Document = Mapping[str, Any]  # see `vqjax.benchmark.measure`
 
 
-def table(found: Document) -> list[str]:
+def table(document: Document) -> list[str]:
     """The lines of a measurement."""
-    device, compiled = found["device"], found["compile"]
+    device, compiled = document["device"], document["compile"]
     cores = f", {device['cores']} cores" if device["platform"] == "cpu" else ""
     lines = [
-        f"{found['parameters']:,} parameters, batches of {found['batch_size']} ({found['data']}), "
-        f"{found['compute_dtype']}, on {device['count']} x {device['kind']}{cores}",
-        *_of_step(found),
-        _row("compile", f"{compiled['seconds']:.1f} s", _of_compile(compiled)),
-        *_of_flops(found),
-        _row("peak memory", f"{found['memory']['bytes'] / 1e6:,.1f} MB", _of_memory(found)),
+        f"{document['parameters']:,} parameters, "
+        f"batches of {document['batch_size']} ({document['data']}), "
+        f"{document['compute_dtype']}, on {device['count']} x {device['kind']}{cores}",
+        *_step_rows(document),
+        _row("compile", f"{compiled['seconds']:.1f} s", _compile_row(compiled)),
+        *_flops_rows(document),
+        _row("peak memory", f"{document['memory']['bytes'] / 1e6:,.1f} MB", _memory_note(document)),
     ]
-    if "input" in found:
-        lines += _of_input(found["input"])
-    lines += _of_shares(found["shares"])
-    for name, times in found.get("latency", {}).items():
+    if "input" in document:
+        lines += _input_rows(document["input"])
+    lines += _shares_rows(document["shares"])
+    for name, times in document.get("latency", {}).items():
         note = f"one example, host to host; p99 {_ms(times['p99'])}"
         lines.append(_row(f"latency of {name}", _ms(times["p50"]), note))
-    lines += _of_precisions(found.get("precisions", {}))
-    return lines + _of_sweep(found)
+    lines += _precisions_rows(document.get("precisions", {}))
+    return lines + _sweep_rows(document)
 
 
 def _row(name: str, value: str, note: str = "") -> str:
@@ -39,10 +40,10 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:,.3g} ms" if seconds < 1 else f"{seconds:,.3g} s"
 
 
-def _of_step(found: Document) -> Iterator[str]:
-    step = found["step"]
+def _step_rows(document: Document) -> Iterator[str]:
+    step = document["step"]
     each = step["examples_per_second_per_device"]
-    note = f"{each:,.5g} per device" if found["device"]["count"] > 1 else ""
+    note = f"{each:,.5g} per device" if document["device"]["count"] > 1 else ""
     yield _row("examples/s", f"{step['examples_per_second']:,.5g}", note)
     if step["tokens_per_second"] is not None:
         yield _row("tokens/s", f"{step['tokens_per_second']:,.5g}")
@@ -51,54 +52,54 @@ def _of_step(found: Document) -> Iterator[str]:
     yield _row("step", _ms(seconds["p50"]), f"median of {step['steps']}; {spread}")
 
 
-def _of_compile(compiled: Document) -> str:
+def _compile_row(compiled: Document) -> str:
     cached = ", from the compilation cache" if compiled["cached"] else ""
     return f"after {compiled['trace_seconds']:.1f} s of tracing{cached}"
 
 
-def _of_flops(found: Document) -> Iterator[str]:
-    flops = found["flops"]
+def _flops_rows(document: Document) -> Iterator[str]:
+    flops = document["flops"]
     xla = "XLA does not count" if flops["xla"] is None else f"{flops['xla'] / 1e9:,.4g} by XLA"
     yield _row("GFLOP per step", f"{flops['formula'] / 1e9:,.4g}", f"by formula; {xla}")
-    known = flops["peak_is"] == "data sheet"
-    name = "MFU" if known else "of a matrix product's"
+    published = flops["peak_is"] == "data sheet"
+    name = "MFU" if published else "of a matrix product's"
     peak = f"{flops['peak'] / 1e9:,.5g} GFLOP/s ({flops['peak_is']})"
     rate = f"{flops['per_second'] / 1e9:,.4g} GFLOP/s of {peak}"
     yield _row(name, f"{flops['share']:.1%}", rate)
 
 
-def _of_memory(found: Document) -> str:
-    of = found["memory"]["of"]
+def _memory_note(document: Document) -> str:
+    of = document["memory"]["of"]
     return "as the device reports" if of == "device" else "the program's arrays and temporaries"
 
 
-def _of_input(given: Document) -> Iterator[str]:
-    yield _row("waiting for data", f"{given['wait']:.1%}", "of the time")
-    rate, first = given["pipeline_examples_per_second"], given["first_batch_seconds"]
+def _input_rows(numbers: Document) -> Iterator[str]:
+    yield _row("waiting for data", f"{numbers['wait']:.1%}", "of the time")
+    rate, first = numbers["pipeline_examples_per_second"], numbers["first_batch_seconds"]
     yield _row("pipeline alone", f"{rate:,.5g}/s", f"first batch after {first:.1f} s")
 
 
-def _of_shares(shares: Mapping[str, float]) -> Iterator[str]:
+def _shares_rows(shares: Mapping[str, float]) -> Iterator[str]:
     for name, share in shares.items():
         yield _row(f"share: {name}", f"{share:.1%}")
     yield _row("parts together", f"{sum(shares.values()):.1%}", "of the step, each timed alone")
 
 
-def _of_precisions(precisions: Mapping[str, Document]) -> Iterator[str]:
+def _precisions_rows(precisions: Mapping[str, Document]) -> Iterator[str]:
     for name, step in precisions.items():
         yield _row(name, f"{step['examples_per_second']:,.5g}", "examples/s")
 
 
-def _of_sweep(found: Document) -> list[str]:
-    rows, lines = found.get("sweep", ()), []
-    if rows and found["data"] == "real":
+def _sweep_rows(document: Document) -> list[str]:
+    rows, lines = document.get("sweep", ()), []
+    if rows and document["data"] == "real":
         lines.append(_row("sweep", "noise", "in place of the data"))
     full = any(row["examples_per_second"] is None for row in rows)
     why = "larger ones do not fit" if full else "larger ones gain 5 % or less"
     for row in rows:
         rate = row["examples_per_second"]
         value = "out of memory" if rate is None else f"{rate:,.5g}"
-        knee = f"  <- {why}" if row["batch_size"] == found["knee"] else ""
+        knee = f"  <- {why}" if row["batch_size"] == document["knee"] else ""
         lines.append(_row(f"batches of {row['batch_size']}", value, f"examples/s{knee}"))
     return lines
 
@@ -124,7 +125,7 @@ MUST_AGREE = ("schema", "experiment", "data", "device")
 
 
 def check_comparable(new: Document, old: Document) -> None:
-    """Refuses to compare what `MUST_AGREE` tells apart; `new` needs nothing else.
+    """Refuses to compare documents that differ in `MUST_AGREE`; `new` needs nothing else.
 
     Raises:
         UsageError: they are of different experiments, data or machines.
@@ -168,7 +169,7 @@ def _is_comparable(figure: Figure, new: Document, old: Document) -> bool:
     return True
 
 
-def _at(found: Any, path: tuple[str, ...]) -> float | None:
+def _at(value: Any, path: tuple[str, ...]) -> float | None:
     for name in path:
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found if isinstance(found, int | float) else None
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, int | float) else None

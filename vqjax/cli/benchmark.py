@@ -21,7 +21,7 @@ DESCRIPTION = """\
 Runs the step that training ends with, all players and terms active, and prints examples and tokens
 per second, step times, compile time, FLOPs by formula and by XLA, the share of the device's peak
 (of a matrix product's rate where no peak is known), memory, the shares of the step's parts, and how
-long one example takes to encode and to decode. Batches are noise unless --data real is given.
+long one example takes to encode and to decode. Batches are noise without --data real.
 
   vqjax benchmark mnist_vqgan
   vqjax benchmark cifar10_vqvae --data real --json speed.json
@@ -74,7 +74,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     experiment = read_experiment(args)
     old = _checked(args)
-    from vqjax.benchmark.measure import SCHEMA, Wishes, devices_here, measure
+    from vqjax.benchmark.measure import SCHEMA, BenchmarkOptions, devices_here, measure
     from vqjax.benchmark.table import against, check_comparable, table
     from vqjax.files import write_json
     from vqjax.training.frozen import resolve_known
@@ -83,9 +83,9 @@ def run(args: argparse.Namespace) -> int:
     enable_compilation_cache()
     named = _named(args)
     if old is not None:
-        asked = {"schema": SCHEMA, "experiment": named, "data": args.data}
-        check_comparable({**asked, "device": devices_here()}, old)
-    wishes = Wishes(
+        new = {"schema": SCHEMA, "experiment": named, "data": args.data, "device": devices_here()}
+        check_comparable(new, old)
+    options = BenchmarkOptions(
         real=args.data == "real",
         seconds=args.seconds,
         trace=args.trace,
@@ -99,18 +99,18 @@ def run(args: argparse.Namespace) -> int:
         lambda line: print(printable(line), file=sys.stderr),
     )
     progress = _Progress()
-    found = measure(experiment, inputs_of(experiment, args.shape), wishes, progress.say)
+    document = measure(experiment, inputs_of(experiment, args.shape), options, progress.say)
     progress.clear()
     head = {"command": ["vqjax", *sys.argv[1:]], "experiment": named}
-    found = {"schema": found["schema"], **head, **found}
+    document = {"schema": document["schema"], **head, **document}
     print(printable("  ".join([args.file, *args.overrides])))
-    print(printable_lines("\n".join(table(found))))
+    print(printable_lines("\n".join(table(document))))
     if args.json:
-        write_json(args.json, found, overwrite=args.overwrite)
+        write_json(args.json, document, overwrite=args.overwrite)
     if old is None:
         return 0
     tolerance = TOLERANCE if args.tolerance is None else args.tolerance
-    lines, worse = against(found, old, tolerance)
+    lines, worse = against(document, old, tolerance)
     print(printable_lines("\n".join([f"against {args.against}", *lines])))
     if worse:
         print(f"worse by more than {tolerance:.0%}: {', '.join(worse)}", file=sys.stderr)

@@ -27,8 +27,8 @@ from vqjax.metrics import (
 from vqjax.numbers import ordered
 from vqjax.ops.numerics import make_key
 from vqjax.tasks.base import normalize
-from vqjax.tasks.compared import distances
 from vqjax.tasks.likelihood import has_bound
+from vqjax.tasks.reconstruction_terms import distances
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import put_batch, replicated
 from vqjax.types import Batch, Level, Tree

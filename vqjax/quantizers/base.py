@@ -1,10 +1,15 @@
 """`Quantizer`: what only some bottlenecks have, and what it is where they have not."""
 
+from typing import Any
+
 import jax
 from flax import linen as nn
 
 from vqjax.quantizers.estimators import Estimator, StraightThrough
-from vqjax.types import Tree
+from vqjax.types import Tree, UsageError
+
+# {method that a class of one's own may have from an older version: its name today}
+EARLIER = {"begin": "init_codebook", "book": "codebook"}
 
 
 class Quantizer(nn.Module):
@@ -15,11 +20,11 @@ class Quantizer(nn.Module):
     `lookup(indices)`. Where it differs from what is here:
 
         loss_weights: the published weight of every loss term.
-        start: how its codebook starts before step 0, by its method `begin`; None: as it is drawn.
+        start: how `init_codebook` sets the codes before step 0; None: as they are drawn.
         watch: when codes count as alive; None: nobody looks.
         remedies: what the alarm proposes.
         has_prior: whether there are `draw(z, noise)` and `prior(key, grid)`.
-        residual_scale: of a stage's residual, against what the stage was given.
+        residual_scale: of a stage's residual, against the stage's input.
 
     Of these `start`, `watch` and `num_codebooks` may be fields, with a default of their own;
     properties such as `input_dim` are overridden by properties.
@@ -33,6 +38,13 @@ class Quantizer(nn.Module):
     has_prior = False
     residual_scale = 1.0
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Refuses, with UsageError, a method that would be overlooked under its earlier name."""
+        for earlier, name in EARLIER.items():
+            if earlier in vars(cls):
+                raise UsageError(f"{cls.__name__}.{earlier}: this method is called {name} now")
+        super().__init_subclass__(**keywords)
+
     @property
     def estimator(self) -> Estimator:
         """How gradients get past it where it is a part of another."""
@@ -40,7 +52,7 @@ class Quantizer(nn.Module):
 
     @property
     def input_dim(self) -> int:
-        """Channels that it is given; most take what they give."""
+        """Channels of its input; most take as many as they return."""
         return self.codebook_dim
 
     def grids(self, grid: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

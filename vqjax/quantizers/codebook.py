@@ -1,4 +1,4 @@
-"""What every discrete quantizer shares: how its codes are counted, how they start and revive.
+"""What every discrete quantizer shares: how its codes are counted, their init and revival.
 
 Counting happens in the collection `statistics`, which is carried from microbatch to microbatch
 within one step; the collection `codebook` changes once per step, in the quantizer's `update`. It
@@ -33,7 +33,7 @@ PATIENCE = 7.0
 
 @dataclasses.dataclass(frozen=True)
 class KMeans:
-    """Starts the codebook at the centres of real encodings (arXiv 2107.03312, section III-C).
+    """Codebook init: the centres of real encodings (arXiv 2107.03312, section III-C).
 
     Attributes:
         samples: encodings per code to cluster, at the least.
@@ -175,9 +175,9 @@ def observe(
         _add(module, "counts", counts)
         if summed is not None:
             _add(module, "sums", ops.sum_by_code(summed, indices, module.codebook_size))
-        seen = _add(module, "seen", jnp.float32(float(indices.size)))
+        total = _add(module, "seen", jnp.float32(float(indices.size)))  # vectors so far
         if candidates is not None:
-            _draw(module, candidates, seen)
+            _sample_candidates(module, candidates, total)
     ledger = {name: module.get_variable("codebook", name) for name in ("alive", "age", "revived")}
     return metrics | {
         "codebook_alive": ledger["alive"],
@@ -207,9 +207,9 @@ def _add(module: nn.Module, name: str, value: jax.Array) -> jax.Array:
     return new
 
 
-def _draw(module: Discrete, z: jax.Array, seen: jax.Array) -> None:
+def _sample_candidates(module: Discrete, z: jax.Array, total: jax.Array) -> None:
     """Reservoir sampling: every slot of `candidates` [M, D] holds a vector drawn uniformly from
-    all that were seen, so any number of microbatches and calls gives a fair draw.
+    all `total` so far, z [N, D] being the last, so any number of microbatches and calls is fair.
     """
     chex.assert_rank(z, 2)
     n, dim = z.shape
@@ -217,10 +217,10 @@ def _draw(module: Discrete, z: jax.Array, seen: jax.Array) -> None:
     if old is None:
         old = jnp.zeros((slots(module.codebook_size), dim), z.dtype)
     if n:
-        place, chance = jax.random.split(module.make_rng("quantizer"))
-        drawn = z[jax.random.randint(place, (len(old),), 0, n, jnp.int32)]  # [M, D]
-        taken = jax.random.uniform(chance, (len(old), 1), jnp.float32) * seen < n
-        old = jnp.where(taken, drawn, old)
+        index_key, accept_key = jax.random.split(module.make_rng("quantizer"))
+        new = z[jax.random.randint(index_key, (len(old),), 0, n, jnp.int32)]  # [M, D]
+        accepted = jax.random.uniform(accept_key, (len(old), 1), jnp.float32) * total < n  # [M, 1]
+        old = jnp.where(accepted, new, old)
     module.put_variable("statistics", "candidates", old)
 
 
@@ -239,13 +239,13 @@ def decay_at(decay: float, step: jax.Array) -> jax.Array:
 
 def count_picks(codebook: Tree, statistics: Tree, watch: Watch, decay: jax.Array) -> Tree:
     """`codebook` with its ledger one step on."""
-    picks, seen = statistics["counts"], statistics["seen"]
+    picks, total = statistics["counts"], statistics["seen"]  # [K], []
     size = len(picks)
     old = codebook["counts"]
     # Before the first update every code has an equal share.
-    old = jnp.where(jnp.sum(old) == 0, seen / size, old)
+    old = jnp.where(jnp.sum(old) == 0, total / size, old)
     age = jnp.where(picks > 0, 0, codebook["age"] + 1)
-    window = watch.picks * size / jnp.maximum(seen, 1.0)
+    window = watch.picks * size / jnp.maximum(total, 1.0)
     return {
         **codebook,
         "counts": decay * old + (1 - decay) * picks,

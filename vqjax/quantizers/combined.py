@@ -35,11 +35,21 @@ class Combined(Quantizer):
 
     @property
     def remedies(self) -> tuple[str, ...]:
-        own = self.template.remedies
-        return tuple(text.replace("quantizer.", "quantizer.template.") for text in own)
+        remedies = self.template.remedies
+        return tuple(text.replace("quantizer.", "quantizer.template.") for text in remedies)
 
     def _copies(self, count: int) -> list[nn.Module]:
         return [self.template.clone() for _ in range(count)]
+
+    def _init_part(
+        self, name: str, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array
+    ) -> tuple[Tree, Tree]:
+        """`params` and `codebook` with the codes of copy `name` set from z."""
+        part_params, part_codebook = self.template.init_codebook(
+            params.get(name, {}), codebook[name], z, rng
+        )
+        params = {**params, name: part_params} if part_params else params
+        return params, {**codebook, name: part_codebook}
 
     def update(
         self, params: Tree, codebook: Tree, statistics: Tree, rng: jax.Array, step: jax.Array
@@ -48,12 +58,11 @@ class Combined(Quantizer):
         params, codebook = dict(params), dict(codebook)
         for i, name in enumerate(sorted(codebook)):
             key = jax.random.fold_in(rng, i)
-            mine, book = self.template.update(
+            part_params, codebook[name] = self.template.update(
                 params.get(name, {}), codebook[name], statistics[name], key, step
             )
-            codebook[name] = book
-            if mine:
-                params[name] = mine
+            if part_params:
+                params[name] = part_params
         return params, codebook
 
 

@@ -32,6 +32,6 @@ class CosineVectorQuantizer(NearestCode):
     def prepare(self, z: jax.Array) -> jax.Array:
         return unit(z)
 
-    def book(self) -> jax.Array:
+    def codebook(self) -> jax.Array:
         # Fused into what follows, it would be rounded differently from program to program.
         return jax.lax.optimization_barrier(unit(self.codes))

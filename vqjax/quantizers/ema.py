@@ -20,10 +20,10 @@ class EMAVectorQuantizer(NearestCode):
     `statistics` in every training call, and moves the codes once per step (docs/quantizers.md has
     the whole program, for any quantizer):
 
-        _, book = quantizer.begin({}, codebook, z, key)  # before step 0; z [B, *S, D]
-        out, mutated = quantizer.apply({"codebook": book}, z, train=True, step=step,
+        _, codebook = quantizer.init_codebook({}, codebook, z, key)  # before step 0; z [B, *S, D]
+        out, mutated = quantizer.apply({"codebook": codebook}, z, train=True, step=step,
                                        rngs={"quantizer": key}, mutable=["statistics"])
-        _, book = quantizer.update({}, book, mutated["statistics"], key, step)
+        _, codebook = quantizer.update({}, codebook, mutated["statistics"], key, step)
     """
 
     start: KMeans | None = KMeans()
@@ -42,7 +42,7 @@ class EMAVectorQuantizer(NearestCode):
             lambda: jax.random.normal(self.make_rng("params"), shape, jnp.float32),
         )
 
-    def book(self) -> jax.Array:
+    def codebook(self) -> jax.Array:
         return self.stored.value
 
     def losses(self, z: jax.Array, codes: jax.Array) -> dict[str, jax.Array]:

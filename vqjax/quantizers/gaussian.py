@@ -69,7 +69,7 @@ class Gaussian(Quantizer):
 
     @property
     def input_dim(self) -> int:
-        """Channels that it is given: 2 D."""
+        """Channels of its input: 2 D."""
         return 2 * self.codebook_dim
 
     def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
@@ -101,10 +101,10 @@ class Gaussian(Quantizer):
         return mean, jnp.clip(log_variance, *LOG_VARIANCE)
 
     def draw(self, z: jax.Array, noise: jax.Array) -> Draw:
-        """Draws with given noise. Needs no parameters: callable unbound.
+        """Draws with the noise passed in. Needs no parameters: callable unbound.
 
         Args:
-            z: [B, *S, 2 D], what the quantizer is given.
+            z: [B, *S, 2 D], the quantizer's input.
             noise: [B, *S, D], standard normal.
         """
         mean, log_variance = self.split(z)

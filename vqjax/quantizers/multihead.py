@@ -59,8 +59,7 @@ class MultiHead(Combined):
         codes = self.parts[0].lookup((jnp.stack(indices, axis=-1),))  # [B, *S, Q, d]
         return codes.reshape(*codes.shape[:-2], self.codebook_dim)
 
-    def begin(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
+    def init_codebook(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
         """Starts the codebook from the heads of z. Called unbound."""
         split = z.reshape(*z.shape[:-1], self.heads, z.shape[-1] // self.heads)
-        mine, book = self.template.begin(params.get("parts_0", {}), codebook["parts_0"], split, rng)
-        return {**params, **({"parts_0": mine} if mine else {})}, {"parts_0": book}
+        return self._init_part("parts_0", params, codebook, split, rng)

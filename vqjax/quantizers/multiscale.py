@@ -52,7 +52,9 @@ class MultiScaleResidual(Combined):
             raise UsageError(f"quantizer.template: its loss {min(extra)!r} has no place here")
         if self.template.input_dim != self.codebook_dim:
             kind = type(self.template).__name__
-            raise UsageError(f"quantizer.template: {kind} gives no residual of what it is given")
+            raise UsageError(
+                f"quantizer.template: {kind} cannot be stacked: its input and output differ in size"
+            )
 
     @property
     def num_codebooks(self) -> int:
@@ -105,7 +107,7 @@ class MultiScaleResidual(Combined):
             total = total + self._enlarged(self.parts[0].lookup((index,)), level, grid)
         return total
 
-    def begin(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
+    def init_codebook(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
         """Starts the codebook from what each scale leaves to the next, were its codes exact and phi
         the identity. Called unbound.
         """
@@ -114,10 +116,7 @@ class MultiScaleResidual(Combined):
             shrunk = _shrunk(left, small)
             left = left - _grown(shrunk, z.shape[1:-1])
             pieces.append(shrunk.reshape(-1, z.shape[-1]))
-        mine, book = self.template.begin(
-            params.get("parts_0", {}), codebook["parts_0"], jnp.concatenate(pieces), rng
-        )
-        return {**params, **({"parts_0": mine} if mine else {})}, {"parts_0": book}
+        return self._init_part("parts_0", params, codebook, jnp.concatenate(pieces), rng)
 
 
 def _grown(codes: jax.Array, grid: tuple[int, ...]) -> jax.Array:

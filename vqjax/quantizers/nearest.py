@@ -25,18 +25,18 @@ from vqjax.types import Quantized, Tree, UsageError
 class NearestCode(Discrete):
     """Base: z [B, *S, D] becomes its nearest code (arXiv 1711.00937, eq. 1).
 
-    In a Flax module and a loop of one's own, a training call is given `rngs={"quantizer": key}` and
-    `mutable=["statistics"]`, and `update` is called once per step with what was collected; `begin`
-    sets the first codes. docs/quantizers.md has a whole program.
+    In a Flax module and a loop of one's own, a training call takes `rngs={"quantizer": key}` and
+    `mutable=["statistics"]`, and `update` is called once per step with what was collected;
+    `init_codebook` sets the first codes. docs/quantizers.md has a whole program.
 
     A subclass names its codes in `setup` (and calls `declare_ledger`), and says by `stored_in`
-    where `begin` and `update` find them.
+    where `init_codebook` and `update` find them.
 
     Attributes:
         codebook_size: K.
         codebook_dim: D.
         estimator: how the encoder gets its gradient.
-        start: how the codebook starts before step 0; None: as the subclass draws it.
+        start: how codes are initialised before step 0; None: as the subclass draws them.
         revival: what happens to dead codes; None: nothing.
         decay: of average picks, per step, reached after a warm-up (`decay_at`).
         watch: when codes count as alive.
@@ -63,15 +63,15 @@ class NearestCode(Discrete):
     @property
     def remedies(self) -> tuple[str, ...]:
         """Settings that keep more codes alive, those that are not in use yet."""
-        start = () if self.start else ("quantizer.start='KMeans()'",)
+        init = () if self.start else ("quantizer.start='KMeans()'",)
         revival = () if self.revival else ("quantizer.revival='Revival()'",)
-        return (*start, *revival) or ("a smaller codebook_size", "a smaller codebook_dim")
+        return (*init, *revival) or ("a smaller codebook_size", "a smaller codebook_dim")
 
     def prepare(self, z: jax.Array) -> jax.Array:
         """z [..., D] in at least float32 -> what is compared with the codes. Needs no variables."""
         return z
 
-    def book(self) -> jax.Array:
+    def codebook(self) -> jax.Array:
         """The codes [K, D] that vectors are compared with and become."""
         return self.codes
 
@@ -87,9 +87,9 @@ class NearestCode(Discrete):
         chex.assert_axis_dimension(z, -1, self.codebook_dim)
         z = self.prepare(ops.at_least_float32(z))
         flat = stop_gradient(z).reshape(-1, self.codebook_dim)  # [N, D]
-        book = self.book()
-        indices = ops.nearest(flat, stop_gradient(book))  # [N]
-        codes = ops.take(book, indices).reshape(z.shape)  # [B, *S, D]
+        codebook = self.codebook()
+        indices = ops.nearest(flat, stop_gradient(codebook))  # [N]
+        codes = ops.take(codebook, indices).reshape(z.shape)  # [B, *S, D]
         metrics = observe(
             self,
             indices,
@@ -110,9 +110,9 @@ class NearestCode(Discrete):
 
     def lookup(self, indices: tuple[jax.Array, ...]) -> jax.Array:
         """Codes [B, *S, D] of indices (int32[B, *S],)."""
-        return ops.take(self.book(), indices[0])
+        return ops.take(self.codebook(), indices[0])
 
-    def begin(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
+    def init_codebook(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
         """Sets the codes from encodings z [B, *S, D], before step 0. Called unbound."""
         flat = self.prepare(ops.at_least_float32(z)).reshape(-1, self.codebook_dim)
         codes = ops.kmeans(flat, self.codebook_size, self.start.iterations, rng)

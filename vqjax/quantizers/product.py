@@ -67,14 +67,9 @@ class Product(Combined):
         codes = [part.lookup((i,)) for part, i in zip(self.parts, indices, strict=True)]
         return jnp.concatenate(codes, axis=-1)
 
-    def begin(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
+    def init_codebook(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
         """Starts every group's codebook from its channels of z. Called unbound."""
-        params, codebook = dict(params), dict(codebook)
         for i, piece in enumerate(jnp.split(z, self.groups, axis=-1)):
-            name = f"parts_{i}"
-            mine, codebook[name] = self.template.begin(
-                params.get(name, {}), codebook[name], piece, jax.random.fold_in(rng, i)
-            )
-            if mine:
-                params[name] = mine
+            key = jax.random.fold_in(rng, i)
+            params, codebook = self._init_part(f"parts_{i}", params, codebook, piece, key)
         return params, codebook

@@ -48,7 +48,9 @@ class Residual(Combined):
         _ = self.template.residual_scale  # a template may refuse to have one
         if self.template.input_dim != self.codebook_dim:
             kind = type(self.template).__name__
-            raise UsageError(f"quantizer.template: {kind} gives no residual of what it is given")
+            raise UsageError(
+                f"quantizer.template: {kind} cannot be stacked: its input and output differ in size"
+            )
 
     @property
     def num_codebooks(self) -> int:
@@ -102,22 +104,17 @@ class Residual(Combined):
             total = total + codes * _channels(self._scale(stage), codes)
         return total
 
-    def begin(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
+    def init_codebook(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
         """Starts stage after stage from what is left of z. Called unbound.
 
         One shared codebook starts from z alone; revival fits it to the later stages.
         """
-        params, codebook = dict(params), dict(codebook)
         residual = ops.at_least_float32(z)
         for stage in range(1 if self.shared else self.stages):
             name, key = f"parts_{stage}", jax.random.fold_in(rng, stage)
             scale = _channels(self._scale(stage), residual)
-            mine, codebook[name] = self.template.begin(
-                params.get(name, {}), codebook[name], residual / scale, key
-            )
-            if mine:
-                params[name] = mine
-            variables = {"params": mine, "codebook": codebook[name]}
+            params, codebook = self._init_part(name, params, codebook, residual / scale, key)
+            variables = {"params": params.get(name, {}), "codebook": codebook[name]}
             out = self.template.apply(variables, residual / scale, train=False, step=0)
             residual = residual - out.z_q * scale
         return params, codebook

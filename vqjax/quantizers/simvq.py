@@ -36,8 +36,8 @@ class SimVQ(NearestCode):
 
     @property
     def remedies(self) -> tuple[str, ...]:
-        start = () if self.start else ("quantizer.start='KMeans()'",)
-        return ("a smaller codebook_dim", *start, "a lower learning rate")
+        init = () if self.start else ("quantizer.start='KMeans()'",)
+        return ("a smaller codebook_dim", *init, "a lower learning rate")
 
     def setup(self) -> None:
         declare_ledger(self)
@@ -50,5 +50,5 @@ class SimVQ(NearestCode):
         )
         self.kernel = self.param("kernel", _identity, (self.codebook_dim, self.codebook_dim))
 
-    def book(self) -> jax.Array:
+    def codebook(self) -> jax.Array:
         return jnp.matmul(self.stored.value, self.kernel, precision=Precision.HIGHEST)

@@ -73,36 +73,36 @@ class Adversary:
         return {str(i): _parameters(d, key, x) for i, (d, key) in enumerate(pairs)}, {}
 
     def verdicts(self, params: Tree, x: jax.Array) -> tuple[Verdict, ...]:
-        """What each says of x [B, *S, C]."""
+        """The verdicts of all discriminators on x [B, *S, C]."""
         if len(self.discriminators) == 1:
             return _verdicts(self.discriminators[0].apply({"params": params}, x))
-        found: tuple[Verdict, ...] = ()
+        verdicts: tuple[Verdict, ...] = ()
         for number, discriminator in enumerate(self.discriminators):
-            found += _verdicts(discriminator.apply({"params": params[str(number)]}, x))
-        return found
+            verdicts += _verdicts(discriminator.apply({"params": params[str(number)]}, x))
+        return verdicts
 
-    def fooling(
+    def generator_side(
         self, params: Tree, x: jax.Array, active: Iterable[str]
     ) -> Callable[[jax.Array], dict[str, jax.Array]] | None:
-        """What the other side loses to discriminators of `params`, which get no gradient: made
-        examples [B, *S, C] -> {each of its `active` terms: scalar}; None: none is active. It looks
-        at the real ones `x` only where a term does.
+        """The generator's losses against discriminators of `params`, which get no gradient: x_hat
+        [B, *S, C] -> {each of its `active` terms: scalar}; None: none is active. The real x
+        [B, *S, C] are judged only where a term compares with them.
         """
-        wanted = [n for n, side in self.terms.items() if side == GENERATOR and n in active]
-        if not wanted:
+        names = [n for n, side in self.terms.items() if side == GENERATOR and n in active]
+        if not names:
             return None
         params = jax.lax.stop_gradient(params)
-        real = self.verdicts(params, x) if MATCHING in wanted or self.sees_both else ()
+        real = self.verdicts(params, x) if MATCHING in names or self.sees_both else ()
 
-        def lost(x_hat: jax.Array) -> dict[str, jax.Array]:
+        def losses_of(x_hat: jax.Array) -> dict[str, jax.Array]:
             fake = self.verdicts(params, x_hat)
             losses = {GENERATOR: self.generator, MATCHING: self.matching}
-            return {name: losses[name](fake, real) for name in wanted}
+            return {name: losses[name](fake, real) for name in names}
 
-        return lost
+        return losses_of
 
     def generator(self, fake: Sequence[Verdict], real: Sequence[Verdict] = ()) -> jax.Array:
-        """The scalar that makes fakes pass for real, the mean over verdicts; `real` where the
+        """The generator's loss, the mean over verdicts; `real` where the
         losses see both.
         """
         if self.sees_both:
@@ -113,7 +113,7 @@ class Adversary:
     def discriminator(
         self, real: Sequence[Verdict], fake: Sequence[Verdict]
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The scalar that tells them apart, the mean over verdicts, and the means of logits."""
+        """The discriminator's loss, the mean over verdicts, and the means of logits."""
         pairs = zip(real, fake, strict=True)
         loss = _mean([self.losses.discriminator(r.logits, f.logits) for r, f in pairs])
         means = {"real": real, "fake": fake}
@@ -143,12 +143,12 @@ def _parameters(discriminator: nn.Module, rng: jax.Array, x: jax.Array) -> Tree:
     return variables["params"]
 
 
-def _verdicts(said: Any) -> tuple[Verdict, ...]:
-    if isinstance(said, Verdict):
-        return (said,)
-    if isinstance(said, tuple | list):
-        return tuple(verdict for one in said for verdict in _verdicts(one))
-    return (Verdict(said),)
+def _verdicts(output: Any) -> tuple[Verdict, ...]:
+    if isinstance(output, Verdict):
+        return (output,)
+    if isinstance(output, tuple | list):
+        return tuple(verdict for one in output for verdict in _verdicts(one))
+    return (Verdict(output),)
 
 
 def _mean(values: Sequence[jax.Array]) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What a codebook starts from, no more encodings than there are or fit in memory; when it dies."""
+"""Encodings for a codebook's init, as many as there are and fit in memory; and dying codes."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -29,19 +29,19 @@ def encodings(
         samples: per code.
         codebook_size: K.
     """
-    found: list[jax.Array] = []
-    have, wanted = 0, samples * codebook_size
+    encoded: list[jax.Array] = []
+    count, target = 0, samples * codebook_size
     for batch in batches:
         z = encode(batch)
         if "mask" in batch:
             z = z[: int(jnp.sum(batch["mask"]))]
-        found.append(z)
-        have += math.prod(z.shape[:-1])
-        wanted = min(wanted, max(codebook_size, MOST_VALUES // z.shape[-1]))
-        progress.tell("encodings for k-means", min(have, wanted), wanted)
-        if have >= wanted:
+        encoded.append(z)
+        count += math.prod(z.shape[:-1])
+        target = min(target, max(codebook_size, MOST_VALUES // z.shape[-1]))
+        progress.tell("encodings for k-means", min(count, target), target)
+        if count >= target:
             break
-    return found
+    return encoded
 
 
 def is_quick(z: list[jax.Array], codebook_size: int) -> bool:

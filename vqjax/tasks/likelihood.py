@@ -4,7 +4,7 @@
     log w = log p(x | z) + log p(z) - log q(z | x)                  (arXiv 1509.00519, eq. 8)
 
 The expectation of each is below log p(x), and so is that of the logarithm of the mean of K weights,
-which comes closer the larger K is. Everything is a pure function of given noise, in nats.
+which comes closer the larger K is. Everything is a pure function of the noise passed in, in nats.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ def check_bound(task: Any) -> None:
     count = len(_likelihoods(task))
     if count != 1:
         raise UsageError(
-            f"no bound on the likelihood: task.losses has {count} likelihoods, one is wanted "
+            f"no bound on the likelihood: task.losses has {count} likelihoods: wanted one "
             "(vqjax.losses: BernoulliLikelihood, GaussianLikelihood, LogisticLikelihood)"
         )
 
@@ -78,7 +78,7 @@ def elbo(
 
     Args:
         x: [B, *S, C], uint8 or float in [-1, 1].
-        latents: [B, *s, 2 D], what the quantizer is given for x (`Tokens.z`).
+        latents: [B, *s, 2 D], the quantizer's input for x (`Tokens.z`).
         noise: [B, *s, D], standard normal.
     """
     drawn = task.tokenizer.quantizer.draw(latents, noise)
@@ -97,7 +97,7 @@ def log_weights(
 
     Args:
         x: [B, *S, C], uint8 or float in [-1, 1].
-        latents: [B, *s, 2 D], what the quantizer is given for x (`Tokens.z`).
+        latents: [B, *s, 2 D], the quantizer's input for x (`Tokens.z`).
         noise: [B, K, *s, D], standard normal.
     """
     count = noise.shape[1]

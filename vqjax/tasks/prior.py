@@ -61,7 +61,7 @@ class PriorTask(Task):
             check_offers("prior.condition", self.prior.condition, CONDITION_NEEDS)
         if not isinstance(self.tokenizer, FrozenRun):
             kind = type(self.tokenizer).__name__
-            raise UsageError(f"task.tokenizer: a FrozenRun is wanted, got {kind}")
+            raise UsageError(f"task.tokenizer: wanted a FrozenRun, got {kind}")
         check_fields(self)
 
     @property
@@ -126,9 +126,9 @@ class PriorTask(Task):
             size = tokenizer.quantizer.codebook_size
             return tuple(Level(name, tuple(shapes[name]), size) for name in tokenizer.level_names)
         if self.inputs not in shapes:
-            wanted = ", ".join(tokenizer.level_names)
+            names = ", ".join(tokenizer.level_names)
             raise UsageError(
-                f"the prior needs {self.inputs!r} or {wanted}: the data has {', '.join(shapes)}"
+                f"the prior needs {self.inputs!r} or {names}: the data has {', '.join(shapes)}"
             )
         return self.token_layout(shapes[self.inputs])
 
@@ -162,7 +162,7 @@ class PriorTask(Task):
         return {PRIOR: params}, {PRIOR: {}}
 
     def start(self, params: Tree, collections: Tree, frozen: Tree, batches: Batches, rng: Any):
-        """Looks whether a condition without `bound` fits the first batches, before step 0.
+        """Checks a condition without `bound` on the first batches, before step 0.
 
         Raises:
             UsageError: it does not.
@@ -204,11 +204,11 @@ class PriorTask(Task):
         rngs: Mapping[str, jax.Array],
         example_ids: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """What the prior makes of the batch's tokens: nats [B, T], and how much each counts.
+        """The prior's objective of the batch's tokens: nats [B, T] and their weights [B, T].
 
         Args:
             rngs: {"mask": key} for what is masked, and {"dropout": key} in training.
-            places: int32[B], by which examples draw what is masked; None: their places here.
+            example_ids: int32[B], the masks are drawn by; None: 0 to B - 1.
         """
         network = self.network(self._levels(batch))
         ids = network.order.flatten(self.tokens(frozen, batch))
@@ -240,13 +240,15 @@ class PriorTask(Task):
         weight = as_schedule(self.weights["nll"])
 
         @jax.jit
-        def gradient(own: Tree, tokens: Batch, rng: jax.Array, step: jax.Array) -> tuple[Any, Tree]:
-            def loss(own: Tree) -> jax.Array:
-                here = dataclasses.replace(context, rng=rng, step=step)
-                out = self({PRIOR: own}, collections, frozen, tokens, here)
+        def gradient(
+            prior: Tree, tokens: Batch, rng: jax.Array, step: jax.Array
+        ) -> tuple[Any, Tree]:
+            def loss(prior: Tree) -> jax.Array:
+                now = dataclasses.replace(context, rng=rng, step=step)
+                out = self({PRIOR: prior}, collections, frozen, tokens, now)
                 return weight(step) * out.losses["nll"]
 
-            return jax.value_and_grad(loss)(own)
+            return jax.value_and_grad(loss)(prior)
 
         return {
             "tokenizer": lambda: (0.0, tokenize(frozen, batch)),

@@ -20,8 +20,8 @@ from vqjax.tasks import codebooks
 from vqjax.tasks.adaptive import AdaptiveWeight
 from vqjax.tasks.adversary import DISCRIMINATOR, GENERATOR, MATCHING, Adversary
 from vqjax.tasks.base import Batches, Part, Task, normalize
-from vqjax.tasks.compared import check_losses, check_metrics, compare
 from vqjax.tasks.parts import TOKENIZER, TokenizerParts
+from vqjax.tasks.reconstruction_terms import check_losses, check_metrics, compare
 from vqjax.types import (
     Alarm,
     Batch,
@@ -64,7 +64,7 @@ class TokenizerTask(Task):
         loss_weights: one number or schedule per loss term, by name. A term of the quantizer that
             is not named here has the weight that the quantizer brings along.
         losses: of x_hat against x; their weighted sum is what `adaptive` measures; see
-            `vqjax.tasks.compared`.
+            `vqjax.tasks.reconstruction_terms`.
         discriminator: x [B, *S, C] -> verdicts (`vqjax.discriminators`), several of them, or None.
             Of those that give features there is also the term "feature_matching".
         adversarial: the two players' losses.
@@ -93,8 +93,8 @@ class TokenizerTask(Task):
             kind = type(quantizer).__name__
             raise UsageError(f"tokenizer.quantizer: make {kind} from vqjax.quantizers.Quantizer")
         check_fields(self)
-        for place, loss in enumerate(self.losses):
-            check_offers(f"losses.{place}", loss, ("name", "needs_logits"))
+        for i, loss in enumerate(self.losses):
+            check_offers(f"losses.{i}", loss, ("name", "needs_logits"))
         check_metrics(self.metrics)
         adversary = Adversary.of(self.discriminator, self.adversarial)
         names = [loss.name for loss in self.losses] + list(self.tokenizer.quantizer.loss_weights)
@@ -174,15 +174,15 @@ class TokenizerTask(Task):
         x = normalize(batch[self.inputs])
         one, two, noise = jax.random.split(rng, 3)
         rngs = {"params": one, "quantizer": noise}
-        own = self.tokenizer.init(rngs, x, train=False, step=0)
-        params = {TOKENIZER: own["params"]}
-        collections = {TOKENIZER: {k: v for k, v in own.items() if k != "params"}}
+        variables = self.tokenizer.init(rngs, x, train=False, step=0)
+        params = {TOKENIZER: variables["params"]}
+        collections = {TOKENIZER: {k: v for k, v in variables.items() if k != "params"}}
         if self.adversary is not None:
             params[DISCRIMINATOR], collections[DISCRIMINATOR] = self.adversary.init(two, x)
         return params, collections
 
     def start(self, params: Tree, collections: Tree, frozen: Tree, batches: Batches, rng: Any):
-        """Starts the codebook from real encodings, where its quantizer has a `start` policy.
+        """Initialises the codebook from real encodings, where its quantizer has a `start` policy.
         `vqjax.ops.progress` hears how far it is.
         """
         quantizer = self.tokenizer.quantizer
@@ -196,16 +196,14 @@ class TokenizerTask(Task):
 
         z = codebooks.encodings(encode, batches, policy.samples, quantizer.codebook_size)
 
-        def begin(params, collections, z, rng):
-            tokenizer, codebook = params[TOKENIZER], collections[TOKENIZER]["codebook"]
-            mine, book = quantizer.begin(
-                tokenizer.get("quantizer", {}), codebook["quantizer"], jnp.concatenate(z), rng
-            )
-            return _with_quantizer(params, collections, mine, book)
+        def init_codebook(params, collections, z, rng):
+            quantizer_params, codebook = _of_quantizer(params, collections)
+            new = quantizer.init_codebook(quantizer_params, codebook, jnp.concatenate(z), rng)
+            return _with_quantizer(params, collections, *new)
 
         if codebooks.is_quick(z, quantizer.codebook_size):
-            begin = jax.jit(begin)
-        return begin(params, collections, z, rng)
+            init_codebook = jax.jit(init_codebook)
+        return init_codebook(params, collections, z, rng)
 
     def _latents(self, params: Tree, collections: Tree, x: jax.Array) -> jax.Array:
         variables = {"params": params[TOKENIZER], **collections[TOKENIZER]}
@@ -226,13 +224,15 @@ class TokenizerTask(Task):
         x = normalize(batch[self.inputs])  # [B, *S, C]
         active, step = context.active, context.step
         moves = TOKENIZER in active
-        mine = params[TOKENIZER] if moves else stop_gradient(params[TOKENIZER])
-        variables = {"params": mine, **collections[TOKENIZER]}
-        kept = context.statistics if moves and context.train else None
-        where = context.rng, step, context.train, kept
-        encoding, h, statistics = self._features(variables, x, *where)
+        tokenizer = params[TOKENIZER] if moves else stop_gradient(params[TOKENIZER])
+        variables = {"params": tokenizer, **collections[TOKENIZER]}
+        collected = context.statistics if moves and context.train else None
+        encoding, h, statistics = self._features(
+            variables, x, context.rng, step, context.train, collected
+        )
         to_output = functools.partial(_to_output, self.tokenizer.decoder)
-        logits = to_output(mine["decoder"]["to_output"], h)
+        last = tokenizer["decoder"]["to_output"]
+        logits = to_output(last, h)
         x_hat = self.tokenizer.link(logits)  # [B, *S, C]
 
         losses, multipliers, metrics = {}, {}, dict(encoding.quantized.metrics)
@@ -241,18 +241,17 @@ class TokenizerTask(Task):
             losses |= {k: v for k, v in encoding.quantized.losses.items() if k in active}
         adversary = self.adversary
         discriminators = None if adversary is None else params[DISCRIMINATOR]
-        lost = adversary and moves and adversary.fooling(discriminators, x, active)
-        if lost:
-            losses |= lost(x_hat)
+        generator = adversary and moves and adversary.generator_side(discriminators, x, active)
+        if generator:
+            losses |= generator(x_hat)
             if self.adaptive is not None and GENERATOR in active:
-                last = mine["decoder"]["to_output"]
                 nll = functools.partial(self._nll, stop_gradient(x), frozen, active, step)
                 multipliers[GENERATOR] = self.adaptive(
                     to_output,
                     last,
                     h,
                     nll=nll,
-                    generator=lambda logits: lost(self.tokenizer.link(logits))[GENERATOR],
+                    generator=lambda logits: generator(self.tokenizer.link(logits))[GENERATOR],
                 )
                 metrics["adaptive_weight"] = multipliers[GENERATOR]
         if DISCRIMINATOR in active:
@@ -269,11 +268,11 @@ class TokenizerTask(Task):
         return TokenizerParts(self, params, collections, frozen, batch, context).calls()
 
     def _features(
-        self, variables: Tree, x: jax.Array, rng: jax.Array, step: Any, train: bool, kept: Tree
+        self, variables: Tree, x: jax.Array, rng: jax.Array, step: Any, train: bool, collected: Tree
     ) -> tuple[Any, jax.Array, Tree]:
-        """Encoding, input of the decoder's last layer, and statistics added to `kept`, if any."""
+        """Encoding, input of the decoder's last layer, statistics added to `collected`."""
         (encoding, h), mutated = self.tokenizer.apply(
-            variables if kept is None else {**variables, "statistics": kept},
+            variables if collected is None else {**variables, "statistics": collected},
             x,
             train=train,
             step=step,
@@ -282,7 +281,7 @@ class TokenizerTask(Task):
             mutable=["statistics"] if train else [],
             method=_encode_to_features,
         )
-        return encoding, h, {} if kept is None else dict(mutated).get("statistics", {})
+        return encoding, h, {} if collected is None else dict(mutated).get("statistics", {})
 
     def _nll(
         self, x: jax.Array, frozen: Tree, active: tuple[str, ...], step: Any, logits: jax.Array
@@ -297,14 +296,9 @@ class TokenizerTask(Task):
         quantizer = self.tokenizer.quantizer
         if not statistics:  # the tokenizer rests, or its quantizer counts nothing
             return params, collections
-        mine, book = quantizer.update(
-            params[TOKENIZER].get("quantizer", {}),
-            collections[TOKENIZER]["codebook"]["quantizer"],
-            statistics["quantizer"],
-            rng,
-            step,
-        )
-        return _with_quantizer(params, collections, mine, book)
+        old = _of_quantizer(params, collections)
+        new = quantizer.update(*old, statistics["quantizer"], rng, step)
+        return _with_quantizer(params, collections, *new)
 
     def alarm(self, numbers: Mapping[str, float]) -> Alarm | None:
         """Whether codes die: from the metrics of a step, by the quantizer's policy `watch`."""
@@ -373,10 +367,17 @@ def _to_output(decoder: nn.Module, last: Tree, h: jax.Array) -> jax.Array:
     return decoder.apply({"params": {"to_output": last}}, h, method=lambda m, h: m.to_output(h))
 
 
-def _with_quantizer(params: Tree, collections: Tree, mine: Tree, book: Tree) -> tuple[Tree, Tree]:
-    tokenizer = {**params[TOKENIZER], **({"quantizer": mine} if mine else {})}
-    codebook = {**collections[TOKENIZER]["codebook"], "quantizer": book}
-    return (
-        {**params, TOKENIZER: tokenizer},
-        {**collections, TOKENIZER: {**collections[TOKENIZER], "codebook": codebook}},
-    )
+def _of_quantizer(params: Tree, collections: Tree) -> tuple[Tree, Tree]:
+    """Its parameters, if any, and its codebook."""
+    codebook = collections[TOKENIZER]["codebook"]["quantizer"]
+    return params[TOKENIZER].get("quantizer", {}), codebook
+
+
+def _with_quantizer(
+    params: Tree, collections: Tree, quantizer_params: Tree, codebook: Tree
+) -> tuple[Tree, Tree]:
+    tokenizer, kept = params[TOKENIZER], collections[TOKENIZER]
+    if quantizer_params:
+        tokenizer = {**tokenizer, "quantizer": quantizer_params}
+    kept = {**kept, "codebook": {**kept["codebook"], "quantizer": codebook}}
+    return {**params, TOKENIZER: tokenizer}, {**collections, TOKENIZER: kept}

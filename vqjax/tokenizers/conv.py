@@ -51,7 +51,7 @@ class Levels:
         return (2,) * (self.count - 1) if self.strides is None else self.strides
 
     def total(self, level: int | None = None) -> Factor:
-        """The factor from the data to `level` (None: the last): an int, a tuple if one was given.
+        """The factor from the data to `level` (None: the last): an int, or a tuple where a stride is one.
 
         Raises:
             UsageError: tuples of different length.

@@ -20,14 +20,14 @@ def _check_widths(module: "MLPEncoder | MLPDecoder") -> None:
         raise UsageError(f"{name}.widths={module.widths}: wanted one or more numbers of at least 1")
 
 
-def _to_one(shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
-    """The grid of one position; UsageError where `shape` is not the one that is wanted."""
-    if tuple(shape) != tuple(wanted):
+def _one_position(shape: tuple[int, ...], expected: tuple[int, ...]) -> tuple[int, ...]:
+    """The grid of one position; UsageError where `shape` is not `expected`."""
+    if tuple(shape) != tuple(expected):
         raise UsageError(
             f"spatial shape {tuple(shape)}: fully connected layers take only the size that they "
-            f"were made for, {tuple(wanted)}"
+            f"were made for, {tuple(expected)}"
         )
-    return (1,) * len(wanted)
+    return (1,) * len(expected)
 
 
 class MLPEncoder(Checked):
@@ -61,7 +61,7 @@ class MLPEncoder(Checked):
         Raises:
             UsageError: it is not `self.shape`.
         """
-        return _to_one(shape, self.shape)
+        return _one_position(shape, self.shape)
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -123,10 +123,10 @@ class MLPDecoder(Checked):
     @nn.compact
     def to_features(self, z: jax.Array) -> jax.Array:
         """z [B, *1, latent_dim] -> the input of `to_output`, [B, widths[-1]]."""
-        wanted = (1,) * len(self.shape)
-        if z.shape[1:] != (*wanted, self.latent_dim):
+        grid = (1,) * len(self.shape)
+        if z.shape[1:] != (*grid, self.latent_dim):
             raise UsageError(
-                f"latents of shape {z.shape[1:]}: wanted {(*wanted, self.latent_dim)}, one position"
+                f"latents of shape {z.shape[1:]}: wanted {(*grid, self.latent_dim)}, one position"
             )
         act = activation(self.activation)
         h = act(z.reshape(len(z), self.latent_dim))

@@ -12,7 +12,7 @@ OUTPUTS = ("linear", "sigmoid")
 
 @flax.struct.dataclass
 class Encoding:
-    """Latents before the quantizer, z [B, *S, D], and what the quantizer made of them."""
+    """Latents before the quantizer, z [B, *S, D], and their quantization."""
 
     z: jax.Array
     quantized: Quantized
@@ -21,7 +21,7 @@ class Encoding:
 class Tokenizer(nn.Module):
     """Encoder, projection to D, quantizer, projection from D, decoder (arXiv 2012.09841).
 
-    Any number of spatial axes: a signal [B, T, C], a picture [B, H, W, C], a clip [B, T, H, W, C].
+    Any number of spatial axes: a signal [B, T, C], an image [B, H, W, C], a clip [B, T, H, W, C].
 
     Attributes:
         encoder: x [B, *S, C] -> [B, *s, encoder.latent_dim].
@@ -51,7 +51,7 @@ class Tokenizer(nn.Module):
         return Encoding(z=z, quantized=self.quantizer(z, train=train, step=step))
 
     def latents(self, x: jax.Array) -> jax.Array:
-        """x [B, *S, C] -> what the quantizer is given, [B, *s, its `input_dim` or D]."""
+        """x [B, *S, C] -> the quantizer's input, [B, *s, its `input_dim` or D]."""
         return self.pre_quant(self.encoder(x))
 
     def to_features(self, z_q: jax.Array) -> jax.Array:
@@ -93,5 +93,5 @@ class Tokenizer(nn.Module):
     @property
     def level_names(self) -> tuple[str, ...]:
         """The levels' names, in the order of `indices`; none where nothing is discrete."""
-        books = self.quantizer.num_codebooks
-        return ("tokens",) if books == 1 else tuple(f"tokens_{q}" for q in range(books))
+        count = self.quantizer.num_codebooks
+        return ("tokens",) if count == 1 else tuple(f"tokens_{q}" for q in range(count))

@@ -1,4 +1,4 @@
-"""What a tokenizer's losses of x_hat against x come to.
+"""The loss terms and further metrics of x_hat against x.
 
 A loss is called with (x, x_hat, logits), and with its arrays if it owns files
 (`vqjax.config.find_owners`).
@@ -15,11 +15,11 @@ from vqjax.arguments import got
 from vqjax.numbers import NUMBERS
 from vqjax.types import Tree, UsageError, VqjaxError
 
-LOSSES = "task.losses"  # below it, by place, stand the arrays of losses in `frozen`
+LOSSES = "task.losses"  # f"{LOSSES}.{i}" in `frozen`: the arrays of loss i
 
 
 def check_losses(losses: Sequence[Any], shape: tuple[int, ...], output: str) -> None:
-    """Refuses, with UsageError, losses that cannot judge examples of `shape` (*S, C).
+    """Refuses, with UsageError, losses that cannot take examples of `shape` (*S, C).
 
     Args:
         output: of the tokenizer, what its logits are.
@@ -35,21 +35,21 @@ def check_losses(losses: Sequence[Any], shape: tuple[int, ...], output: str) -> 
 
 
 def check_metrics(metrics: Sequence[Any], shape: tuple[int, ...] | None = None) -> None:
-    """Refuses, with UsageError, metrics whose names cannot stand beside those of evaluations; and,
+    """Refuses, with UsageError, metrics whose names are not free among those of evaluations; and,
     with the `shape` (*S, C) of examples, those that do not give a number for each.
     """
     names = [getattr(metric, "name", None) for metric in metrics]
-    for place, name in enumerate(names):
+    for i, name in enumerate(names):
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w*", name):
-            raise UsageError(f"metrics.{place}: its name={got(name)}: wanted a word")
-        if name in NUMBERS or name in names[:place]:
-            raise UsageError(f"metrics.{place}: another number has the name {name!r}")
+            raise UsageError(f"metrics.{i}: its name={got(name)}: wanted a word")
+        if name in NUMBERS or name in names[:i]:
+            raise UsageError(f"metrics.{i}: another number has the name {name!r}")
     if shape is None:
         return
     pair = (jax.ShapeDtypeStruct((2, *shape), jnp.float32),) * 2
     for name, metric in zip(names, metrics, strict=True):
         try:
-            found = jax.eval_shape(metric, *pair)
+            value = jax.eval_shape(metric, *pair)
         except VqjaxError:
             raise
         except Exception as error:  # whatever comes of an object that is no metric
@@ -57,9 +57,9 @@ def check_metrics(metrics: Sequence[Any], shape: tuple[int, ...] | None = None) 
             raise UsageError(
                 f"task.metrics: {name!r} cannot take (x, x_hat) of {list(pair[0].shape)}: {line}"
             ) from error
-        if getattr(found, "shape", None) != (2,):
+        if getattr(value, "shape", None) != (2,):
             raise UsageError(
-                f"task.metrics: {name!r} gives {getattr(found, 'shape', type(found).__name__)} for "
+                f"task.metrics: {name!r} gives {getattr(value, 'shape', type(value).__name__)} for "
                 "two examples: wanted a number for each, [2]"
             )
 
@@ -72,11 +72,11 @@ def compare(
     logits: jax.Array,
     active: Sequence[str],
 ) -> dict[str, jax.Array]:
-    """The losses that are `active`, unweighted scalars by name; the others are not worked out."""
+    """The losses that are `active`, unweighted scalars by name; the others are not computed."""
     values = {}
-    for place, loss in enumerate(losses):
+    for i, loss in enumerate(losses):
         if loss.name in active:
-            arrays = (frozen[f"{LOSSES}.{place}"],) if hasattr(loss, "read_frozen") else ()
+            arrays = (frozen[f"{LOSSES}.{i}"],) if hasattr(loss, "read_frozen") else ()
             values[loss.name] = loss(x, x_hat, logits, *arrays)
     return values
 
@@ -88,7 +88,7 @@ def distances(
     x and x_hat [B, *S, C] in [-1, 1].
     """
     return {
-        loss.name: loss.distance(frozen[f"{LOSSES}.{place}"], x, x_hat)
-        for place, loss in enumerate(losses)
-        if hasattr(loss, "distance") and f"{LOSSES}.{place}" in frozen
+        loss.name: loss.distance(frozen[f"{LOSSES}.{i}"], x, x_hat)
+        for i, loss in enumerate(losses)
+        if hasattr(loss, "distance") and f"{LOSSES}.{i}" in frozen
     }
