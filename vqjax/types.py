@@ -198,9 +198,12 @@ class Stopped(VqjaxError):
 
 
 def check_offers(where: str, value: Any, names: Iterable[str]) -> None:
-    """Refuses, with UsageError, a `value` that lacks one of the attributes its place needs."""
+    """Refuses, with UsageError, a `value` that lacks one of the attributes its place needs.
+
+    What the class has is not read: a property may be unable to answer yet.
+    """
     for name in names:
-        if not hasattr(value, name):
+        if not hasattr(type(value), name) and not hasattr(value, name):
             kind = type(value).__name__
             raise UsageError(f"{where}: {kind} does not fit here: it has no {name!r}")
 

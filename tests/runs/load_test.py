@@ -13,9 +13,13 @@ import vqjax
 from tests import tiny
 from tests.blank import maskgit_over
 from tests.small_source import SmallSource
+from vqjax.config import FrozenRun
 from vqjax.data import Arrays, Digits
 from vqjax.files import is_ours
-from vqjax.tasks import normalize
+from vqjax.priors import GPT
+from vqjax.runs.load import run_class
+from vqjax.runs.prior import PriorRun
+from vqjax.tasks import PriorTask, normalize
 from vqjax.types import DataError, UsageError
 
 X = np.stack([SmallSource().example(i) for i in range(7)])
@@ -116,3 +120,10 @@ def test_the_package_gives_the_function_however_often_it_is_asked():
     for name, home in vqjax.evaluation._HOMES.items():
         assert name != home  # an imported module takes its name in the package
     assert vqjax.evaluation.load is vqjax.evaluation.load is vqjax.load
+
+
+def test_a_task_whose_frozen_run_has_no_stand_in_has_its_run_class_before_that_is_opened():
+    task = PriorTask(GPT(16, 1, 2), FrozenRun("runs/not_opened"))
+    assert run_class(task) is PriorRun
+    with pytest.raises(UsageError, match="names no stand-in"):
+        _ = task.inputs
