@@ -56,9 +56,9 @@ class EMAVectorQuantizer(NearestCode):
     ) -> jax.Array:
         # m_k is e_k N_k, so it is not stored. Before the first update N_k is an equal share.
         share = statistics["seen"] / self.codebook_size
-        weight = jnp.where(jnp.sum(old["counts"]) == 0, share, old["counts"])[:, None]
-        sums = decay * weight * codes + (1 - decay) * statistics["sums"]
+        weight = jnp.where(jnp.sum(old["counts"]) == 0, share, old["counts"])[:, None]  # [K, 1]
+        sums = decay * weight * codes + (1 - decay) * statistics["sums"]  # m_k [K, D], eq. 7
         # A code that nobody has picked for very long stays where it is, rather than become 0 / 0.
-        counts = codebook["counts"][:, None]
+        counts = codebook["counts"][:, None]  # N_k [K, 1], eq. 6
         alive = counts > 1e-20
-        return jnp.where(alive, sums / jnp.where(alive, counts, 1.0), codes)
+        return jnp.where(alive, sums / jnp.where(alive, counts, 1.0), codes)  # e_k [K, D], eq. 8

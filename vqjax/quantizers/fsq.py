@@ -100,13 +100,14 @@ class FSQ(Discrete):
         chex.assert_axis_dimension(z, -1, self.codebook_dim)
         bounded = self._bounded(ops.at_least_float32(z))  # [B, *S, D]
         top = _channels(np.asarray(self.levels) - 1, bounded)
-        digits = jnp.clip(jnp.round(bounded), 0.0, top)
-        indices = jnp.tensordot(digits.astype(jnp.int32), jnp.asarray(self._basis()), axes=1)
+        digits = jnp.clip(jnp.round(bounded), 0.0, top)  # [B, *S, D]
+        basis = jnp.asarray(self._basis())  # [D]
+        indices = jnp.tensordot(digits.astype(jnp.int32), basis, axes=1)  # [B, *S]
         return Quantized(
             z_q=ops.straight_through(self._codes(bounded), self._codes(digits)),
             indices=(indices,),
             losses={},
-            metrics=observe(self, indices.reshape(-1), train=train),
+            metrics=observe(self, indices.reshape(-1), train=train),  # of [N]
         )
 
     def _basis(self) -> np.ndarray:
@@ -114,6 +115,8 @@ class FSQ(Discrete):
 
     def lookup(self, indices: tuple[jax.Array, ...]) -> jax.Array:
         """Codes [B, *S, D] of indices (int32[B, *S],)."""
-        above = indices[0][..., None]
-        digits = above // _channels(self._basis(), above) % _channels(self.levels, above)
+        above = indices[0][..., None]  # [B, *S, 1]
+        digits = (
+            above // _channels(self._basis(), above) % _channels(self.levels, above)
+        )  # [B, *S, D]
         return self._codes(digits.astype(jnp.float32))

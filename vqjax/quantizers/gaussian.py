@@ -80,7 +80,7 @@ class Gaussian(Quantizer):
         drawn = mean
         if train:
             noise = jax.random.normal(self.make_rng("quantizer"), mean.shape, mean.dtype)
-            drawn = mean + jnp.exp(0.5 * log_variance) * noise
+            drawn = mean + jnp.exp(0.5 * log_variance) * noise  # eq. 10
         count = max(len(z), 1)  # an empty batch is zero, not NaN
         kl = _divergence(mean, log_variance)  # [B, *S, D]
         channels = kl.sum(axis=tuple(range(kl.ndim - 1))) / count  # [D]
@@ -97,7 +97,7 @@ class Gaussian(Quantizer):
     def split(self, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         """z [B, *S, 2 D] -> mean and log variance [B, *S, D], in at least float32."""
         chex.assert_axis_dimension(z, -1, self.input_dim)
-        mean, log_variance = jnp.split(at_least_float32(z), 2, axis=-1)
+        mean, log_variance = jnp.split(at_least_float32(z), 2, axis=-1)  # [B, *S, D] each
         return mean, jnp.clip(log_variance, *LOG_VARIANCE)
 
     def draw(self, z: jax.Array, noise: jax.Array) -> Draw:

@@ -50,7 +50,7 @@ class GumbelQuantizer(Discrete):
 
     @property
     def input_dim(self) -> int:
-        """The tokenizer's projection gives logits."""
+        """K: the tokenizer projects to logits."""
         return self.codebook_size
 
     def setup(self) -> None:
@@ -62,25 +62,28 @@ class GumbelQuantizer(Discrete):
         """Quantizes logits z [B, *S, K]; see `Quantized`."""
         chex.assert_axis_dimension(z, -1, self.codebook_size)
         logits = ops.at_least_float32(z)
-        log_p = jax.nn.log_softmax(logits)
-        each = jnp.sum(jnp.exp(log_p) * log_p, axis=-1) + jnp.log(float(self.codebook_size))
+        log_p = jax.nn.log_softmax(logits)  # [B, *S, K]
+        kl = jnp.sum(jnp.exp(log_p) * log_p, axis=-1) + jnp.log(
+            float(self.codebook_size)
+        )  # [B, *S]
         if train:
             noise = jax.random.gumbel(self.make_rng("quantizer"), logits.shape, logits.dtype)
-            y = jax.nn.softmax((logits + noise) / as_schedule(self.temperature)(step))
-            indices = jnp.argmax(y, axis=-1).astype(jnp.int32)
+            tau = as_schedule(self.temperature)(step)
+            y = jax.nn.softmax((logits + noise) / tau)  # [B, *S, K], eq. 2
+            indices = jnp.argmax(y, axis=-1).astype(jnp.int32)  # [B, *S]
             z_q = jnp.matmul(y, self.codes, precision=jax.lax.Precision.HIGHEST)  # [B, *S, D]
             if self.hard:
                 z_q = ops.straight_through(z_q, ops.take(self.codes, indices))
         else:
-            indices = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-            z_q = ops.take(self.codes, indices)
+            indices = jnp.argmax(logits, axis=-1).astype(jnp.int32)  # [B, *S]
+            z_q = ops.take(self.codes, indices)  # [B, *S, D]
         return Quantized(
             z_q=z_q,
             indices=(indices,),
-            losses={"prior": jnp.sum(each) / float(max(each.size, 1))},
+            losses={"prior": jnp.sum(kl) / float(max(kl.size, 1))},
             metrics=observe(self, indices.reshape(-1), train=train),
         )
 
     def lookup(self, indices: tuple[jax.Array, ...]) -> jax.Array:
         """Codes [B, *S, D] of indices (int32[B, *S],)."""
-        return ops.take(self.codes, indices[0])
+        return ops.take(self.codes, indices[0])  # [B, *S, D]

@@ -41,16 +41,17 @@ def soft_choice(
     rows, (size, dim) = len(z), codes.shape
     count = max(1, -(-rows * size // BLOCK_VALUES))  # blocks
     padding = -rows % count
-    blocks = jnp.pad(z, ((0, padding), (0, 0))).reshape(-1, count, dim).swapaxes(0, 1)
-    weights = jnp.pad(jnp.ones(rows, z.dtype), (0, padding)).reshape(-1, count).T  # [blocks, n]
+    padded = jnp.pad(z, ((0, padding), (0, 0)))  # [count * n, D]
+    blocks = padded.reshape(-1, count, dim).swapaxes(0, 1)  # [count, n, D]
+    weights = jnp.pad(jnp.ones(rows, z.dtype), (0, padding)).reshape(-1, count).T  # [count, n]
 
     @jax.checkpoint
     def block(codes, z, weights):
         logits = jnp.matmul(z, codes.T, precision=Precision.HIGHEST)  # [n, K]
         soft = jnp.matmul(jax.nn.softmax(logits), stop_gradient(codes), precision=Precision.HIGHEST)
-        log_p = jax.nn.log_softmax(logits / temperature)
-        p = jnp.exp(log_p) * weights[:, None]
-        indices = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        log_p = jax.nn.log_softmax(logits / temperature)  # [n, K]
+        p = jnp.exp(log_p) * weights[:, None]  # [n, K]
+        indices = jnp.argmax(logits, axis=-1).astype(jnp.int32)  # [n]
         return (indices, soft), (-jnp.sum(p * log_p), jnp.sum(p, axis=0))
 
     def add(sums, part):
@@ -58,8 +59,9 @@ def soft_choice(
         return jax.tree.map(jnp.add, sums, new), results
 
     sums = (jnp.zeros((), z.dtype), jnp.zeros(size, z.dtype))
-    (total, mean), (indices, soft) = jax.lax.scan(add, sums, (blocks, weights))
-    indices, soft = indices.T.reshape(-1)[:rows], soft.swapaxes(0, 1).reshape(-1, dim)[:rows]
+    (total, mean), (indices, soft) = jax.lax.scan(add, sums, (blocks, weights))  # [count, n, ...]
+    indices = indices.T.reshape(-1)[:rows]  # [N]
+    soft = soft.swapaxes(0, 1).reshape(-1, dim)[:rows]  # [N, D]
     return indices, soft, total / max(rows, 1), entropy(mean / max(rows, 1))
 
 
@@ -96,7 +98,7 @@ class IBQ(Discrete):
 
     def setup(self) -> None:
         declare_ledger(self)
-        # Not smaller: while all products are small, p is flat and tells the encoder nothing.
+        # Not smaller: while all products are small, p is flat and the encoder gets no gradient.
         shape = (self.codebook_size, self.codebook_dim)
         self.codes = self.param("codes", jax.nn.initializers.normal(1.0), shape, jnp.float32)
 
@@ -106,12 +108,12 @@ class IBQ(Discrete):
         z = ops.at_least_float32(z)
         flat = z.reshape(-1, self.codebook_dim)  # [N, D]
         indices, soft, sample, batch = soft_choice(flat, self.codes, self.temperature)
-        hard = ops.take(self.codes, indices).reshape(z.shape)
+        hard = ops.take(self.codes, indices).reshape(z.shape)  # [B, *S, D]
         # Ind C: the value is that of the code; gradients are those of p C, and of the code itself
         # to the one row that was picked.
         z_q = ops.straight_through(soft.reshape(z.shape), stop_gradient(hard))
         z_q = z_q + (hard - stop_gradient(hard))
-        indices = indices.reshape(z.shape[:-1])
+        indices = indices.reshape(z.shape[:-1])  # [B, *S]
         return Quantized(
             z_q=z_q,
             indices=(indices,),
@@ -127,4 +129,4 @@ class IBQ(Discrete):
 
     def lookup(self, indices: tuple[jax.Array, ...]) -> jax.Array:
         """Codes [B, *S, D] of indices (int32[B, *S],)."""
-        return ops.take(self.codes, indices[0])
+        return ops.take(self.codes, indices[0])  # [B, *S, D]

@@ -86,12 +86,12 @@ class SignQuantizer(Discrete):
         """Quantizes z [B, *S, D]; see `Quantized`."""
         chex.assert_axis_dimension(z, -1, self.codebook_dim)
         z = self.prepare(ops.at_least_float32(z))
-        bits = z > 0
+        bits = z > 0  # [B, *S, D]
         indices = bit_ops.pack(bits)  # [B, *S]
-        codes = self._codes(bits, z.dtype)
+        codes = self._codes(bits, z.dtype)  # [B, *S, D]
         odds = self.log_odds(z).reshape(-1, self.codebook_dim)  # [N, D]
-        sample = bit_ops.sample_entropy(odds)
-        batch = bit_ops.batch_entropy(odds, self.entropy_bits)
+        sample = bit_ops.sample_entropy(odds)  # E[H(q(. | z))], scalar
+        batch = bit_ops.batch_entropy(odds, self.entropy_bits)  # H(E[q(. | z)]), scalar
         metrics = observe(self, indices.reshape(-1), train=train)
         return Quantized(
             z_q=ops.straight_through(z, codes),
@@ -105,7 +105,8 @@ class SignQuantizer(Discrete):
 
     def lookup(self, indices: tuple[jax.Array, ...]) -> jax.Array:
         """Codes [B, *S, D] of indices (int32[B, *S],)."""
-        return self._codes(bit_ops.unpack(indices[0], self.codebook_dim), jnp.float32)
+        bits = bit_ops.unpack(indices[0], self.codebook_dim)  # [B, *S, D]
+        return self._codes(bits, jnp.float32)
 
 
 class LFQ(SignQuantizer):

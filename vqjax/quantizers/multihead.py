@@ -48,18 +48,18 @@ class MultiHead(Combined):
     def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
         """Quantizes z [B, *S, D]; see `Quantized`. Metrics are those of the shared codebook."""
         split = z.reshape(*z.shape[:-1], self.heads, z.shape[-1] // self.heads)  # [B, *S, Q, d]
-        out = self.parts[0](split, train=train, step=step)
+        out = self.parts[0](split, train=train, step=step)  # z_q [B, *S, Q, d], indices [B, *S, Q]
         return out.replace(
-            z_q=out.z_q.reshape(*z.shape[:-1], self.codebook_dim),
+            z_q=out.z_q.reshape(*z.shape[:-1], self.codebook_dim),  # [B, *S, D]
             indices=tuple(out.indices[0][..., head] for head in range(self.heads)),
         )
 
     def lookup(self, indices: tuple[jax.Array, ...]) -> jax.Array:
         """Codes [B, *S, D] of indices int32[B, *S], one array per head."""
         codes = self.parts[0].lookup((jnp.stack(indices, axis=-1),))  # [B, *S, Q, d]
-        return codes.reshape(*codes.shape[:-2], self.codebook_dim)
+        return codes.reshape(*codes.shape[:-2], self.codebook_dim)  # [B, *S, D]
 
     def init_codebook(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
         """Starts the codebook from the heads of z. Called unbound."""
-        split = z.reshape(*z.shape[:-1], self.heads, z.shape[-1] // self.heads)
+        split = z.reshape(*z.shape[:-1], self.heads, z.shape[-1] // self.heads)  # [B, *S, Q, d]
         return self._init_part("parts_0", params, codebook, split, rng)

@@ -72,7 +72,7 @@ class MultiScaleResidual(Combined):
 
     def _enlarged(self, codes: jax.Array, level: int, grid: tuple[int, ...]) -> jax.Array:
         """What `level` adds: codes [B, *s, D] on the whole grid, through phi."""
-        codes = _grown(codes, grid)
+        codes = _grown(codes, grid)  # [B, *S, D]
         if not self.phi:
             return codes
         phi = self.phi[level * len(self.phi) // len(self.scales)]
@@ -85,17 +85,18 @@ class MultiScaleResidual(Combined):
         total, outputs = jnp.zeros_like(z), []
         losses = dict.fromkeys(LOSSES, 0.0)
         for level, small in enumerate(self.grids(grid)):
-            shrunk = _shrunk(fixed - stop_gradient(total), small)
+            shrunk = _shrunk(fixed - stop_gradient(total), small)  # r_k [B, *s_k, D]
             out = self.parts[0](shrunk, train=train, step=step)
             # Looked up once more: what `out` holds has no gradient to the codes.
-            total = total + self._enlarged(self.parts[0].lookup(out.indices), level, grid)
+            codes = self.parts[0].lookup(out.indices)  # [B, *s_k, D]
+            total = total + self._enlarged(codes, level, grid)  # f [B, *S, D]
             losses["commitment"] += mean_square(z - stop_gradient(total)) / len(self.scales)
             losses["codebook"] += mean_square(fixed - total) / len(self.scales)
             outputs.append(out)
         estimator = self.template.estimator
         return Quantized(
             z_q=estimator(z, total),
-            indices=tuple(out.indices[0] for out in outputs),
+            indices=tuple(out.indices[0] for out in outputs),  # one [B, *s_k] per scale
             losses=losses,
             metrics=level_metrics(outputs),
         )
@@ -113,9 +114,9 @@ class MultiScaleResidual(Combined):
         """
         left, pieces = ops.at_least_float32(z), []
         for small in self.grids(z.shape[1:-1]):
-            shrunk = _shrunk(left, small)
-            left = left - _grown(shrunk, z.shape[1:-1])
-            pieces.append(shrunk.reshape(-1, z.shape[-1]))
+            shrunk = _shrunk(left, small)  # [B, *s_k, D]
+            left = left - _grown(shrunk, z.shape[1:-1])  # [B, *S, D]
+            pieces.append(shrunk.reshape(-1, z.shape[-1]))  # [N_k, D]
         return self._init_part("parts_0", params, codebook, jnp.concatenate(pieces), rng)
 
 
@@ -123,7 +124,7 @@ def _grown(codes: jax.Array, grid: tuple[int, ...]) -> jax.Array:
     """Codes [B, *s, D] on another grid, bicubically."""
     if codes.shape[1:-1] == grid:
         return codes
-    return jax.image.resize(codes, (len(codes), *grid, codes.shape[-1]), "cubic")
+    return jax.image.resize(codes, (len(codes), *grid, codes.shape[-1]), "cubic")  # [B, *grid, D]
 
 
 def _shrunk(x: jax.Array, grid: tuple[int, ...]) -> jax.Array:
@@ -132,9 +133,9 @@ def _shrunk(x: jax.Array, grid: tuple[int, ...]) -> jax.Array:
         if old == new:
             continue
         edges = np.arange(new + 1) * old / new
-        cells = np.minimum(edges[1:, None], np.arange(1, old + 1))
+        cells = np.minimum(edges[1:, None], np.arange(1, old + 1))  # [new, old]
         cells = np.maximum(cells - np.maximum(edges[:-1, None], np.arange(old)), 0.0)
         cells = jnp.asarray(cells * new / old, x.dtype)  # [new, old], rows sum to 1
-        product = jnp.tensordot(cells, x, axes=(1, axis), precision=Precision.HIGHEST)
-        x = jnp.moveaxis(product, 0, axis)
+        product = jnp.tensordot(cells, x, axes=(1, axis), precision=Precision.HIGHEST)  # [new, ...]
+        x = jnp.moveaxis(product, 0, axis)  # the axis in its place, of length `new`
     return x

@@ -78,8 +78,8 @@ class NearestCode(Discrete):
     def losses(self, z: jax.Array, codes: jax.Array) -> dict[str, jax.Array]:
         """Loss terms of prepared vectors and their codes, both [B, *S, D]; means over elements."""
         return {
-            "commitment": mean_square(z - stop_gradient(codes)),
-            "codebook": mean_square(stop_gradient(z) - codes),
+            "commitment": mean_square(z - stop_gradient(codes)),  # eq. 3, third term
+            "codebook": mean_square(stop_gradient(z) - codes),  # eq. 3, second term
         }
 
     def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
@@ -87,7 +87,7 @@ class NearestCode(Discrete):
         chex.assert_axis_dimension(z, -1, self.codebook_dim)
         z = self.prepare(ops.at_least_float32(z))
         flat = stop_gradient(z).reshape(-1, self.codebook_dim)  # [N, D]
-        codebook = self.codebook()
+        codebook = self.codebook()  # [K, D]
         indices = ops.nearest(flat, stop_gradient(codebook))  # [N]
         codes = ops.take(codebook, indices).reshape(z.shape)  # [B, *S, D]
         metrics = observe(
@@ -99,7 +99,7 @@ class NearestCode(Discrete):
         )
         return Quantized(
             z_q=self.estimator(z, codes),
-            indices=(indices.reshape(z.shape[:-1]),),
+            indices=(indices.reshape(z.shape[:-1]),),  # [B, *S]
             losses=self.losses(z, codes),
             metrics=metrics,
         )
@@ -110,12 +110,12 @@ class NearestCode(Discrete):
 
     def lookup(self, indices: tuple[jax.Array, ...]) -> jax.Array:
         """Codes [B, *S, D] of indices (int32[B, *S],)."""
-        return ops.take(self.codebook(), indices[0])
+        return ops.take(self.codebook(), indices[0])  # [B, *S, D]
 
     def init_codebook(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
         """Sets the codes from encodings z [B, *S, D], before step 0. Called unbound."""
-        flat = self.prepare(ops.at_least_float32(z)).reshape(-1, self.codebook_dim)
-        codes = ops.kmeans(flat, self.codebook_size, self.start.iterations, rng)
+        flat = self.prepare(ops.at_least_float32(z)).reshape(-1, self.codebook_dim)  # [N, D]
+        codes = ops.kmeans(flat, self.codebook_size, self.start.iterations, rng)  # [K, D]
         return self._with_codes(params, codebook, codes)
 
     def update(

@@ -48,13 +48,14 @@ class Product(Combined):
 
     def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
         """Quantizes z [B, *S, D]; see `Quantized`."""
+        pieces = jnp.split(z, self.groups, axis=-1)  # Q arrays [B, *S, D / Q]
         outputs = [
             part(piece, train=train, step=step)
-            for part, piece in zip(self.parts, jnp.split(z, self.groups, axis=-1), strict=True)
+            for part, piece in zip(self.parts, pieces, strict=True)
         ]
         return Quantized(
-            z_q=jnp.concatenate([out.z_q for out in outputs], axis=-1),
-            indices=tuple(out.indices[0] for out in outputs),
+            z_q=jnp.concatenate([out.z_q for out in outputs], axis=-1),  # [B, *S, D]
+            indices=tuple(out.indices[0] for out in outputs),  # Q arrays [B, *S]
             losses={
                 name: sum(out.losses[name] for out in outputs) / self.groups
                 for name in self.loss_weights
@@ -65,7 +66,7 @@ class Product(Combined):
     def lookup(self, indices: tuple[jax.Array, ...]) -> jax.Array:
         """Codes [B, *S, D] of indices int32[B, *S], one array per group."""
         codes = [part.lookup((i,)) for part, i in zip(self.parts, indices, strict=True)]
-        return jnp.concatenate(codes, axis=-1)
+        return jnp.concatenate(codes, axis=-1)  # [B, *S, D]
 
     def init_codebook(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
         """Starts every group's codebook from its channels of z. Called unbound."""

@@ -63,7 +63,7 @@ class Residual(Combined):
         scale = self.template.residual_scale
         return jnp.asarray(scale, jnp.float32) ** stage
 
-    def _kept(self, train: bool) -> list[jax.Array | float]:
+    def _keeps(self, train: bool) -> list[jax.Array | float]:
         """1 for the stages that count in this call, 0 for the dropped ones."""
         if not train or self.dropout == 0.0 or self.stages == 1 or self.is_initializing():
             return [1.0] * self.stages
@@ -76,21 +76,21 @@ class Residual(Combined):
     def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
         """Quantizes z [B, *S, D]; see `Quantized`. Levels that dropout left out have indices."""
         z = ops.at_least_float32(z)
-        residual, total, outputs = z, jnp.zeros_like(z), []
-        kept = self._kept(train)
+        residual, total, outputs = z, jnp.zeros_like(z), []  # r_0, z_q: [B, *S, D]
+        keeps = self._keeps(train)  # Q scalars
         for stage in range(self.stages):
-            scale = _channels(self._scale(stage), z)
+            scale = _channels(self._scale(stage), z)  # [1, *1, 1 or D]
             out = self.parts[0 if self.shared else stage](residual / scale, train=train, step=step)
-            codes = stop_gradient(out.z_q) * scale
-            total = total + codes * kept[stage]
-            residual = residual - codes
+            codes = stop_gradient(out.z_q) * scale  # e_q [B, *S, D]
+            total = total + codes * keeps[stage]  # z_q = sum of e_q
+            residual = residual - codes  # r_{q+1} = r_q - sg(e_q)
             outputs.append(out)
         estimator = self.template.estimator
         return Quantized(
             z_q=estimator(z, total),
-            indices=tuple(out.indices[0] for out in outputs),
+            indices=tuple(out.indices[0] for out in outputs),  # Q arrays [B, *S]
             losses={
-                name: sum(out.losses[name] * keep for out, keep in zip(outputs, kept, strict=True))
+                name: sum(out.losses[name] * keep for out, keep in zip(outputs, keeps, strict=True))
                 for name in self.loss_weights
             },
             metrics=level_metrics(outputs),
@@ -100,7 +100,7 @@ class Residual(Combined):
         """Codes [B, *S, D] of indices int32[B, *S], one array per stage: all, or the first few."""
         total = 0.0
         for stage, index in enumerate(indices):
-            codes = self.parts[0 if self.shared else stage].lookup((index,))
+            codes = self.parts[0 if self.shared else stage].lookup((index,))  # [B, *S, D]
             total = total + codes * _channels(self._scale(stage), codes)
         return total
 

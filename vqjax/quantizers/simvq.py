@@ -51,4 +51,4 @@ class SimVQ(NearestCode):
         self.kernel = self.param("kernel", _identity, (self.codebook_dim, self.codebook_dim))
 
     def codebook(self) -> jax.Array:
-        return jnp.matmul(self.stored.value, self.kernel, precision=Precision.HIGHEST)
+        return jnp.matmul(self.stored.value, self.kernel, precision=Precision.HIGHEST)  # C W [K, D]

@@ -1,4 +1,4 @@
-"""The balance between what reconstructs and what must pass for real."""
+"""The weight of the generator's term against the reconstruction's."""
 
 import dataclasses
 from collections.abc import Callable
@@ -40,8 +40,8 @@ class AdaptiveWeight:
             generator: logits -> the generator's unweighted term.
         """
         last, h = stop_gradient((last, h))
-        logits, pull = jax.vjp(lambda p: to_output(p, h), last)
-        (a,) = pull(jax.grad(nll)(logits))
-        (b,) = pull(jax.grad(generator)(logits))
-        ratio = optax.tree.norm(a) / (optax.tree.norm(b) + self.epsilon)
+        logits, vjp = jax.vjp(lambda p: to_output(p, h), last)
+        (of_nll,) = vjp(jax.grad(nll)(logits))  # like `last`
+        (of_generator,) = vjp(jax.grad(generator)(logits))
+        ratio = optax.tree.norm(of_nll) / (optax.tree.norm(of_generator) + self.epsilon)  # eq. 7
         return stop_gradient(jnp.clip(ratio, 0.0, self.maximum))

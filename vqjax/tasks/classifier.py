@@ -107,11 +107,11 @@ class ClassifierTask(Task):
         self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
     ) -> TaskOutput:
         """The loss of one (micro)batch; see `TaskOutput` and `TokenizerTask`."""
-        _, logits = self.classify(params, batch[self.inputs])
-        labels = batch[LABEL]
+        _, logits = self.classify(params, batch[self.inputs])  # [B, classes]
+        labels = batch[LABEL]  # [B]
         targets = optax.smooth_labels(jax.nn.one_hot(labels, self.classes), self.label_smoothing)
-        nats = optax.softmax_cross_entropy(logits, targets)
-        hits = jnp.argmax(logits, axis=-1) == labels
+        nats = optax.softmax_cross_entropy(logits, targets)  # [B]
+        hits = jnp.argmax(logits, axis=-1) == labels  # [B]
         return TaskOutput(
             losses={"cross_entropy": nats.mean()} if "cross_entropy" in context.active else {},
             metrics={"accuracy": hits.mean(dtype=jnp.float32)},

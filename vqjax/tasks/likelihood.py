@@ -58,7 +58,7 @@ def log_likelihood(
     """
     (likelihood,) = _likelihoods(task)
     variables = {"params": params[TOKENIZER], **collections[TOKENIZER]}
-    logits = task.tokenizer.apply(variables, z, method=_logits)
+    logits = task.tokenizer.apply(variables, z, method=_logits)  # [B, *S, C]
     return likelihood.log_prob(normalize(x), task.tokenizer.link(logits), logits)
 
 
@@ -81,7 +81,7 @@ def elbo(
         latents: [B, *s, 2 D], the quantizer's input for x (`Tokens.z`).
         noise: [B, *s, D], standard normal.
     """
-    drawn = task.tokenizer.quantizer.draw(latents, noise)
+    drawn = task.tokenizer.quantizer.draw(latents, noise)  # z [B, *s, D], kl [B]
     return log_likelihood(task, params, collections, x, drawn.z) - drawn.kl
 
 
@@ -105,6 +105,7 @@ def log_weights(
     def repeated(a: jax.Array) -> jax.Array:  # the batch axis stays outermost, as it is split
         return jnp.repeat(a, count, axis=0)
 
-    drawn = task.tokenizer.quantizer.draw(repeated(latents), noise.reshape(-1, *noise.shape[2:]))
-    log_prob = log_likelihood(task, params, collections, repeated(x), drawn.z)
-    return (log_prob + drawn.log_ratio).reshape(-1, count)
+    noise = noise.reshape(-1, *noise.shape[2:])  # [B * K, *s, D]
+    drawn = task.tokenizer.quantizer.draw(repeated(latents), noise)  # z [B * K, *s, D]
+    log_prob = log_likelihood(task, params, collections, repeated(x), drawn.z)  # [B * K]
+    return (log_prob + drawn.log_ratio).reshape(-1, count)  # [B, K]

@@ -211,7 +211,7 @@ class PriorTask(Task):
             example_ids: int32[B], the masks are drawn by; None: 0 to B - 1.
         """
         network = self.network(self._levels(batch))
-        ids = network.order.flatten(self.tokens(frozen, batch))
+        ids = network.order.flatten(self.tokens(frozen, batch))  # [B, T]
         variables = {"params": params[PRIOR]}
         cond = self._cond(batch)
         return network.apply(variables, ids, cond, example_ids, rngs=rngs, method="objective")
@@ -222,8 +222,8 @@ class PriorTask(Task):
         """The loss of one (micro)batch; see `TaskOutput` and `TokenizerTask`."""
         mask, dropout = jax.random.split(context.rng)
         rngs = {"mask": mask} | ({"dropout": dropout} if context.train else {})
-        nats, counts = self.objective(params, frozen, batch, rngs)
-        nll = jnp.sum(nats * counts) / jnp.sum(counts)
+        nats, weights = self.objective(params, frozen, batch, rngs)  # [B, T], [B, T]
+        nll = jnp.sum(nats * weights) / jnp.sum(weights)
         return TaskOutput(losses={"nll": nll} if "nll" in context.active else {})
 
     def parts(
@@ -261,19 +261,19 @@ class PriorTask(Task):
         keys: jax.Array,
         cond: jax.Array | None,
         levels: tuple[Level, ...],
-        **drawing: Any,
+        **options: Any,
     ) -> dict[str, jax.Array]:
         """Draws the tokens of an example per key: {level name: int32[B, *grid]}.
 
         Args:
             params: by player.
-            keys: key[B]; an example depends on its own alone.
+            keys: key[B]; an example depends on its own key alone.
             cond: what the condition takes, of B examples; None: unconditional.
             levels: from `token_layout`.
-            drawing: `sampling`, `guidance`, `known`: see the prior's `sample`.
+            options: `sampling`, `guidance`, `known`: see the prior's `sample`.
         """
         network = self.network(levels)
-        ids = network.sample(params[PRIOR], keys, cond, **drawing)
+        ids = network.sample(params[PRIOR], keys, cond, **options)  # [B, T]
         return network.order.unflatten(ids)
 
     def decode(self, frozen: Tree, indices: Mapping[str, jax.Array]) -> jax.Array:

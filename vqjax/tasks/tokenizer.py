@@ -227,12 +227,12 @@ class TokenizerTask(Task):
         tokenizer = params[TOKENIZER] if moves else stop_gradient(params[TOKENIZER])
         variables = {"params": tokenizer, **collections[TOKENIZER]}
         collected = context.statistics if moves and context.train else None
-        encoding, h, statistics = self._features(
+        encoding, h, statistics = self._features(  # h [B, *S, features]
             variables, x, context.rng, step, context.train, collected
         )
         to_output = functools.partial(_to_output, self.tokenizer.decoder)
         last = tokenizer["decoder"]["to_output"]
-        logits = to_output(last, h)
+        logits = to_output(last, h)  # [B, *S, C]
         x_hat = self.tokenizer.link(logits)  # [B, *S, C]
 
         losses, multipliers, metrics = {}, {}, dict(encoding.quantized.metrics)

@@ -51,7 +51,7 @@ class Levels:
         return (2,) * (self.count - 1) if self.strides is None else self.strides
 
     def total(self, level: int | None = None) -> Factor:
-        """The factor from the data to `level` (None: the last): an int, or a tuple where a stride is one.
+        """The factor from the data to `level` (None: the last): an int, or a tuple as strides are.
 
         Raises:
             UsageError: tuples of different length.
@@ -141,19 +141,19 @@ class ConvEncoder(Checked):
         levels = self._levels()
         levels.grid(x.shape[1:-1])
         act, dtype = self.activation, self.dtype
-        h = Conv(self.width, dtype=dtype, name="conv_in")(x)
+        h = Conv(self.width, dtype=dtype, name="conv_in")(x)  # [B, *S, width]
         for level, multiplier in enumerate(self.multipliers):
             features = self.width * multiplier
             settings = (features, self.blocks, levels.attends(level), act, dtype, self.remat)
-            h = Stage(*settings, name=f"level_{level}")(h)
+            h = Stage(*settings, name=f"level_{level}")(h)  # [B, *S / total(level), features]
             if level < levels.count - 1:
-                factor = levels.steps[level]
-                h = Downsample(
-                    features, factor, self.downsample, dtype, name=f"downsample_{level}"
-                )(h)
-        h = Middle(self.mid_attention, act, dtype, name="mid")(h)
+                settings = features, levels.steps[level], self.downsample, dtype
+                h = Downsample(*settings, name=f"downsample_{level}")(h)  # S / factor
+        h = Middle(self.mid_attention, act, dtype, name="mid")(
+            h
+        )  # [B, *s, width * multipliers[-1]]
         h = activation(act)(GroupNorm(dtype=dtype, name="norm_out")(h))
-        return Conv(self.latent_dim, dtype=dtype, name="conv_out")(h)
+        return Conv(self.latent_dim, dtype=dtype, name="conv_out")(h)  # [B, *s, latent_dim]
 
 
 class ConvDecoder(Checked):
@@ -211,13 +211,14 @@ class ConvDecoder(Checked):
             raise ValueError(f"latents have {z.shape[-1]} channels; latent_dim={self.latent_dim}")
         levels = self._levels()
         act, dtype = self.activation, self.dtype
-        h = Conv(self.width * self.multipliers[-1], dtype=dtype, name="conv_in")(z)
+        width = self.width * self.multipliers[-1]
+        h = Conv(width, dtype=dtype, name="conv_in")(z)  # [B, *s, width * multipliers[-1]]
         h = Middle(self.mid_attention, act, dtype, name="mid")(h)
         for level, multiplier in reversed(list(enumerate(self.multipliers))):
             features = self.width * multiplier
             settings = (features, self.blocks, levels.attends(level), act, dtype, self.remat)
-            h = Stage(*settings, name=f"level_{level}")(h)
+            h = Stage(*settings, name=f"level_{level}")(h)  # [B, *S / total(level), features]
             if level > 0:
-                factor = levels.steps[level - 1]
-                h = Upsample(features, factor, dtype, name=f"upsample_{level - 1}")(h)
-        return activation(act)(GroupNorm(dtype=dtype, name="norm_out")(h))
+                settings = features, levels.steps[level - 1], dtype
+                h = Upsample(*settings, name=f"upsample_{level - 1}")(h)  # S * factor
+        return activation(act)(GroupNorm(dtype=dtype, name="norm_out")(h))  # [B, *S, features]

@@ -70,20 +70,21 @@ class MLPEncoder(Checked):
         grid = self.grid(x.shape[1:-1])
         h = x.reshape(len(x), math.prod(x.shape[1:]))  # [B, S * C]
         for i, width in enumerate(self.widths):
-            h = activation(self.activation)(nn.Dense(width, dtype=self.dtype, name=f"layer_{i}")(h))
+            h = nn.Dense(width, dtype=self.dtype, name=f"layer_{i}")(h)  # [B, width]
+            h = activation(self.activation)(h)
         return h.reshape(len(h), *grid, self.latent_dim)  # [B, *1, latent_dim]
 
 
 class _ToExample(nn.Module):
-    """h [B, N] -> [B, *shape], one linear layer."""
+    """h [B, width] -> x [B, *S, C], one linear layer; `shape`: (*S, C)."""
 
     shape: tuple[int, ...]
     dtype: str | None = None
 
     @nn.compact
     def __call__(self, h: jax.Array) -> jax.Array:
-        values = nn.Dense(math.prod(self.shape), dtype=self.dtype, name="dense")(h)
-        return values.reshape(len(h), *self.shape)
+        x = nn.Dense(math.prod(self.shape), dtype=self.dtype, name="dense")(h)  # [B, S * C]
+        return x.reshape(len(h), *self.shape)  # [B, *S, C]
 
 
 class MLPDecoder(Checked):
@@ -129,7 +130,7 @@ class MLPDecoder(Checked):
                 f"latents of shape {z.shape[1:]}: wanted {(*grid, self.latent_dim)}, one position"
             )
         act = activation(self.activation)
-        h = act(z.reshape(len(z), self.latent_dim))
+        h = act(z.reshape(len(z), self.latent_dim))  # [B, latent_dim]
         for i, width in enumerate(self.widths[1:], start=1):
-            h = act(nn.Dense(width, dtype=self.dtype, name=f"layer_{i}")(h))
+            h = act(nn.Dense(width, dtype=self.dtype, name=f"layer_{i}")(h))  # [B, width]
         return h

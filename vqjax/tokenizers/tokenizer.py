@@ -12,7 +12,7 @@ OUTPUTS = ("linear", "sigmoid")
 
 @flax.struct.dataclass
 class Encoding:
-    """Latents before the quantizer, z [B, *S, D], and their quantization."""
+    """Latents before the quantizer, z [B, *s, input_dim], and their quantization."""
 
     z: jax.Array
     quantized: Quantized
@@ -47,24 +47,26 @@ class Tokenizer(nn.Module):
 
     def encode(self, x: jax.Array, *, train: bool, step: jax.Array | int) -> Encoding:
         """x [B, *S, C] in [-1, 1] -> latents and their codes."""
-        z = self.latents(x)
+        z = self.latents(x)  # [B, *s, input_dim]
         return Encoding(z=z, quantized=self.quantizer(z, train=train, step=step))
 
     def latents(self, x: jax.Array) -> jax.Array:
-        """x [B, *S, C] -> the quantizer's input, [B, *s, its `input_dim` or D]."""
-        return self.pre_quant(self.encoder(x))
+        """x [B, *S, C] -> the quantizer's input, [B, *s, input_dim]."""
+        h = self.encoder(x)  # [B, *s, encoder.latent_dim]
+        return self.pre_quant(h)  # [B, *s, input_dim]
 
     def to_features(self, z_q: jax.Array) -> jax.Array:
         """z_q [B, *s, D] -> the input of the decoder's last layer."""
-        return self.decoder.to_features(self.post_quant(z_q))
+        return self.decoder.to_features(self.post_quant(z_q))  # of [B, *s, decoder.latent_dim]
 
     def decode(self, z_q: jax.Array) -> jax.Array:
         """z_q [B, *s, D] -> x_hat [B, *S, C]."""
-        return self.link(self.decoder(self.post_quant(z_q)))
+        h = self.post_quant(z_q)  # [B, *s, decoder.latent_dim]
+        return self.link(self.decoder(h))  # [B, *S, C]
 
     def decode_indices(self, indices: tuple[jax.Array, ...]) -> jax.Array:
         """int32[B, *s], one per level -> x_hat [B, *S, C]."""
-        return self.decode(self.quantizer.lookup(indices))
+        return self.decode(self.quantizer.lookup(indices))  # of codes [B, *s, D]
 
     def __call__(self, x: jax.Array, *, train: bool, step: jax.Array | int) -> jax.Array:
         """Everything once; `init` calls this."""
