@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -83,6 +84,20 @@ def test_imports_go_down(path):
             continue
         down = FLOORS[there] < FLOORS[here] and not (here == "data" and there == "ops")
         assert down or (here, there) in SIDEWAYS, f"{path}: {here} imports {there}"
+
+
+@pytest.mark.parametrize("room_", sorted(p.parent.name for p in PACKAGE.glob("*/__init__.py")))
+def test_each_room_says_its_floor_what_it_imports_and_where_to_begin(room_):
+    text = " ".join(
+        ast.get_docstring(ast.parse((PACKAGE / room_ / "__init__.py").read_text())).split()
+    )
+    found = re.search(r"Floor (\d+), imports floor 0(.*?)\. Most important file: `(\w+\.py)`", text)
+    assert found, text
+    floor, named, file = found.groups()
+    above = {m.split(".")[1] for p in (PACKAGE / room_).rglob("*.py") for m, _ in imports(p)
+             if m.startswith("vqjax.") and FLOORS.get(m.split(".")[1], 0) > 0}  # fmt: skip
+    assert int(floor) == FLOORS[room_] and set(re.findall(r"`(\w+)`", named)) == above - {room_}
+    assert (PACKAGE / room_ / file).is_file()
 
 
 def modules() -> dict[str, pathlib.Path]:

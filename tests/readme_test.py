@@ -44,6 +44,14 @@ def commands():
     return list(dict.fromkeys(whole))
 
 
+def test_the_afternoon_is_twelve_files():
+    section = TEXT.partition("### How to read this code in an afternoon")[2].partition(
+        "**A run dir"
+    )[0]
+    files = re.findall(r"^\d+\. `([\w/]+\.py)`: ", section, re.MULTILINE)
+    assert len(files) == 12 and all((ROOT / file).is_file() for file in files)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of two steps on the demo's digits."""

@@ -6,6 +6,9 @@ from tests import tiny
 from vqjax import config, sampling
 from vqjax.cli.main import main
 from vqjax.config.names import RENAMED, table
+from vqjax.quantizers.base import EARLIER
+from vqjax.quantizers.nearest import NearestCode
+from vqjax.types import UsageError
 
 pytestmark = pytest.mark.usefixtures("real_table")
 
@@ -35,3 +38,9 @@ def test_records_and_overrides():
 def test_the_option_given(tmp_path, capsys):
     assert main(["sample", str(tmp_path), "--given", "txt=a"]) != 0
     assert "--given is called --condition now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("earlier", "name"), EARLIER.items())
+def test_a_method_that_would_be_overlooked(earlier, name):
+    with pytest.raises(UsageError, match=rf"Own\.{earlier}: this method is called {name} now"):
+        type("Own", (NearestCode,), {earlier: lambda self: None})

@@ -1,1 +1,5 @@
-"""How fast an experiment trains here, measured."""
+"""How fast an experiment trains here, measured.
+
+Floor 9, imports floor 0, `hardware`, `ops`, `runs` and `training`. Most important file:
+`measure.py`.
+"""

@@ -1,1 +1,5 @@
-"""The program `vqjax`: one file per verb."""
+"""The program `vqjax`: one file per verb.
+
+Floor 10, imports floor 0, `benchmark`, `data`, `hardware`, `reports`, `runs`, `sampling` and
+`training`. Most important file: `main.py`.
+"""

@@ -1,4 +1,7 @@
-"""Experiments as plain objects: JSON, overrides, experiment files, what is frozen under them."""
+"""Experiments as plain objects: JSON, overrides, experiment files, what is frozen under them.
+
+Floor 0, imports floor 0. Most important file: `values.py`, objects to JSON and back.
+"""
 
 from vqjax.config.annotations import MissingArray, check_fields, check_types
 from vqjax.config.canonical import digest

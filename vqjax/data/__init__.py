@@ -1,4 +1,7 @@
-"""Data sources: where batches come from, one law for all of them (`vqjax.data.source`)."""
+"""Data sources: where batches come from, one law for all of them (`vqjax.data.source`).
+
+Floor 1, imports floor 0. Most important file: `source.py`.
+"""
 
 from vqjax.data.arrays import Arrays as Arrays
 from vqjax.data.arrays import ArraySource as ArraySource

@@ -4,6 +4,8 @@ Instead of logits there may be a `vqjax.types.Verdict` of logits and the feature
 tuple of verdicts, as of several scales; a class whose verdicts have features says so by
 `gives_features = True`, and then the task has the term "feature_matching". They keep no running
 statistics: whatever a normalisation needs, it takes from the call itself.
+
+Floor 4, imports floor 0 and `nn`. Most important file: `patchgan.py`.
 """
 
 from vqjax.discriminators.patchgan import PatchGAN as PatchGAN

@@ -2,6 +2,9 @@
 
 Attributes load on first use: no verb pays for what it does not use. Those that live in other rooms
 now are here until version 0.3.
+
+Floor 7, imports floor 0, `metrics`, `ops`, `sampling`, `tasks` and `training`. Most important file:
+`base.py`.
 """
 
 import importlib

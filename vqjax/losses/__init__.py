@@ -1,4 +1,7 @@
-"""Losses: frozen objects from arrays to unweighted scalars."""
+"""Losses: frozen objects from arrays to unweighted scalars.
+
+Floor 4, imports floor 0, `features` and `ops`. Most important file: `reconstruction.py`.
+"""
 
 from vqjax.losses.adversarial import Hinge as Hinge
 from vqjax.losses.adversarial import NonSaturating as NonSaturating

@@ -2,6 +2,8 @@
 
 Metrics are `State`s: `of(...)` works on the device on one batch, `merge` adds states on the
 host in float64, `compute` gives the numbers by name. See `vqjax.metrics.state`.
+
+Floor 4, imports floor 0 and `ops`. Most important file: `state.py`.
 """
 
 from vqjax.metrics.classification import Classification as Classification

@@ -1,4 +1,8 @@
-"""Linen layers that know no task."""
+"""Linen layers that know no task.
+
+Floor 2, imports floor 0 and `ops`. Most important file: `transformer.py`, which also shows how a
+file is written here.
+"""
 
 from vqjax.nn.activations import activation
 from vqjax.nn.attention import SelfAttention

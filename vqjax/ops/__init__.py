@@ -1,1 +1,4 @@
-"""Pure functions on arrays."""
+"""Pure functions on arrays.
+
+Floor 1, imports floor 0. Most important file: `nearest.py`.
+"""

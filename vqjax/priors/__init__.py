@@ -1,4 +1,7 @@
-"""Models of tokens: what comes before pictures can be drawn."""
+"""Models of tokens: what comes before pictures can be drawn.
+
+Floor 5, imports floor 0, `nn`, `ops` and `sampling`. Most important file: `gpt.py`, on `base.py`.
+"""
 
 from vqjax.priors.conditions import ClassLabel as ClassLabel
 from vqjax.priors.conditions import Text as Text

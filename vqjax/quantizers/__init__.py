@@ -1,4 +1,7 @@
-"""The bottleneck: continuous vectors in, codes and indices out. A file and a line per idea."""
+"""The bottleneck: continuous vectors in, codes and indices out. A file and a line per idea.
+
+Floor 4, imports floor 0, `nn` and `ops`. Most important file: `nearest.py`.
+"""
 
 from vqjax.quantizers.base import Quantizer as Quantizer
 from vqjax.quantizers.bsq import BSQ as BSQ

@@ -1,1 +1,4 @@
-"""Pages and tables of runs."""
+"""Pages and tables of runs.
+
+Floor 9, imports floor 0, `data`, `runs`, `tasks` and `training`. Most important file: `report.py`.
+"""

@@ -1,4 +1,8 @@
-"""Runs from Python, from the first step to use."""
+"""Runs from Python, from the first step to use.
+
+Floor 8, imports floor 0, `data`, `evaluation`, `metrics`, `ops`, `priors`, `sampling`, `tasks` and
+`training`. Most important file: `load.py`.
+"""
 
 from vqjax.runs.base import Run as Run
 from vqjax.runs.load import load as load

@@ -1,4 +1,7 @@
-"""Samplers: they take functions and know no model."""
+"""Samplers: they take functions and know no model.
+
+Floor 4, imports floor 0. Most important file: `autoregressive.py`.
+"""
 
 from vqjax.sampling.autoregressive import sample_in_order as sample_in_order
 from vqjax.sampling.guidance import Guidance as Guidance

@@ -1,4 +1,7 @@
-"""What one batch means: which networks see it, which losses it gives, what is learnt from it."""
+"""What one batch means: which networks see it, which losses it gives, what is learnt from it.
+
+Floor 6, imports floor 0, `losses`, `ops` and `quantizers`. Most important file: `tokenizer.py`.
+"""
 
 from vqjax.tasks.adaptive import AdaptiveWeight
 from vqjax.tasks.base import Task, normalize

@@ -1,4 +1,7 @@
-"""Encoder, quantizer and decoder as one: what turns data into tokens and back."""
+"""Encoder, quantizer and decoder as one: what turns data into tokens and back.
+
+Floor 5, imports floor 0, `nn` and `ops`. Most important file: `tokenizer.py`.
+"""
 
 from vqjax.tokenizers.conv import ConvDecoder as ConvDecoder
 from vqjax.tokenizers.conv import ConvEncoder as ConvEncoder
