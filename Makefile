@@ -28,7 +28,7 @@ $(VENV)/.done: setup.cfg pyproject.toml
 demo: $(VENV)/.done
 	@echo "== training a VQGAN on scanned digits (about two minutes) =="
 	$(BIN)/vqjax train digits_vqgan --arg total_steps=600 --workdir $(DEMO)/tokenizer
-	@echo "== training a prior over its tokens, told what to draw (about two minutes) =="
+	@echo "== training a text-conditional prior over its tokens (about two minutes) =="
 	$(BIN)/vqjax train digits_text_to_image --arg tokenizer=$(DEMO)/tokenizer --arg total_steps=1000 --workdir $(DEMO)/prior
 	@echo "== drawing to order =="
 	$(BIN)/vqjax sample $(DEMO)/prior -n 60 --guidance 2 $(PROMPTS)

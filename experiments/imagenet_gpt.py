@@ -1,4 +1,4 @@
-"""GPT over the 256 tokens of `imagenet_vqgan_f16.py`, told the class, at LlamaGen's sizes.
+"""GPT over the 256 tokens of `imagenet_vqgan_f16.py`, class-conditional, at LlamaGen's sizes.
 
     vqjax train imagenet_vqgan_f16
     vqjax train imagenet_gpt --arg size=B

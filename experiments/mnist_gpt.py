@@ -6,7 +6,7 @@
     vqjax sample runs/mnist_gpt --classes 3,7 --out out
 
 2 CPU cores, 17 min 38 s beside other work (11.8 minutes of two cores); 10,000 test pictures: 2.136
-nats per token; of 1,000 samples with `--guidance 1.5` a classifier finds the wanted class in 98.7 %
+nats per token; of 1,000 samples with `--guidance 1.5` a classifier finds the target class in 98.7 %
 (commit 03b9e5a; docs/priors.md). Another tokenizer: `--arg tokenizer=RUN`.
 
 Cost: 11.8 min.

@@ -6,7 +6,7 @@
     vqjax sample runs/mnist_maskgit --classes 3,7 --out out
 
 2 CPU cores, 20 min 14 s beside other work (14.0 minutes of two cores); 10,000 test pictures: at
-most 3.120 nats per token; of 1,000 samples with `--guidance 1.5` a classifier finds the wanted
+most 3.120 nats per token; of 1,000 samples with `--guidance 1.5` a classifier finds the target
 class in 97.3 %, and of 500 half-masked pictures 97.6 % keep their class (commit 03b9e5a;
 docs/priors.md). Another tokenizer: `--arg tokenizer=RUN`.
 

@@ -6,7 +6,7 @@
     vqjax sample runs/mnist_pixelcnn --classes 3,7 --out out
 
 2 CPU cores, 15 min 35 s beside other work (8.4 minutes of two cores); 10,000 test pictures: 2.460
-nats per token; of 1,000 samples with `--guidance 1.5` a classifier finds the wanted class in 96.7 %
+nats per token; of 1,000 samples with `--guidance 1.5` a classifier finds the target class in 96.7 %
 (commit 8a41468; docs/priors.md). Another tokenizer: `--arg tokenizer=RUN`.
 
 Cost: 8.4 min.
