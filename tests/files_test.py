@@ -62,7 +62,7 @@ def test_what_others_wrote_is_not(tmp_path, content):
     path = tmp_path / "a"
     path.write_bytes(content)
     assert not is_ours(path)
-    with pytest.raises(UsageError, match="say --overwrite"):
+    with pytest.raises(UsageError, match="use --overwrite"):
         check_output(path)
     check_output(path, overwrite=True)
 

@@ -13,7 +13,7 @@ def test_home(monkeypatch, tmp_path):
     assert as_path("~/x") == tmp_path / "x" and home_path("~") == str(tmp_path)
     assert as_path(pathlib.Path("~/x")) == tmp_path / "x"
     assert home_path("a~/~b") == "a~/~b" and home_path("/proc/nothing/x") == "/proc/nothing/x"
-    with pytest.raises(UsageError, match="--out: ~nobody1/x: no such user; .* say ./~nobody1/x"):
+    with pytest.raises(UsageError, match="--out: ~nobody1/x: no such user; .* write ./~nobody1/x"):
         as_path("~nobody1/x", "--out")
     (tmp_path / "~nobody1").touch()
     assert home_path("~nobody1") == str(tmp_path / "~nobody1")
