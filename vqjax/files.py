@@ -74,11 +74,9 @@ def _check(path: pathlib.Path, overwrite: bool, option: str = "--overwrite") -> 
     try:
         if path.is_dir():
             raise UsageError(f"{path} is a directory: name a file")
-        parent = next(p for p in path.absolute().parents if p.exists())
-        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise UsageError(
-                f"cannot write {path}: {parent} is not a folder that can be written to"
-            )
+        above = next(p for p in path.absolute().parents if p.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            raise UsageError(f"cannot write {path}: {above} is not a folder that can be written to")
         if path.exists() and not path.is_file():
             raise UsageError(f"cannot write {path}: it is no plain file")
         if path.exists() and not overwrite and not is_ours(path):

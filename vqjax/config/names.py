@@ -146,20 +146,18 @@ class Trust:
         trusted = [file for file in self.files if file.name == name.module]
         if not trusted:
             raise DataError(_untrusted(name, name.module))
-        unchanged = [file for file in trusted if sha256_of(file) == name.sha256]
-        if not unchanged:
+        same = [file for file in trusted if sha256_of(file) == name.sha256]
+        if not same:
             raise DataError(
                 f"{trusted[0]} is not the file that the run was made with: its sha256 is "
                 f"{sha256_of(trusted[0])[:12]}..., recorded is {str(name.sha256)[:12]}...: name a "
                 "copy of it as it was"
             )
         try:
-            return run_file(unchanged[0])
+            return run_file(same[0])
         except (Exception, SystemExit) as error:
             kind = type(error).__name__
-            raise DataError(
-                f"running {unchanged[0]} for {name.tag} failed: {kind}: {error}"
-            ) from error
+            raise DataError(f"running {same[0]} for {name.tag} failed: {kind}: {error}") from error
 
 
 def parse_trust(items: Sequence[str]) -> Trust:
