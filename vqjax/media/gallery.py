@@ -66,7 +66,7 @@ def _curve(signal: np.ndarray) -> np.ndarray:
     return np.asarray(image)
 
 
-def picture_of(example: np.ndarray) -> np.ndarray:
+def image_of(example: np.ndarray) -> np.ndarray:
     """One example as an image, uint8 [H, W, 3].
 
     Args:
@@ -87,13 +87,13 @@ class Sheet:
     """A gallery drawn as one image, and its layout.
 
     Attributes:
-        picture: uint8 [H, W, 3].
+        image: uint8 [H, W, 3].
         lines: of cells, from the top; 0: unknown.
         columns: of cells.
         rows: names of the lines, repeated from the top; (): all lines are alike.
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     lines: int = 0
     columns: int = 0
     rows: tuple[str, ...] = ()
@@ -101,16 +101,16 @@ class Sheet:
     def bands(self, row: str) -> list[np.ndarray]:
         """The lines of one row, uint8 [h, W, 3], without the gaps around them."""
         first, every = self.rows.index(row), len(self.rows)
-        height = (len(self.picture) - GAP) // self.lines
+        height = (len(self.image) - GAP) // self.lines
         lines = range(first, self.lines, every)
-        return [self.picture[i * height + GAP : (i + 1) * height] for i in lines]
+        return [self.image[i * height + GAP : (i + 1) * height] for i in lines]
 
     def cell(self, line: int, column: int) -> np.ndarray:
         """One cell, uint8 [h, w, 3]."""
-        height = (self.picture.shape[0] - GAP) // self.lines
-        width = (self.picture.shape[1] - GAP) // self.columns
+        height = (self.image.shape[0] - GAP) // self.lines
+        width = (self.image.shape[1] - GAP) // self.columns
         top, left = line * height + GAP, column * width + GAP
-        return self.picture[top : top + height - GAP, left : left + width - GAP]
+        return self.image[top : top + height - GAP, left : left + width - GAP]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Gallery:
 
     def sheet(self) -> Sheet:
         """The gallery as one image: `columns` examples of every row, then the next ones."""
-        shown = [[picture_of(example) for example in row] for row in self.rows.values()]
+        shown = [[image_of(example) for example in row] for row in self.rows.values()]
         starts = range(0, len(shown[0]), self.columns)
         lines = [row[first : first + self.columns] for first in starts for row in shown]
         return lay(lines, tuple(self.rows))
@@ -159,7 +159,7 @@ def lay(lines: Sequence[Sequence[np.ndarray]], rows: tuple[str, ...] = ()) -> Sh
 
 def draw(x: Sequence[np.ndarray], x_hat: Sequence[np.ndarray], columns: int = 8) -> np.ndarray:
     """Originals with their reconstructions beneath, uint8 [H, W, 3]: see `Gallery`."""
-    return Gallery({"originals": x, "reconstructions": x_hat}, columns=columns).sheet().picture
+    return Gallery({"originals": x, "reconstructions": x_hat}, columns=columns).sheet().image
 
 
 def png_file(image: np.ndarray | Sheet, description: str = "") -> bytes:
@@ -171,7 +171,7 @@ def png_file(image: np.ndarray | Sheet, description: str = "") -> bytes:
     if isinstance(image, Sheet):
         layout = {"lines": image.lines, "columns": image.columns, "rows": list(image.rows)}
         info.add_itxt(LAYOUT, json.dumps(layout))
-        image = image.picture
+        image = image.image
     if description:
         info.add_itxt(DESCRIPTION, printable(description))
     buffer = io.BytesIO()
