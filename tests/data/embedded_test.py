@@ -84,18 +84,18 @@ def test_shapes_for_training_are_those_of_ever(source):
 
 def test_what_took_long_is_drawn_once(monkeypatch):
     monkeypatch.setitem(splits.NUM_EXAMPLES, "test", 9)
-    monkeypatch.setattr(shapes_source, "_SAVED_FROM", 9)
-    first = shapes_source.drawn("test", 32)
+    monkeypatch.setattr(shapes_source, "_CACHED_FROM", 9)
+    first = shapes_source.draw_split("test", 32)
     assert len(list((cache_home() / "shapes").iterdir())) == 1
     with monkeypatch.context() as patch:
         patch.setattr(shapes_source, "example", None)
-        again = shapes_source.drawn("test", 32)
+        again = shapes_source.draw_split("test", 32)
     assert first.keys() == again.keys()
     for name in first:
         np.testing.assert_array_equal(first[name], again[name])
     (file,) = (cache_home() / "shapes").iterdir()
     file.write_bytes(file.read_bytes()[:-100])  # torn: drawn again
-    np.testing.assert_array_equal(shapes_source.drawn("test", 32)["image"], first["image"])
+    np.testing.assert_array_equal(shapes_source.draw_split("test", 32)["image"], first["image"])
 
 
 def test_digits_are_scikit_learns():

@@ -219,7 +219,7 @@ def test_what_is_damaged_is_looked_for_among_the_newest():
             raise DataError("no picture")
 
     split = StreamSplit(10, {}, fetch, decode, (), "train")
-    assert split._blamed([np.arange(4), np.arange(4, 8), np.arange(8, 10)]) == "train: example 9"
+    assert split._culprit([np.arange(4), np.arange(4, 8), np.arange(8, 10)]) == "train: example 9"
     assert fetched == [8, 9]
 
 

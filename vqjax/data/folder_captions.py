@@ -28,7 +28,7 @@ def read_captions(
     root: pathlib.Path,
     names: Sequence[str],
     files: Set[str],
-    known: Set[str],
+    pictures: Set[str],
     length: int,
     *,
     first: bool = False,
@@ -38,8 +38,8 @@ def read_captions(
     Args:
         root: the folder.
         names: of the pictures, relative to it.
-        files: all that are there, likewise.
-        known: all pictures that a table may name.
+        files: all files, likewise.
+        pictures: all pictures that a table may name.
         length: of the result's last axis.
         first: read as `Folder(reading=1)` does.
 
@@ -48,17 +48,17 @@ def read_captions(
         and notes for the user.
 
     Raises:
-        DataError: a table cannot be read, with its line, or there are two in one place.
+        DataError: a table cannot be read, with its line, or there are two in one folder.
     """
-    tables, beside = _tables(root, files, known, first), _beside(root, names, files, first)
-    found = [beside.texts.get(name, tables.texts.get(name, [])) for name in names]
-    all_of_them = [_cleaned(texts) for texts in found]
-    captions = [_cleaned(texts[:1]) for texts in found] if first else all_of_them
+    tables, beside = _tables(root, files, pictures, first), _beside(root, names, files, first)
+    raw = [beside.texts.get(name, tables.texts.get(name, [])) for name in names]
+    all_captions = [_cleaned(texts) for texts in raw]
+    captions = [_cleaned(texts[:1]) for texts in raw] if first else all_captions
     notes = [*tables.notes, *beside.notes]
     both = sum(name in beside.texts and name in tables.texts for name in names)
     if both and not first:
         notes.append(f"{both:,} pictures that a table names have a text beside them, which counts")
-    several = [texts for texts in all_of_them if len(texts) > 1]
+    several = [texts for texts in all_captions if len(texts) > 1]
     if several:
         rule = "the first counts" if first else "training draws one of them at each visit"
         notes.append(
@@ -91,7 +91,7 @@ def _cleaned(texts: Iterable[str]) -> list[str]:
     return [text for text in dict.fromkeys(texts) if text]
 
 
-def _some(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     rest = len(names) - _NAMED
     listed = ", ".join(printable(name) for name in names[:_NAMED])
     return listed + (f" and {rest:,} more" if rest > 0 else "")
@@ -100,26 +100,26 @@ def _some(names: Sequence[str]) -> str:
 def _beside(root: pathlib.Path, names: Sequence[str], files: Set[str], first: bool) -> _Texts:
     """Returns the text beside each picture that has one; [] for one that cannot be read."""
     texts: dict[str, list[str]] = {}
-    bad, coded, more = [], [], 0
+    bad, not_utf8, more = [], [], 0
     for name in names:
-        there = [path for path in _candidates(name, first) if path in files]
-        more += len(there) > 1
-        for path in there[:1]:
+        existing = [path for path in _candidates(name, first) if path in files]
+        more += len(existing) > 1
+        for path in existing[:1]:
             texts[name] = []
             try:
                 texts[name].append(_read(root / path, first))
             except FileNotFoundError:  # a link that leads nowhere
                 del texts[name]
             except UnicodeDecodeError:
-                coded.append(name)
+                not_utf8.append(name)
             except OSError:
                 bad.append(name)
     notes = []
     if bad:
-        notes.append(f"{len(bad):,} caption files cannot be read, those of {_some(bad)}")
-    if coded:
+        notes.append(f"{len(bad):,} caption files cannot be read, those of {_listed(bad)}")
+    if not_utf8:
         notes.append(
-            f"{len(coded):,} caption files are not UTF-8, those of {_some(coded)}: "
+            f"{len(not_utf8):,} caption files are not UTF-8, those of {_listed(not_utf8)}: "
             "save them as UTF-8"
         )
     if more:
@@ -131,7 +131,7 @@ def _beside(root: pathlib.Path, names: Sequence[str], files: Set[str], first: bo
 
 
 def _candidates(name: str, first: bool) -> list[str]:
-    """Returns the files that may hold the caption of a picture; the first that is there does."""
+    """Returns the files that may hold the caption of a picture; the first that exists does."""
     stem, _ = posixpath.splitext(name)
     if first:
         return [f"{stem}.txt"]
@@ -145,7 +145,7 @@ def _read(path: pathlib.Path, first: bool) -> str:
     return data.decode("utf-8-sig") if first else decoded(data)
 
 
-def _tables(root: pathlib.Path, files: Set[str], known: Set[str], first: bool) -> _Texts:
+def _tables(root: pathlib.Path, files: Set[str], pictures: Set[str], first: bool) -> _Texts:
     """Returns what tables say of each picture, in their order."""
     texts: dict[str, list[str]] = {}
     notes = []
@@ -154,22 +154,22 @@ def _tables(root: pathlib.Path, files: Set[str], known: Set[str], first: bool) -
         for path in paths:
             try:
                 tables[path] = read_table(root / path)
-            except NoTable as why:
-                notes.append(f"{why}: it is not read")
+            except NoTable as error:
+                notes.append(f"{error}: it is not read")
         if len(tables) > 1:
             listed = " and ".join(posixpath.basename(path) for path in tables)
             raise DataError(f"{root / folder} holds {listed}: only one of them can count")
         for path, rows in tables.items():
             missing: dict[str, None] = {}
             for written, text in rows:
-                name = _named(folder, written, known, first)
+                name = _resolve(folder, written, pictures, first)
                 texts.setdefault(name, []).append(text)
-                if name not in known:
+                if name not in pictures:
                     missing[name] = None
             if missing:
                 notes.append(
                     f"{root / path} names {len(missing):,} files that are no pictures: "
-                    + _some(list(missing))
+                    + _listed(list(missing))
                 )
     return _Texts(texts, notes)
 
@@ -186,9 +186,9 @@ def _table_paths(files: Set[str], first: bool) -> dict[str, list[str]]:
     return paths
 
 
-def _named(folder: str, written: str, known: Set[str], first: bool) -> str:
+def _resolve(folder: str, written: str, pictures: Set[str], first: bool) -> str:
     """Returns the picture that a table in `folder` names: relative to it, "/" or "\\" in it."""
     name = posixpath.normpath(posixpath.join(folder, written))
-    if first or name in known:
+    if first or name in pictures:
         return name
     return posixpath.normpath(posixpath.join(folder, written.replace("\\", "/")))
