@@ -36,12 +36,12 @@ SHAPES = {
 
 
 def digest(batch):
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in sorted(batch):
         array = batch[name]
-        found.update(f"{name} {array.dtype} {array.shape}".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()[:16]
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def trained_on(source):
@@ -135,6 +135,6 @@ for source in (Digits(), Shapes(), Arrays(pictures, pictures){folder}):
         print(error)
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    said = out.stdout.splitlines()
-    assert len(said) == (missing == "sklearn")
-    assert all("come with scikit-learn, which cannot be imported" in line for line in said)
+    lines = out.stdout.splitlines()
+    assert len(lines) == (missing == "sklearn")
+    assert all("come with scikit-learn, which cannot be imported" in line for line in lines)

@@ -151,10 +151,10 @@ def test_a_file_that_goes_bad_later_is_named(root):
 
 def test_verdicts_are_kept_and_made_again_when_files_change(root, tmp_path):
     Folder(str(root), image_size=8, cache_bytes=0).check()
-    (kept,) = (tmp_path / "cache" / "vqjax" / "folders").iterdir()
-    stamp = kept.stat().st_mtime_ns
+    (cached,) = (tmp_path / "cache" / "vqjax" / "folders").iterdir()
+    stamp = cached.stat().st_mtime_ns
     Folder(str(root), image_size=8, cache_bytes=0).check()
-    assert kept.stat().st_mtime_ns == stamp
+    assert cached.stat().st_mtime_ns == stamp
     (root / "c0" / "000.png").write_bytes(b"")
     source = Folder(str(root), image_size=8, cache_bytes=0)
     source.check()
