@@ -48,7 +48,7 @@ def whole(name: str, value: Any, least: int | None = None, most: int | None = No
     """`value` as an int within [least, most].
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not one.
     """
     number = _index(value)
     if number is None or not _within(number, least, most):
@@ -68,7 +68,7 @@ def real(
     """`value` as a finite number within [least, most], or (above, most].
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not one.
     """
     number = _number(value)
     fits = number is not None and abs(number) <= LARGEST and _within(number, least, most)
@@ -82,7 +82,7 @@ def seed_of(value: Any, name: str = "seed") -> int:
     """`value` as a seed.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not one.
     """
     number = _index(value)
     if number is None or not 0 <= number < SEEDS:
@@ -114,10 +114,10 @@ def instance(name: str, value: Any, kind: type, example: str) -> Any:
 
 
 def items(name: str, values: Any, example: str) -> list:
-    """`values`, a sequence that is no text, as a list; `example` is how one is written.
+    """`values`, a sequence that is not a text, as a list; `example` is how one is written.
 
     Raises:
-        UsageError: it is no sequence.
+        UsageError: it is not a sequence.
     """
     try:
         text = isinstance(values, str | bytes | bytearray | memoryview | Mapping)
@@ -135,7 +135,7 @@ def wholes(name: str, values: Any, least: int, most: int, example: str) -> list[
     """`values`, a sequence of whole numbers within [least, most].
 
     Raises:
-        UsageError: it is none; the line names the index of the first item that does not fit.
+        UsageError: it is not one; the line names the index of the first item that does not fit.
     """
     numbers = enumerate(items(name, values, example))
     return [whole(f"{name}[{index}]", item, least, most) for index, item in numbers]
@@ -145,7 +145,7 @@ def texts(name: str, values: Any, example: str) -> list[str]:
     """`values`, a sequence of texts or paths.
 
     Raises:
-        UsageError: it is none, such as a single text.
+        UsageError: it is not one, such as a single text.
     """
     pairs = [(item, path_of(item)) for item in items(name, values, example)]
     for index, (item, text) in enumerate(pairs):
@@ -158,7 +158,7 @@ def path(name: str, value: Any, what: str) -> str:
     """`value` as the text of a path of `what`.
 
     Raises:
-        UsageError: it is none, or empty.
+        UsageError: it is not one, or it is empty.
     """
     text = path_of(value)
     if not text:
@@ -167,7 +167,7 @@ def path(name: str, value: Any, what: str) -> str:
 
 
 def path_of(value: Any) -> str | None:
-    """The text of a path; None: it is none."""
+    """The text of a path; None: it is not one."""
     try:
         text = os.fspath(value)
     except Exception:  # also the object's own
@@ -179,7 +179,7 @@ def array(name: str, value: Any, expected: str) -> np.ndarray:
     """`value` as an array of numbers or bools; `expected` describes one, for errors.
 
     Raises:
-        UsageError: it is none, such as None, a text, or lists of unequal lengths.
+        UsageError: it is not one, such as None, a text, or lists of unequal lengths.
     """
     try:
         result = np.asarray(value)
@@ -249,7 +249,7 @@ def _a(word: str) -> str:
 
 
 def _rank(value: Any) -> int | None:
-    """Axes of an array, also a library's own; None: it is none."""
+    """Axes of an array, also a library's own; None: it is not one."""
     try:
         shape = value.shape if hasattr(value, "dtype") else None
         return len(shape) if isinstance(shape, tuple) else None

@@ -68,7 +68,7 @@ def as_path(path: str | os.PathLike, what: str = "") -> pathlib.Path:
         what: what an error line calls it, such as "--workdir".
 
     Raises:
-        UsageError: it is no path, or none that `home_path` takes.
+        UsageError: it is not a path, or not one that `home_path` takes.
     """
     from vqjax.types import UsageError
 

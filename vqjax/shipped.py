@@ -43,7 +43,7 @@ def described(file: Path) -> Description:
     """What an experiment file says of itself.
 
     Raises:
-        UsageError: it cannot be read, or is no Python.
+        UsageError: it cannot be read, or is not Python.
     """
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))

@@ -59,7 +59,7 @@ def _resolve(cls: type, annotation: Any) -> Any:
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union; the annotation itself where it is none."""
+    """The members of a union; the annotation itself where it is not one."""
     origin = typing.get_origin(annotation)
     if origin in (Union, types.UnionType):
         return tuple(a for arg in typing.get_args(annotation) for a in alternatives(arg))

@@ -50,7 +50,7 @@ def table() -> dict[str, type]:
         module = importlib.import_module(package)
         for name in module.__all__:
             cls = getattr(module, name)
-            # A `flax.struct` holds arrays, and is no part of an experiment.
+            # A `flax.struct` holds arrays, and is not part of an experiment.
             fits = is_object_class(cls) and not hasattr(cls, "_flax_dataclass")
             if fits and cls.__module__.startswith("vqjax."):
                 first = classes.setdefault(cls.__name__, cls)

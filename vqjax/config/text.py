@@ -33,7 +33,7 @@ def parse_text(text: str, annotation: Any, current: Any, path: str) -> Any:
         path: what error lines call the value.
 
     Raises:
-        UsageError: `text` is no such value.
+        UsageError: `text` is not such a value.
     """
     expected = _type_of(current) if annotation is Any else annotation
     shown = shorten(text, SHOWN)
@@ -67,7 +67,7 @@ def _type_of(current: Any) -> Any:
 
 
 def _admits_raw(text: str, annotation: Any) -> bool:
-    """Whether text without quotes is a value; for `Any` only if it is no code."""
+    """Whether text without quotes is a value; for `Any` only if it is not code."""
     options = [o for o in alternatives(annotation) if o is not object]
     return any(admits(o, text) for o in options if o is not Any or _is_word(text))
 

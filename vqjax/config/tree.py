@@ -1,7 +1,7 @@
 """The tree of an experiment: objects, mappings and tuples over plain values.
 
 An object is a frozen dataclass or a Linen module; both are dataclasses, and Linen's own fields
-`parent` and `name` are no part of the tree. A path is the names on the way joined by dots:
+`parent` and `name` are not part of the tree. A path is the names on it joined by dots:
 field names, mapping keys and indices in tuples ("losses.0.weight").
 """
 

@@ -217,7 +217,7 @@ def _class_of(value: dict[str, Any], trust: Trust, where: str) -> type:
 def to_json(value: Any) -> str:
     """A JSON value as indented text with a newline at its end."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    # Halves of surrogate pairs, as names of files that are no UTF-8 have, are escaped, as in JSON.
+    # Lone surrogates, as in file names that are not UTF-8, are escaped, as in JSON.
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -100,7 +100,7 @@ def specs_after(
     """Returns the specs of one example's arrays after all `transforms`.
 
     Raises:
-        DataError: they cannot be, or a transform acts on an array that is not there.
+        DataError: they cannot be, or a transform acts on a missing array.
     """
     specs = dict(specs)
     for transform in transforms:

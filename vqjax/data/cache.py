@@ -31,7 +31,7 @@ def _path(kind: str, key: Any) -> pathlib.Path:
 def load(kind: str, key: Any) -> dict[str, np.ndarray] | None:
     """Returns what was cached under `key` (anything that goes through JSON), or None."""
     try:
-        # Opened here: NumPy leaves a file open that is no archive.
+        # Opened here: NumPy leaves a file open that is not an archive.
         with _path(kind, key).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return dict(file)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

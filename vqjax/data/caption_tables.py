@@ -23,7 +23,7 @@ _MARKS = {  # longer ones first: that of UTF-32 begins like that of UTF-16
 
 
 class NoTable(Exception):
-    """A metadata.* that is no table of captions, as it need not be; says why."""
+    """A metadata.* that is not a table of captions, as it need not be; says why."""
 
 
 def decoded(data: bytes) -> str:
@@ -46,7 +46,7 @@ def read_table(path: pathlib.Path) -> list[tuple[str, str]]:
 
     Raises:
         DataError: it cannot be read; the line says where and why.
-        NoTable: likewise, but `path` is a metadata.* that has no captions, or is no such text.
+        NoTable: likewise, but `path` is a metadata.* that has no captions, or is not such a text.
     """
     optional = path.stem.lower() == "metadata"
     if path.exists() and not path.is_file():  # reading a pipe would never end

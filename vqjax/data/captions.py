@@ -94,7 +94,7 @@ class Captions(Wrapper):
         return {**batch, CAPTION: ids}
 
     def _padded(self, texts: Sequence[str]) -> tuple[np.ndarray, list[int]]:
-        """Ids, and how many each text would have had uncut."""
+        """Ids, and how many each text has before it is cut."""
         rows = np.full((len(texts), self.length), PADDING, np.int32)
         counts = []
         for row, ids in zip(rows, self.vocabulary.encode(texts), strict=True):

@@ -165,7 +165,7 @@ class Folder(SplitSource):
         return (*self.augment, augmentation.CenterCrop(self.image_size))
 
     @property
-    def _first(self) -> bool:
+    def _is_old(self) -> bool:
         return self.reading == 1
 
     @property
@@ -180,7 +180,7 @@ class Folder(SplitSource):
         files = self._files
         listing = list_folder(self._root, files.formats)
         notes = self._other_formats(listing)
-        layout = layout_of(listing.names, self._first)
+        layout = layout_of(listing.names, self._is_old)
         names = layout.names
         fixed, _ = augmentation.divide(self._transforms())
         shape = augmentation.shape_after(fixed, self._stored.shape)
@@ -196,7 +196,7 @@ class Folder(SplitSource):
         if self.caption_bytes:
             pictures, length = frozenset(listing.names), self.caption_bytes
             captions, caption_notes = read_captions(
-                self._root, good, listing.files, pictures, length, first=self._first
+                self._root, good, listing.files, pictures, length, old=self._is_old
             )
         held_out = layout.held_out
         return _Scan(

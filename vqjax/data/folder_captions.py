@@ -31,7 +31,7 @@ def read_captions(
     pictures: Set[str],
     length: int,
     *,
-    first: bool = False,
+    old: bool = False,
 ) -> tuple[np.ndarray | Several, list[str]]:
     """Reads the captions of pictures in a folder; see `Folder`. White space becomes single spaces.
 
@@ -41,7 +41,7 @@ def read_captions(
         files: all files, likewise.
         pictures: all pictures that a table may name.
         length: of the result's last axis.
-        first: read as `Folder(reading=1)` does.
+        old: read as `Folder(reading=1)` does.
 
     Returns:
         uint8[n, length], zeros where there is no caption, or several of these for some pictures;
@@ -50,21 +50,21 @@ def read_captions(
     Raises:
         DataError: a table cannot be read, with its line, or there are two in one folder.
     """
-    tables, beside = _tables(root, files, pictures, first), _beside(root, names, files, first)
+    tables, beside = _tables(root, files, pictures, old), _beside(root, names, files, old)
     raw = [beside.texts.get(name, tables.texts.get(name, [])) for name in names]
     all_captions = [_cleaned(texts) for texts in raw]
-    captions = [_cleaned(texts[:1]) for texts in raw] if first else all_captions
+    captions = [_cleaned(texts[:1]) for texts in raw] if old else all_captions
     notes = [*tables.notes, *beside.notes]
     both = sum(name in beside.texts and name in tables.texts for name in names)
-    if both and not first:
+    if both and not old:
         notes.append(f"{both:,} pictures that a table names have a text beside them, which counts")
     several = [texts for texts in all_captions if len(texts) > 1]
     if several:
-        rule = "the first counts" if first else "training draws one of them at each visit"
+        rule = "the first counts" if old else "training draws one of them at each visit"
         notes.append(
             f"{len(several):,} of {len(names):,} pictures have several captions, "
             f"{sum(map(len, several)):,} in all: {rule}"
-            + ("" if first else ", evaluation and `vqjax tokenize` take the first")
+            + ("" if old else ", evaluation and `vqjax tokenize` take the first")
         )
     without = sum(not texts for texts in captions)
     if without:
@@ -97,17 +97,17 @@ def _listed(names: Sequence[str]) -> str:
     return listed + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def _beside(root: pathlib.Path, names: Sequence[str], files: Set[str], first: bool) -> _Texts:
+def _beside(root: pathlib.Path, names: Sequence[str], files: Set[str], old: bool) -> _Texts:
     """Returns the text beside each picture that has one; [] for one that cannot be read."""
     texts: dict[str, list[str]] = {}
     bad, not_utf8, more = [], [], 0
     for name in names:
-        existing = [path for path in _candidates(name, first) if path in files]
+        existing = [path for path in _candidates(name, old) if path in files]
         more += len(existing) > 1
         for path in existing[:1]:
             texts[name] = []
             try:
-                texts[name].append(_read(root / path, first))
+                texts[name].append(_read(root / path, old))
             except FileNotFoundError:  # a link that leads nowhere
                 del texts[name]
             except UnicodeDecodeError:
@@ -125,31 +125,31 @@ def _beside(root: pathlib.Path, names: Sequence[str], files: Set[str], first: bo
     if more:
         notes.append(
             f"{more:,} pictures have several texts beside them, of which one counts: the first of "
-            + ", ".join(_candidates("name.png", first))
+            + ", ".join(_candidates("name.png", old))
         )
     return _Texts(texts, notes)
 
 
-def _candidates(name: str, first: bool) -> list[str]:
+def _candidates(name: str, old: bool) -> list[str]:
     """Returns the files that may hold the caption of a picture; the first that exists does."""
     stem, _ = posixpath.splitext(name)
-    if first:
+    if old:
         return [f"{stem}.txt"]
     return [f"{name}.txt", f"{name}.caption", f"{stem}.txt", f"{stem}.caption"]
 
 
-def _read(path: pathlib.Path, first: bool) -> str:
+def _read(path: pathlib.Path, old: bool) -> str:
     if path.exists() and not path.is_file():  # reading a pipe would never end
         raise OSError("no plain file")
     data = path.read_bytes()
-    return data.decode("utf-8-sig") if first else decoded(data)
+    return data.decode("utf-8-sig") if old else decoded(data)
 
 
-def _tables(root: pathlib.Path, files: Set[str], pictures: Set[str], first: bool) -> _Texts:
+def _tables(root: pathlib.Path, files: Set[str], pictures: Set[str], old: bool) -> _Texts:
     """Returns what tables say of each picture, in their order."""
     texts: dict[str, list[str]] = {}
     notes = []
-    for folder, paths in _table_paths(files, first).items():
+    for folder, paths in _table_paths(files, old).items():
         tables = {}
         for path in paths:
             try:
@@ -162,7 +162,7 @@ def _tables(root: pathlib.Path, files: Set[str], pictures: Set[str], first: bool
         for path, rows in tables.items():
             missing: dict[str, None] = {}
             for written, text in rows:
-                name = _resolve(folder, written, pictures, first)
+                name = _resolve(folder, written, pictures, old)
                 texts.setdefault(name, []).append(text)
                 if name not in pictures:
                     missing[name] = None
@@ -174,9 +174,9 @@ def _tables(root: pathlib.Path, files: Set[str], pictures: Set[str], first: bool
     return _Texts(texts, notes)
 
 
-def _table_paths(files: Set[str], first: bool) -> dict[str, list[str]]:
+def _table_paths(files: Set[str], old: bool) -> dict[str, list[str]]:
     """Returns the paths of tables by the folder that they are in, in order."""
-    if first:
+    if old:
         return {"": [name for name in FIRST_TABLES if name in files]}
     paths: dict[str, list[str]] = collections.defaultdict(list)
     for path in sorted(files):
@@ -186,9 +186,9 @@ def _table_paths(files: Set[str], first: bool) -> dict[str, list[str]]:
     return paths
 
 
-def _resolve(folder: str, written: str, pictures: Set[str], first: bool) -> str:
+def _resolve(folder: str, written: str, pictures: Set[str], old: bool) -> str:
     """Returns the picture that a table in `folder` names: relative to it, "/" or "\\" in it."""
     name = posixpath.normpath(posixpath.join(folder, written))
-    if first or name in pictures:
+    if old or name in pictures:
         return name
     return posixpath.normpath(posixpath.join(folder, written.replace("\\", "/")))

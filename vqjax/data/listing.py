@@ -50,7 +50,7 @@ def list_folder(root: pathlib.Path, formats: Iterable[str]) -> Listing:
         formats: of `FORMATS`, whose files are `names`.
 
     Raises:
-        DataError: if `root` is no directory or holds no picture files.
+        DataError: if `root` is not a directory or holds no picture files.
     """
     if not root.exists():
         raise DataError(f"folder {root} does not exist")
@@ -116,20 +116,20 @@ class Layout:
     notes: list[str]
 
 
-def layout_of(names: Sequence[str], first: bool = False) -> Layout:
+def layout_of(names: Sequence[str], old: bool = False) -> Layout:
     """Returns which of the pictures `names` count, and for what; see `Folder`.
 
     Args:
         names: relative to the folder, in order.
-        first: read as `Folder(reading=1)` does.
+        old: read as `Folder(reading=1)` does.
     """
     splits = [SPLITS.get(name.split("/")[0].lower()) if "/" in name else None for name in names]
     tops = {name.split("/")[0] for name in names if "/" in name}
     tops = ", ".join(f"{top}/" for top in sorted(tops) if top.lower() in SPLITS)
-    if first or TRAIN not in splits or None in splits:
+    if old or TRAIN not in splits or None in splits:
         reason = (
             "as they were when this run began"
-            if first
+            if old
             else "there are others beside them"
             if TRAIN in splits
             else "there is no train/"
@@ -188,6 +188,6 @@ def stamps(root: pathlib.Path, names: Sequence[str]) -> list[tuple[str, int, int
 
 
 def name_text(name: str) -> str:
-    """Returns `name` with bytes that are no text, and line breaks, written out."""
+    """Returns `name` with bytes that are not text, and line breaks, written out."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return text if text.isprintable() else repr(text)[1:-1]

@@ -26,7 +26,7 @@ def data_home(data_dir: str | None) -> str:
 
 
 def _names(directory: Any) -> list[str]:
-    """Returns the names of what is in `directory`; none if it is no directory."""
+    """Returns the names of what is in `directory`; none if it is not a directory."""
     try:
         return sorted(entry.name for entry in directory.iterdir())
     except OSError:

@@ -10,7 +10,7 @@ from vqjax.data.tf_data import tensorflow
 def to_bytes(text: str | bytes, length: int) -> np.ndarray:
     """Returns the UTF-8 of `text`, cut after the last whole character that fits: uint8[length].
 
-    Bytes that are no UTF-8 become U+FFFD; zeros, which would end the caption, are left out.
+    Bytes that are not UTF-8 become U+FFFD; zeros, which would end the caption, are left out.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")

@@ -2,7 +2,7 @@
 
 A pickle is a program for a stack machine. This machine knows the instructions that dicts of tensors
 are made of, and a few names to apply, which it takes to be descriptions: those that torch has had
-for a tensor over a storage, and `OrderedDict`. Whatever else a file asks for ends the reading with
+for a tensor over a storage, and `OrderedDict`. Whatever else a file requests ends the reading with
 an error.
 """
 
@@ -47,7 +47,7 @@ MARK = object()
 
 
 class Refused(Exception):
-    """Something in a pickle that no dict of tensors has; the text says what."""
+    """Something in a pickle that no dict of tensors has, described in the text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _name(module: Any, name: Any) -> Name:
 
 
 def _call(function: Any, arguments: tuple) -> Any:
-    """What the file would have a function make of `arguments`."""
+    """What a function of the file would return for `arguments`."""
     name = (_checked(Name, function).module, function.name)
     if name == ORDERED and len(arguments) <= 1:  # Python 2 gives it its pairs at once
         pairs = _checked(list, arguments[0]) if arguments else []

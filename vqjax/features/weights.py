@@ -74,7 +74,7 @@ def read_exactly(
     """The arrays with these names and shapes as float32; others in the file do not matter.
 
     Raises:
-        DataError: see `read_weights`; or another shape, numbers that are no floats, or not finite.
+        DataError: see `read_weights`; or another shape, numbers that are not floats, or not finite.
     """
     arrays = read_weights(path, shapes)
     for name, shape in shapes.items():

@@ -181,7 +181,7 @@ def png_file(image: np.ndarray | Sheet, description: str = "") -> bytes:
 
 
 def read_sheet(path: str | os.PathLike) -> Sheet | None:
-    """A sheet from its PNG, with the layout that the file has, if any. None for what is no PNG of
+    """A sheet from its PNG, with the layout that the file has, if any. None for all but a PNG of
     at most `MAX_PIXELS`.
     """
     try:

@@ -39,7 +39,7 @@ OTHER_SUFFIXES = (
 
 
 class BadPicture(Exception):
-    """The file is no usable picture; the message says why in a few words."""
+    """The file is not a usable picture; the message says why in a few words."""
 
 
 @functools.cache

@@ -21,7 +21,7 @@ _LIGHT = 190  # levels that a background has at least in each channel
 _SPECK = 0.006  # share of the picture's area up to which a part is ignored
 _REACH = 0.07  # how far a part's soft edge goes, in sides
 # Largest shares of a shape's energy by which a part may differ from it: in all, and by colours that
-# are no mixture of its own and the background.
+# are not a mixture of its own and the background.
 _ERROR = 0.06
 _OFF_COLOUR = 0.03
 # Sigmas, in sides: a part is blurred by the first, and compared with shapes blurred by each.
@@ -132,7 +132,7 @@ def satisfies(image: np.ndarray, caption: str) -> bool:
         caption: in any of the grammar's languages. What it leaves out is not checked.
 
     Raises:
-        UsageError: if `caption` is no caption of the grammar.
+        UsageError: if `caption` is not one of the grammar.
     """
     return _shows(parse(caption), things(image))
 

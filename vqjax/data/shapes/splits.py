@@ -115,16 +115,16 @@ def scene_of(meaning: Meaning, seed: int, index: int) -> Scene:
 def _places(meaning: Meaning, draws: "_Draws") -> tuple[tuple[int, int], ...]:
     """Returns one (column, row) per thing."""
     if meaning.kind == "relation":
-        return draws.one_of(_related(meaning.relation))
+        return draws.one_of(_related_places(meaning.relation))
     if meaning.kind == "count":
-        return draws.one_of(_apart(meaning.count))
+        return draws.one_of(_separate_places(meaning.count))
     return (
         draws.one_of(tuple(PLACES.values())) if meaning.place is None else PLACES[meaning.place],
     )
 
 
 @functools.cache
-def _apart(count: int) -> tuple[tuple[tuple[int, int], ...], ...]:
+def _separate_places(count: int) -> tuple[tuple[tuple[int, int], ...], ...]:
     """Returns all sets of `count` places of which no two are neighbours."""
     return tuple(
         places
@@ -136,7 +136,7 @@ def _apart(count: int) -> tuple[tuple[tuple[int, int], ...], ...]:
 
 
 @functools.cache
-def _related(relation: str) -> tuple[tuple[tuple[int, int], ...], ...]:
+def _related_places(relation: str) -> tuple[tuple[tuple[int, int], ...], ...]:
     """Returns all pairs of places two steps apart along the axis of `relation`, less across it."""
     x, y = RELATIONS[relation]
     return tuple(
