@@ -62,7 +62,7 @@ def test_what_others_wrote_is_not(tmp_path, content):
     path = tmp_path / "a"
     path.write_bytes(content)
     assert not is_ours(path)
-    with pytest.raises(UsageError, match="say --overwrite"):
+    with pytest.raises(UsageError, match="use --overwrite"):
         check_output(path)
     check_output(path, overwrite=True)
 
@@ -100,6 +100,6 @@ def test_a_file_under_a_folder_called_tilde(tmp_path, monkeypatch):
 
 
 def test_a_number_that_is_not_finite_is_null():
-    found = {"a": [math.nan, (math.inf, {"b": -math.inf})], "c": 1.5, "d": True, "e": None, "f": 7}
-    wanted = {"a": [None, [None, {"b": None}]], "c": 1.5, "d": True, "e": None, "f": 7}
-    assert json.loads(json_text(found)) == wanted
+    value = {"a": [math.nan, (math.inf, {"b": -math.inf})], "c": 1.5, "d": True, "e": None, "f": 7}
+    expected = {"a": [None, [None, {"b": None}]], "c": 1.5, "d": True, "e": None, "f": 7}
+    assert json.loads(json_text(value)) == expected

@@ -13,19 +13,19 @@ def test_home(monkeypatch, tmp_path):
     assert as_path("~/x") == tmp_path / "x" and home_path("~") == str(tmp_path)
     assert as_path(pathlib.Path("~/x")) == tmp_path / "x"
     assert home_path("a~/~b") == "a~/~b" and home_path("/proc/nothing/x") == "/proc/nothing/x"
-    with pytest.raises(UsageError, match="--out: ~nobody1/x: no such user; .* say ./~nobody1/x"):
+    with pytest.raises(UsageError, match="--out: ~nobody1/x: no such user; .* write ./~nobody1/x"):
         as_path("~nobody1/x", "--out")
     (tmp_path / "~nobody1").touch()
     assert home_path("~nobody1") == str(tmp_path / "~nobody1")
 
 
-@pytest.mark.parametrize("way", ["./~", ".//~/x", "./~nobody1/x"])
-def test_a_tilde_that_is_a_name_stays_one_when_it_is_read_again(way, monkeypatch, tmp_path):
+@pytest.mark.parametrize("text", ["./~", ".//~/x", "./~nobody1/x"])
+def test_a_tilde_that_is_a_name_stays_one_when_it_is_read_again(text, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", "/")
     monkeypatch.chdir(tmp_path)
-    path = as_path(way)
-    assert path == tmp_path / way[2:].strip("/") == as_path(path) == as_path(home_path(way))
-    assert as_path(f"a/{way}") == pathlib.Path(f"a/{way}")
+    path = as_path(text)
+    assert path == tmp_path / text[2:].strip("/") == as_path(path) == as_path(home_path(text))
+    assert as_path(f"a/{text}") == pathlib.Path(f"a/{text}")
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def test_every_file_that_is_named_exists():
 
 
 def test_colabs_line_names_the_release_that_errors_name():
-    assert f" {tf_data._FITTING}\n" in TEXT
+    assert f" {tf_data._COMPATIBLE}\n" in TEXT
 
 
 def test_every_extra_that_is_named_exists():

@@ -1,7 +1,7 @@
-"""Arguments as callers give them: each check says, in one line, what was got and what is wanted.
+"""Arguments as callers pass them: each check says, in one line, what it got and what it wanted.
 
-Numbers may be Python's, numpy's or arrays without axes. A bool is no number, a float no whole one
-whatever its value, and a text no sequence.
+Numbers may be Python's, numpy's or arrays without axes. A bool is not a number, a float not a whole
+number whatever its value, and a text not a sequence.
 """
 
 import operator
@@ -17,7 +17,7 @@ from vqjax.format import printable
 from vqjax.types import UsageError, did_you_mean
 
 SHOWN = 60  # characters of a value that a line repeats
-LARGEST = float(np.finfo(np.float32).max)  # what is beyond is infinite where it is used
+LARGEST = float(np.finfo(np.float32).max)  # larger values are infinite in float32
 SEEDS = 2**32
 MOST_COUNT = 2**31 - 1  # of what is counted in int32
 MOST_ITEMS = 10**7  # of a sequence
@@ -39,7 +39,7 @@ def got(value: Any) -> str:
             return printable(str(value), SHOWN)
         if isinstance(value, list | tuple | dict | set):
             return printable(_SHORT.repr(value), SHOWN)
-    except Exception:  # a whole number of thousands of digits, or an object's own
+    except Exception:  # of an int of thousands of digits, or the object's own
         kind = f"{kind}, which cannot be shown"
     return _a(printable(kind, SHOWN))
 
@@ -48,12 +48,12 @@ def whole(name: str, value: Any, least: int | None = None, most: int | None = No
     """`value` as an int within [least, most].
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not one.
     """
     number = _index(value)
     if number is None or not _within(number, least, most):
-        said = None if most == MOST_COUNT and (number is None or number <= most) else most
-        raise UsageError(f"{name}={got(value)}: wanted a whole number{_span(least, said)}")
+        limit = None if most == MOST_COUNT and (number is None or number <= most) else most
+        raise UsageError(f"{name}={got(value)}: wanted a whole number{_span(least, limit)}")
     return number
 
 
@@ -68,7 +68,7 @@ def real(
     """`value` as a finite number within [least, most], or (above, most].
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not one.
     """
     number = _number(value)
     fits = number is not None and abs(number) <= LARGEST and _within(number, least, most)
@@ -82,7 +82,7 @@ def seed_of(value: Any, name: str = "seed") -> int:
     """`value` as a seed.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not one.
     """
     number = _index(value)
     if number is None or not 0 <= number < SEEDS:
@@ -114,60 +114,60 @@ def instance(name: str, value: Any, kind: type, example: str) -> Any:
 
 
 def items(name: str, values: Any, example: str) -> list:
-    """`values`, a sequence that is no text, as a list; `example` is how one is written.
+    """`values`, a sequence that is not a text, as a list; `example` is how one is written.
 
     Raises:
-        UsageError: it is no sequence.
+        UsageError: it is not a sequence.
     """
     try:
         text = isinstance(values, str | bytes | bytearray | memoryview | Mapping)
         indexed = hasattr(values, "__getitem__") and _rank(values) != 0
         count = len(values) if indexed and not text else None
-        found = None if count is None or count > MOST_ITEMS else list(values)
+        result = None if count is None or count > MOST_ITEMS else list(values)
     except Exception:  # the object's own
-        found = None
-    if found is None:
+        result = None
+    if result is None:
         raise UsageError(f"{name}={got(values)}: wanted a sequence, such as {example}")
-    return found
+    return result
 
 
 def wholes(name: str, values: Any, least: int, most: int, example: str) -> list[int]:
     """`values`, a sequence of whole numbers within [least, most].
 
     Raises:
-        UsageError: it is none; the line names the first item that does not fit, by its place.
+        UsageError: it is not one; the line names the index of the first item that does not fit.
     """
-    found = items(name, values, example)
-    return [whole(f"{name}[{place}]", item, least, most) for place, item in enumerate(found)]
+    numbers = enumerate(items(name, values, example))
+    return [whole(f"{name}[{index}]", item, least, most) for index, item in numbers]
 
 
 def texts(name: str, values: Any, example: str) -> list[str]:
     """`values`, a sequence of texts or paths.
 
     Raises:
-        UsageError: it is none, such as a single text.
+        UsageError: it is not one, such as a single text.
     """
-    found = [(item, path_of(item)) for item in items(name, values, example)]
-    for place, (item, text) in enumerate(found):
+    pairs = [(item, path_of(item)) for item in items(name, values, example)]
+    for index, (item, text) in enumerate(pairs):
         if text is None:
-            raise UsageError(f"{name}[{place}]={got(item)}: wanted a text")
-    return [text for _, text in found]
+            raise UsageError(f"{name}[{index}]={got(item)}: wanted a text")
+    return [text for _, text in pairs]
 
 
 def path(name: str, value: Any, what: str) -> str:
     """`value` as the text of a path of `what`.
 
     Raises:
-        UsageError: it is none, or empty.
+        UsageError: it is not one, or it is empty.
     """
-    found = path_of(value)
-    if not found:
+    text = path_of(value)
+    if not text:
         raise UsageError(f"{name}={got(value)}: wanted the path of {what}")
-    return found
+    return text
 
 
 def path_of(value: Any) -> str | None:
-    """The text of a path; None: it is none."""
+    """The text of a path; None: it is not one."""
     try:
         text = os.fspath(value)
     except Exception:  # also the object's own
@@ -175,20 +175,20 @@ def path_of(value: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def array(name: str, value: Any, wanted: str) -> np.ndarray:
-    """`value` as an array of numbers or bools; `wanted` is said where it is none.
+def array(name: str, value: Any, expected: str) -> np.ndarray:
+    """`value` as an array of numbers or bools; `expected` describes one, for errors.
 
     Raises:
-        UsageError: it is none, such as None, a text, or lists of unequal lengths.
+        UsageError: it is not one, such as None, a text, or lists of unequal lengths.
     """
     try:
-        found = np.asarray(value)
+        result = np.asarray(value)
     except Exception as error:  # whatever the object's own conversion raises
         reason = "items of unequal shapes" if "inhomogeneous" in str(error) else "no array"
-        raise UsageError(f"{name}: {got(value)}, {reason}: wanted {wanted}") from error
-    if found.dtype.kind not in "biufcV":  # "V": of bfloat16, too
-        raise UsageError(f"{name}: {got(value)}: wanted {wanted}")
-    return found
+        raise UsageError(f"{name}: {got(value)}, {reason}: wanted {expected}") from error
+    if result.dtype.kind not in "biufcV":  # "V": of bfloat16, too
+        raise UsageError(f"{name}: {got(value)}: wanted {expected}")
+    return result
 
 
 def check_room(what: str, size: int) -> None:
@@ -196,7 +196,7 @@ def check_room(what: str, size: int) -> None:
 
     Args:
         what: the argument that asks for them, as "n=1000000".
-        size: of the results; where the system does not say what is free, any will do.
+        size: of the results; any passes where the system does not say how much is free.
     """
     free = free_memory()
     if free is not None and size > free:
@@ -207,26 +207,26 @@ def check_room(what: str, size: int) -> None:
 
 
 def free_memory() -> int | None:
-    """Bytes that this process can still take, of the machine's and of its control groups'."""
-    found = [_first_number("/proc/meminfo", "MemAvailable:")]
-    found = [kilobytes * 1024 for kilobytes in found if kilobytes is not None]
+    """Bytes that this process can still allocate on the machine and within its control groups."""
+    kilobytes = _first_number("/proc/meminfo", "MemAvailable:")
+    free = [] if kilobytes is None else [kilobytes * 1024]
     for group in _control_groups():
         memory = f"{group}/memory"
         most, used = _first_number(f"{memory}.max"), _first_number(f"{memory}.current")
         if most is not None and used is not None:
             cache = _first_number(f"{memory}.stat", "inactive_file ") or 0
-            found.append(max(most - used + cache, 0))
-    return min(found, default=None)
+            free.append(max(most - used + cache, 0))
+    return min(free, default=None)
 
 
 def _control_groups() -> list[pathlib.PurePath]:
     """The folders of the group, of version 2, that this process is in, and of all above it."""
     try:
         with open(_GROUP_OF, encoding="utf-8", errors="surrogateescape") as file:
-            own = next((line[3:].strip() for line in file if line.startswith("0::")), "/")
+            name = next((line[3:].strip() for line in file if line.startswith("0::")), "/")
     except OSError:
-        own = "/"
-    group = pathlib.PurePath(f"{_GROUPS}{own}")
+        name = "/"
+    group = pathlib.PurePath(f"{_GROUPS}{name}")
     return [path for path in (group, *group.parents) if path.is_relative_to(_GROUPS)]
 
 
@@ -249,7 +249,7 @@ def _a(word: str) -> str:
 
 
 def _rank(value: Any) -> int | None:
-    """Axes of an array, also a library's own; None: it is none."""
+    """Axes of an array, also a library's own; None: it is not one."""
     try:
         shape = value.shape if hasattr(value, "dtype") else None
         return len(shape) if isinstance(shape, tuple) else None

@@ -1,4 +1,4 @@
-"""How to install what vqjax does not always bring."""
+"""How to install the optional dependencies of vqjax."""
 
 import shlex
 from pathlib import Path
@@ -7,8 +7,8 @@ _CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def pip_install(*extras: str) -> str:
-    """The command that brings the packages of `extras`, from the checkout where this is one: there
-    it works whether or not an index knows vqjax.
+    """The command that installs the packages of `extras`: in a checkout from there, which works
+    whether or not an index has vqjax.
     """
     names = f"[{','.join(extras)}]"
     if (_CHECKOUT / "setup.cfg").is_file():

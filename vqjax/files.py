@@ -1,9 +1,9 @@
-"""Files that verbs write: tried before the work, written whole or not at all, never over others'.
-And those of a run that they read.
+"""Files that verbs write: checked before the work, written whole or not at all, and never over a
+file of somebody else. And the files of a run that they read.
 
 What vqjax writes carries a mark: a PNG in its text, a page or drawing in its metadata, JSON in its
-first key, weights in their metadata. A file without it may be somebody's own and stays, unless it
-is asked for by `overwrite`.
+first key, weights in their metadata. A file without it may be somebody's own and stays, unless
+`overwrite` says otherwise.
 """
 
 import errno
@@ -29,7 +29,7 @@ _KINDS = (
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # full, or failing
 
 GENERATOR = f"vqjax {__version__}"  # the mark
-SOFTWARE = "Software"  # where PNG keeps it
+SOFTWARE = "Software"  # its keyword in a PNG
 _HEAD = 2_048  # bytes at the start of a file that hold the mark
 _MARKS = (  # from the start of the file
     # The first chunk behind the header: length, "tEXt", keyword, text.
@@ -44,7 +44,7 @@ _OLD_END = rb"made by vqjax [^<>]{1,40}</footer></main></body></html>\s*\Z"
 
 
 def is_ours(path: str | os.PathLike) -> bool:
-    """Whether a file, which is there, carries the mark. One that cannot be read does not."""
+    """Whether an existing file carries the mark; one that cannot be read does not."""
     try:
         with open(path, "rb") as file:
             head = file.read(_HEAD)
@@ -59,13 +59,13 @@ def is_ours(path: str | os.PathLike) -> bool:
 def check_output(
     path: str | os.PathLike, *, overwrite: bool = False, option: str = "--overwrite"
 ) -> None:
-    """Refuses, with UsageError, a file that cannot be made or must not be: a directory or device, a
-    file without the mark, or where no folder is or can be made. Makes nothing.
+    """Refuses, with UsageError, a file that cannot or must not be written: a directory or device, a
+    file without the mark, or where no folder is or can be made. Creates nothing.
 
     Args:
         path: of the file.
         overwrite: whether a file without the mark may be replaced, too.
-        option: how that is said, for the message.
+        option: what the message calls it.
     """
     _check(as_path(path), overwrite, option)
 
@@ -74,18 +74,18 @@ def _check(path: pathlib.Path, overwrite: bool, option: str = "--overwrite") -> 
     try:
         if path.is_dir():
             raise UsageError(f"{path} is a directory: name a file")
-        there = next(p for p in path.absolute().parents if p.exists())
-        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-            raise UsageError(f"cannot write {path}: {there} is not a folder that can be written to")
+        above = next(p for p in path.absolute().parents if p.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            raise UsageError(f"cannot write {path}: {above} is not a folder that can be written to")
         if path.exists() and not path.is_file():
             raise UsageError(f"cannot write {path}: it is no plain file")
         if path.exists() and not overwrite and not is_ours(path):
             raise UsageError(
                 f"{path} is there and carries no mark of vqjax (some files of earlier versions "
-                f"have none): name another, or say {option}"
+                f"have none): name another, or use {option}"
             )
     except OSError as error:  # a name that no file can have
-        raise _cannot(path, error) from error
+        raise _write_error(path, error) from error
 
 
 def write_output(
@@ -110,26 +110,26 @@ def write_output(
         finally:
             part.unlink(missing_ok=True)
     except (OSError, ValueError) as error:
-        raise _cannot(path, error) from error
+        raise _write_error(path, error) from error
     return path
 
 
-def _cannot(path: pathlib.Path, error: Exception) -> VqjaxError:
-    why = error.strerror if isinstance(error, OSError) else None
+def _write_error(path: pathlib.Path, error: Exception) -> VqjaxError:
+    reason = error.strerror if isinstance(error, OSError) else None
     kind = DataError if getattr(error, "errno", None) in _DISK else UsageError
-    return kind(f"cannot write {path}: {why or error}")
+    return kind(f"cannot write {path}: {reason or error}")
 
 
 def json_text(value: Any, indent: int | None = None) -> str:
-    """JSON, which has no infinity and no NaN: null says that a number is none of the finite."""
+    """`value` as JSON; numbers that are not finite, which JSON lacks, become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
 def write_json(
-    path: str | os.PathLike, found: Mapping[str, Any], *, overwrite: bool = False
+    path: str | os.PathLike, content: Mapping[str, Any], *, overwrite: bool = False
 ) -> pathlib.Path:
     """`write_output` of a JSON object with the mark."""
-    text = json_text({"generator": GENERATOR, **found}, indent=1) + "\n"
+    text = json_text({"generator": GENERATOR, **content}, indent=1) + "\n"
     return write_output(path, text, overwrite=overwrite)
 
 
@@ -163,10 +163,10 @@ def read_bytes(path: str | os.PathLike, missing: bytes | None = None) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        nothing = error.errno in (errno.ENOENT, errno.ENOTDIR) and not os.path.islink(path)
-        if missing is not None and nothing:
+        absent = error.errno in (errno.ENOENT, errno.ENOTDIR) and not os.path.islink(path)
+        if missing is not None and absent:
             return missing
-        raise DataError(f"{path}: {_reason(path, error)}") from error
+        raise DataError(f"{path}: {_read_problem(path, error)}") from error
     kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "no file")
     raise DataError(f"{path} is {kind}, not a file")
 
@@ -180,7 +180,7 @@ def read_text(path: str | os.PathLike, missing: str | None = None, errors: str =
         raise DataError(f"{path}: not valid UTF-8") from error
 
 
-def _reason(path: str | os.PathLike, error: OSError) -> str:
+def _read_problem(path: str | os.PathLike, error: OSError) -> str:
     if error.errno == errno.ENXIO:
         return "a socket or device, not a file"
     if error.errno == errno.ENOENT and os.path.islink(path):

@@ -1,20 +1,19 @@
-"""Texts and numbers for people; what a stranger may have named, made fit for a terminal."""
+"""Texts and numbers for people; untrusted texts, made safe for a terminal."""
 
 import math
 from collections.abc import Iterable
 
 LINE = 480  # characters of a message; what is longer loses its middle
 LONGEST = 15  # digits in front of the point; longer numbers are written with an exponent
-NONE = "–"  # in the place of a number that is not there
+NONE = "–"  # stands for a missing number
 PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def printable(text: str, width: int | None = None) -> str:
     """`text` without anything that a terminal would obey.
 
-    Control characters, what is no character of its own (halves of surrogate pairs, as a file name
-    that is no UTF-8 has them), and marks that turn the direction of writing come out as escapes
-    such as ``\\x1b``; so does a line break.
+    Control characters, lone surrogates (as in file names that are not UTF-8), marks that change the
+    direction of writing, and line breaks come out as escapes such as ``\\x1b``.
 
     Args:
         text: of any origin.
@@ -39,7 +38,7 @@ def times(shape: Iterable[int]) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """`text` likewise, but its lines stay lines."""
+    """`printable` of each line of `text`; line breaks stay."""
     return "\n".join(map(printable, text.split("\n")))
 
 
@@ -50,7 +49,7 @@ def shorten(text: str, width: int) -> str:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """A number for people: `digits` significant ones, thousands grouped, no needless zeros."""
+    """A number for people: `digits` significant ones, thousands grouped, no trailing zeros."""
     if not math.isfinite(value):
         return NONE
     if value == 0:
@@ -63,7 +62,7 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def fixed(value: float, form: str) -> str:
-    """`value` as the format `form` has it; what would be too long as `number`."""
+    """`value` in the format `form`, or as `number` where that would be too long."""
     return format(value, form) if abs(value) < 10.0**LONGEST else number(value)
 
 

@@ -1,7 +1,7 @@
 """What numbers are: their labels, units, which way is better, and what they mean.
 
 Tables, pages, `--help`, TensorBoard and rankings read it here, so that no two of them disagree. A
-number that stands nowhere is shown under its own name. "name/level" is the number of one level.
+number that is not listed is shown under its own name. "name/level" is the number of one level.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class Number:
         head: of its column where that is narrow, with line breaks; "": made of the name.
         fact: its label at the head of a page; "": `label`.
         fact_unit: there; None: `unit`.
-        per: what the value there is of, such as "per token".
+        per: what the value there refers to, such as "per token".
         fact_digits: likewise; None: `digits`.
         leads: whether it stands first at the head of every page that has it.
     """
@@ -74,8 +74,8 @@ NUMBERS: dict[str, Number] = {
     ),
     "nats_per_token": Number(
         "Nats per token",
-        "mean of -log p over the tokens of held-out examples, or of a bound on it; drawing K codes "
-        "blindly gives log K",
+        "mean of -log p over the tokens of held-out examples, or of a bound on it; drawing from K "
+        "codes uniformly gives log K",
         best=LOW, fact="-log p", fact_unit="nats", per="per token", fact_digits=3,
     ),
     "bits_per_dim": Number(
@@ -112,7 +112,7 @@ NUMBERS: dict[str, Number] = {
         "Codes in use", "share of codes that the eval split uses", "%", None, 1, "In use,\n%"
     ),
     "perplexity": Number(
-        "Perplexity", "codes that, used evenly, would say as much",
+        "Perplexity", "effective number of codes: exp of the entropy of their use",
         digits=1, head="Perplex-\nity", fact_digits=0,
     ),
     "sample_diversity": Number(
@@ -132,7 +132,7 @@ NUMBERS: dict[str, Number] = {
 # Of samples, by a judge.
 JUDGED: dict[str, Number] = {
     "class_accuracy": Number(
-        "Class accuracy", "share of samples that the judge takes for the class that was wanted",
+        "Class accuracy", "share of samples that the judge takes for the class of their condition",
         best=HIGH,
     ),
     "frechet_distance": Number(
@@ -170,23 +170,23 @@ LOSSES = {
 }
 PARAMETERS = "trained ones, a discriminator’s included"
 BITS = "log2 of the codebook size for every token"
-_KNOWN = {**NUMBERS, **JUDGED}
+_LISTED = {**NUMBERS, **JUDGED}
 _NONE: Mapping[str, Number] = {}
 
 
-def known(name: str, own: Mapping[str, Number] = _NONE) -> Number | None:
-    """What is known of a number, by `own` first; of "name/level" that of "name"."""
+def lookup(name: str, extra: Mapping[str, Number] = _NONE) -> Number | None:
+    """The entry of a number, in `extra` first; of "name/level" that of "name"; None: not listed."""
     kind = name.partition("/")[0]
-    return own.get(kind, _KNOWN.get(kind))
+    return extra.get(kind, _LISTED.get(kind))
 
 
-def described(name: str, own: Mapping[str, Number] = _NONE) -> Number:
-    """`known`, or the name alone."""
-    return known(name, own) or Number(name.partition("/")[0])
+def described(name: str, extra: Mapping[str, Number] = _NONE) -> Number:
+    """`lookup`, or the name alone."""
+    return lookup(name, extra) or Number(name.partition("/")[0])
 
 
 def ordered(numbers: Mapping[str, float]) -> dict[str, float]:
-    """The main ones first, those that nobody described last."""
+    """The main ones first, those that are not listed last."""
     ranks = {name: rank for rank, name in enumerate(NUMBERS)}
     return dict(
         sorted(numbers.items(), key=lambda item: ranks.get(item[0].partition("/")[0], len(ranks)))
@@ -194,5 +194,5 @@ def ordered(numbers: Mapping[str, float]) -> dict[str, float]:
 
 
 def worth(best: str, value: float) -> float:
-    """What is the larger the better `value` is, for a number whose best lies at `best`."""
+    """A score that grows as `value` gets better, for a number whose best lies at `best`."""
     return {HIGH: value, LOW: -value, ONE: -abs(value - 1)}[best]

@@ -12,14 +12,14 @@ from vqjax.format import printable
 
 _URL = re.compile(r"\w\w+:/")  # of the two slashes a Path keeps one
 _SHOWN = 200  # characters of a path in a message
-_NOTHING = (errno.ENOENT, errno.ENOTDIR)  # there is nothing of that name
+_MISSING = (errno.ENOENT, errno.ENOTDIR)  # there is nothing of that name
 
 
 def home_path(path: str | os.PathLike) -> str:
-    """`path` with the home directory in the place of `~` or `~user`.
+    """`path` with `~` or `~user` expanded to the home directory.
 
-    A path of this folder whose first part begins with `~`, such as `./~x`, becomes absolute: read
-    once more, also as a Path, which loses the `./`, it stays what it is.
+    A relative path that begins with `~`, such as `./~x`, becomes absolute, so that expanding the
+    result again, also as a Path, which loses the `./`, does not change it.
 
     Raises:
         ValueError: it is empty or a URL, holds what no path can, names no user of this machine, or
@@ -31,24 +31,24 @@ def home_path(path: str | os.PathLike) -> str:
         raise ValueError("an empty path: is a variable of the shell not set?")
     if "\0" in text:
         raise ValueError(f"{shown}: no path holds a zero character")
-    known = os.path.expanduser(text)
+    expanded = os.path.expanduser(text)
     try:
-        os.lstat(known)
-        return _kept(known)
+        os.lstat(expanded)
+        return _protected(expanded)
     except OSError as error:
-        if error.errno not in (*_NOTHING, errno.EACCES):
+        if error.errno not in (*_MISSING, errno.EACCES):
             raise ValueError(f"{shown}: {error.strerror}") from error
     if _URL.match(text):
         raise ValueError(f"{shown}: mount the bucket, or name a path of this machine")
-    if known.startswith("~"):
-        raise ValueError(f"{shown}: no such user; if the name begins with ~, say ./{shown}")
-    return _kept(known)
+    if expanded.startswith("~"):
+        raise ValueError(f"{shown}: no such user; if the name begins with ~, write ./{shown}")
+    return _protected(expanded)
 
 
-def _kept(known: str) -> str:
-    """`known` such that nothing is in the place of a `~` in it."""
-    path = pathlib.Path(known)
-    return str(path.absolute()) if str(path).startswith("~") else known
+def _protected(expanded: str) -> str:
+    """An expanded path, made absolute where it begins with `~`."""
+    path = pathlib.Path(expanded)
+    return str(path.absolute()) if str(path).startswith("~") else expanded
 
 
 def is_text(path: str | os.PathLike) -> bool:
@@ -68,7 +68,7 @@ def as_path(path: str | os.PathLike, what: str = "") -> pathlib.Path:
         what: what an error line calls it, such as "--workdir".
 
     Raises:
-        UsageError: it is no path, or none that `home_path` takes.
+        UsageError: it is not a path, or not one that `home_path` takes.
     """
     from vqjax.types import UsageError
 

@@ -26,16 +26,16 @@ class Description(NamedTuple):
 def folder() -> Path | None:
     """Where the experiments lie; None: this installation has none."""
     beside = _PACKAGE.parent
-    places = [_PACKAGE / "experiments"]  # of a wheel
+    folders = [_PACKAGE / "experiments"]  # of a wheel
     if (beside / "setup.cfg").is_file():  # of a checkout, not of whatever packages lie beside
-        places.append(beside / "experiments")
-    return next((place for place in places if place.is_dir()), None)
+        folders.append(beside / "experiments")
+    return next((path for path in folders if path.is_dir()), None)
 
 
 def experiments() -> dict[str, Path]:
     """{name: file}, by name."""
-    place = folder()
-    files = sorted(place.glob("[a-z]*.py")) if place is not None else []
+    root = folder()
+    files = sorted(root.glob("[a-z]*.py")) if root is not None else []
     return {file.stem: file for file in files}
 
 
@@ -43,7 +43,7 @@ def described(file: Path) -> Description:
     """What an experiment file says of itself.
 
     Raises:
-        UsageError: it cannot be read, or is no Python.
+        UsageError: it cannot be read, or is not Python.
     """
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -75,5 +75,5 @@ def cost(docstring: str) -> str:
     """What a docstring says of the minutes that its experiment takes on two CPU cores, by a line
     such as "Cost: 9.5 min."; "" if it does not. "busy": others used them, too.
     """
-    found = re.search(r"^Cost: (.+)\.$", docstring, re.MULTILINE)
-    return found[1] if found else ""
+    match = re.search(r"^Cost: (.+)\.$", docstring, re.MULTILINE)
+    return match[1] if match else ""

@@ -1,4 +1,4 @@
-"""The words that every floor of vqjax shares: batches, outputs, mesh axes, errors.
+"""Types that all of vqjax shares: batches, outputs, mesh axes, errors.
 
 Axis letters, in docstrings and end-of-line comments:
     B batch, H height, W width, T time or sequence, C channels, D codebook dimension,
@@ -56,24 +56,24 @@ class ArraySpec:
 
     @property
     def shown_as(self) -> str | None:
-        """Its medium; None: it is none."""
+        """The medium that it is shown as; None: it has none."""
         return self.medium or MEDIA.get(len(self.shape))
 
     def as_json(self) -> dict[str, Any]:
         """What a record keeps of it."""
-        said = {"medium": self.medium, "rate": self.rate}
-        known = {name: value for name, value in said.items() if value is not None}
-        return {"shape": list(self.shape), "dtype": str(self.dtype), **known}
+        optional = {"medium": self.medium, "rate": self.rate}
+        optional = {name: value for name, value in optional.items() if value is not None}
+        return {"shape": list(self.shape), "dtype": str(self.dtype), **optional}
 
     @classmethod
-    def of_json(cls, said: Mapping[str, Any]) -> "ArraySpec":
-        """The spec that `as_json` gave; ValueError, KeyError, TypeError or AttributeError for
+    def of_json(cls, content: Mapping[str, Any]) -> "ArraySpec":
+        """The spec that `as_json` returned; ValueError, KeyError, TypeError or AttributeError for
         anything else.
         """
-        medium, rate = said.get("medium"), said.get("rate")
+        medium, rate = content.get("medium"), content.get("rate")
         return cls(
-            tuple(map(int, said["shape"])),
-            str(said["dtype"]),
+            tuple(map(int, content["shape"])),
+            str(content["dtype"]),
             None if medium is None else str(medium),
             None if rate is None else float(rate),
         )
@@ -86,8 +86,8 @@ class Bound:
     Attributes:
         low: the least.
         high: one more than the largest.
-        setting: what says so, as an error line names it.
-        none: another number, which stands for none at all; None: there is no such number.
+        setting: that the bound comes from, as an error line names it.
+        none: a number outside the bound that means no value; None: there is no such number.
     """
 
     low: int
@@ -141,7 +141,7 @@ class Context:
 
 @flax.struct.dataclass
 class TaskOutput:
-    """What one batch came to.
+    """The result of one batch.
 
     Attributes:
         losses: unweighted scalars by name, exactly the terms that `active` asks for.
@@ -198,7 +198,7 @@ class Stopped(VqjaxError):
 
 
 def check_offers(where: str, value: Any, names: Iterable[str]) -> None:
-    """Refuses, with UsageError, a `value` that lacks one of the attributes its place needs.
+    """Refuses, with UsageError, a `value` that lacks one of the attributes `names`.
 
     What the class has is not read: a property may be unable to answer yet.
     """

@@ -136,8 +136,8 @@ def test_arguments(write):
 
 
 def test_settings_are_checked(write):
-    path, given = write(FILE), {"folder": "x"}
-    assert refused(path, given, ["batch_size=many"]) == "batch_size: 'many' is not an int"
+    path, arguments = write(FILE), {"folder": "x"}
+    assert refused(path, arguments, ["batch_size=many"]) == "batch_size: 'many' is not an int"
     wrong = write(HEAD + "def experiment():\n    return Job(1, 2, batch_size='8')\n", "w.py")
     assert refused(wrong).endswith("w.py: batch_size: '8' is not an int")
     assert load_file(wrong, {}, ["batch_size=8"]).batch_size == 8
@@ -150,8 +150,8 @@ def test_repeated_instance(write):
 
 
 def test_frozen(write):
-    path, given = write(FILE), {"folder": "x"}
-    assert "--frozen data: give NAME=PATH" in refused(path, given, frozen=["data"])
+    path, arguments = write(FILE), {"folder": "x"}
+    assert "--frozen data: give NAME=PATH" in refused(path, arguments, frozen=["data"])
     assert "nothing frozen 'date' in the experiment: did you mean 'data'?" in refused(
-        path, given, frozen=["date=x"]
+        path, arguments, frozen=["date=x"]
     )

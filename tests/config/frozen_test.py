@@ -13,8 +13,8 @@ def two(parts):
 
 
 def test_find(two):
-    found = find_frozen(two)
-    assert [(path, run.path) for path, run in found.items()] == [
+    runs = find_frozen(two)
+    assert [(path, run.path) for path, run in runs.items()] == [
         ("task.tokenizer.quantizer", "b"),
         ("task.losses.0", "a"),
         ("data.quantizer", "c"),

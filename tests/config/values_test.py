@@ -89,10 +89,10 @@ class Mutable:
         (np.int64(3), "use a Python number"),
         (len, "the function len"),
         (nn.Dense, "the class Dense"),
-        (Odd(), "Odd cannot be kept"),
+        (Odd(), "Odd cannot be recorded"),
         (Mutable(), "not a frozen dataclass"),
         ({1: 2}, "the key 1 is not a str"),
-        (b"x", "bytes cannot be kept"),
+        (b"x", "bytes cannot be recorded"),
         (np.array([None]), "an array of Python objects"),
     ],
 )

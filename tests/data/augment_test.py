@@ -9,7 +9,7 @@ from vqjax.types import ArraySpec, DataError, UsageError
 
 
 def ramp(num=1, height=4, width=4, channels=1):
-    """Pixel values name their place: 16 * row + column."""
+    """Pixel values name their position: 16 * row + column."""
     rows, columns = np.mgrid[:height, :width]
     image = (16 * rows + columns).astype(np.uint8)[..., None].repeat(channels, -1)
     return np.repeat(image[None], num, axis=0)
@@ -84,10 +84,10 @@ def levels(num):
 def test_a_value_is_bright_with_its_own_probability():
     out = apply((Binarize(),), levels(4_000), 0, np.arange(4_000))
     assert out.dtype == np.uint8 and np.unique(out).tolist() == [0, 255]
-    share, wanted = (out == 255).mean(0).reshape(-1), np.arange(256) / 255
+    share, expected = (out == 255).mean(0).reshape(-1), np.arange(256) / 255
     assert share[0] == 0 and share[255] == 1
-    deviation = np.sqrt(wanted * (1 - wanted) / 4_000)[1:-1]
-    z = (share - wanted)[1:-1] / deviation
+    deviation = np.sqrt(expected * (1 - expected) / 4_000)[1:-1]
+    z = (share - expected)[1:-1] / deviation
     assert np.abs(z).max() < 4.5 and abs(z.mean()) < 0.3 and 0.85 < z.std() < 1.15
 
 
@@ -154,14 +154,14 @@ def test_channels_are_resized_apart(channels, dtype):
 
 
 @pytest.mark.parametrize(
-    ("size", "have", "want"),
+    ("size", "size_before", "expected"),
     [(4, (8, 8, 3), (4, 4, 3)), (4, (8, 12, 1), (4, 6, 1)), ((3, 5), (8, 12, 1), (3, 5, 1))]
     + [(4, (None, None, 3), (None, None, 3)), ((3, 5), (None, None, 3), (3, 5, 3))],
 )
-def test_resized_shapes(size, have, want):
-    assert Resize(size).shape(have) == want
-    if None not in have:
-        assert Resize(size)(np.zeros((1, *have), np.uint8), None).shape == (1, *want)
+def test_resized_shapes(size, size_before, expected):
+    assert Resize(size).shape(size_before) == expected
+    if None not in size_before:
+        assert Resize(size)(np.zeros((1, *size_before), np.uint8), None).shape == (1, *expected)
 
 
 def test_fixed_transforms_before_the_first_random_one_are_done_once():

@@ -34,9 +34,9 @@ def test_bytes_and_back():
 
 
 def test_any_text_comes_back_from_its_ids():
-    vocabulary = BPE(300).learned(TEXTS)
+    vocabulary = BPE(300).fitted(TEXTS)
     assert 0 < len(vocabulary.merges) <= 300 - 257
-    assert vocabulary == BPE(300).learned(TEXTS)
+    assert vocabulary == BPE(300).fitted(TEXTS)
     for text in (*TEXTS, "never seen: ünïcode 🙂, two  spaces\n"):
         (ids,) = vocabulary.encode([text])
         assert all(0 < i < 300 for i in ids)
@@ -45,13 +45,13 @@ def test_any_text_comes_back_from_its_ids():
 
 
 def test_the_vocabulary_is_in_the_json():
-    captions = Captions(CaptionsByLabel(source(), NAMES), BPE(300).learned(TEXTS), 6)
+    captions = Captions(CaptionsByLabel(source(), NAMES), BPE(300).fitted(TEXTS), 6)
     captions = dataclasses.replace(captions, source=CaptionsByLabel(None, NAMES))
     assert config.decode(config.from_json(config.to_json(config.encode(captions)))) == captions
 
 
 def test_captions_are_ids_padded_with_zeros():
-    captions = Captions(source(), BPE(300), 6).learned()
+    captions = Captions(source(), BPE(300), 6).fitted()
     assert captions.example_spec()["caption"].shape == (6,)
     captions.check()
     (batch,) = captions.eval(4, np.arange(4))
@@ -66,11 +66,11 @@ def test_captions_are_ids_padded_with_zeros():
 
 
 def test_an_earlier_starts_vocabulary_stays():
-    first = Captions(source(), BPE(300), 6).learned()
+    first = Captions(source(), BPE(300), 6).fitted()
     later = Captions(source(["other words now"] * 4), BPE(300), 6)
-    assert later.learned(first).vocabulary == first.vocabulary
-    assert later.learned().vocabulary != first.vocabulary
-    larger = dataclasses.replace(later, vocabulary=BPE(301)).learned(first)
+    assert later.fitted(first).vocabulary == first.vocabulary
+    assert later.fitted().vocabulary != first.vocabulary
+    larger = dataclasses.replace(later, vocabulary=BPE(301)).fitted(first)
     assert larger.vocabulary.size == 301
 
 
@@ -92,8 +92,8 @@ def test_captions_by_label():
     [
         (lambda: BPE(200), "size=200"),
         (lambda: Captions(source(), BPE(300), 0), "length=0"),
-        (lambda: BPE(300).learned(["", ""]), "all are empty"),
-        (lambda: next(Captions(source(), BPE(300), 6).eval(4, np.arange(4))), "not been learned"),
+        (lambda: BPE(300).fitted(["", ""]), "all are empty"),
+        (lambda: next(Captions(source(), BPE(300), 6).eval(4, np.arange(4))), "not been fitted"),
         (lambda: Captions(source(), BPE(257), 6).encode(["a red circle"]), "12 tokens|13 tokens"),
         (lambda: BPE(300, ("xx yy",)).encode(["a"]), "do not fit together"),
         (

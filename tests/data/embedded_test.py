@@ -36,12 +36,12 @@ SHAPES = {
 
 
 def digest(batch):
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in sorted(batch):
         array = batch[name]
-        found.update(f"{name} {array.dtype} {array.shape}".encode())
-        found.update(np.ascontiguousarray(array).tobytes())
-    return found.hexdigest()[:16]
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def trained_on(source):
@@ -84,18 +84,18 @@ def test_shapes_for_training_are_those_of_ever(source):
 
 def test_what_took_long_is_drawn_once(monkeypatch):
     monkeypatch.setitem(splits.NUM_EXAMPLES, "test", 9)
-    monkeypatch.setattr(shapes_source, "_SAVED_FROM", 9)
-    first = shapes_source.drawn("test", 32)
+    monkeypatch.setattr(shapes_source, "_CACHED_FROM", 9)
+    first = shapes_source.draw_split("test", 32)
     assert len(list((cache_home() / "shapes").iterdir())) == 1
     with monkeypatch.context() as patch:
         patch.setattr(shapes_source, "example", None)
-        again = shapes_source.drawn("test", 32)
+        again = shapes_source.draw_split("test", 32)
     assert first.keys() == again.keys()
     for name in first:
         np.testing.assert_array_equal(first[name], again[name])
     (file,) = (cache_home() / "shapes").iterdir()
     file.write_bytes(file.read_bytes()[:-100])  # torn: drawn again
-    np.testing.assert_array_equal(shapes_source.drawn("test", 32)["image"], first["image"])
+    np.testing.assert_array_equal(shapes_source.draw_split("test", 32)["image"], first["image"])
 
 
 def test_digits_are_scikit_learns():
@@ -135,6 +135,6 @@ for source in (Digits(), Shapes(), Arrays(pictures, pictures){folder}):
         print(error)
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    said = out.stdout.splitlines()
-    assert len(said) == (missing == "sklearn")
-    assert all("come with scikit-learn, which cannot be imported" in line for line in said)
+    lines = out.stdout.splitlines()
+    assert len(lines) == (missing == "sklearn")
+    assert all("come with scikit-learn, which cannot be imported" in line for line in lines)

@@ -151,10 +151,10 @@ def test_a_file_that_goes_bad_later_is_named(root):
 
 def test_verdicts_are_kept_and_made_again_when_files_change(root, tmp_path):
     Folder(str(root), image_size=8, cache_bytes=0).check()
-    (kept,) = (tmp_path / "cache" / "vqjax" / "folders").iterdir()
-    stamp = kept.stat().st_mtime_ns
+    (cached,) = (tmp_path / "cache" / "vqjax" / "folders").iterdir()
+    stamp = cached.stat().st_mtime_ns
     Folder(str(root), image_size=8, cache_bytes=0).check()
-    assert kept.stat().st_mtime_ns == stamp
+    assert cached.stat().st_mtime_ns == stamp
     (root / "c0" / "000.png").write_bytes(b"")
     source = Folder(str(root), image_size=8, cache_bytes=0)
     source.check()
@@ -316,15 +316,15 @@ def pillow_heif(monkeypatch):
 
 def test_heic_where_its_package_is(root, pillow_heif, monkeypatch):
     (root / "a.heic").write_bytes((root / "c0" / "000.png").read_bytes())
-    source = Folder(str(root), image_size=8).learned()
+    source = Folder(str(root), image_size=8).fitted()
     assert source.formats == tuple(FORMATS) and source.notes() == []
     assert source.num_train() + source.num_eval() == 31
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as on another machine
     is_readable.cache_clear()
     with pytest.raises(DataError, match="holds heic files.*pip install pillow-heif"):
         dataclasses.replace(source).check()
-    assert Folder(str(root), image_size=8).learned(source).formats == tuple(FORMATS)
-    assert "heic" not in Folder(str(root), image_size=8).learned().formats
+    assert Folder(str(root), image_size=8).fitted(source).formats == tuple(FORMATS)
+    assert "heic" not in Folder(str(root), image_size=8).fitted().formats
 
 
 def test_a_run_goes_on_reading_as_it_began(root):
@@ -333,14 +333,14 @@ def test_a_run_goes_on_reading_as_it_began(root):
     old = config.decode(record)  # as it was written before there were such fields
     assert (old.reading, old.formats) == (1, FIRST_FORMATS)
     again = Folder(str(root), image_size=8)
-    assert again.learned(old) == old
-    wrapped = CaptionsByLabel(again, ("a",)).learned(CaptionsByLabel(old, ("a",)))
+    assert again.fitted(old) == old
+    wrapped = CaptionsByLabel(again, ("a",)).fitted(CaptionsByLabel(old, ("a",)))
     assert wrapped.source == old
-    new = again.learned()
+    new = again.fitted()
     assert (new.reading, new.formats) == (2, readable_formats())
-    assert again.learned(new) == config.decode(config.encode(new)) == new
-    asked = dataclasses.replace(again, reading=2)
-    assert (asked.learned(old).reading, asked.learned(old).formats) == (2, FIRST_FORMATS)
+    assert again.fitted(new) == config.decode(config.encode(new)) == new
+    explicit = dataclasses.replace(again, reading=2)
+    assert (explicit.fitted(old).reading, explicit.fitted(old).formats) == (2, FIRST_FORMATS)
 
 
 def test_the_split_is_stable():

@@ -37,8 +37,8 @@ SPLITS = tuple(splits.NUM_EXAMPLES)
 @functools.cache
 def examples(side, num=48):
     """Meanings and pictures of the evaluation splits in turn."""
-    found = [splits.example(SPLITS[2 + i % 2], i) for i in range(num)]
-    return [meaning for meaning, _ in found], np.stack([draw(s, side) for _, s in found])
+    examples = [splits.example(SPLITS[2 + i % 2], i) for i in range(num)]
+    return [meaning for meaning, _ in examples], np.stack([draw(s, side) for _, s in examples])
 
 
 def english(meanings):
@@ -125,10 +125,10 @@ DEGRADED = {
 }
 
 
-@pytest.mark.parametrize("way", DEGRADED)
-def test_pictures_that_lost_a_little_still_satisfy(way):
+@pytest.mark.parametrize("damage", DEGRADED)
+def test_pictures_that_lost_a_little_still_satisfy(damage):
     meanings, images = examples(32)
-    worse = DEGRADED[way](images.astype(float), 1.0)
+    worse = DEGRADED[damage](images.astype(float), 1.0)
     worse = np.clip(np.rint(worse), 0, 255).astype(np.uint8)
     assert (worse != images).any()
     assert satisfied(worse, english(meanings)).all()
@@ -189,10 +189,10 @@ def test_things_are_found_where_they_are():
     _, images = examples(64)
     for i in range(0, 48, 4):
         _, scene = splits.example(SPLITS[2 + i % 2], i)
-        drawn, seen = (
-            sorted(some, key=lambda t: t.centre) for some in (scene.things, things(images[i]))
+        drawn, recognized = (
+            sorted(parts, key=lambda t: t.centre) for parts in (scene.things, things(images[i]))
         )
-        for a, b in zip(drawn, seen, strict=True):
+        for a, b in zip(drawn, recognized, strict=True):
             assert dataclasses.replace(a, centre=b.centre) == b
             np.testing.assert_allclose(a.centre, b.centre, atol=0.01)
 
@@ -226,7 +226,7 @@ def damaged():
 @pytest.mark.parametrize("name", damaged())
 def test_damaged_pictures_satisfy_nothing(name):
     image = damaged()[name]
-    assert None in (seen := things(image)) or len(seen) != 1
+    assert None in (parts := things(image)) or len(parts) != 1
     assert not satisfies(image, "a red circle") and not satisfies(image, "a red triangle")
 
 
@@ -244,23 +244,23 @@ def words(meanings):
 
 
 def test_no_split_sees_what_is_kept_from_it():
-    found = {s: {m for k in KINDS for m in splits.meanings(s, k)} for s in SPLITS}
+    meanings = {s: {m for k in KINDS for m in splits.meanings(s, k)} for s in SPLITS}
     for a, b in itertools.combinations(SPLITS, 2):
-        assert found[a].isdisjoint(found[b]) or (a, b) == ("train_held_out", "held_out")
+        assert meanings[a].isdisjoint(meanings[b]) or (a, b) == ("train_held_out", "held_out")
     for split in ("train", "test"):
-        assert not any(p.pair in HELD_OUT_PAIRS for m in found[split] for p in m.phrases)
+        assert not any(p.pair in HELD_OUT_PAIRS for m in meanings[split] for p in m.phrases)
     for split in ("train_held_out", "held_out"):
-        assert all(any(p.pair in HELD_OUT_PAIRS for p in m.phrases) for m in found[split])
-    assert words(found["train"]) == set.union(*map(words, found.values()))
+        assert all(any(p.pair in HELD_OUT_PAIRS for p in m.phrases) for m in meanings[split])
+    assert words(meanings["train"]) == set.union(*map(words, meanings.values()))
     sizes = {s: tuple(len(splits.meanings(s, k)) for k in KINDS) for s in SPLITS}
     assert sizes["train"] == (573, 173, 18_675) and sizes["test"] == (147, 43, 2_061)
 
 
 def test_a_fifth_of_the_pairs_is_held_out_and_every_word_is_known_from_others():
     assert len(set(HELD_OUT_PAIRS)) * 5 == len(COLOURS) * len(SHAPES)
-    for place, words_ in ((0, COLOURS), (1, SHAPES)):
+    for index, words_ in ((0, COLOURS), (1, SHAPES)):
         for word in words_:
-            assert 1 <= sum(pair[place] == word for pair in HELD_OUT_PAIRS) <= 2
+            assert 1 <= sum(pair[index] == word for pair in HELD_OUT_PAIRS) <= 2
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -300,13 +300,13 @@ def test_the_source_shows_its_splits(few, language, pairs, eval_pairs, split):
     source = Shapes(language=language, pairs=pairs, eval_pairs=eval_pairs)
     source.check()
     assert source.num_train() == (21 if pairs == "seen" else 30) and source.num_eval() == 9
-    wanted = {"train": [("train", i) for i in range(21)], "eval": [(split, i) for i in range(9)]}
+    expected = {"train": [("train", i) for i in range(21)], "eval": [(split, i) for i in range(9)]}
     if pairs == "all":
-        wanted["train"] += [("train_held_out", i) for i in range(9)]
-    for part, places in wanted.items():
-        (batch,) = source.in_order(part, len(places))
+        expected["train"] += [("train_held_out", i) for i in range(9)]
+    for part, examples in expected.items():
+        (batch,) = source.in_order(part, len(examples))
         captions = [to_text(c) for c in batch["caption"]]
-        assert captions == [caption(splits.example(*place)[0], language) for place in places]
+        assert captions == [caption(splits.example(*example)[0], language) for example in examples]
         assert satisfied(batch["image"], captions).all()
         assert [KINDS[i] for i in batch["label"]] == [kind(c) for c in captions]
 

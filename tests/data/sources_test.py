@@ -40,7 +40,7 @@ def _folder(home, **settings):
 def saved(home):
     """The same examples in a file: its path."""
     parts = {"train": TRAIN, "eval": HELD_OUT}
-    arrays = {f"{part}_{k}": v for part, found in parts.items() for k, v in found.items()}
+    arrays = {f"{part}_{k}": v for part, values in parts.items() for k, v in values.items()}
     np.savez(home / "examples.npz", **arrays)
     return str(home / "examples.npz")
 
@@ -63,9 +63,9 @@ SOURCES = {
     "saved": lambda home: Saved(saved(home), augment=AUGMENT),
     "digits": lambda home: data.Digits(augment=AUGMENT),
     "shapes": lambda home: data.Shapes(augment=(Resize(8), *AUGMENT)),
-    "tfds-kept": _tfds,
+    "tfds-cached": _tfds,
     "tfds-indexed": lambda home: _tfds(home, cache_bytes=0),
-    "folder-kept": _folder,
+    "folder-cached": _folder,
     "folder-streamed": lambda home: _folder(home, cache_bytes=0),
 }
 
@@ -116,15 +116,15 @@ def test_batches_are_as_example_spec_says(source):
 
 def test_captions_are_drawn_by_seed_and_position(sources):
     """Each of a picture's captions comes up, none of another one's; evaluation has the first."""
-    source, seen = sources["folder-kept"], {}
+    source, captions = sources["folder-cached"], {}
     for batch in train(source, 40):
         for i, caption in zip(batch["example_id"], batch["caption"], strict=True):
-            seen.setdefault(int(i), set()).add(to_text(caption))
-    assert {len(captions) for captions in seen.values()} == {1, 2, 3}
-    for captions in seen.values():
-        assert len({caption.split(" ")[0] for caption in captions}) == 1
-    drawn = [b["caption"] for b in train(source, 4, seed=1)]
-    assert any((a != b["caption"]).any() for a, b in zip(drawn, train(source, 4), strict=True))
+            captions.setdefault(int(i), set()).add(to_text(caption))
+    assert {len(texts) for texts in captions.values()} == {1, 2, 3}
+    for texts in captions.values():
+        assert len({caption.split(" ")[0] for caption in texts}) == 1
+    redrawn = [b["caption"] for b in train(source, 4, seed=1)]
+    assert any((a != b["caption"]).any() for a, b in zip(redrawn, train(source, 4), strict=True))
     (shown,) = {
         tuple(to_text(c)[-1:] for c in b["caption"]) for b in source.eval(32, np.arange(32))
     }
@@ -173,11 +173,11 @@ def test_every_epoch_shows_each_example_once(source):
 
 def test_augmentation_differs_from_epoch_to_epoch(source):
     num = source.num_train()
-    seen = {}
+    visits = {}
     for batch in train(source, -(-2 * num // BATCH)):
         for i, image in zip(batch["example_id"], batch["image"], strict=True):
-            seen.setdefault(int(i), []).append(image.tobytes())
-    assert sum(len(set(images[:2])) == 2 for images in seen.values()) > num // 2
+            visits.setdefault(int(i), []).append(image.tobytes())
+    assert sum(len(set(images[:2])) == 2 for images in visits.values()) > num // 2
 
 
 @pytest.mark.parametrize("hosts", [1, 2, 4])
@@ -199,27 +199,27 @@ def test_eval_is_in_file_order_and_never_random(source):
 
 
 @pytest.mark.parametrize(
-    ("kept", "streamed"),
+    ("cached", "streamed"),
     [
-        ("tfds-kept", "tfds-indexed"),
-        ("folder-kept", "folder-streamed"),
-        ("arrays", "tfds-kept"),
+        ("tfds-cached", "tfds-indexed"),
+        ("folder-cached", "folder-streamed"),
+        ("arrays", "tfds-cached"),
         ("arrays", "saved"),
     ],
 )
-def test_the_path_taken_does_not_show(sources, kept, streamed):
-    assert_same(train(sources[kept], 6), train(sources[streamed], 6))
+def test_the_path_taken_does_not_show(sources, cached, streamed):
+    assert_same(train(sources[cached], 6), train(sources[streamed], 6))
     rows = np.arange(BATCH)
-    assert_same(list(sources[kept].eval(BATCH, rows)), list(sources[streamed].eval(BATCH, rows)))
+    assert_same(list(sources[cached].eval(BATCH, rows)), list(sources[streamed].eval(BATCH, rows)))
 
 
 def test_the_path_taken_does_not_show_behind_fixed_transforms(sources):
     augment = (Resize(9), RandomCrop(6), RandomFlip())
-    kept, streamed = (
+    cached, streamed = (
         dataclasses.replace(sources[name], augment=augment)
-        for name in ("tfds-kept", "tfds-indexed")
+        for name in ("tfds-cached", "tfds-indexed")
     )
-    assert_same(train(kept, 3), train(streamed, 3))
+    assert_same(train(cached, 3), train(streamed, 3))
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 30])

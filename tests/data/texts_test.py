@@ -29,9 +29,9 @@ def test_cut_at_whole_characters(text):
     for length in range(1, 26):
         data = to_bytes(text, length)
         assert data.shape == (length,) and data.dtype == np.uint8
-        kept = to_text(data)
-        assert text.startswith(kept)
-        assert len(text.encode()) <= length or len(text[: len(kept) + 1].encode()) > length
+        head = to_text(data)
+        assert text.startswith(head)
+        assert len(text.encode()) <= length or len(text[: len(head) + 1].encode()) > length
         np.testing.assert_array_equal(tensor_to_bytes(text, length).numpy(), data)
 
 
@@ -61,8 +61,8 @@ def test_texts_beside_pictures_come_first(root, cache_bytes):
     (root / "c0" / "000.txt").write_text("\ufeff a  red\ncross \n", encoding="utf-8")
     (root / "c0" / "002.txt").write_text("绿色三角形", encoding="utf-8")
     (root / "c0" / "bad.png").write_bytes(b"")
-    found, notes = shown(root, cache_bytes=cache_bytes)
-    assert found == {0: "a red cross", 1: "from table", 2: "绿色三角", 3: "", 4: "", 5: ""}
+    captions, notes = shown(root, cache_bytes=cache_bytes)
+    assert captions == {0: "a red cross", 1: "from table", 2: "绿色三角", 3: "", 4: "", 5: ""}
     assert notes[1:] == [
         "1 pictures that a table names have a text beside them, which counts",
         "3 of 6 pictures have no caption",
@@ -81,8 +81,8 @@ def test_tables(root, keys, table):
     else:
         lines = [json.dumps({keys[0]: name, keys[1]: text}) for name, text in rows]
         (root / "captions.jsonl").write_text("\n".join(lines) + "\n\n")
-    found, notes = shown(root)
-    assert found == {0: 'a "b", c', 1: "1", 2: "2", 3: "3", 4: "4", 5: "5"}
+    captions, notes = shown(root)
+    assert captions == {0: 'a "b", c', 1: "1", 2: "2", 3: "3", 4: "4", 5: "5"}
     assert notes == [
         f"{root / 'captions'}.{table} names 1 files that are no pictures: x.png",
         "1 of 6 pictures have several captions, 2 in all: training draws one of them at each "
@@ -151,11 +151,11 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_ways_to_write_a_caption(root, way):
-    WAYS[way](root)
-    found, notes = shown(root)
-    assert found == {0: "a; b", 1: "", 2: "", 3: "", 4: "", 5: ""}
+@pytest.mark.parametrize("write", WAYS)
+def test_ways_to_write_a_caption(root, write):
+    WAYS[write](root)
+    captions, notes = shown(root)
+    assert captions == {0: "a; b", 1: "", 2: "", 3: "", 4: "", 5: ""}
     assert notes == ["5 of 6 pictures have no caption"]
 
 
@@ -163,8 +163,8 @@ def test_what_is_not_read_is_said(root):
     (root / "metadata.csv").write_text("file_name,size\nc0/000.png,3\n")
     for name in ("000.png.txt", "000.txt", "000.caption"):
         (root / "c0" / name).write_text(name)
-    found, notes = shown(root)
-    assert found[0] == "000.png.txt"
+    captions, notes = shown(root)
+    assert captions[0] == "000.png.txt"
     assert notes[:2] == [
         f"{root}/metadata.csv names no files with their captions: it is not read",
         "1 pictures have several texts beside them, of which one counts: the first of "
@@ -182,8 +182,8 @@ def test_what_is_not_read_is_said(root):
 def test_metadata_of_another_kind_stop_nothing(root, name, content, why):
     (root / name).write_bytes(content)
     (root / "captions.csv").write_text("file,caption\nc0/000.png,a\n")
-    found, notes = shown(root)
-    assert found[0] == "a"
+    captions, notes = shown(root)
+    assert captions[0] == "a"
     assert notes[0].startswith(f"{root / name}, {why}") and notes[0].endswith(": it is not read")
 
 
@@ -207,8 +207,8 @@ def test_an_old_run_reads_the_first_caption_of_the_old_files(root):
     for name in ("Captions.csv", "captions.jsonl"):
         (root / name).unlink()
     write_csv(root, ["c1/001.png,", "c1/001.png,later", "c1/003.png,one", "c1/003.png,two"])
-    found, notes = shown(root, reading=1)
-    assert found == {0: "", 1: "", 2: "", 3: "one", 4: "", 5: ""}
+    captions, notes = shown(root, reading=1)
+    assert captions == {0: "", 1: "", 2: "", 3: "one", 4: "", 5: ""}
     assert notes == [
         "1 caption files are not UTF-8, those of c0/002.png: save them as UTF-8",
         "1 of 6 pictures have several captions, 2 in all: the first counts",

@@ -219,7 +219,7 @@ def test_what_is_damaged_is_looked_for_among_the_newest():
             raise DataError("no picture")
 
     split = StreamSplit(10, {}, fetch, decode, (), "train")
-    assert split._blamed([np.arange(4), np.arange(4, 8), np.arange(8, 10)]) == "train: example 9"
+    assert split._culprit([np.arange(4), np.arange(4, 8), np.arange(8, 10)]) == "train: example 9"
     assert fetched == [8, 9]
 
 
@@ -267,15 +267,15 @@ def test_the_record_table_is_kept_and_made_again_when_files_change(tiny, tmp_pat
         return decoded(TFDS("tiny", data_dir=str(tiny), cache_bytes=0))
 
     first = read()
-    (kept,) = (tmp_path / "cache" / "vqjax" / "records").iterdir()
-    kept.write_bytes(b"no table")  # another program wrote here
+    (cached,) = (tmp_path / "cache" / "vqjax" / "records").iterdir()
+    cached.write_bytes(b"no table")  # another program wrote here
     np.testing.assert_array_equal(read(), first)
     other = {"image": pictures(6, seed=9), "label": np.arange(6)}
     write_tfds(tmp_path / "new", {"test": other}, shards=3)
     for path in (tmp_path / "new" / "tiny" / "1.0.0").glob("tiny-test*"):
         path.replace(tiny / "tiny" / "1.0.0" / path.name)
     np.testing.assert_array_equal(read(), pictures(6, seed=9))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(kept))  # a file: nothing can be kept
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cached))  # a file: nothing can be kept
     np.testing.assert_array_equal(read(), pictures(6, seed=9))
 
 
@@ -358,11 +358,11 @@ except UsageError as error:
 def test_real_data_sets(name, shape, labels, sizes):
     if find_prepared(name, None) is None:
         pytest.skip(f"{name} is not prepared in {SHARED}")
-    kept = TFDS(name, split="test[:40]", eval_split="test[:40]")
+    cached = TFDS(name, split="test[:40]", eval_split="test[:40]")
     assert (TFDS(name).num_train(), TFDS(name).num_eval()) == sizes
-    assert kept.example_spec()["image"] == ArraySpec(shape, "uint8")
-    assert ("label" in kept.example_spec()) == labels
+    assert cached.example_spec()["image"] == ArraySpec(shape, "uint8")
+    assert ("label" in cached.example_spec()) == labels
     read = TFDS(name, split="test[:40]", eval_split="test[:40]", cache_bytes=0)
-    for a, b in zip(kept.eval(16, np.arange(16)), read.eval(16, np.arange(16)), strict=True):
+    for a, b in zip(cached.eval(16, np.arange(16)), read.eval(16, np.arange(16)), strict=True):
         for key in a:
             np.testing.assert_array_equal(a[key], b[key])

@@ -66,13 +66,13 @@ def test_the_backbone_has_the_experiments_dtype():
     loss = loss_of(("a", "b"))
     task = dataclasses.replace(tiny.vqvae().task, losses=(loss,), loss_weights={"lpips": 1.0})
     assert with_dtype(task, "bfloat16").losses[0].dtype == "bfloat16"
-    kept = dataclasses.replace(task, losses=(dataclasses.replace(loss, dtype="float32"),))
-    assert with_dtype(kept, "bfloat16").losses[0].dtype == "float32"
+    explicit = dataclasses.replace(task, losses=(dataclasses.replace(loss, dtype="float32"),))
+    assert with_dtype(explicit, "bfloat16").losses[0].dtype == "float32"
     x = jax.ShapeDtypeStruct((2, 16, 16, 3), np.float32)
-    made = jax.eval_shape(
+    outputs = jax.eval_shape(
         lambda p, x: vgg.taps(p, x.astype("bfloat16")), loss.frozen_shapes()["backbone"], x
     )
-    assert [(a.shape, a.dtype) for a in made] == [
+    assert [(a.shape, a.dtype) for a in outputs] == [
         ((2, 16 >> i, 16 >> i, n), "bfloat16") for i, n in enumerate(vgg.CHANNELS)
     ]
 

@@ -18,12 +18,12 @@ FIXTURES = pathlib.Path(os.environ.get("VQJAX_PARITY", COMMITTED))  # where `mak
 
 @pytest.mark.parametrize(("file", "root"), [("tensors.pt", "state_dict."), ("tensors.pth", "")])
 def test_what_torch_wrote_is_read_to_the_last_bit(file, root):
-    got, wanted = read_weights(FIXTURES / file), read_weights(FIXTURES / "tensors.safetensors")
-    assert set(got) == {root + name for name in wanted}
-    for name, array in wanted.items():
-        mine = got[root + name]
-        assert mine.dtype == array.dtype and mine.flags.c_contiguous, name
-        np.testing.assert_array_equal(mine, array, err_msg=name)
+    got, expected = read_weights(FIXTURES / file), read_weights(FIXTURES / "tensors.safetensors")
+    assert set(got) == {root + name for name in expected}
+    for name, array in expected.items():
+        actual = got[root + name]
+        assert actual.dtype == array.dtype and actual.flags.c_contiguous, name
+        np.testing.assert_array_equal(actual, array, err_msg=name)
     (one,) = read_weights(FIXTURES / file, [f"{root}part"]).values()
     np.testing.assert_array_equal(one, [[6, 8, 10], [12, 14, 16]])
 
@@ -96,11 +96,11 @@ def legacy(path, description, data=DATA, count=6, keys=None):
 
 
 def test_by_hand_both_formats(tmp_path):
-    for made in (
+    for path in (
         zipped(tmp_path / "a.pt", mapping(w=tensor())),
         legacy(tmp_path / "a.pth", mapping(w=tensor(legacy=True))),
     ):
-        np.testing.assert_array_equal(read_weights(made)["w"], VALUES.reshape(2, 3))
+        np.testing.assert_array_equal(read_weights(path)["w"], VALUES.reshape(2, 3))
 
 
 def test_what_the_first_versions_of_torch_wrote(tmp_path):
@@ -112,14 +112,14 @@ def test_what_the_first_versions_of_torch_wrote(tmp_path):
         called("torch.Size", numbers((2, 3))),
         numbers((3, 1)),
     )
-    made = named("torch.nn.parameter.Parameter") + b")\x81"
+    empty = named("torch.nn.parameter.Parameter") + b")\x81"
     state = pair(old, b"N", called("collections.OrderedDict"), b"\x88", b"\x89")
-    given = called("torch.nn.parameter.Parameter", old) + pair(b"\x88", b"\x89", b"}") + b"b"
-    path = legacy(tmp_path / "a.pth", mapping(w=made + state + b"b", v=given, u=old))
+    filled = called("torch.nn.parameter.Parameter", old) + pair(b"\x88", b"\x89", b"}") + b"b"
+    path = legacy(tmp_path / "a.pth", mapping(w=empty + state + b"b", v=filled, u=old))
     for array in read_weights(path, ["w", "v", "u"]).values():
         np.testing.assert_array_equal(array, VALUES.reshape(2, 3))
     with pytest.raises(DataError, match="a parameter of 1 parts"):
-        read_weights(legacy(path, mapping(w=made + pair(old) + b"b")))
+        read_weights(legacy(path, mapping(w=empty + pair(old) + b"b")))
 
 
 class Runs:
@@ -153,9 +153,9 @@ def test_a_pickle_that_would_run_code_is_refused_and_nothing_runs(kind, tmp_path
     assert marker.exists()  # it would work
     marker.unlink()
     for description in hostile(marker):
-        made = kind(tmp_path / "a.pt", description)
+        path = kind(tmp_path / "a.pt", description)
         with pytest.raises(DataError, match="no code is run|no sound file"):
-            read_weights(made)
+            read_weights(path)
         assert not marker.exists()
     with pytest.raises(DataError, match="holds posix.system, which is not read"):
         read_weights(kind(tmp_path / "a.pt", next(hostile(marker))))
@@ -178,9 +178,9 @@ LIES = {
 @pytest.mark.parametrize("kind", [zipped, legacy], ids=["zip", "legacy"])
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 def test_lies_about_sizes(kind, lie, tmp_path):
-    made = kind(tmp_path / "a.pt", mapping(w=tensor(**lie, legacy=kind is legacy)))
+    path = kind(tmp_path / "a.pt", mapping(w=tensor(**lie, legacy=kind is legacy)))
     with pytest.raises(DataError, match="a.pt (holds|is no sound)"):
-        read_weights(made)
+        read_weights(path)
 
 
 def test_other_lies(tmp_path):
@@ -228,8 +228,8 @@ def test_few_bytes_that_would_grow_without_end(kind, tmp_path):
             read_weights(kind(path, description))
         assert len(str(error.value)) < 500
     pairs = b"](" + pair(text("w"), tensor(legacy=old)) + b"eq\x06"
-    made = (called("collections.OrderedDict", given) for given in (pairs, b"h\x06"))
-    read = read_weights(kind(path, mapping(**dict(zip("ab", made, strict=True)))))
+    calls = (called("collections.OrderedDict", arguments) for arguments in (pairs, b"h\x06"))
+    read = read_weights(kind(path, mapping(**dict(zip("ab", calls, strict=True)))))
     assert list(read) == ["a.w"]  # a list of pairs is used up by the first that is made of it
 
 
@@ -252,9 +252,9 @@ def test_cut_off_anywhere(file, tmp_path):
 def test_damaged_anywhere_it_is_read_or_refused(file, tmp_path):
     whole, path = (FIXTURES / file).read_bytes(), tmp_path / file
     rng = np.random.default_rng(0)
-    for place in rng.integers(0, len(whole), 80):
+    for index in rng.integers(0, len(whole), 80):
         damaged = bytearray(whole)
-        damaged[place] ^= 1 << int(rng.integers(8))
+        damaged[index] ^= 1 << int(rng.integers(8))
         path.write_bytes(damaged)
         try:
             read_weights(path)

@@ -12,7 +12,7 @@ from vqjax.media.gallery import (
     Gallery,
     description,
     draw,
-    picture_of,
+    image_of,
     png_file,
     read_sheet,
     to_uint8,
@@ -25,23 +25,23 @@ def test_floats_become_the_nearest_level_and_nan_does_not_fail():
 
 
 def test_small_pictures_are_enlarged_by_a_whole_factor_and_large_ones_are_not():
-    picture = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
-    shown = picture_of(picture)
+    image = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
+    shown = image_of(image)
     assert shown.shape == (64, 64, 3)
-    np.testing.assert_array_equal(shown[::8, ::8, 0], picture[..., 0])
-    assert picture_of(np.zeros((28, 28, 1), np.uint8)).shape == (56, 56, 3)
-    assert picture_of(np.zeros((70, 100, 3), np.uint8)).shape == (70, 100, 3)
+    np.testing.assert_array_equal(shown[::8, ::8, 0], image[..., 0])
+    assert image_of(np.zeros((28, 28, 1), np.uint8)).shape == (56, 56, 3)
+    assert image_of(np.zeros((70, 100, 3), np.uint8)).shape == (70, 100, 3)
 
 
 def test_a_clip_is_shown_by_its_middle_frame():
     clip = np.stack([np.full((64, 64, 3), v, np.uint8) for v in (0, 90, 200)])
-    assert (picture_of(clip) == 90).all()
+    assert (image_of(clip) == 90).all()
 
 
 def test_a_signal_is_drawn_as_a_curve():
     flat, wave = (np.sin(np.linspace(0, n, 200))[:, None].astype(np.float32) for n in (0, 20))
-    assert (picture_of(flat) != picture_of(wave)).any()
-    assert picture_of(wave[:1]).shape == picture_of(wave).shape
+    assert (image_of(flat) != image_of(wave)).any()
+    assert image_of(wave[:1]).shape == image_of(wave).shape
 
 
 def test_originals_stand_above_their_reconstructions():
@@ -59,25 +59,25 @@ def test_originals_stand_above_their_reconstructions():
 def test_a_sheet_comes_back_from_its_file_with_its_rows(tmp_path):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (11, 8, 8, 1)).astype(np.uint8)
-    made = Gallery({"sources": x, "targets": x // 2, "restored": 255 - x}).sheet()
-    assert (made.lines, made.columns) == (6, 8)
-    (tmp_path / "a.png").write_bytes(png_file(made, "said"))
+    drawn = Gallery({"sources": x, "targets": x // 2, "restored": 255 - x}).sheet()
+    assert (drawn.lines, drawn.columns) == (6, 8)
+    (tmp_path / "a.png").write_bytes(png_file(drawn, "said"))
     sheet = read_sheet(tmp_path / "a.png")
-    np.testing.assert_array_equal(sheet.picture, made.picture)
+    np.testing.assert_array_equal(sheet.image, drawn.image)
     assert (sheet.lines, sheet.columns, sheet.rows) == (6, 8, ("sources", "targets", "restored"))
     sources, restored = sheet.bands("sources"), sheet.bands("restored")
     assert len(sources) == len(restored) == 2 and description(tmp_path / "a.png") == "said"
-    np.testing.assert_array_equal(sources[0][:64, GAP : GAP + 64], picture_of(x[0]))
-    np.testing.assert_array_equal(restored[0][:64, GAP : GAP + 64], picture_of(255 - x[0]))
-    np.testing.assert_array_equal(sources[1][:64, GAP : GAP + 64], picture_of(x[8]))
-    np.testing.assert_array_equal(sheet.cell(5, 2), picture_of(255 - x[10]))
+    np.testing.assert_array_equal(sources[0][:64, GAP : GAP + 64], image_of(x[0]))
+    np.testing.assert_array_equal(restored[0][:64, GAP : GAP + 64], image_of(255 - x[0]))
+    np.testing.assert_array_equal(sources[1][:64, GAP : GAP + 64], image_of(x[8]))
+    np.testing.assert_array_equal(sheet.cell(5, 2), image_of(255 - x[10]))
 
 
 LAYOUT = {"lines": 2, "columns": 1, "rows": ["a", "b"]}
 
 
 @pytest.mark.parametrize(
-    "said",
+    "layout",
     [
         None, "", "null", "[]", "{", "1" * 5_000, json.dumps({**LAYOUT, "lines": 3}),
         json.dumps({**LAYOUT, "lines": 0}), json.dumps({**LAYOUT, "lines": 2.0}),
@@ -85,12 +85,12 @@ LAYOUT = {"lines": 2, "columns": 1, "rows": ["a", "b"]}
         json.dumps({**LAYOUT, "rows": [1, 2]}), json.dumps({**LAYOUT, "rows": ["a", "b" * 999]}),
         json.dumps({**LAYOUT, "rows": list("abc")}), "[" * 100_000,
     ],
-    ids=lambda said: str(said)[:40],
+    ids=lambda layout: str(layout)[:40],
 )  # fmt: skip
-def test_what_a_file_says_lies_there_must_fit(tmp_path, said):
+def test_what_a_file_says_lies_there_must_fit(tmp_path, layout):
     info = PngImagePlugin.PngInfo()
-    if said is not None:
-        info.add_itxt("Layout", said)
+    if layout is not None:
+        info.add_itxt("Layout", layout)
     Image.new("RGB", (68, 134)).save(tmp_path / "a.png", pnginfo=info)
     sheet = read_sheet(tmp_path / "a.png")
     assert (sheet.lines, sheet.columns, sheet.rows) == (0, 0, ())

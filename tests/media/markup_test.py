@@ -14,8 +14,8 @@ SHOWN = "&lt;img src=x onerror=alert(1)&gt; &amp; &quot; '\\x1b]0;\\u202e\\ud800
 
 
 def test_text_and_attributes_are_escaped_wherever_they_are_put():
-    made = element("p", {"title": HOSTILE, "class": None}, HOSTILE, [1, None, (HOSTILE,)])
-    assert made == f'<p title="{SHOWN}">{SHOWN}1{SHOWN}</p>'
+    markup = element("p", {"title": HOSTILE, "class": None}, HOSTILE, [1, None, (HOSTILE,)])
+    assert markup == f'<p title="{SHOWN}">{SHOWN}1{SHOWN}</p>'
     # What is put together outside of this file is text again, whatever it was made of.
     bold = element("b", {}, "x")
     assert fragment(bold, "\n") == "<b>x</b>\n" and not NOTHING

@@ -6,8 +6,8 @@ import pytest
 from vqjax.metrics import precision_recall
 
 
-def line(*places):
-    return np.array(places, np.float32)[:, None]
+def line(*points):
+    return np.array(points, np.float32)[:, None]
 
 
 def test_on_a_line_by_hand():

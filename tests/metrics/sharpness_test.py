@@ -17,10 +17,10 @@ def test_a_blurred_picture_scores_below_one_and_a_copy_exactly_one():
 
 
 def test_half_of_nyquist_divides_coarse_from_fine():
-    places = np.arange(64)
+    columns = np.arange(64)
 
     def wave(cycles_per_pixel: float) -> np.ndarray:
-        row = np.cos(2 * np.pi * cycles_per_pixel * places)
+        row = np.cos(2 * np.pi * cycles_per_pixel * columns)
         return np.broadcast_to(row[None, None, :, None], (1, 64, 64, 1)).astype(np.float32)
 
     coarse, fine = (float(detail_energy(wave(f))[0]) for f in (0.1875, 0.3125))

@@ -82,7 +82,7 @@ def test_results_in_several_rows_stay_under_their_heading(tmp_path):
     assert heads == [("original", 1), ("mask", 1), ("edited", 2)]
     blank = np.full_like(drawn[0], 128)
     rows = [drawn[:4], [blank, blank, *drawn[4:6]], [blank, blank, *drawn[6:8]]]
-    np.testing.assert_array_equal(shown, lay([*rows, [blank, blank, drawn[8]]]).picture)
+    np.testing.assert_array_equal(shown, lay([*rows, [blank, blank, drawn[8]]]).image)
 
 
 def test_what_has_no_known_columns_has_no_headings(trained_records, trust, tmp_path):

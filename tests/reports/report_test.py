@@ -227,7 +227,7 @@ def test_why_a_run_cannot_be_read_is_told(trained_records, trust):
 
 def test_pictures_that_are_none_or_too_large_are_left_out(trained_records, monkeypatch):
     path = trained_records / "samples" / "00000400.png"
-    assert read_sheet(path).picture.dtype == np.uint8
+    assert read_sheet(path).image.dtype == np.uint8
     monkeypatch.setattr(gallery, "MAX_PIXELS", 16)
     assert read_sheet(path) is None
     monkeypatch.undo()

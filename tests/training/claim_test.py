@@ -15,7 +15,7 @@ import pytest
 import vqjax
 from vqjax import config
 from vqjax.training import checkpoint
-from vqjax.training.claim import claim, learned
+from vqjax.training.claim import claim, fitted
 from vqjax.training.loop import train
 from vqjax.training.mesh import make_mesh
 from vqjax.training.record import Record, read_record, write_record
@@ -34,7 +34,7 @@ def state():
 
 def go(run, *overrides, saves=(), allow_change=False, inputs=None):
     """What is said where a training begins that saves the steps `saves`."""
-    experiment = learned(config.load_file(FILE, {}, overrides), run)
+    experiment = fitted(config.load_file(FILE, {}, overrides), run)
     record = Record(experiment, inputs or experiment.data.example_spec(), "small")
     found = claim(run, record, allow_change)
     folder, newest, lines = run / "checkpoints", None, []
@@ -252,23 +252,23 @@ def test_a_path_that_orbax_would_take_for_a_pattern(tmp_path, name):
 
 
 @dataclasses.dataclass(frozen=True)
-class Learning:
-    """Data that learn a word from what they find, unless an earlier start knows it."""
+class Fitted:
+    """Data fitted to a word that they find, unless an earlier start has one."""
 
     word: str = ""
 
-    def learned(self, before=None):
+    def fitted(self, before=None):
         return self if before is None else dataclasses.replace(self, word=before.word)
 
 
 @pytest.mark.parametrize(("steps", "word"), [((0, 2), "old"), ((0,), "")])
-def test_what_a_run_has_learned_is_kept_once_it_has_finished_a_step(tmp_path, steps, word):
+def test_what_a_run_has_fitted_is_kept_once_it_has_finished_a_step(tmp_path, steps, word):
     """Also where a class of its own was edited since, and the record as a whole cannot be built."""
-    content = {"experiment": {"class": "own.py:Edited", "data": config.encode(Learning("old"))}}
+    content = {"experiment": {"class": "own.py:Edited", "data": config.encode(Fitted("old"))}}
     (tmp_path / "experiment.json").write_text(json.dumps(content))
     for step in steps:
         (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
-    trust = (Learning.__module__,)
-    experiment = dataclasses.replace(config.load_file(FILE, {}, ()), data=Learning())
-    assert learned(experiment, tmp_path, trust).data.word == word
-    assert learned(experiment, tmp_path).data.word == ""  # whose class may not be built
+    trust = (Fitted.__module__,)
+    experiment = dataclasses.replace(config.load_file(FILE, {}, ()), data=Fitted())
+    assert fitted(experiment, tmp_path, trust).data.word == word
+    assert fitted(experiment, tmp_path).data.word == ""  # whose class may not be built

@@ -278,18 +278,18 @@ def write_sheet(
     rows: list, path: pathlib.Path, caption: str = "", *, overwrite: bool = False
 ) -> pathlib.Path:
     """A picture of rows of examples; `caption` goes into the file, for the run's report."""
-    from vqjax.media.gallery import lay, picture_of
+    from vqjax.media.gallery import image_of, lay
 
-    sheet = lay([[picture_of(example) for example in row] for row in rows])
+    sheet = lay([[image_of(example) for example in row] for row in rows])
     return write_png(path, sheet, caption, overwrite=overwrite)
 
 
 def write_example(example: Any, path: pathlib.Path, *, overwrite: bool = False) -> pathlib.Path:
     """An example as it is, without enlargement."""
-    from vqjax.media.gallery import picture_of, to_uint8
+    from vqjax.media.gallery import image_of, to_uint8
 
     plain = example.ndim == 3 and example.shape[-1] in (1, 3, 4)
-    picture = to_uint8(example) if plain else picture_of(example)  # clips and signals: drawn
+    picture = to_uint8(example) if plain else image_of(example)  # clips and signals: drawn
     return write_png(path, picture, overwrite=overwrite)
 
 

@@ -238,7 +238,7 @@ def _flush(dtype: str, reconstruct: Callable, same: list, sheet: _Sheet) -> None
 
 
 def _reconstruct_split(trained: Any, reconstruct: Callable, names: Names, sheet: _Sheet) -> None:
-    from vqjax.media.gallery import picture_of, to_uint8
+    from vqjax.media.gallery import image_of, to_uint8
     from vqjax.media.image import MODES
 
     each = (dataclasses.replace(names, of=(f"eval {i:04d}",)) for i in range(SHOWN))
@@ -246,7 +246,7 @@ def _reconstruct_split(trained: Any, reconstruct: Callable, names: Names, sheet:
     names.check([names.path(), *targets])
     x = trained.held_out(SHOWN)
     x_hat = reconstruct(x)
-    as_picture = to_uint8 if len(trained.shape) == 3 and x.shape[-1] in MODES else picture_of
+    as_picture = to_uint8 if len(trained.shape) == 3 and x.shape[-1] in MODES else image_of
     for target, original, reconstruction in zip(targets, x, x_hat, strict=False):
         sheet.add(target, as_picture(original), as_picture(reconstruction))
 

@@ -1,8 +1,8 @@
 """Type checks of a tree against the annotations of its classes.
 
 An annotation that cannot be resolved, or that says nothing (`Any`), admits everything. A float
-admits an int; an int admits neither a float nor a bool. An array may be stood in for by the
-`MissingArray` that its fingerprint was read as.
+admits an int; an int admits neither a float nor a bool. The `MissingArray` that a fingerprint is
+read as may stand for an array.
 """
 
 import dataclasses
@@ -41,16 +41,16 @@ class MissingArray:
 def hints(cls: type) -> dict[str, Any]:
     """The annotation of each field of `cls`, strings resolved where they can be."""
     try:
-        found = typing.get_type_hints(cls)
+        resolved = typing.get_type_hints(cls)
     except Exception:  # one name that only a type checker sees spoils the whole class
-        found = {}
+        resolved = {}
     return {
-        name: found[name] if name in found else _resolved(cls, field.type)
+        name: resolved[name] if name in resolved else _resolve(cls, field.type)
         for name, field in fields_of(cls).items()
     }
 
 
-def _resolved(cls: type, annotation: Any) -> Any:
+def _resolve(cls: type, annotation: Any) -> Any:
     holder = types.SimpleNamespace(__annotations__={"field": annotation})
     try:
         return typing.get_type_hints(holder, vars(sys.modules[cls.__module__]))["field"]
@@ -59,7 +59,7 @@ def _resolved(cls: type, annotation: Any) -> Any:
 
 
 def alternatives(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union; the annotation itself where it is none."""
+    """The members of a union; the annotation itself where it is not one."""
     origin = typing.get_origin(annotation)
     if origin in (Union, types.UnionType):
         return tuple(a for arg in typing.get_args(annotation) for a in alternatives(arg))
@@ -72,14 +72,14 @@ def child_hint(annotation: Any, value: Any, name: str) -> Any:
     """The annotation of the child `name` of `value`, which itself is annotated `annotation`."""
     if is_object(value):
         return hints(type(value))[name]
-    wanted = Mapping if isinstance(value, Mapping) else tuple
+    kind = Mapping if isinstance(value, Mapping) else tuple
     for option in alternatives(annotation):
         origin, args = typing.get_origin(option), typing.get_args(option)
         if not (isinstance(origin, type) and args):
             continue
-        if wanted is Mapping and issubclass(origin, Mapping):
+        if kind is Mapping and issubclass(origin, Mapping):
             return args[1]
-        if wanted is tuple and issubclass(tuple, origin):
+        if kind is tuple and issubclass(tuple, origin):
             if origin is not tuple or args[-1] is Ellipsis:
                 return args[0]
             return args[int(name)] if int(name) < len(args) else Any
@@ -108,7 +108,7 @@ def check_types(tree: Any) -> None:
     """Checks every field of every object of the tree against its annotation.
 
     Raises:
-        UsageError: one line with the path, the value and the type wanted.
+        UsageError: one line with the path, the value and the expected type.
     """
     for path, value in walk(tree):
         if is_object(value):
@@ -119,31 +119,31 @@ def check_types(tree: Any) -> None:
 
 
 def check_fields(value: Any) -> None:
-    """Refuses fields of another type than their annotations say; the first thing that happens in a
-    `__post_init__` which compares them.
+    """Refuses fields of another type than their annotations say; called first in a `__post_init__`
+    that compares them.
 
-    Here numpy's numbers are numbers, lists tuples, and paths texts. What a run's record keeps is
-    looked at once more, and more strictly (`check_types`).
+    Here numpy's numbers are numbers, lists tuples, and paths texts. What a run's record holds is
+    checked again, more strictly (`check_types`).
 
     Raises:
-        UsageError: one line with the class, the field, the value and the type wanted.
+        UsageError: one line with the class, the field, the value and the expected type.
     """
     kind = type(value).__name__
     for name, annotation in hints(type(value)).items():
-        given = plain = getattr(value, name)
+        actual = plain = getattr(value, name)
         try:
-            plain = _plain(given)
+            plain = _plain(actual)
             fits = admits(annotation, plain)
         except Exception:  # the object's own
             fits = False
         if not fits:
-            where = f"{kind}.{name}={got(given)}"
+            where = f"{kind}.{name}={got(actual)}"
             most = " of at most 64 bits" if isinstance(plain, _TooLarge) else ""
             raise UsageError(f"{where}: wanted {shorten(type_name(annotation), 200)}{most}")
 
 
 class _TooLarge:
-    """Stands for a number that nothing here can be."""
+    """Stands for an int of more than 64 bits, which no field admits."""
 
 
 def _plain(value: Any) -> Any:

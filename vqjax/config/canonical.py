@@ -1,4 +1,4 @@
-"""The form of an experiment that a digest is taken of: it outlives changes of vqjax itself.
+"""The canonical form of an experiment, for its digest: it outlives changes of vqjax itself.
 
 A field whose value is the one that an absent field has in a record (`tree.absent`) is left out, so
 that a field which vqjax gets later changes no digest of what was there before. A class goes by its
@@ -40,13 +40,13 @@ def _canonical(value: Any, leave_out: Mapping[str, tuple[str, ...]]) -> Any:
     if not is_object(value):
         return encode(value)
     tag = tag_of(type(value))
-    free = leave_out.get(tag[CLASS], ())  # a user's own class of the same name has another tag
+    ignored = leave_out.get(tag[CLASS], ())  # a user's own class of the same name has another tag
     tag[CLASS] = first_name(tag[CLASS])
-    kept = {}
+    fields = {}
     for name, field in fields_of(type(value)).items():
-        if name in free:
+        if name in ignored:
             continue
         below = _canonical(getattr(value, name), leave_out)
         if is_required(field) or below != _canonical(absent(field), leave_out):
-            kept[name] = below
-    return tag | {"fields": kept}
+            fields[name] = below
+    return tag | {"fields": fields}

@@ -35,7 +35,7 @@ def load_file(
 
     Args:
         path: the file, or the name of an experiment that comes with vqjax.
-        arguments: of `experiment()`, by name; texts are read as behind `--arg name=`.
+        arguments: of `experiment()`, by name; texts are read as after `--arg name=`.
         overrides: `path=value` items, applied in order (`apply_overrides`).
         frozen: `NAME=PATH` items (`--frozen`).
 
@@ -50,12 +50,12 @@ def load_file(
     try:
         module = run_file(file)
     except (Exception, SystemExit) as error:
-        raise _explained(error, path) from error
+        raise _explain(error, path) from error
     function = vars(module).get(FUNCTION)
     if not inspect.isfunction(function):
         raise UsageError(f"{path} has no function {FUNCTION}()")
     keywords = _typed_arguments(function, arguments, path)
-    tree = _called(function, keywords, path)
+    tree = _call(function, keywords, path)
     try:
         check_single_use(tree)
         tree = apply_overrides(tree, overrides)
@@ -63,8 +63,8 @@ def load_file(
             tree = apply_frozen(tree, item)
         check_types(tree)
     except UsageError as error:
-        named = str(error) if overrides or frozen else f"{path}: {error}"
-        raise UsageError(named) from error
+        line = str(error) if overrides or frozen else f"{path}: {error}"
+        raise UsageError(line) from error
     return tree
 
 
@@ -76,18 +76,18 @@ def find_file(path: str) -> Path:
         UsageError: there is none, with the nearest name.
     """
     file = as_path(path, "FILE")
-    ours = experiments()
+    shipped = experiments()
     if not file.exists() or file.is_dir():
         bare = file.parent == Path() and file.name.removesuffix(".py")
         if bare and file.suffix != ".py" and file.with_name(f"{bare}.py").is_file():
             return file.with_name(f"{bare}.py")
-        if bare in ours:
-            return ours[bare]
+        if bare in shipped:
+            return shipped[bare]
     if file.is_dir():
         raise UsageError(f"{path} is a directory, not an experiment file")
     if not file.exists():
         beside = [f.name for f in file.parent.glob("*.py")] if file.parent.is_dir() else []
-        raise UsageError(f"{path} does not exist{_near(file, beside, list(ours))}")
+        raise UsageError(f"{path} does not exist{_hint(file, beside, list(shipped))}")
     if file.suffix != ".py":
         raise UsageError(f"{path} is not a Python file (.py)")
     if not file.is_file():
@@ -95,15 +95,15 @@ def find_file(path: str) -> Path:
     return file
 
 
-def _near(file: Path, beside: list[str], ours: list[str]) -> str:
+def _hint(file: Path, beside: list[str], shipped: list[str]) -> str:
     """The nearest of the files beside a missing one and of the names that come with vqjax."""
     name = file.name.removesuffix(".py")
-    stems = {n: n for n in ours} | {other.removesuffix(".py"): other for other in beside}
+    stems = {n: n for n in shipped} | {n.removesuffix(".py"): n for n in beside}
     if near := difflib.get_close_matches(name, stems, n=1):
         return f": did you mean {stems[near[0]]!r}?"
     if beside:
         return f": {did_you_mean(file.name, beside)}"
-    return " (`vqjax experiments` lists those that come with vqjax)" if ours else ""
+    return " (`vqjax experiments` lists those that come with vqjax)" if shipped else ""
 
 
 def _typed_arguments(
@@ -132,14 +132,14 @@ def _typed_arguments(
     return typed
 
 
-def _called(function: Callable[..., Any], keywords: dict[str, Any], path: str) -> Any:
+def _call(function: Callable[..., Any], keywords: dict[str, Any], path: str) -> Any:
     directory = Path(path).resolve().parent
     before = set(sys.modules)
     try:
         with importable(directory):
             tree = function(**keywords)
     except (Exception, SystemExit) as error:
-        raise _explained(error, path) from error
+        raise _explain(error, path) from error
     finally:
         mark_siblings(directory, before)
     names = {f.name for f in dataclasses.fields(tree)} if dataclasses.is_dataclass(tree) else set()
@@ -149,8 +149,8 @@ def _called(function: Callable[..., Any], keywords: dict[str, Any], path: str) -
     return tree
 
 
-def _explained(error: BaseException, path: str) -> VqjaxError:
-    """One line with the file's own line at which it went wrong."""
+def _explain(error: BaseException, path: str) -> VqjaxError:
+    """An error of one line, with the line of the file at which it went wrong."""
     absolute = str(Path(path).resolve())
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == absolute]
     if isinstance(error, SyntaxError) and error.filename == absolute:

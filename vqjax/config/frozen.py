@@ -3,7 +3,7 @@
 An object of the experiment that needs arrays out of files, such as a loss, is their owner. It has
 them as fields of the class `WeightFile`, and offers
 
-    sources                {field: where the file is to be had, a text for people}
+    sources                {field: where to get the file, a text for people}
     frozen_shapes()        the shapes of the arrays, without the files
     read_frozen()          the arrays
 """
@@ -24,8 +24,8 @@ class FrozenRun:
     Attributes:
         path: the run directory.
         experiment: stands in for the run's own where only shapes are needed and no run is there.
-        inputs: what its examples are, once the run was there; None: not known.
-        command: what makes the run, printed when it is not there.
+        inputs: specs of its examples, recorded once the run was there; None: unknown.
+        command: what trains the run, printed when it is missing.
         step: the sealed step to use; None: the newest, which the first start then records.
         seal: that step's seal; None like `step`.
     """
@@ -58,26 +58,26 @@ class WeightFile:
 
 
 def find_frozen(tree: Any) -> dict[str, FrozenRun]:
-    """All frozen runs by path; those inside a frozen run's own experiment are its own affair."""
-    return {path: v for path, v in _own(tree) if isinstance(v, FrozenRun)}
+    """All frozen runs by path, but those inside a frozen run's own experiment."""
+    return {path: v for path, v in _walk(tree) if isinstance(v, FrozenRun)}
 
 
 def find_files(tree: Any) -> dict[str, WeightFile]:
     """All files of weights by path, but those of frozen runs."""
-    return {path: v for path, v in _own(tree) if isinstance(v, WeightFile)}
+    return {path: v for path, v in _walk(tree) if isinstance(v, WeightFile)}
 
 
 def find_owners(tree: Any) -> dict[str, Any]:
     """The objects that need arrays out of files, by path, but those of frozen runs."""
-    return {path: v for path, v in _own(tree) if hasattr(v, "read_frozen")}
+    return {path: v for path, v in _walk(tree) if hasattr(v, "read_frozen")}
 
 
-def _own(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """All (path, value) pairs of the tree, down to frozen runs."""
+def _walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """All (path, value) pairs of the tree, none from inside a frozen run."""
     yield path, value
     if not isinstance(value, FrozenRun):
         for name, child in children(value).items():
-            yield from _own(child, join(path, name))
+            yield from _walk(child, join(path, name))
 
 
 def frozen_path(tree: Any, key: str) -> str:
@@ -96,8 +96,8 @@ def frozen_path(tree: Any, key: str) -> str:
 
 
 def with_frozen(tree: Any, key: str, new: FrozenRun | WeightFile) -> Any:
-    """The tree with `new` in the place of what `key` means (`frozen_path`)."""
-    return _replaced(tree, tuple(frozen_path(tree, key).split(".")), new)
+    """The tree with `new` for what `key` means (`frozen_path`)."""
+    return _replace(tree, tuple(frozen_path(tree, key).split(".")), new)
 
 
 def apply_frozen(tree: Any, item: str) -> Any:
@@ -109,9 +109,9 @@ def apply_frozen(tree: Any, item: str) -> Any:
     return with_frozen(tree, key, dataclasses.replace(old, path=path))
 
 
-def _replaced(value: Any, names: tuple[str, ...], new: Any) -> Any:
+def _replace(value: Any, names: tuple[str, ...], new: Any) -> Any:
     if not names:
         return new
     below = children(value)
-    below[names[0]] = _replaced(below[names[0]], names[1:], new)
+    below[names[0]] = _replace(below[names[0]], names[1:], new)
     return rebuild(value, below)

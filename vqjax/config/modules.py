@@ -1,8 +1,8 @@
-"""Python files given by the user: run once, under a name of their own.
+"""Python files that the user names: run once, under a name of their own.
 
 A file's module keeps the file's path and the sha256 of the very bytes that ran, so that a class
 defined in it can be recorded with them. Modules that it imports from its own directory count as
-given files, too: nobody could import them by name later.
+such files, too: nobody could import them by name later.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ def sha256_of(path: Path) -> str:
 
 
 def source_of(module_name: str) -> SourceFile | None:
-    """The given file behind a module's name, None where the module is an ordinary one."""
+    """The user's file behind a module's name, None where the module is an ordinary one."""
     module = sys.modules[module_name]
     if module_name == "__main__" and getattr(module, "__file__", None):
         path = Path(module.__file__).resolve()
@@ -56,7 +56,7 @@ def importable(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # The code may have put entries of its own in front, or taken these away itself.
+        # The code may have put entries of its own in front, or removed these itself.
         for entry in filter(None, (first, last)):
             with contextlib.suppress(ValueError):
                 sys.path.remove(entry)
@@ -97,9 +97,9 @@ def run_file(path: Path) -> ModuleType:
 
 def mark_siblings(directory: Path, before: set[str]) -> None:
     """Marks the modules imported since `before` that lie in `directory` itself, or among the
-    experiments that come with vqjax, as given files.
+    experiments that come with vqjax, as files of the user.
     """
-    places = (directory, folder())
+    folders = (directory, folder())
     for name in set(sys.modules) - before:
         file = getattr(sys.modules[name], "__file__", None)
         if (
@@ -109,7 +109,7 @@ def mark_siblings(directory: Path, before: set[str]) -> None:
             and SOURCE not in vars(sys.modules[name])
         ):
             path = Path(file).resolve()
-            if path.parent in places:
+            if path.parent in folders:
                 setattr(sys.modules[name], SOURCE, SourceFile(path, sha256_of(path)))
 
 

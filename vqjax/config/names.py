@@ -45,17 +45,17 @@ _MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 @functools.cache
 def table() -> dict[str, type]:
     """All classes of vqjax that an experiment may hold, by short name."""
-    found: dict[str, type] = {}
+    classes: dict[str, type] = {}
     for package in PACKAGES:
         module = importlib.import_module(package)
         for name in module.__all__:
             cls = getattr(module, name)
-            # A `flax.struct` holds arrays, and is no part of an experiment.
-            holds = is_object_class(cls) and not hasattr(cls, "_flax_dataclass")
-            if holds and cls.__module__.startswith("vqjax."):
-                known = found.setdefault(cls.__name__, cls)
-                assert known is cls, f"two classes named {cls.__name__}: {known} and {cls}"
-    return found
+            # A `flax.struct` holds arrays, and is not part of an experiment.
+            fits = is_object_class(cls) and not hasattr(cls, "_flax_dataclass")
+            if fits and cls.__module__.startswith("vqjax."):
+                first = classes.setdefault(cls.__name__, cls)
+                assert first is cls, f"two classes named {cls.__name__}: {first} and {cls}"
+    return classes
 
 
 def first_name(name: str) -> str:
@@ -105,13 +105,13 @@ def foreign_classes(tree: Any) -> tuple[str, ...]:
 
 
 def foreign_sources(tree: Any) -> tuple[str, ...]:
-    """The values of `--trust` with which a reader of the tree gets by: modules and file paths."""
-    found = set()
+    """The values of `--trust` that a reader of the tree needs: modules and file paths."""
+    sources = set()
     for _, value in walk(tree):
         if is_object(value) and foreign_name(type(value)) is not None:
             source = source_of(type(value).__module__)
-            found.add(str(source.path) if source else type(value).__module__)
-    return tuple(sorted(found))
+            sources.add(str(source.path) if source else type(value).__module__)
+    return tuple(sorted(sources))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Trust:
         return cls
 
     def _module(self, name: ForeignName) -> Any:
-        parents = [name.module[: at.start()] for at in re.finditer(r"\.|$", name.module)]
+        parents = [name.module[: dot.start()] for dot in re.finditer(r"\.|$", name.module)]
         if not set(parents) & set(self.modules):
             raise DataError(_untrusted(name, name.module))
         try:

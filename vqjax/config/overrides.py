@@ -31,7 +31,7 @@ def apply_overrides(tree: Any, items: Sequence[str]) -> Any:
     be changed together. What no path touches stays the same instance.
 
     Raises:
-        UsageError: no such path, or a value that is not of the type wanted there.
+        UsageError: no such path, or a value that is not of the expected type.
     """
     root = tree
     for item in items:
@@ -40,7 +40,7 @@ def apply_overrides(tree: Any, items: Sequence[str]) -> Any:
             raise UsageError(f"{shorten(item, SHOWN)!r} is not an override: give path=value")
         root = _open(root, "")
         _set(root, path.strip(), text)
-    return _closed(root, "")
+    return _close(root, "")
 
 
 def _open(value: Any, path: str) -> _Node:
@@ -70,19 +70,19 @@ def _set(root: _Node, path: str, text: str) -> None:
 def _check_name(node: _Node, path: str, name: str) -> None:
     if name in node.below:
         return
-    place = shorten(path, SHOWN) or "the experiment"
+    where = shorten(path, SHOWN) or "the experiment"
     shown = shorten(name, SHOWN)
     if isinstance(node.original, tuple):
         count = len(node.below)
-        raise UsageError(f"{place} has no item {shown!r}: it has {count}, counted from 0")
+        raise UsageError(f"{where} has no item {shown!r}: it has {count}, counted from 0")
     kind = "field" if is_object(node.original) else "key"
-    raise UsageError(f"{place} has no {kind} {shown!r}: {did_you_mean(name, node.below)}")
+    raise UsageError(f"{where} has no {kind} {shown!r}: {did_you_mean(name, node.below)}")
 
 
-def _closed(value: Any, path: str) -> Any:
+def _close(value: Any, path: str) -> Any:
     if not isinstance(value, _Node):
         return value
-    below = {name: _closed(child, join(path, name)) for name, child in value.below.items()}
+    below = {name: _close(child, join(path, name)) for name, child in value.below.items()}
     if is_object(value.original):
         return construct(type(value.original), below, path or show(value.original, 40))
     return tuple(below.values()) if isinstance(value.original, tuple) else below

@@ -9,7 +9,7 @@ from vqjax.config.values import CLASS, CLASS_SHA256, encode
 from vqjax.format import shorten
 
 WIDTH = 96  # of a line of `describe`
-MANY = 12  # plain values, of which the first ones tell enough
+MANY = 12  # plain values, from which on only the first ones are shown
 FIRST = 4
 
 
@@ -50,21 +50,21 @@ def _kind(tree: dict[str, Any]) -> str | None:
 
 
 def _text(tree: Any) -> str:
-    return shorten(_written(tree), 120)
+    return shorten(_format(tree), 120)
 
 
-def _written(tree: Any) -> str:
+def _format(tree: Any) -> str:
     if isinstance(tree, list):
-        return f"({', '.join(map(_written, tree))}{',' if len(tree) == 1 else ''})"
+        return f"({', '.join(map(_format, tree))}{',' if len(tree) == 1 else ''})"
     if not isinstance(tree, dict):
         return repr(tree)
     kind = _kind(tree)
     if kind == "float":
         return tree["value"]
     if kind is None:
-        return "{" + ", ".join(f"{k}: {_written(v)}" for k, v in tree.items()) + "}"
+        return "{" + ", ".join(f"{k}: {_format(v)}" for k, v in tree.items()) + "}"
     fields = ((k, v) for k, v in tree.items() if k not in (CLASS, CLASS_SHA256))
-    return f"{kind.split(':')[-1]}({', '.join(f'{k}={_written(v)}' for k, v in fields)})"
+    return f"{kind.split(':')[-1]}({', '.join(f'{k}={_format(v)}' for k, v in fields)})"
 
 
 def describe(tree: Any) -> str:
@@ -98,11 +98,11 @@ def _lines(value: Any, label: str, depth: int) -> list[str]:
         for name, child in below.items():
             if name not in defaults:
                 lines.extend(_lines(child, f"{name}: ", depth + 1))
-    kept = ", ".join(f"{name}={show(below[name], 40)}" for name in defaults)
-    if kept:
+    unchanged = ", ".join(f"{name}={show(below[name], 40)}" for name in defaults)
+    if unchanged:
         start = f"{indent}  "
         lines += textwrap.wrap(
-            f"[{kept}]", WIDTH, initial_indent=start, subsequent_indent=f"{start} "
+            f"[{unchanged}]", WIDTH, initial_indent=start, subsequent_indent=f"{start} "
         )
     return lines
 

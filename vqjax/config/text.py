@@ -27,47 +27,47 @@ def parse_text(text: str, annotation: Any, current: Any, path: str) -> Any:
 
     Args:
         text: as the user typed it.
-        annotation: what is wanted; where it is `Any`, the type of `current` is, unless that is
-            None, too.
+        annotation: the expected type; where it is `Any`, that of `current`, unless that is None,
+            too.
         current: the value to be replaced.
         path: what error lines call the value.
 
     Raises:
-        UsageError: `text` is no such value.
+        UsageError: `text` is not such a value.
     """
-    wanted = _by_current(current) if annotation is Any else annotation
+    expected = _type_of(current) if annotation is Any else annotation
     shown = shorten(text, SHOWN)
     try:
-        value = as_floats(parse_literal(text, path), wanted, path)
-        line = mismatch(wanted, value, path)
-        if line is None and (wanted is not object or is_object(value) or value is None):
+        value = as_floats(parse_literal(text, path), expected, path)
+        line = mismatch(expected, value, path)
+        if line is None and (expected is not object or is_object(value) or value is None):
             return value
-        if wanted is object:
+        if expected is object:
             line = f"{path}: {shown!r} is not an object such as {type(current).__name__}(...)"
         problem = UsageError(line)
     except UsageError as error:
         problem = error
-    if _admits_raw(text, wanted):
+    if _admits_raw(text, expected):
         return text
-    if _is_word(text) and wanted is not object:
-        none = text.strip().lower() in NONE and type(None) in alternatives(wanted)
+    if _is_word(text) and expected is not object:
+        none = text.strip().lower() in NONE and type(None) in alternatives(expected)
         hint = ": did you mean None?" if none else ""
-        raise UsageError(f"{path}: {shown!r} is not {type_name(wanted)}{hint}") from problem
+        raise UsageError(f"{path}: {shown!r} is not {type_name(expected)}{hint}") from problem
     raise problem
 
 
-def _by_current(current: Any) -> Any:
+def _type_of(current: Any) -> Any:
     if current is None:
         return Any
     if is_object(current):
-        return object  # any object may take another's place
+        return object  # any object may replace it
     if isinstance(current, (tuple, Mapping)):
         return (tuple if isinstance(current, tuple) else Mapping) | None
     return type(current)
 
 
 def _admits_raw(text: str, annotation: Any) -> bool:
-    """Whether text without quotes is a value; in place of anything, only if it is no code."""
+    """Whether text without quotes is a value; for `Any` only if it is not code."""
     options = [o for o in alternatives(annotation) if o is not object]
     return any(admits(o, text) for o in options if o is not Any or _is_word(text))
 
@@ -77,7 +77,7 @@ def _is_word(text: str) -> bool:
 
 
 def as_floats(value: Any, annotation: Any, path: str) -> Any:
-    """Turns an int into a float where only a float is wanted, so that records agree.
+    """Turns an int into a float where only a float is expected, so that records agree.
 
     Raises:
         UsageError: the int is beyond every float.
@@ -144,21 +144,21 @@ def _call(name: str, node: ast.Call, path: str) -> Any:
         raise UsageError(
             f"{path}: {name} takes {len(positional)} arguments in order, got {len(node.args)}"
         )
-    given = dict(zip(positional, node.args, strict=False))
+    arguments = dict(zip(positional, node.args, strict=False))
     for keyword in node.keywords:
         if keyword.arg not in fields:
             raise UsageError(
                 f"{path}: {name} has no field {keyword.arg or '**'!r}: "
                 f"{did_you_mean(str(keyword.arg), fields)}"
             )
-        if keyword.arg in given:
+        if keyword.arg in arguments:
             raise UsageError(f"{path}: {name} got {keyword.arg!r} twice")
-        given[keyword.arg] = keyword.value
+        arguments[keyword.arg] = keyword.value
     for field in fields:
-        if is_required(fields[field]) and field not in given:
+        if is_required(fields[field]) and field not in arguments:
             raise UsageError(f"{path}: {name} needs {field!r}")
     values = {}
-    for field, argument in given.items():
+    for field, argument in arguments.items():
         where = f"{path}: {name}.{field}"
         values[field] = as_floats(_value(argument, path), hints(cls)[field], where)
         line = mismatch(hints(cls)[field], values[field], where)

@@ -1,8 +1,8 @@
 """The tree of an experiment: objects, mappings and tuples over plain values.
 
 An object is a frozen dataclass or a Linen module; both are dataclasses, and Linen's own fields
-`parent` and `name` are no part of the tree. A path is the names on the way joined by dots:
-field names, mapping keys and places in tuples ("losses.0.weight").
+`parent` and `name` are not part of the tree. A path is the names on it joined by dots:
+field names, mapping keys and indices in tuples ("losses.0.weight").
 """
 
 import dataclasses
@@ -44,8 +44,8 @@ def is_required(field: dataclasses.Field) -> bool:
 
 def absent(field: dataclasses.Field) -> Any:
     """What a field that is not required has where a record lacks it: `metadata={"absent": ...}`, or
-    its default. A field that comes later than records of its class, and whose default means
-    something new, says so what the old records mean.
+    its default. A field that is newer than some records of its class, and whose default means
+    something new, thereby states what these mean.
     """
     if ABSENT in field.metadata:
         return field.metadata[ABSENT]
@@ -60,7 +60,7 @@ def children(value: Any) -> dict[str, Any]:
     if isinstance(value, Mapping):
         return {str(key): item for key, item in value.items()}
     if isinstance(value, tuple):
-        return {str(place): item for place, item in enumerate(value)}
+        return {str(index): item for index, item in enumerate(value)}
     return {}
 
 
@@ -84,29 +84,29 @@ def rebuild(value: Any, below: Mapping[str, Any]) -> Any:
 
 
 def check_single_use(tree: Any) -> None:
-    """Refuses a tree in which one module instance stands at two places.
+    """Refuses a tree in which one module instance has two paths.
 
-    Two places with one instance would mean shared parameters to the reader and separate ones
+    Two paths to one instance would mean shared parameters to the reader and separate ones
     after a round trip through JSON.
 
     Raises:
         UsageError: names both paths.
     """
-    seen: dict[int, str] = {}
+    paths: dict[int, str] = {}
     for path, value in walk(tree):
         if isinstance(value, nn.Module):
-            if id(value) in seen:
+            if id(value) in paths:
                 kind = type(value).__name__
                 raise UsageError(
-                    f"the same {kind} instance stands at {seen[id(value)]} and at {path}: "
+                    f"the same {kind} instance stands at {paths[id(value)]} and at {path}: "
                     f"construct a separate {kind}(...) for each"
                 )
-            seen[id(value)] = path
+            paths[id(value)] = path
 
 
 def show(value: Any, width: int = 80) -> str:
     """A value as it would be written, on one line; objects show what differs from the defaults."""
-    return shorten(_written(value), width)
+    return shorten(_format(value), width)
 
 
 def differs_from_default(field: dataclasses.Field, value: Any) -> bool:
@@ -115,20 +115,20 @@ def differs_from_default(field: dataclasses.Field, value: Any) -> bool:
         return True
     factory = field.default_factory
     default = field.default if factory is dataclasses.MISSING else factory()
-    return _written(value) != _written(default)
+    return _format(value) != _format(default)
 
 
-def _written(value: Any) -> str:
+def _format(value: Any) -> str:
     if is_object(value):
         fields = fields_of(type(value))
         items = [(name, getattr(value, name)) for name in fields]
-        parts = [f"{n}={_written(v)}" for n, v in items if differs_from_default(fields[n], v)]
+        parts = [f"{n}={_format(v)}" for n, v in items if differs_from_default(fields[n], v)]
         return f"{type(value).__name__}({', '.join(parts)})"
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{k}: {_written(v)}" for k, v in value.items()) + "}"
+        return "{" + ", ".join(f"{k}: {_format(v)}" for k, v in value.items()) + "}"
     if isinstance(value, tuple):
         comma = "," if len(value) == 1 else ""
-        return f"({', '.join(_written(v) for v in value)}{comma})"
+        return f"({', '.join(_format(v) for v in value)}{comma})"
     try:
         return repr(value)
     except Exception:  # a whole number of thousands of digits, or an object's own

@@ -41,7 +41,7 @@ def encode(value: Any, path: str = "") -> Any:
     """`value` as a JSON value.
 
     Raises:
-        UsageError: something in the tree cannot be kept; the line names its path.
+        UsageError: something in the tree cannot be recorded; the line names its path.
     """
     return _encode(value, path, 0)
 
@@ -66,7 +66,7 @@ def _encode(value: Any, path: str, depth: int) -> Any:
         value = fingerprint(value, path)
     if is_object(value):
         return _encode_object(value, path, depth)
-    raise UsageError(f"{path or 'experiment'}: {_not_kept(value)}")
+    raise UsageError(f"{path or 'experiment'}: {_refusal(value)}")
 
 
 def _encode_object(value: Any, path: str, depth: int) -> dict[str, Any]:
@@ -94,32 +94,32 @@ def tag_of(cls: type) -> dict[str, str]:
 
 
 def fingerprint(array: np.ndarray, path: str) -> MissingArray:
-    """What is kept of an array.
+    """What a record holds of an array.
 
     Raises:
         UsageError: it holds Python objects.
     """
     if array.dtype.hasobject:
-        raise UsageError(f"{path or 'experiment'}: an array of Python objects cannot be kept")
+        raise UsageError(f"{path or 'experiment'}: an array of Python objects cannot be recorded")
     content = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
     return MissingArray(array.shape, str(array.dtype), content)
 
 
-def _not_kept(value: Any) -> str:
+def _refusal(value: Any) -> str:
     kind = type(value).__name__
     if isinstance(value, list):
-        return "a list cannot be kept: use a tuple"
+        return "a list cannot be recorded: use a tuple"
     if isinstance(value, type):
-        return f"the class {value.__name__} cannot be kept: use its name or an instance"
+        return f"the class {value.__name__} cannot be recorded: use its name or an instance"
     if isinstance(value, np.generic):
-        return f"{kind} {value} cannot be kept: use a Python number"
+        return f"{kind} {value} cannot be recorded: use a Python number"
     if dataclasses.is_dataclass(value):
-        return f"{kind} cannot be kept: it is not a frozen dataclass"
+        return f"{kind} cannot be recorded: it is not a frozen dataclass"
     if callable(value):
-        return f"the function {getattr(value, '__name__', kind)} cannot be kept: use its name"
+        return f"the function {getattr(value, '__name__', kind)} cannot be recorded: use its name"
     return (
-        f"{kind} cannot be kept (None, bool, int, float, str, tuple, mapping, frozen dataclass, "
-        "Linen module)"
+        f"{kind} cannot be recorded (None, bool, int, float, str, tuple, mapping, frozen "
+        "dataclass, Linen module)"
     )
 
 
@@ -173,17 +173,17 @@ def _decode_object(value: dict[str, Any], trust: Trust, path: str, depth: int) -
     where = shorten(path, 120) or "experiment"
     cls = _class_of(value, trust, where)
     fields = fields_of(cls)
-    given = {k: v for k, v in value.items() if k not in (CLASS, CLASS_SHA256)}
-    for name in given:
+    values = {k: v for k, v in value.items() if k not in (CLASS, CLASS_SHA256)}
+    for name in values:
         if name not in fields:
             hint = did_you_mean(name, fields)
             raise DataError(f"{where}: {cls.__name__} has no field {shorten(name, 60)!r}: {hint}")
     for name, field in fields.items():
-        if is_required(field) and name not in given:
+        if is_required(field) and name not in values:
             raise DataError(f"{where}: {cls.__name__} needs a field {name!r}")
-    below = {k: _decode(v, trust, join(path, k), depth + 1) for k, v in given.items()}
-    older = {k: absent(f) for k, f in fields.items() if k not in given and ABSENT in f.metadata}
-    below |= older
+    below = {k: _decode(v, trust, join(path, k), depth + 1) for k, v in values.items()}
+    missing = {k: absent(f) for k, f in fields.items() if k not in values and ABSENT in f.metadata}
+    below |= missing
     for name, child in below.items():
         line = mismatch(hints(cls)[name], child, join(path, name))
         if line:
@@ -217,7 +217,7 @@ def _class_of(value: dict[str, Any], trust: Trust, where: str) -> type:
 def to_json(value: Any) -> str:
     """A JSON value as indented text with a newline at its end."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    # Halves of surrogate pairs, as names of files that are no UTF-8 have, are escaped, as in JSON.
+    # Lone surrogates, as in file names that are not UTF-8, are escaped, as in JSON.
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from vqjax.config.annotations import check_fields
 from vqjax.data import augment as augmentation
 from vqjax.data.ranges import check_ranges
-from vqjax.data.several import Several, taken
+from vqjax.data.several import Several, pick
 from vqjax.data.source import Split, SplitSource, Visits
 from vqjax.types import ArraySpec, DataError, UsageError, VqjaxError
 
@@ -21,7 +21,7 @@ KEEP_BYTES = 1 << 30  # results of fixed transforms up to this size are kept in 
 
 
 class ArraySplit:
-    """A split of which everything is, or will be, in memory.
+    """A split that is, or will be, wholly in memory.
 
     Args:
         num: examples.
@@ -71,7 +71,7 @@ class ArraySplit:
             visit = visits.at(step)
             rows = visit.indices if self._rows is None else self._rows[visit.indices]
             batch = {
-                name: taken(array, rows, visits.seed, visit.positions)
+                name: pick(array, rows, visits.seed, visit.positions)
                 for name, array in self._arrays.items()
             }
             batch = augmentation.apply_to(self._transforms, batch, visits.seed, visit.positions)
@@ -88,7 +88,7 @@ def open_arrays(
     load: Callable[[], Mapping[str, np.ndarray]],
     augment: tuple[augmentation.Transform, ...],
 ) -> ArraySplit:
-    """Returns a split of `num` examples that `load` gives at the first batch; transforms without
+    """Returns a split of `num` examples that `load` returns at the first batch; transforms without
     anything random are done once, where memory has room for their results.
 
     Args:
@@ -193,23 +193,23 @@ class Arrays(SplitSource):
         return _split_of(arrays, self.augment)
 
     def check(self) -> None:
-        """See `Source.check`; also asks for arrays that a run's JSON does not hold, and refuses
+        """See `Source.check`; also requires the arrays, which no run's JSON holds, and refuses
         values that no picture has.
         """
-        _present(self.train_arrays)
-        _present(self.eval_arrays)
+        _as_numpy(self.train_arrays)
+        _as_numpy(self.eval_arrays)
         super().check()
         self.notes()
 
     def at_hand(self, part: str, name: str) -> np.ndarray | None:
-        """See `SplitSource.at_hand`; as they were given, before any change of dtype."""
+        """See `SplitSource.at_hand`; as they were passed, before any change of dtype."""
         arrays = self.train_arrays if part == "train" else self.eval_arrays
-        return _present({name: arrays[name]})[name] if name in arrays else None
+        return _as_numpy({name: arrays[name]})[name] if name in arrays else None
 
     @functools.cached_property
     def _notes(self) -> list[str]:
         parts = {"train_arrays": self.train_arrays, "eval_arrays": self.eval_arrays}
-        return [line for p, arrays in parts.items() for line in check_ranges(_present(arrays), p)]
+        return [line for p, arrays in parts.items() for line in check_ranges(_as_numpy(arrays), p)]
 
     def notes(self) -> list[str]:
         """See `Source.notes`: values that look like those of another range."""
@@ -217,8 +217,8 @@ class Arrays(SplitSource):
 
 
 def check_arrays(what: str, arrays: Any, augment: tuple[augmentation.Transform, ...]) -> None:
-    """Refuses, with UsageError, what are no arrays by name that agree in their first axis, or lack
-    one for `augment`.
+    """Refuses, with UsageError, all but arrays by name that agree in their first axis, and arrays
+    that lack one for `augment`.
     """
     if not isinstance(arrays, Mapping) or not arrays:
         raise UsageError(f"{what} must map names to arrays, got {arrays!r:.100}")
@@ -236,7 +236,7 @@ def check_arrays(what: str, arrays: Any, augment: tuple[augmentation.Transform, 
 def _split_of(arrays: Mapping[str, Any], augment: tuple[augmentation.Transform, ...]) -> ArraySplit:
     num = next(iter(arrays.values())).shape[0]
     specs = {name: _spec(name, array) for name, array in arrays.items()}
-    return open_arrays(specs, num, lambda: _present(arrays), augment)
+    return open_arrays(specs, num, lambda: _as_numpy(arrays), augment)
 
 
 def _spec(name: str, array: Any) -> ArraySpec:
@@ -246,7 +246,7 @@ def _spec(name: str, array: Any) -> ArraySpec:
     return ArraySpec(tuple(array.shape[1:]), dtype.name)
 
 
-def _present(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _as_numpy(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
     if not all(isinstance(a, np.ndarray) or hasattr(a, "__array__") for a in arrays.values()):
         raise DataError(
             "this run was trained from arrays in memory, which no record keeps: pass them again, "

@@ -5,7 +5,7 @@ arrays that it acts on, all by the same draws: `RandomCrop(32, of=("source", "im
 same window out of both. It is called with images [b, *S, C] and 64 bits per draw, or with None in
 evaluation, where crops are centred, nothing is flipped, and pixels are binarised by bits that
 depend on the picture alone. Transforms before the first random one are done once per example and
-kept.
+cached.
 """
 
 import dataclasses
@@ -62,13 +62,13 @@ def apply_to(
     A `seed` of None means evaluation.
     """
     arrays = dict(arrays)
-    place = 0  # among the random ones: the fixed ones before them may have been done already
+    number = 0  # among the random ones: the fixed ones before them may have been done already
     for transform in transforms:
         draws = None
         if seed is not None and transform.random:
             # The first word keeps these bits apart from those of the data order.
-            draws = hash64(1, seed, place, positions[:, None], np.arange(_DRAWS))
-            place += 1
+            draws = hash64(1, seed, number, positions[:, None], np.arange(_DRAWS))
+            number += 1
         for name in names_of(transform):
             arrays[name] = transform(arrays[name], draws)
     return arrays
@@ -100,7 +100,7 @@ def specs_after(
     """Returns the specs of one example's arrays after all `transforms`.
 
     Raises:
-        DataError: they cannot be, or a transform acts on an array that is not there.
+        DataError: they cannot be, or a transform acts on a missing array.
     """
     specs = dict(specs)
     for transform in transforms:
@@ -108,8 +108,8 @@ def specs_after(
             _check_alike(transform, specs)
         for name in names_of(transform):
             if name not in specs:
-                there = ", ".join(specs)
-                raise DataError(f"{transform} acts on {name!r}: the examples have {there}")
+                names = ", ".join(specs)
+                raise DataError(f"{transform} acts on {name!r}: the examples have {names}")
             shape = transform.shape(specs[name].shape)
             specs[name] = dataclasses.replace(specs[name], shape=shape)
     return specs
@@ -123,15 +123,15 @@ def _check_alike(transform: "RandomCrop | RandomShift", specs: Mapping[str, Arra
 
 
 def _check_of(transform: Transform) -> None:
-    """What every transform asks of its `of`, and of its other fields."""
+    """Checks the types of all fields, and that `of` names arrays, each once."""
     check_fields(transform)
     if not transform.of or len({*transform.of}) < len(transform.of):
         kind = type(transform).__name__
         raise UsageError(f"{kind}: of={got(transform.of)}: name one array or more, each once")
 
 
-def _along(transform: Transform, shape: Shape) -> Shape:
-    """`shape`, where it has an axis that can be moved along."""
+def _check_spatial(transform: Transform, shape: Shape) -> Shape:
+    """`shape`, where it has a spatial axis."""
     if len(shape) < 2:
         raise DataError(f"{transform} of {transform.of}: one of them has no axes but channels")
     return shape
@@ -139,11 +139,11 @@ def _along(transform: Transform, shape: Shape) -> Shape:
 
 def _cropped(transform: "RandomCrop | CenterCrop", shape: Shape) -> Shape:
     """Returns `shape` with its spatial axes cut to the transform's size."""
-    size, shape = transform.size, _along(transform, shape)
+    size, shape = transform.size, _check_spatial(transform, shape)
     sizes = (size,) * (len(shape) - 1) if isinstance(size, int) else tuple(size)
     if len(sizes) != len(shape) - 1:
         raise DataError(f"{transform} has {len(sizes)} axes, the examples have {len(shape) - 1}")
-    if any(have is not None and have < want for have, want in zip(shape, sizes, strict=False)):
+    if any(have is not None and have < need for have, need in zip(shape, sizes, strict=False)):
         raise DataError(f"{transform} needs examples at least that large, got {_times(shape[:-1])}")
     return (*sizes, shape[-1])
 
@@ -175,7 +175,7 @@ def _check_size(transform: "RandomCrop | CenterCrop | Resize") -> None:
 
 @dataclasses.dataclass(frozen=True)
 class RandomCrop:
-    """Cuts a window of `size` at a uniformly drawn place; in evaluation the middle one.
+    """Cuts a window of `size` at a uniformly drawn position; in evaluation the middle one.
 
     Attributes:
         size: of the window along every spatial axis, or one number per axis.
@@ -220,7 +220,7 @@ class RandomFlip:
         _check_of(self)
 
     def shape(self, shape: Shape) -> Shape:
-        return _along(self, shape)
+        return _check_spatial(self, shape)
 
     def __call__(self, images: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
         if draws is None:
@@ -233,7 +233,7 @@ class RandomFlip:
 class RandomShift:
     """Moves each example by up to `most` positions either way along every spatial axis.
 
-    What comes in from outside repeats the border. In evaluation nothing moves.
+    The border is repeated on the side that it moves away from. In evaluation nothing moves.
 
     Attributes:
         most: positions, at least 1.
@@ -250,7 +250,7 @@ class RandomShift:
             raise UsageError(f"RandomShift needs at least 1 position, got {self.most}")
 
     def shape(self, shape: Shape) -> Shape:
-        return _along(self, shape)
+        return _check_spatial(self, shape)
 
     def __call__(self, images: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
         if draws is None:
@@ -258,9 +258,9 @@ class RandomShift:
         axes = images.ndim - 2
         shifts = (draws[:, :axes] % np.uint64(2 * self.most + 1)).astype(np.int64) - self.most
         for axis, size in enumerate(images.shape[1:-1], start=1):
-            places = np.clip(np.arange(size) - shifts[:, axis - 1, None], 0, size - 1)  # [b, size]
-            around = (len(images), *(size if a == axis else 1 for a in range(1, images.ndim)))
-            images = np.take_along_axis(images, places.reshape(around), axis)
+            sources = np.clip(np.arange(size) - shifts[:, axis - 1, None], 0, size - 1)  # [b, size]
+            shape = (len(images), *(size if a == axis else 1 for a in range(1, images.ndim)))
+            images = np.take_along_axis(images, sources.reshape(shape), axis)
         return images
 
 
@@ -363,9 +363,9 @@ def _resize(image: np.ndarray, size: tuple[int, int], method: str) -> np.ndarray
 
     if image.dtype not in (np.uint8, np.float32):
         raise DataError(f"Resize({method=}) takes uint8 or float32 pictures, got {image.dtype}")
-    how = Image.Resampling[method.upper()]
+    resampling = Image.Resampling[method.upper()]
     if image.dtype == np.uint8 and image.shape[-1] == 3:
-        return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size, how))
+        return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size, resampling))
     # Channel by channel: Pillow would take four for RGBA and weigh the colours by the fourth.
     planes = [Image.fromarray(np.ascontiguousarray(image[..., c])) for c in range(image.shape[-1])]
-    return np.stack([np.asarray(plane.resize(size, how)) for plane in planes], axis=-1)
+    return np.stack([np.asarray(plane.resize(size, resampling)) for plane in planes], axis=-1)

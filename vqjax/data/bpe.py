@@ -1,4 +1,4 @@
-"""Byte-pair encoding: texts as ids of a vocabulary that is learned from them."""
+"""Byte-pair encoding: texts as ids of a vocabulary that is fitted to them."""
 
 import dataclasses
 import functools
@@ -25,7 +25,7 @@ class BPE:
     Attributes:
         size: of the vocabulary at most, at least 257.
         merges: pairs of tokens, each "left right", in the printable spelling of bytes that the
-            `tokenizers` library uses. Empty until the first start of a run learns them.
+            `tokenizers` library uses. Empty until the first start of a run fits them.
     """
 
     size: int
@@ -39,7 +39,7 @@ class BPE:
                 f"{1 + BYTES} and one more for each merge"
             )
 
-    def learned(self, texts: Iterable[str]) -> "BPE":
+    def fitted(self, texts: Iterable[str]) -> "BPE":
         """The vocabulary whose merges are the most frequent ones in `texts`.
 
         Raises:
@@ -48,7 +48,7 @@ class BPE:
         """
         texts = [text for text in texts if text]
         if not texts:
-            raise DataError("no captions to learn a vocabulary from: all are empty")
+            raise DataError("no captions to fit a vocabulary to: all are empty")
         lib = _library()
         model = lib.Tokenizer(lib.models.BPE())
         model.pre_tokenizer = lib.pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -65,7 +65,7 @@ class BPE:
     @functools.cached_property
     def _model(self) -> Any:
         if not self.merges and self.size > 1 + BYTES:
-            raise UsageError("the vocabulary of captions has not been learned: train a run first")
+            raise UsageError("the vocabulary of captions has not been fitted: train a run first")
         lib = _library()
         words = ["", *sorted(lib.pre_tokenizers.ByteLevel.alphabet())]
         pairs = [tuple(merge.split(" ")) for merge in self.merges]
@@ -81,7 +81,7 @@ class BPE:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, of any number; without padding."""
-        return [found.ids for found in self._model.encode_batch(list(texts))]
+        return [encoding.ids for encoding in self._model.encode_batch(list(texts))]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; padding is left out."""

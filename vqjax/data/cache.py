@@ -1,7 +1,7 @@
 """What is worked out once per machine (record offsets, checked files, drawings), in .npz files.
 
 They lie in the user's cache directory, never beside the data, and every one can be worked out
-again: whatever cannot be read is forgotten, whatever cannot be written is not kept.
+again: what cannot be read is ignored, and what cannot be written is not cached.
 """
 
 import contextlib
@@ -29,17 +29,17 @@ def _path(kind: str, key: Any) -> pathlib.Path:
 
 
 def load(kind: str, key: Any) -> dict[str, np.ndarray] | None:
-    """Returns what was kept under `key` (anything that goes through JSON), or None."""
+    """Returns what was cached under `key` (anything that goes through JSON), or None."""
     try:
-        # Opened here: NumPy leaves a file open that is no archive.
-        with _path(kind, key).open("rb") as kept, np.load(kept, allow_pickle=False) as file:
+        # Opened here: NumPy leaves a file open that is not an archive.
+        with _path(kind, key).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return dict(file)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
 def store(kind: str, key: Any, arrays: Mapping[str, np.ndarray]) -> None:
-    """Keeps `arrays` under `key` where the cache directory can be written."""
+    """Caches `arrays` under `key` where the cache directory can be written."""
     path = _path(kind, key)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

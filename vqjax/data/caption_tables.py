@@ -12,7 +12,7 @@ FIRST_TABLES = ("captions.csv", "captions.jsonl")  # all that vqjax read at firs
 TABLES = (*FIRST_TABLES, "caption.csv", "caption.jsonl", "metadata.csv", "metadata.jsonl")
 _FILE_KEYS = ("file", "file_name", "image", "filename")  # in the order in which they count
 _CAPTION_KEYS = ("caption", "text")
-_WANTED = f"needs {' or '.join(_FILE_KEYS)}, and {' or '.join(_CAPTION_KEYS)}"
+_NEEDS = f"needs {' or '.join(_FILE_KEYS)}, and {' or '.join(_CAPTION_KEYS)}"
 _DELIMITERS = ",;\t"
 _MARKS = {  # longer ones first: that of UTF-32 begins like that of UTF-16
     b"\xff\xfe\0\0": "utf-32",
@@ -23,7 +23,7 @@ _MARKS = {  # longer ones first: that of UTF-32 begins like that of UTF-16
 
 
 class NoTable(Exception):
-    """A metadata.* that is no table of captions, as it need not be; says why."""
+    """A metadata.* that is not a table of captions, as it need not be; says why."""
 
 
 def decoded(data: bytes) -> str:
@@ -46,7 +46,7 @@ def read_table(path: pathlib.Path) -> list[tuple[str, str]]:
 
     Raises:
         DataError: it cannot be read; the line says where and why.
-        NoTable: likewise, but `path` is a metadata.* that has no captions, or is no such text.
+        NoTable: likewise, but `path` is a metadata.* that has no captions, or is not such a text.
     """
     optional = path.stem.lower() == "metadata"
     if path.exists() and not path.is_file():  # reading a pipe would never end
@@ -66,8 +66,8 @@ def read_table(path: pathlib.Path) -> list[tuple[str, str]]:
     return rows(path, text, optional)
 
 
-def _place(keys: Sequence[str], columns: Sequence[str]) -> str | None:
-    """Returns which of `columns` is one of `keys`, the first one; written just so, or nearly."""
+def _find_column(keys: Sequence[str], columns: Sequence[str]) -> str | None:
+    """Returns the column of the first of `keys`: exactly so, else up to case and white space."""
     nearly = {column.strip().lower(): column for column in columns}
     return next((k for k in keys if k in columns), None) or next(
         (nearly[k] for k in keys if k in nearly), None
@@ -77,14 +77,14 @@ def _place(keys: Sequence[str], columns: Sequence[str]) -> str | None:
 def _csv_rows(path: pathlib.Path, text: str, optional: bool) -> list[tuple[str, str]]:
     heads = {delimiter: _head(text, delimiter) for delimiter in _DELIMITERS}
     for delimiter, columns in heads.items():
-        wanted = [_place(keys, columns) for keys in (_FILE_KEYS, _CAPTION_KEYS)]
-        if None not in wanted:
-            places = {column: i for i, column in enumerate(columns)}  # the last of equal names
-            return _full_rows(path, text, delimiter, [places[column] for column in wanted])
+        names = [_find_column(keys, columns) for keys in (_FILE_KEYS, _CAPTION_KEYS)]
+        if None not in names:
+            indices = {column: i for i, column in enumerate(columns)}  # the last of equal names
+            return _full_rows(path, text, delimiter, [indices[name] for name in names])
     if optional:
         raise _without_captions(path)
     listed = ", ".join(max(heads.values(), key=len))
-    raise DataError(f"{path}, line 1: {_WANTED}; the columns are {listed[:200]}")
+    raise DataError(f"{path}, line 1: {_NEEDS}; the columns are {listed[:200]}")
 
 
 def _head(text: str, delimiter: str) -> list[str]:
@@ -97,9 +97,9 @@ def _head(text: str, delimiter: str) -> list[str]:
 
 
 def _full_rows(
-    path: pathlib.Path, text: str, delimiter: str, places: Sequence[int]
+    path: pathlib.Path, text: str, delimiter: str, indices: Sequence[int]
 ) -> list[tuple[str, str]]:
-    """Returns what stands at `places` of each line but the first."""
+    """Returns the values at `indices` of each line but the first."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     lines = filter(None, reader)
     columns, rows = len(next(lines)), []
@@ -110,7 +110,7 @@ def _full_rows(
                     f"{path}, line {reader.line_num}: not {columns} columns (a text with "
                     f"{delimiter!r} in it needs quotes)"
                 )
-            rows.append(tuple(row[place] for place in places))
+            rows.append(tuple(row[index] for index in indices))
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}") from error
     return rows
@@ -127,12 +127,12 @@ def _json_rows(path: pathlib.Path, text: str, optional: bool) -> list[tuple[str,
             kind = NoTable if optional and not rows else DataError
             raise kind(f"{path}, line {number}: not JSON ({error})") from error
         row = row if isinstance(row, dict) else {}
-        file, caption = (row.get(_place(k, list(row))) for k in (_FILE_KEYS, _CAPTION_KEYS))
+        file, caption = (row.get(_find_column(k, list(row))) for k in (_FILE_KEYS, _CAPTION_KEYS))
         if optional and (file is None or caption is None):
             continue
         captions = caption if isinstance(caption, list) else [caption]
         if not all(isinstance(value, str) for value in (file, *captions)):
-            raise DataError(f"{path}, line {number}: {_WANTED}, both text")
+            raise DataError(f"{path}, line {number}: {_NEEDS}, both text")
         rows += [(file, one) for one in captions]
     if optional and not rows:
         raise _without_captions(path)

@@ -19,16 +19,16 @@ from vqjax.data.wrapper import CAPTION, Wrapper
 from vqjax.format import printable
 from vqjax.types import ArraySpec, DataError, UsageError
 
-LEARNED_FROM = 200_000  # texts at most
-LOOKED_AT = 1_000  # captions, for some that are too long
+FIT_TEXTS = 200_000  # that the vocabulary is fitted to, at most
+CHECKED = 1_000  # captions whose lengths `notes` checks
 
 
 @dataclasses.dataclass(frozen=True)
 class Captions(Wrapper):
     """The examples of `source`, their captions as int32[b, length] ids.
 
-    The first start of a run learns the vocabulary from the captions of the training split (of the
-    first 200,000 examples, the first caption of each) and keeps it in the run's record; later
+    The first start of a run fits the vocabulary to the captions of the training split (of the first
+    200,000 examples, the first caption of each) and keeps it in the run's record; later
     starts, and whoever opens the run, take it from there.
 
     Attributes:
@@ -45,20 +45,20 @@ class Captions(Wrapper):
         if self.length < 1:
             raise UsageError(f"Captions: length={self.length}: wanted at least 1")
 
-    def learned(self, before: Any = None) -> "Captions":
-        """These captions with a vocabulary: that of `before`, what an earlier start made of them,
-        or a new one.
+    def fitted(self, before: Any = None) -> "Captions":
+        """These captions with a vocabulary: that of `before`, the result of an earlier start, or a
+        new one.
         """
-        ready = super().learned(before)
+        prepared = super().fitted(before)
         if self.vocabulary.merges:
-            return ready
+            return prepared
         if isinstance(before, Captions) and before.vocabulary.size == self.vocabulary.size:
-            return dataclasses.replace(ready, vocabulary=before.vocabulary)
-        ready.check()
-        return dataclasses.replace(ready, vocabulary=self.vocabulary.learned(ready._texts()))
+            return dataclasses.replace(prepared, vocabulary=before.vocabulary)
+        prepared.check()
+        return dataclasses.replace(prepared, vocabulary=self.vocabulary.fitted(prepared._texts()))
 
     def _texts(self) -> Iterator[str]:
-        size, left = 1_000, min(LEARNED_FROM, self.num_train())
+        size, left = 1_000, min(FIT_TEXTS, self.num_train())
         for batch in self.source.in_order("train", size):
             yield from map(to_text, batch[CAPTION][batch["mask"]][:left])
             left -= size
@@ -69,10 +69,10 @@ class Captions(Wrapper):
         """See `Source.notes`; also how many of the first captions are cut."""
         if not self.vocabulary.merges:
             return self.source.notes()
-        _, counts = self._padded(list(itertools.islice(self._texts(), LOOKED_AT)))
+        _, counts = self._padded(list(itertools.islice(self._texts(), CHECKED)))
         cut = sum(count > self.length for count in counts)
-        said = f"{cut:,} of the first {len(counts):,} captions are cut to length={self.length} ids"
-        return [*self.source.notes(), *([said] if cut else [])]
+        line = f"{cut:,} of the first {len(counts):,} captions are cut to length={self.length} ids"
+        return [*self.source.notes(), *([line] if cut else [])]
 
     def check(self) -> None:
         """See `Source.check`."""
@@ -82,8 +82,8 @@ class Captions(Wrapper):
     def example_spec(self) -> dict[str, ArraySpec]:
         """See `Source.example_spec`."""
         spec = self.source.example_spec()
-        found = spec.get(CAPTION)
-        if found is None or found.dtype != "uint8" or len(found.shape) != 1:
+        texts = spec.get(CAPTION)
+        if texts is None or texts.dtype != "uint8" or len(texts.shape) != 1:
             raise DataError(
                 f"Captions: {type(self.source).__name__} has no texts: wanted {CAPTION!r} as bytes"
             )
@@ -94,7 +94,7 @@ class Captions(Wrapper):
         return {**batch, CAPTION: ids}
 
     def _padded(self, texts: Sequence[str]) -> tuple[np.ndarray, list[int]]:
-        """Ids, and how many each text would have had uncut."""
+        """Ids, and how many each text has before it is cut."""
         rows = np.full((len(texts), self.length), PADDING, np.int32)
         counts = []
         for row, ids in zip(rows, self.vocabulary.encode(texts), strict=True):
@@ -140,7 +140,7 @@ class CaptionsByLabel(Wrapper):
         )
 
     def check(self) -> None:
-        """See `Source.check`; also asks for a caption for each label that is known already."""
+        """See `Source.check`; also requires a caption for each label that is at hand."""
         self.source.check()
         self.example_spec()
         for part in ("train", "eval"):

@@ -14,7 +14,7 @@ from vqjax.data.arrays import ArraySplit, finished_spec
 from vqjax.data.folder_captions import read_captions
 from vqjax.data.folder_files import PictureFiles
 from vqjax.data.listing import Listing, chosen_for_eval, counted, layout_of, list_folder
-from vqjax.data.several import Several, chosen, spread
+from vqjax.data.several import Several, spread, subset
 from vqjax.data.source import Split, SplitSource
 from vqjax.data.tf_data import StreamSplit
 from vqjax.media.image import FIRST_FORMATS, FORMATS, is_readable, readable_formats, suffixes_of
@@ -32,7 +32,7 @@ class _Scan:
 
     names: tuple[str, ...]
     labels: np.ndarray  # int32[n]
-    captions: np.ndarray | Several | None  # uint8[n, caption_bytes] where they are asked for
+    captions: np.ndarray | Several | None  # uint8[n, caption_bytes] where they are requested
     chosen: np.ndarray  # bool[n], for evaluation; all of these without the bad files
     images: np.ndarray | None  # uint8[files, H, W, C] where they are kept
     rows: np.ndarray  # int64[n], each name's row of `images`
@@ -66,7 +66,7 @@ class Folder(SplitSource):
     Attributes:
         path: of the directory.
         image_size: height and width of the pictures in a batch.
-        eval_fraction: share of the pictures kept for evaluation, in [0, 1].
+        eval_fraction: share of the pictures held out for evaluation, in [0, 1].
         resize: the shorter side is resized to this and the middle square is taken, from which
             `augment` may crop; None: `image_size`. What is larger than `image_size` in the end is
             cut to its middle.
@@ -80,9 +80,9 @@ class Folder(SplitSource):
         reading: how the folder is read: 2 as above; 1 as runs did that were recorded without it:
             all directories are classes, captions are in a/b.txt, captions.csv or captions.jsonl at
             the top, and the first of several is the only one. None: 2, or that of the run which
-            goes on.
+            is resumed.
         formats: of the files that are read; files of other formats are counted in `notes`. None:
-            all that can be read here, or those of the run which goes on.
+            all that can be read here, or those of the run which is resumed.
     """
 
     path: str
@@ -124,17 +124,17 @@ class Folder(SplitSource):
             if name not in FORMATS:
                 raise UsageError(f"Folder: formats has {name!r}: {did_you_mean(name, FORMATS)}")
 
-    def learned(self, before: Any = None) -> "Folder":
-        """This folder with `reading` and `formats` said: those of `before`, what an earlier start
-        of the run made of it, or else the newest.
+    def fitted(self, before: Any = None) -> "Folder":
+        """This folder with `reading` and `formats` set: those of `before`, the result of an earlier
+        start of the run, or else the newest.
         """
         if self.reading and self.formats:
             return self
-        said = before if isinstance(before, Folder) else self
+        earlier = before if isinstance(before, Folder) else self
         return dataclasses.replace(
             self,
-            reading=self.reading or said.reading or READINGS[-1],
-            formats=self.formats or said.formats or readable_formats(),
+            reading=self.reading or earlier.reading or READINGS[-1],
+            formats=self.formats or earlier.formats or readable_formats(),
         )
 
     @property
@@ -165,7 +165,7 @@ class Folder(SplitSource):
         return (*self.augment, augmentation.CenterCrop(self.image_size))
 
     @property
-    def _first(self) -> bool:
+    def _is_old(self) -> bool:
         return self.reading == 1
 
     @property
@@ -180,7 +180,7 @@ class Folder(SplitSource):
         files = self._files
         listing = list_folder(self._root, files.formats)
         notes = self._other_formats(listing)
-        layout = layout_of(listing.names, self._first)
+        layout = layout_of(listing.names, self._is_old)
         names = layout.names
         fixed, _ = augmentation.divide(self._transforms())
         shape = augmentation.shape_after(fixed, self._stored.shape)
@@ -190,13 +190,13 @@ class Folder(SplitSource):
             table = files.verdicts(names)
         reasons = table["reason"].tolist()
         rows = np.array([i for i, reason in enumerate(reasons) if not reason], np.int64)
-        notes = [*files.judge(names, reasons, listing.unreadable, self.on_bad), *notes]
+        notes = [*files.report(names, reasons, listing.unreadable, self.on_bad), *notes]
         good = tuple(names[i] for i in rows)
-        captions, said = None, []
+        captions, caption_notes = None, []
         if self.caption_bytes:
-            known, length = frozenset(listing.names), self.caption_bytes
-            captions, said = read_captions(
-                self._root, good, listing.files, known, length, first=self._first
+            pictures, length = frozenset(listing.names), self.caption_bytes
+            captions, caption_notes = read_captions(
+                self._root, good, listing.files, pictures, length, old=self._is_old
             )
         held_out = layout.held_out
         return _Scan(
@@ -208,7 +208,7 @@ class Folder(SplitSource):
             ),
             images=table.get("image"),
             rows=rows,
-            notes=(*notes, *layout.notes, *said),
+            notes=(*notes, *layout.notes, *caption_notes),
         )
 
     def _other_formats(self, listing: Listing) -> list[str]:
@@ -219,8 +219,8 @@ class Folder(SplitSource):
         """
         suffixes = {os.path.splitext(name)[1].lower() for name in listing.names}
         for name in self._files.formats:
-            found = suffixes.intersection(FORMATS[name].suffixes)
-            if found and not is_readable(name):
+            present = suffixes.intersection(FORMATS[name].suffixes)
+            if present and not is_readable(name):
                 raise DataError(
                     f"folder {self._root} holds {name} files, which this machine cannot decode: "
                     f"pip install {FORMATS[name].package}"
@@ -228,47 +228,47 @@ class Folder(SplitSource):
         if not listing.others:
             return []
         note = f"left out, of formats that are not read: {counted(listing.others)}"
-        known = {f for f in FORMATS if any(s[1:] in listing.others for s in suffixes_of([f]))}
-        if known - {"heic"}:
+        skipped = {f for f in FORMATS if any(s[1:] in listing.others for s in suffixes_of([f]))}
+        if skipped - {"heic"}:
             note += f"; formats={self._files.formats}"
-        if "heic" in known and not is_readable("heic"):
+        if "heic" in skipped and not is_readable("heic"):
             note += "; heic needs pillow-heif installed when a run begins"
         return [note]
 
-    def _ours(self, part: str) -> np.ndarray:
-        """Returns the places of the pictures of `part` in the scan: int64[n]."""
+    def _members(self, part: str) -> np.ndarray:
+        """Returns the indices of the pictures of `part` in the scan: int64[n]."""
         return np.flatnonzero(self._scan.chosen == (part == "eval"))
 
     def _open(self, part: str) -> Split:
-        scan, ours = self._scan, self._ours(part)
+        scan, members = self._scan, self._members(part)
         specs, transforms = self._specs(), self._transforms()
-        known = {"label": scan.labels}
+        loaded = {"label": scan.labels}
         if scan.captions is not None:
-            known["caption"] = scan.captions
+            loaded["caption"] = scan.captions
         if scan.images is None:
             files = self._files
 
             def fetch(indices: np.ndarray) -> list[bytes]:
-                return [files.path(scan.names[ours[i]]) for i in indices]
+                return [files.path(scan.names[members[i]]) for i in indices]
 
             def decode(path: Any, calls: Any) -> dict[str, Any]:
                 results = [("uint8", self._stored.shape)]
                 (image,) = calls.tensors(lambda path: [files.read_again(path)], [path], results)
                 return {"image": image}
 
-            known = {name: chosen(array, ours) for name, array in known.items()}
+            loaded = {name: subset(array, members) for name, array in loaded.items()}
             what = f"folder {self._root}"
-            return StreamSplit(len(ours), specs, fetch, decode, transforms, what, known=known)
+            return StreamSplit(len(members), specs, fetch, decode, transforms, what, loaded=loaded)
         fixed, each_visit = augmentation.divide(transforms)
         specs["image"] = ArraySpec(scan.images.shape[1:], "uint8")
         num = len(scan.images)
-        arrays = {name: spread(array, scan.rows, num) for name, array in known.items()}
+        arrays = {name: spread(array, scan.rows, num) for name, array in loaded.items()}
         arrays["image"] = scan.images
-        return ArraySplit(len(ours), specs, lambda: arrays, each_visit, rows=scan.rows[ours])
+        return ArraySplit(len(members), specs, lambda: arrays, each_visit, rows=scan.rows[members])
 
     def at_hand(self, part: str, name: str) -> np.ndarray | None:
         """See `SplitSource.at_hand`."""
-        return self._scan.labels[self._ours(part)] if name == "label" else None
+        return self._scan.labels[self._members(part)] if name == "label" else None
 
     def example_spec(self) -> dict[str, ArraySpec]:
         """See `Source.example_spec`; known without the files."""

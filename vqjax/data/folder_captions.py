@@ -28,43 +28,43 @@ def read_captions(
     root: pathlib.Path,
     names: Sequence[str],
     files: Set[str],
-    known: Set[str],
+    pictures: Set[str],
     length: int,
     *,
-    first: bool = False,
+    old: bool = False,
 ) -> tuple[np.ndarray | Several, list[str]]:
     """Reads the captions of pictures in a folder; see `Folder`. White space becomes single spaces.
 
     Args:
         root: the folder.
         names: of the pictures, relative to it.
-        files: all that are there, likewise.
-        known: all pictures that a table may name.
+        files: all files, likewise.
+        pictures: all pictures that a table may name.
         length: of the result's last axis.
-        first: read as `Folder(reading=1)` does.
+        old: read as `Folder(reading=1)` does.
 
     Returns:
         uint8[n, length], zeros where there is no caption, or several of these for some pictures;
         and notes for the user.
 
     Raises:
-        DataError: a table cannot be read, with its line, or there are two in one place.
+        DataError: a table cannot be read, with its line, or there are two in one folder.
     """
-    tables, beside = _tables(root, files, known, first), _beside(root, names, files, first)
-    found = [beside.texts.get(name, tables.texts.get(name, [])) for name in names]
-    all_of_them = [_cleaned(texts) for texts in found]
-    captions = [_cleaned(texts[:1]) for texts in found] if first else all_of_them
+    tables, beside = _tables(root, files, pictures, old), _beside(root, names, files, old)
+    raw = [beside.texts.get(name, tables.texts.get(name, [])) for name in names]
+    all_captions = [_cleaned(texts) for texts in raw]
+    captions = [_cleaned(texts[:1]) for texts in raw] if old else all_captions
     notes = [*tables.notes, *beside.notes]
     both = sum(name in beside.texts and name in tables.texts for name in names)
-    if both and not first:
+    if both and not old:
         notes.append(f"{both:,} pictures that a table names have a text beside them, which counts")
-    several = [texts for texts in all_of_them if len(texts) > 1]
+    several = [texts for texts in all_captions if len(texts) > 1]
     if several:
-        rule = "the first counts" if first else "training draws one of them at each visit"
+        rule = "the first counts" if old else "training draws one of them at each visit"
         notes.append(
             f"{len(several):,} of {len(names):,} pictures have several captions, "
             f"{sum(map(len, several)):,} in all: {rule}"
-            + ("" if first else ", evaluation and `vqjax tokenize` take the first")
+            + ("" if old else ", evaluation and `vqjax tokenize` take the first")
         )
     without = sum(not texts for texts in captions)
     if without:
@@ -91,92 +91,92 @@ def _cleaned(texts: Iterable[str]) -> list[str]:
     return [text for text in dict.fromkeys(texts) if text]
 
 
-def _some(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     rest = len(names) - _NAMED
     listed = ", ".join(printable(name) for name in names[:_NAMED])
     return listed + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def _beside(root: pathlib.Path, names: Sequence[str], files: Set[str], first: bool) -> _Texts:
+def _beside(root: pathlib.Path, names: Sequence[str], files: Set[str], old: bool) -> _Texts:
     """Returns the text beside each picture that has one; [] for one that cannot be read."""
     texts: dict[str, list[str]] = {}
-    bad, coded, more = [], [], 0
+    bad, not_utf8, more = [], [], 0
     for name in names:
-        there = [path for path in _candidates(name, first) if path in files]
-        more += len(there) > 1
-        for path in there[:1]:
+        existing = [path for path in _candidates(name, old) if path in files]
+        more += len(existing) > 1
+        for path in existing[:1]:
             texts[name] = []
             try:
-                texts[name].append(_read(root / path, first))
+                texts[name].append(_read(root / path, old))
             except FileNotFoundError:  # a link that leads nowhere
                 del texts[name]
             except UnicodeDecodeError:
-                coded.append(name)
+                not_utf8.append(name)
             except OSError:
                 bad.append(name)
     notes = []
     if bad:
-        notes.append(f"{len(bad):,} caption files cannot be read, those of {_some(bad)}")
-    if coded:
+        notes.append(f"{len(bad):,} caption files cannot be read, those of {_listed(bad)}")
+    if not_utf8:
         notes.append(
-            f"{len(coded):,} caption files are not UTF-8, those of {_some(coded)}: "
+            f"{len(not_utf8):,} caption files are not UTF-8, those of {_listed(not_utf8)}: "
             "save them as UTF-8"
         )
     if more:
         notes.append(
             f"{more:,} pictures have several texts beside them, of which one counts: the first of "
-            + ", ".join(_candidates("name.png", first))
+            + ", ".join(_candidates("name.png", old))
         )
     return _Texts(texts, notes)
 
 
-def _candidates(name: str, first: bool) -> list[str]:
-    """Returns the files that may hold the caption of a picture; the first that is there does."""
+def _candidates(name: str, old: bool) -> list[str]:
+    """Returns the files that may hold the caption of a picture; the first that exists does."""
     stem, _ = posixpath.splitext(name)
-    if first:
+    if old:
         return [f"{stem}.txt"]
     return [f"{name}.txt", f"{name}.caption", f"{stem}.txt", f"{stem}.caption"]
 
 
-def _read(path: pathlib.Path, first: bool) -> str:
+def _read(path: pathlib.Path, old: bool) -> str:
     if path.exists() and not path.is_file():  # reading a pipe would never end
         raise OSError("no plain file")
     data = path.read_bytes()
-    return data.decode("utf-8-sig") if first else decoded(data)
+    return data.decode("utf-8-sig") if old else decoded(data)
 
 
-def _tables(root: pathlib.Path, files: Set[str], known: Set[str], first: bool) -> _Texts:
+def _tables(root: pathlib.Path, files: Set[str], pictures: Set[str], old: bool) -> _Texts:
     """Returns what tables say of each picture, in their order."""
     texts: dict[str, list[str]] = {}
     notes = []
-    for folder, paths in _table_paths(files, first).items():
+    for folder, paths in _table_paths(files, old).items():
         tables = {}
         for path in paths:
             try:
                 tables[path] = read_table(root / path)
-            except NoTable as why:
-                notes.append(f"{why}: it is not read")
+            except NoTable as error:
+                notes.append(f"{error}: it is not read")
         if len(tables) > 1:
             listed = " and ".join(posixpath.basename(path) for path in tables)
             raise DataError(f"{root / folder} holds {listed}: only one of them can count")
         for path, rows in tables.items():
             missing: dict[str, None] = {}
             for written, text in rows:
-                name = _named(folder, written, known, first)
+                name = _resolve(folder, written, pictures, old)
                 texts.setdefault(name, []).append(text)
-                if name not in known:
+                if name not in pictures:
                     missing[name] = None
             if missing:
                 notes.append(
                     f"{root / path} names {len(missing):,} files that are no pictures: "
-                    + _some(list(missing))
+                    + _listed(list(missing))
                 )
     return _Texts(texts, notes)
 
 
-def _table_paths(files: Set[str], first: bool) -> dict[str, list[str]]:
+def _table_paths(files: Set[str], old: bool) -> dict[str, list[str]]:
     """Returns the paths of tables by the folder that they are in, in order."""
-    if first:
+    if old:
         return {"": [name for name in FIRST_TABLES if name in files]}
     paths: dict[str, list[str]] = collections.defaultdict(list)
     for path in sorted(files):
@@ -186,9 +186,9 @@ def _table_paths(files: Set[str], first: bool) -> dict[str, list[str]]:
     return paths
 
 
-def _named(folder: str, written: str, known: Set[str], first: bool) -> str:
+def _resolve(folder: str, written: str, pictures: Set[str], old: bool) -> str:
     """Returns the picture that a table in `folder` names: relative to it, "/" or "\\" in it."""
     name = posixpath.normpath(posixpath.join(folder, written))
-    if first or name in known:
+    if old or name in pictures:
         return name
     return posixpath.normpath(posixpath.join(folder, written.replace("\\", "/")))

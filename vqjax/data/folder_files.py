@@ -58,7 +58,7 @@ class PictureFiles:
             raise DataError(f"{name} was good when the run began, now: {error}") from error
 
     def verdicts(self, names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Decodes all files, or remembers what that said of these very files:
+        """Decodes all files, or loads the cached result for these very files:
         {"reason": str[n], why a file is bad, or ""}.
         """
         key = [str(self.root.absolute()), self.max_pixels, stamps(self.root, names)]
@@ -105,7 +105,7 @@ class PictureFiles:
         table["reason"] = np.array([r.decode("utf-8", "replace") for r in table["reason"]], str)
         return table
 
-    def judge(
+    def report(
         self, names: Sequence[str], reasons: Sequence[str], unreadable: Sequence[str], on_bad: str
     ) -> list[str]:
         """Returns the lines about what was left out, or raises them, as `Folder.on_bad` says."""

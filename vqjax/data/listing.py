@@ -50,14 +50,14 @@ def list_folder(root: pathlib.Path, formats: Iterable[str]) -> Listing:
         formats: of `FORMATS`, whose files are `names`.
 
     Raises:
-        DataError: if `root` is no directory or holds no picture files.
+        DataError: if `root` is not a directory or holds no picture files.
     """
     if not root.exists():
         raise DataError(f"folder {root} does not exist")
     if not root.is_dir():
         raise DataError(f"{root} is a file, not a folder of pictures")
     suffixes = suffixes_of(formats)
-    known = (*suffixes_of(FORMATS), *OTHER_SUFFIXES)
+    all_suffixes = (*suffixes_of(FORMATS), *OTHER_SUFFIXES)
     names: list[str] = []
     files: list[str] = []
     others: collections.Counter[str] = collections.Counter()
@@ -66,13 +66,13 @@ def list_folder(root: pathlib.Path, formats: Iterable[str]) -> Listing:
     def failed(error: OSError) -> None:
         unreadable.append(f"{name_text(str(error.filename))} ({error.strerror})")
 
-    seen: set[tuple[int, int]] = set()
+    visited: set[tuple[int, int]] = set()
     for directory, below, here in os.walk(root, followlinks=True, onerror=failed):
         stat = os.stat(directory)
-        if (stat.st_dev, stat.st_ino) in seen:  # a link to where we have been
+        if (stat.st_dev, stat.st_ino) in visited:  # a link to where we have been
             below.clear()
             continue
-        seen.add((stat.st_dev, stat.st_ino))
+        visited.add((stat.st_dev, stat.st_ino))
         below[:] = sorted(name for name in below if not name.startswith("."))
         relative = pathlib.PurePath(directory).relative_to(root)
         for name in here:
@@ -82,7 +82,7 @@ def list_folder(root: pathlib.Path, formats: Iterable[str]) -> Listing:
             files.append(path)
             if suffix in suffixes:
                 names.append(path)
-            elif suffix in known:
+            elif suffix in all_suffixes:
                 others[suffix[1:]] += 1
     if not names:
         raise DataError(
@@ -116,25 +116,25 @@ class Layout:
     notes: list[str]
 
 
-def layout_of(names: Sequence[str], first: bool = False) -> Layout:
+def layout_of(names: Sequence[str], old: bool = False) -> Layout:
     """Returns which of the pictures `names` count, and for what; see `Folder`.
 
     Args:
         names: relative to the folder, in order.
-        first: read as `Folder(reading=1)` does.
+        old: read as `Folder(reading=1)` does.
     """
     splits = [SPLITS.get(name.split("/")[0].lower()) if "/" in name else None for name in names]
     tops = {name.split("/")[0] for name in names if "/" in name}
     tops = ", ".join(f"{top}/" for top in sorted(tops) if top.lower() in SPLITS)
-    if first or TRAIN not in splits or None in splits:
-        why = (
+    if old or TRAIN not in splits or None in splits:
+        reason = (
             "as they were when this run began"
-            if first
+            if old
             else "there are others beside them"
             if TRAIN in splits
             else "there is no train/"
         )
-        notes = [f"taken as classes, not as splits: {tops} ({why})"] if tops else []
+        notes = [f"taken as classes, not as splits: {tops} ({reason})"] if tops else []
         return Layout(list(names), labels_of(names), None, notes)
     evaluated = next((split for split in (VALIDATION, TEST) if split in splits), None)
     counts = collections.Counter(splits)
@@ -146,10 +146,10 @@ def layout_of(names: Sequence[str], first: bool = False) -> Layout:
     if evaluated == VALIDATION and counts[TEST]:
         note += f", {counts[TEST]:,} for neither"
     labels = labels_of([name.split("/", 1)[1] for name in names])
-    ours = [i for i, split in enumerate(splits) if split in (TRAIN, evaluated)]
-    held_out = np.array([splits[i] == evaluated for i in ours])
-    kept = [names[i] for i in ours]
-    return Layout(kept, labels[ours], None if evaluated is None else held_out, [note])
+    used = [i for i, split in enumerate(splits) if split in (TRAIN, evaluated)]
+    held_out = np.array([splits[i] == evaluated for i in used])
+    names = [names[i] for i in used]
+    return Layout(names, labels[used], None if evaluated is None else held_out, [note])
 
 
 def labels_of(names: Sequence[str]) -> np.ndarray:
@@ -188,6 +188,6 @@ def stamps(root: pathlib.Path, names: Sequence[str]) -> list[tuple[str, int, int
 
 
 def name_text(name: str) -> str:
-    """Returns `name` with bytes that are no text, and line breaks, written out."""
+    """Returns `name` with bytes that are not text, and line breaks, written out."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return text if text.isprintable() else repr(text)[1:-1]

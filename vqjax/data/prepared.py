@@ -1,4 +1,4 @@
-"""Where the data sets lie that TFDS has prepared, and what to say of one that is not there."""
+"""Where the data sets lie that TFDS has prepared, and the error for one that is missing."""
 
 import difflib
 import os
@@ -26,7 +26,7 @@ def data_home(data_dir: str | None) -> str:
 
 
 def _names(directory: Any) -> list[str]:
-    """Returns the names of what is in `directory`; none if it is no directory."""
+    """Returns the names of what is in `directory`; none if it is not a directory."""
     try:
         return sorted(entry.name for entry in directory.iterdir())
     except OSError:
@@ -50,15 +50,15 @@ def find_prepared(name: str, data_dir: str | None) -> str | None:
     if not match:
         raise UsageError(f"{name!r} is no data set's name: name[/config][:version] is its form")
     home = epath.Path(data_home(data_dir)) / match["set"]
-    wanted = (match["version"] or "*.*.*").split(".")
+    version = (match["version"] or "*.*.*").split(".")
 
     def newest(directory: Any) -> str | None:
         versions = [v for v in map(_VERSION.fullmatch, _names(directory)) if v]
         versions = [
             v
             for v in versions
-            if len(wanted) == 3
-            and all(w in ("*", n) for w, n in zip(wanted, v.groups(), strict=True))
+            if len(version) == 3
+            and all(w in ("*", n) for w, n in zip(version, v.groups(), strict=True))
             and (directory / v.string / _INFO_FILE).exists()
         ]
         if not versions:
@@ -68,9 +68,9 @@ def find_prepared(name: str, data_dir: str | None) -> str | None:
 
     if match["config"]:
         return newest(home / match["config"])
-    found = newest(home)
-    if found:
-        return found
+    default = newest(home)
+    if default:
+        return default
     configs = {c: path for c in _names(home) if (path := newest(home / c)) is not None}
     if len(configs) > 1:
         raise UsageError(
@@ -81,7 +81,7 @@ def find_prepared(name: str, data_dir: str | None) -> str | None:
 
 
 def not_prepared(name: str, data_dir: str | None) -> DataError:
-    """What to say of a data set that is not there: the command that fetches it, and its size."""
+    """The error for a data set that is missing: the command that fetches it, and its size."""
     from etils import epath
 
     home = data_home(data_dir)
@@ -92,9 +92,9 @@ def not_prepared(name: str, data_dir: str | None) -> DataError:
     if small != dataset and small in near:
         hint = f": did you mean {small!r}?{hint}"
     option = f" --data-dir {data_dir}" if data_dir else ""
-    wanted = small + name[len(dataset) :]
+    full = small + name[len(dataset) :]
     return DataError(
-        f"data set {name!r} is not prepared in {home}{hint}: run `vqjax prepare {wanted}{option}`"
+        f"data set {name!r} is not prepared in {home}{hint}: run `vqjax prepare {full}{option}`"
         f"{_download_size(small)}"
     )
 

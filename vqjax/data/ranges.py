@@ -9,9 +9,9 @@ from vqjax.types import DataError
 
 IMAGE = "image"
 MOST = 1.5  # magnitude of floats; what lies between 1 and this may be ringing of a resize
-SCANNED = 1 << 32  # bytes of one array; of a larger one rows are looked at, evenly spread
-_BLOCK = 1 << 24  # bytes looked at at once
-_WANTED = "wanted uint8, or floats in [-1, 1]"
+SCANNED = 1 << 32  # bytes of one array; of a larger one evenly spaced rows are checked
+_BLOCK = 1 << 24  # bytes checked at once
+_VALID = "wanted uint8, or floats in [-1, 1]"
 
 
 class _Range(NamedTuple):
@@ -23,7 +23,7 @@ class _Range(NamedTuple):
 
 
 def check_ranges(arrays: Mapping[str, np.ndarray], part: str) -> list[str]:
-    """Looks at the values of one split's arrays.
+    """Checks the values of one split's arrays.
 
     Args:
         arrays: {name: [N, ...]}; those with three and more axes may be what a tokenizer takes.
@@ -40,38 +40,38 @@ def check_ranges(arrays: Mapping[str, np.ndarray], part: str) -> list[str]:
         where = f"Arrays: {part}[{name!r}]"
         is_float = array.dtype.name.startswith(("float", "bfloat"))
         if name == IMAGE and not is_float and array.dtype != np.uint8:
-            how = "x.astype(np.uint8) * 255" if array.dtype == bool else "x.astype(np.uint8)"
-            raise DataError(f"{where} is {array.dtype}: {_WANTED}; of 0 to 255 make {how}")
+            remedy = "x.astype(np.uint8) * 255" if array.dtype == bool else "x.astype(np.uint8)"
+            raise DataError(f"{where} is {array.dtype}: {_VALID}; of 0 to 255 make {remedy}")
         if name != IMAGE and not is_float or not array.size:
             continue
-        found = _range(array)
-        if is_float and found.nonfinite is not None:
-            line = f"{where} holds NaN or infinity, first in row {found.nonfinite}"
+        values = _range(array)
+        if is_float and values.nonfinite is not None:
+            line = f"{where} holds NaN or infinity, first in row {values.nonfinite}"
             if name == IMAGE:
-                raise DataError(f"{line}: {_WANTED}")
+                raise DataError(f"{line}: {_VALID}")
             notes.append(line)
-        lies = f"{where} is {array.dtype} from {found.low:.6g} to {found.high:.6g}"
-        if name == IMAGE and is_float and max(-found.low, found.high) > MOST:
-            raise DataError(f"{lies}: {_WANTED}; {_remedy(found)}")
-        notes += _odd(name, array, found, lies)
+        text = f"{where} is {array.dtype} from {values.low:.6g} to {values.high:.6g}"
+        if name == IMAGE and is_float and max(-values.low, values.high) > MOST:
+            raise DataError(f"{text}: {_VALID}; {_remedy(values)}")
+        notes += _unusual(name, array, values, text)
     return notes
 
 
-def _odd(name: str, array: np.ndarray, found: _Range, lies: str) -> list[str]:
+def _unusual(name: str, array: np.ndarray, values: _Range, text: str) -> list[str]:
     """Lines about a range that is unusual, if it is."""
     if array.dtype == np.uint8:
-        return [f"{lies}: 255 is white; was x * 255 meant?"] if found.high == 1 else []
+        return [f"{text}: 255 is white; was x * 255 meant?"] if values.high == 1 else []
     if array.ndim < 3:
         return []
-    if max(-found.low, found.high) > 1:
-        return [f"{lies}: a tokenizer takes [-1, 1], and what it makes is clipped to that"]
-    if name == IMAGE and found.low >= 0 and found.high > 0.5:
-        return [f"{lies}: a tokenizer takes [-1, 1]; was 2 * x - 1 meant?"]
+    if max(-values.low, values.high) > 1:
+        return [f"{text}: a tokenizer takes [-1, 1], and what it makes is clipped to that"]
+    if name == IMAGE and values.low >= 0 and values.high > 0.5:
+        return [f"{text}: a tokenizer takes [-1, 1]; was 2 * x - 1 meant?"]
     return []
 
 
-def _remedy(found: _Range) -> str:
-    if found.low >= 0 and found.high <= 255:
+def _remedy(values: _Range) -> str:
+    if values.low >= 0 and values.high <= 255:
         return "of 0 to 255 make x / 127.5 - 1, or x.astype(np.uint8)"
     return "scale it, or name it otherwise than 'image' if it is no picture"
 

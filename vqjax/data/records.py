@@ -1,7 +1,7 @@
 """Random access to TFRecord files: where each record starts, from a scan of the headers.
 
 A record is its length (uint64), a checksum of the length (4 bytes), the data, and a checksum of the
-data (4 bytes). The table of a split is made once and kept in the user's cache.
+data (4 bytes). The table of a split is made once and cached for the user.
 """
 
 import dataclasses
@@ -88,7 +88,7 @@ def _open(path: str):
 
 
 def _stamp(path: str) -> tuple[int, float]:
-    """Returns size and time of change, by which a kept table is known to be good."""
+    """Returns size and time of change, by which a cached table is recognized as valid."""
     from etils import epath
 
     try:

@@ -27,22 +27,22 @@ class Several:
         It is drawn anew at each visit, by `seed` and `positions` (int64[b]) alone; a `seed` of None
         means evaluation, which has the first.
         """
-        places = self.starts[rows]
+        indices = self.starts[rows]
         if seed is not None:
             # The first word keeps these bits apart from those of order and augmentation.
             draws = hash64(3, seed, positions) % self.counts[rows].astype(np.uint64)
-            places = places + draws.astype(np.int64)
-        return self.values[places]
+            indices = indices + draws.astype(np.int64)
+        return self.values[indices]
 
 
-def taken(
+def pick(
     array: "np.ndarray | Several", rows: np.ndarray, seed: int | None, positions: np.ndarray
 ) -> np.ndarray:
     """Returns what a batch has of `array`, for the examples `rows`; see `Several.at`."""
     return array.at(rows, seed, positions) if isinstance(array, Several) else array[rows]
 
 
-def chosen(array: "np.ndarray | Several", rows: np.ndarray) -> "np.ndarray | Several":
+def subset(array: "np.ndarray | Several", rows: np.ndarray) -> "np.ndarray | Several":
     """Returns `array` of the examples `rows` alone."""
     if isinstance(array, Several):
         return dataclasses.replace(array, starts=array.starts[rows], counts=array.counts[rows])
@@ -50,7 +50,7 @@ def chosen(array: "np.ndarray | Several", rows: np.ndarray) -> "np.ndarray | Sev
 
 
 def spread(array: "np.ndarray | Several", rows: np.ndarray, num: int) -> "np.ndarray | Several":
-    """Returns `array` [n, ...] with its examples at `rows` of `num`; nobody asks for the others."""
+    """Returns `array` [n, ...] with its examples at `rows` of `num`; the others are never read."""
     if isinstance(array, Several):
         starts, counts = (spread(a, rows, num) for a in (array.starts, array.counts))
         return dataclasses.replace(array, starts=starts, counts=counts)

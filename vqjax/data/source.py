@@ -1,9 +1,9 @@
 """What every source of batches has in common: the protocol, and the law of the data order.
 
-The law: the batch of step n is a pure function of (seed, n), on any number of hosts. Places in the
-endless sequence of training examples are counted from zero:
+The law: the batch of step n is a pure function of (seed, n), on any number of hosts. Positions in
+the endless sequence of training examples are counted from zero:
 
-    position = step * batch_size + place in the batch
+    position = step * batch_size + row in the batch
     epoch, rank = divmod(position, num_train)
     index = permutation(seed, epoch)[rank]
 
@@ -33,7 +33,7 @@ class Source(Protocol):
     """Where batches come from; a frozen dataclass whose constructor does no I/O.
 
     A batch is {"image": uint8[b, H, W, C], "label": int32[b], "example_id": int64[b], ...} with
-    b = len(rows): the rows of the global batch that this host asks for. `example_id` is the
+    b = len(rows): the rows of the global batch that this host needs. `example_id` is the
     example's index in its split.
     """
 
@@ -46,7 +46,7 @@ class Source(Protocol):
             batch_size: examples per step over all hosts.
             seed: of order and augmentation.
             start_step: finished steps.
-            rows: int[b], places in the global batch, each in [0, batch_size).
+            rows: int[b], of the global batch, each in [0, batch_size).
         """
 
     def eval(self, batch_size: int, rows: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
@@ -62,7 +62,7 @@ class Source(Protocol):
         """Returns the number of examples in the eval split."""
 
     def check(self) -> None:
-        """Raises DataError, in the one line that a user needs, if batches cannot be had."""
+        """Raises DataError, in the one line that a user needs, if batches cannot be read."""
 
     def notes(self) -> list[str]:
         """Returns lines worth printing at the start of a run."""
@@ -105,7 +105,7 @@ class Visits:
     Attributes:
         num: examples in the split.
         batch_size: examples per step over all hosts.
-        rows: int64[b], this host's places in the global batch.
+        rows: int64[b], this host's rows of the global batch.
         seed: of the order; None: evaluation, in file order, once, the last batch padded with
             repetitions of the last example.
         start: the first step.
@@ -144,13 +144,13 @@ class Visits:
         epochs, ranks = np.divmod(positions, self.num)
         indices = np.empty_like(ranks)
         for epoch in np.unique(epochs):
-            here = epochs == epoch
-            indices[here] = permutation(self.seed, int(epoch), self.num)[ranks[here]]
+            same = epochs == epoch
+            indices[same] = permutation(self.seed, int(epoch), self.num)[ranks[same]]
         return Visit(positions, indices, None)
 
 
 class Split(Protocol):
-    """One split whose examples can be had by index."""
+    """One split whose examples can be read by index."""
 
     num: int
 

@@ -20,7 +20,7 @@ import tqdm
 
 from vqjax.data import augment as augmentation
 from vqjax.data.arrays import finished_spec
-from vqjax.data.several import Several, taken
+from vqjax.data.several import Several, pick
 from vqjax.data.source import Visits
 from vqjax.extras import pip_install
 from vqjax.types import ArraySpec, DataError, UsageError
@@ -28,8 +28,8 @@ from vqjax.types import ArraySpec, DataError, UsageError
 _ENDLESS = np.iinfo(np.int64).max
 _DECODE_BATCH = 64  # examples handed from TensorFlow to Python at once
 # The release that also goes with protobuf 5, as on Colab.
-_FITTING = "tensorflow-metadata==1.17.3"
-_REMEMBERED = 64  # batches, among whose examples the one is that could not be decoded
+_COMPATIBLE = "tensorflow-metadata==1.17.3"
+_REMEMBERED = 64  # newest batches, searched for the example that cannot be decoded
 
 
 @functools.cache
@@ -42,7 +42,7 @@ def tensorflow() -> ModuleType:
         except Exception as error:  # packages that do not fit it raise what they like
             raise UsageError(
                 "this data source reads through TensorFlow, which cannot be imported "
-                f"({_said(error)}): {pip_install('data')}"
+                f"({_message(error)}): {pip_install('data')}"
             ) from error
     for kind in ("GPU", "TPU"):
         try:
@@ -63,18 +63,18 @@ def tensorflow_datasets() -> ModuleType:
     except Exception as error:  # packages that do not fit it raise what they like
         if isinstance(error, ModuleNotFoundError) and error.name:
             package = error.name.split(".")[0]
-            ours = package in ("tensorflow_datasets", "tensorflow")
-            remedy = pip_install("data") if ours else f"pip install {package}"
+            extra = package in ("tensorflow_datasets", "tensorflow")
+            remedy = pip_install("data") if extra else f"pip install {package}"
         else:
-            remedy = f"its packages do not fit each other: pip install --no-deps {_FITTING}"
+            remedy = f"its packages do not fit each other: pip install --no-deps {_COMPATIBLE}"
         raise UsageError(
             "this data source reads through TFDS, which cannot be imported "
-            f"({_said(error)}): {remedy}"
+            f"({_message(error)}): {remedy}"
         ) from error
     return tfds
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     line = first_line(error)
     return line if isinstance(error, ImportError) else f"{type(error).__name__}: {line}"
 
@@ -173,8 +173,8 @@ class _Reader:
 
     Args:
         dataset: yields mappings of tensors.
-        calls: what made the pipeline's Python functions.
-        what: is read, for messages; called after a failure.
+        calls: the pipeline's Python functions.
+        what: returns what is read, for messages; called after a failure.
     """
 
     def __init__(self, dataset: Any, calls: _Calls, what: Callable[[], str]):
@@ -202,7 +202,7 @@ class _Reader:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns what `error` says, in one line of bearable length."""
+    """Returns the first line of the message of `error`, at most 300 characters of it."""
     lines = str(getattr(error, "message", None) or error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:300]
 
@@ -216,9 +216,9 @@ class StreamSplit:
         fetch: int64[b] indices -> b byte strings.
         decode: (byte string tensor, calls) -> {name: tensor} of one example.
         transforms: all transforms of "image".
-        what: is read, for messages.
+        what: names what is read, for messages.
         where: index -> where the example lies, for messages.
-        known: {name: array[num, ...]}, what is known without reading.
+        loaded: {name: array[num, ...]}, what needs no reading.
     """
 
     def __init__(
@@ -230,7 +230,7 @@ class StreamSplit:
         transforms: tuple[augmentation.Transform, ...],
         what: str,
         where: Callable[[int], str] = "example {}".format,
-        known: Mapping[str, np.ndarray | Several] = types.MappingProxyType({}),
+        loaded: Mapping[str, np.ndarray | Several] = types.MappingProxyType({}),
     ):
         self.num = num
         self._specs = dict(specs)
@@ -239,7 +239,7 @@ class StreamSplit:
         self._transforms = transforms
         self._what = what
         self._where = where
-        self._known = dict(known)
+        self._loaded = dict(loaded)
 
     def spec(self) -> dict[str, ArraySpec]:
         """See `Split.spec`."""
@@ -247,7 +247,7 @@ class StreamSplit:
 
     def at_hand(self, name: str) -> np.ndarray | None:
         """See `SplitSource.at_hand`."""
-        array = self._known.get(name)
+        array = self._loaded.get(name)
         return array if isinstance(array, np.ndarray) else None
 
     def batches(self, visits: Visits) -> Iterator[dict[str, np.ndarray]]:
@@ -287,23 +287,23 @@ class StreamSplit:
                 .batch(size, drop_remainder=True)
                 .prefetch(tf.data.AUTOTUNE)
             )
-        return self._finished(_Reader(dataset, calls, lambda: self._blamed(recent)), visits)
+        return self._finished(_Reader(dataset, calls, lambda: self._culprit(recent)), visits)
 
     def _finished(
         self, batches: Iterator[dict[str, np.ndarray]], visits: Visits
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Adds what is known without reading; training has no mask."""
+        """Adds the loaded arrays; training has no mask."""
         for step, batch in zip(visits.steps(), batches, strict=False):
             positions, indices, mask = visits.at(step)
-            for name, array in self._known.items():
-                batch[name] = taken(array, indices, visits.seed, positions)
+            for name, array in self._loaded.items():
+                batch[name] = pick(array, indices, visits.seed, positions)
             if mask is None:
                 del batch["mask"]
             yield batch
 
-    def _blamed(self, recent: Iterable[np.ndarray]) -> str:
-        """Returns what cannot be read: one of `recent` examples that cannot be decoded, looked for
-        among the newest first.
+    def _culprit(self, recent: Iterable[np.ndarray]) -> str:
+        """Returns what cannot be read: one of the `recent` examples that cannot be decoded, the
+        newest first.
         """
         tf = tensorflow()
         for index in dict.fromkeys(int(i) for indices in reversed(list(recent)) for i in indices):
@@ -329,7 +329,7 @@ def decode_once(
         num: how many there must be.
         decode: (item, calls) -> {name: tensor} of one example.
         specs: {name: (numpy dtype name, shape of one example)}.
-        what: is read, for messages.
+        what: names what is read, for messages.
 
     Returns:
         {name: array [num, *shape]}.

@@ -175,12 +175,12 @@ class TFDS(SplitSource):
                 )
         return [
             Shard(
-                os.fspath(one.filename),
-                one.skip,
-                one.examples_in_shard - one.skip if one.take == -1 else one.take,
-                one.examples_in_shard,
+                os.fspath(shard.filename),
+                shard.skip,
+                shard.examples_in_shard - shard.skip if shard.take == -1 else shard.take,
+                shard.examples_in_shard,
             )
-            for one in instructions
+            for shard in instructions
         ]
 
     def _open(self, part: str) -> Split:
@@ -202,8 +202,8 @@ class TFDS(SplitSource):
             return StreamSplit(
                 num, raw, index.read, records.decode, self.augment, what, where=index.where
             )
-        kept = {**raw, "image": ArraySpec(shape, "uint8")}
-        return ArraySplit(num, kept, lambda: records.load(shards, num, kept), each_visit)
+        specs = {**raw, "image": ArraySpec(shape, "uint8")}
+        return ArraySplit(num, specs, lambda: records.load(shards, num, specs), each_visit)
 
     def check(self) -> None:
         """See `Source.check`."""
@@ -214,11 +214,11 @@ class TFDS(SplitSource):
 def _no_split(name: str, split: str, error: Exception, splits: Iterable[str]) -> str:
     """Returns the line about a split that TFDS refuses: its own reason where the split is there."""
     line = f"data set {name!r} has no split {split!r}: "
-    whole = re.split(r"[\[(]", split)[0]
-    if whole not in splits:
-        return line + did_you_mean(whole, splits)
+    base = re.split(r"[\[(]", split)[0]
+    if base not in splits:
+        return line + did_you_mean(base, splits)
     reason = str(error).strip().splitlines()[-1][:200]  # the first only says where to read more
-    return line + f"{reason} A part is written {whole}[:100] or {whole}[50%:]"
+    return line + f"{reason} A part is written {base}[:100] or {base}[50%:]"
 
 
 def _is_whole_number(feature: Any) -> bool:
@@ -257,7 +257,7 @@ class _Records:
         keys: {name in the batch: feature}.
         fixed: transforms done once per example.
         caption_bytes: length of "caption".
-        what: is read, for messages.
+        what: names what is read, for messages.
     """
 
     features: Any
@@ -271,8 +271,8 @@ class _Records:
         del calls
         tfds = tensorflow_datasets()
 
-        wanted = tfds.decode.PartialDecoding(dict.fromkeys(self.keys.values(), True))
-        features = wanted.extract_features(self.features).deserialize_example(record)
+        partial = tfds.decode.PartialDecoding(dict.fromkeys(self.keys.values(), True))
+        features = partial.extract_features(self.features).deserialize_example(record)
         arrays = {name: features[key] for name, key in self.keys.items()}
         if "caption" in arrays:
             arrays["caption"] = tensor_to_bytes(arrays["caption"], self.caption_bytes)

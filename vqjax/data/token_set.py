@@ -37,14 +37,14 @@ def write_shard(folder: pathlib.Path, part: str, number: int, arrays: Mapping[st
     for name in arrays:
         path = shard_path(folder, part, name, number)
         path.parent.mkdir(parents=True, exist_ok=True)
-        half = path.with_suffix(".part")
-        with half.open("wb") as file:
+        temporary = path.with_suffix(".part")
+        with temporary.open("wb") as file:
             np.save(file, arrays[name], allow_pickle=False)
-        os.replace(half, path)
+        os.replace(temporary, path)
 
 
 def read_description(folder: pathlib.Path) -> dict[str, Any]:
-    """What lies in a token set.
+    """The description of a token set.
 
     Raises:
         DataError: no token set, or its description cannot be read.
@@ -55,16 +55,16 @@ def read_description(folder: pathlib.Path) -> dict[str, Any]:
             f"{folder} is not a token set: make it by `vqjax tokenize RUN --out {folder}`"
         )
     try:
-        found = json.loads(read_text(path))
-        parts = {part: int(found["examples"][part]) for part in _PARTS}
+        content = json.loads(read_text(path))
+        parts = {part: int(content["examples"][part]) for part in _PARTS}
         specs = {
             str(k): ArraySpec.of_json({**v, "dtype": np.dtype(v["dtype"])})
-            for k, v in found["arrays"].items()
+            for k, v in content["arrays"].items()
         }
-        levels = [str(level["name"]) for level in found["levels"]]
-        makers = found["tokenizers"] if "tokenizers" in found else [found["tokenizer"]]
+        levels = [str(level["name"]) for level in content["levels"]]
+        makers = content["tokenizers"] if "tokenizers" in content else [content["tokenizer"]]
         run, seals = str(makers[0]["run"]), tuple(str(maker["seal"]) for maker in makers)
-        shard = int(found["shard"])
+        shard = int(content["shard"])
         if shard < 1 or min(parts.values()) < 0:
             raise ValueError(f"{parts} examples in shards of {shard}")
     except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -105,23 +105,23 @@ class TokenSet(SplitSource):
 
     @property
     def seals(self) -> tuple[str, ...]:
-        """Those of the steps of its tokenizers."""
+        """Seals of the steps of its tokenizers."""
         return self._description["seals"]
 
     def _open(self, part: str) -> Split:
-        found, folder = self._description, self._folder
-        num, shard = found["examples"][part], found["shard"]
+        info, folder = self._description, self._folder
+        num, shard = info["examples"][part], info["shard"]
         numbers = range(-(-num // shard))
-        for name in found["arrays"]:
+        for name in info["arrays"]:
             for number in numbers:
                 if not shard_path(folder, part, name, number).is_file():
                     raise DataError(
-                        f"{folder} is not finished: `vqjax tokenize {found['run']} --out {folder}` "
+                        f"{folder} is not finished: `vqjax tokenize {info['run']} --out {folder}` "
                         "goes on with it"
                     )
         specs = {
-            name: dataclasses.replace(spec, dtype="int32") if name in found["levels"] else spec
-            for name, spec in found["arrays"].items()
+            name: dataclasses.replace(spec, dtype="int32") if name in info["levels"] else spec
+            for name, spec in info["arrays"].items()
         }
 
         def load() -> dict[str, np.ndarray]:

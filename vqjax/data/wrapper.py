@@ -12,7 +12,7 @@ CAPTION = "caption"  # the array of texts, which a wrapper may make or change
 
 @dataclasses.dataclass(frozen=True)
 class Wrapper(abc.ABC):
-    """A source made of another one; what it does not change is that of the other."""
+    """A source made of another one; what it does not change is that of `source`."""
 
     source: Any
 
@@ -41,16 +41,16 @@ class Wrapper(abc.ABC):
 
     def at_hand(self, part: str, name: str) -> np.ndarray | None:
         """See `SplitSource.at_hand`."""
-        known = hasattr(self.source, "at_hand") and name != CAPTION
-        return self.source.at_hand(part, name) if known else None
+        unchanged = hasattr(self.source, "at_hand") and name != CAPTION
+        return self.source.at_hand(part, name) if unchanged else None
 
-    def learned(self, before: Any = None) -> Any:
-        """This with what its source learns before the first step of a run: from `before`, what an
-        earlier start made of this, or anew.
+    def fitted(self, before: Any = None) -> Any:
+        """This with its source fitted, as it is before the first step of a run: as in `before`, the
+        result of an earlier start, or anew.
         """
-        if not hasattr(self.source, "learned"):
+        if not hasattr(self.source, "fitted"):
             return self
-        source = self.source.learned(getattr(before, "source", None))
+        source = self.source.fitted(getattr(before, "source", None))
         return dataclasses.replace(self, source=source)
 
     @property

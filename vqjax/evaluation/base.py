@@ -36,7 +36,7 @@ class Evaluation:
     @property
     def pictures(self) -> np.ndarray | None:
         """The gallery as one picture uint8 [H, W, 3]; until version 0.3."""
-        return None if self.gallery is None else self.gallery.sheet().picture
+        return None if self.gallery is None else self.gallery.sheet().image
 
 
 def over_split(experiment: Experiment, mesh: Mesh) -> Iterator[tuple[np.ndarray, Batch]]:

@@ -34,13 +34,13 @@ def read(backbone: str | os.PathLike, heads: str | os.PathLike) -> Tree:
     Raises:
         DataError: see `read_exactly`; or heads with a weight below zero.
     """
-    found = read_exactly(heads, _torch_shapes())
-    for name, weights in found.items():
+    arrays = read_exactly(heads, _torch_shapes())
+    for name, weights in arrays.items():
         if weights.min() < 0.0:
             raise DataError(f"{heads}: {name} has weights below zero, which no distance has")
     return {
         "backbone": vgg.from_torch(read_exactly(backbone, vgg.torch_shapes())),
-        "heads": [found[name].reshape(-1) for name in _torch_shapes()],
+        "heads": [arrays[name].reshape(-1) for name in _torch_shapes()],
     }
 
 
@@ -70,7 +70,7 @@ def _features(params: Tree, x: jax.Array, dtype: str | None) -> list[jax.Array]:
 
 
 def _unit(x: jax.Array) -> jax.Array:
-    """x [..., C] / (|x| + epsilon); where |x| is 0 the root has no gradient, and is given none."""
+    """x [..., C] / (|x| + epsilon); where |x| is 0 the root has no gradient, and gets zero."""
     x = at_least_float32(x)
     square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
     return x / (jnp.sqrt(jnp.maximum(square, EPSILON**2)) + EPSILON)

@@ -2,7 +2,7 @@
 
 A pickle is a program for a stack machine. This machine knows the instructions that dicts of tensors
 are made of, and a few names to apply, which it takes to be descriptions: those that torch has had
-for a tensor over a storage, and `OrderedDict`. Whatever else a file asks for ends the reading with
+for a tensor over a storage, and `OrderedDict`. Whatever else a file requests ends the reading with
 an error.
 """
 
@@ -21,7 +21,7 @@ ORDERED = ("collections", "OrderedDict")
 OLD_TENSOR = ("torch._utils", "_rebuild_tensor")
 OLD_PARAMETER = ("torch.nn.parameter", "Parameter")
 OLD_SIZE = ("torch", "Size")
-KNOWN = (TENSOR, PARAMETER, ORDERED, OLD_TENSOR, OLD_PARAMETER, OLD_SIZE)
+ALLOWED = (TENSOR, PARAMETER, ORDERED, OLD_TENSOR, OLD_PARAMETER, OLD_SIZE)
 # By torch's names; a storage says its dtype by its class.
 STORAGES = {
     "DoubleStorage": "float64",
@@ -47,7 +47,7 @@ MARK = object()
 
 
 class Refused(Exception):
-    """Something in a pickle that no dict of tensors has; the text says what."""
+    """Something in a pickle that no dict of tensors has, described in the text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Name:
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """Numbers one after the other: which, of what numpy dtype, how many."""
+    """A flat array of numbers: its key in the file, numpy dtype and length."""
 
     key: str
     dtype: str
@@ -79,7 +79,7 @@ class Tensor:
 
 @dataclasses.dataclass(eq=False)
 class Parameter:
-    """What old files make first, and only then say the tensor of."""
+    """A parameter of old files, which make it first and fill in its tensor afterwards."""
 
     tensor: Tensor | None = None
 
@@ -88,7 +88,7 @@ def read_pickle(stream: io.BufferedIOBase) -> Any:
     """What one pickle describes: numbers, texts, tuples, lists and dicts, over `Tensor`s.
 
     Args:
-        stream: is left behind the pickle's last byte.
+        stream: left at the end of the pickle.
 
     Raises:
         Refused: it asks for something else.
@@ -111,13 +111,13 @@ class _Machine:
         return self.stack.pop()
 
     def since_mark(self) -> list[Any]:
-        place = len(self.stack) - 1
-        while self.stack[place] is not MARK:  # IndexError below the bottom
-            place -= 1
-            if place < 0:
+        mark = len(self.stack) - 1
+        while self.stack[mark] is not MARK:  # IndexError below the bottom
+            mark -= 1
+            if mark < 0:
                 raise Refused("a mark that is not there")
-        values = self.stack[place + 1 :]
-        del self.stack[place:]
+        values = self.stack[mark + 1 :]
+        del self.stack[mark:]
         return values
 
     def run(self, name: str, argument: Any) -> None:
@@ -151,34 +151,34 @@ class _Machine:
     def _combine(self, name: str) -> None:
         if name == "APPEND":
             value = self.pop()
-            _of(list, self.stack[-1]).append(value)
+            _checked(list, self.stack[-1]).append(value)
         elif name == "APPENDS":
             values = self.since_mark()
-            _of(list, self.stack[-1]).extend(values)
+            _checked(list, self.stack[-1]).extend(values)
         elif name == "SETITEM":
             value, key = self.pop(), self.pop()
-            _of(dict, self.stack[-1])[_key(key)] = value
+            _checked(dict, self.stack[-1])[_key(key)] = value
         elif name == "SETITEMS":
             values = self.since_mark()
-            into = _of(dict, self.stack[-1])
+            target = _checked(dict, self.stack[-1])
             for key, value in zip(values[::2], values[1::2], strict=True):
-                into[_key(key)] = value
+                target[_key(key)] = value
         elif name in ("REDUCE", "NEWOBJ"):
-            arguments, what = self.pop(), self.pop()
-            self.stack.append(_described(what, _of(tuple, arguments)))
+            arguments, function = self.pop(), self.pop()
+            self.stack.append(_call(function, _checked(tuple, arguments)))
         elif name == "BINPERSID":
-            self.stack.append(_storage(*_of(tuple, self.pop())))
+            self.stack.append(_storage(*_checked(tuple, self.pop())))
         elif name == "BUILD":
             state = self.pop()
             if type(self.stack[-1]) is Parameter:
-                _fill(self.stack[-1], _of(tuple, state))
+                _fill(self.stack[-1], _checked(tuple, state))
             else:  # attributes, such as `_metadata`
-                _of(dict, self.stack[-1])
+                _checked(dict, self.stack[-1])
         else:
             raise Refused(f"the instruction {name}")
 
 
-def _of(kind: type, value: Any) -> Any:
+def _checked(kind: type, value: Any) -> Any:
     if type(value) is not kind:
         raise Refused(f"{type(value).__name__} where {kind.__name__} belongs")
     return value
@@ -193,39 +193,39 @@ def _key(key: Any) -> Any:
 def _name(module: Any, name: Any) -> Name:
     if type(module) is not str or type(name) is not str:
         raise Refused("a name that is no text")
-    if (module, name) in KNOWN or (module in ("torch", "torch.storage") and name in STORAGES):
+    if (module, name) in ALLOWED or (module in ("torch", "torch.storage") and name in STORAGES):
         return Name(module, name)
     raise Refused(f"{module}.{name}")
 
 
-def _described(what: Any, arguments: tuple) -> Any:
-    """What the file would have a function make of `arguments`."""
-    called = (_of(Name, what).module, what.name)
-    if called == ORDERED and len(arguments) <= 1:  # Python 2 gives it its pairs at once
-        pairs = _of(list, arguments[0]) if arguments else []
-        made = {_key(key): value for key, value in pairs}
+def _call(function: Any, arguments: tuple) -> Any:
+    """What a function of the file would return for `arguments`."""
+    name = (_checked(Name, function).module, function.name)
+    if name == ORDERED and len(arguments) <= 1:  # Python 2 gives it its pairs at once
+        pairs = _checked(list, arguments[0]) if arguments else []
+        result = {_key(key): value for key, value in pairs}
         pairs.clear()  # or one list could be copied without end
-        return made
-    if called == PARAMETER:
-        return _of(Tensor, arguments[0])
-    if called == OLD_PARAMETER:
-        return Parameter(_of(Tensor, arguments[0]) if arguments else None)
-    if called == OLD_SIZE:
-        return _of(tuple, arguments[0])
-    if called in (TENSOR, OLD_TENSOR):
+        return result
+    if name == PARAMETER:
+        return _checked(Tensor, arguments[0])
+    if name == OLD_PARAMETER:
+        return Parameter(_checked(Tensor, arguments[0]) if arguments else None)
+    if name == OLD_SIZE:
+        return _checked(tuple, arguments[0])
+    if name in (TENSOR, OLD_TENSOR):
         storage, offset, shape, strides = arguments[:4]
-        if not len(_of(tuple, shape)) == len(_of(tuple, strides)) <= MOST_AXES:
+        if not len(_checked(tuple, shape)) == len(_checked(tuple, strides)) <= MOST_AXES:
             raise Refused(f"a tensor of {len(shape)} sizes and {len(strides)} strides")
         if any(type(n) is not int or not 0 <= n < 1 << 63 for n in (offset, *shape, *strides)):
             raise Refused("a tensor whose sizes, strides or offset are no whole numbers from 0 on")
-        return Tensor(_of(Storage, storage), offset, shape, strides)
-    raise Refused(f"a call of {what.module}.{what.name}")
+        return Tensor(_checked(Storage, storage), offset, shape, strides)
+    raise Refused(f"a call of {function.module}.{function.name}")
 
 
 def _fill(parameter: Parameter, state: tuple) -> None:
-    """Of (tensor, gradient, hooks, requires_grad, volatile), or what stands behind it alone."""
+    """From (tensor, gradient, hooks, requires_grad, volatile), or from the last three alone."""
     if len(state) == 5:
-        parameter.tensor = _of(Tensor, state[0])
+        parameter.tensor = _checked(Tensor, state[0])
     elif len(state) != 3:
         raise Refused(f"a parameter of {len(state)} parts")
 
@@ -235,6 +235,6 @@ def _storage(*pid: Any) -> Storage:
     if len(pid) not in (5, 6) or pid[0] != "storage" or (len(pid) == 6 and pid[5] is not None):
         raise Refused("a reference to something that is no storage")
     _, kind, key, _, count = pid[:5]
-    if _of(Name, kind).name not in STORAGES or type(count) is not int or count < 0:
+    if _checked(Name, kind).name not in STORAGES or type(count) is not int or count < 0:
         raise Refused("a storage of an unknown kind")
     return Storage(str(_key(key)), STORAGES[kind.name], count)

@@ -11,38 +11,38 @@ from vqjax.types import Tree
 
 # Channels of the convolutions between one pooling and the next.
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-CHANNELS = tuple(stage[-1] for stage in STAGES)  # of what `taps` gives
+CHANNELS = tuple(stage[-1] for stage in STAGES)  # of what `taps` returns
 SMALLEST = 2 ** (len(STAGES) - 1)  # pixels along each axis, or pooling leaves nothing
 SOURCE = "get https://download.pytorch.org/models/vgg16-397923af.pth (torchvision's VGG16)"
 
 
 def _layers() -> Iterator[tuple[str, str, int, int]]:
     """Of every convolution: its name here, its name in torchvision's file, channels in and out."""
-    place, before = 0, 3
+    index, before = 0, 3
     for stage, widths in enumerate(STAGES, start=1):
         for number, width in enumerate(widths, start=1):
-            yield f"conv_{stage}_{number}", f"features.{place}", before, width
-            place, before = place + 2, width  # a ReLU behind each
-        place += 1  # the pooling
+            yield f"conv_{stage}_{number}", f"features.{index}", before, width
+            index, before = index + 2, width  # a ReLU behind each
+        index += 1  # the pooling
 
 
 def torch_shapes() -> dict[str, tuple[int, ...]]:
     """{name in torchvision's file: shape there}; its classifier is not used."""
-    found = {}
-    for _, theirs, before, width in _layers():
-        found[f"{theirs}.weight"] = (width, before, 3, 3)
-        found[f"{theirs}.bias"] = (width,)
-    return found
+    result = {}
+    for _, torch_name, before, width in _layers():
+        result[f"{torch_name}.weight"] = (width, before, 3, 3)
+        result[f"{torch_name}.bias"] = (width,)
+    return result
 
 
 def from_torch(arrays: Mapping[str, np.ndarray]) -> Tree:
     """The arrays of `torch_shapes` -> the params of `taps`."""
     return {
         name: {
-            "kernel": np.ascontiguousarray(arrays[f"{theirs}.weight"].transpose(2, 3, 1, 0)),
-            "bias": arrays[f"{theirs}.bias"],
+            "kernel": np.ascontiguousarray(arrays[f"{torch_name}.weight"].transpose(2, 3, 1, 0)),
+            "bias": arrays[f"{torch_name}.bias"],
         }
-        for name, theirs, _, _ in _layers()
+        for name, torch_name, _, _ in _layers()
     }
 
 
@@ -58,18 +58,18 @@ def shapes() -> Tree:
 
 
 def taps(params: Tree, x: jax.Array) -> list[jax.Array]:
-    """What stands before each pooling: after relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3.
+    """The activations before each pooling: after relu1_2, relu2_2, relu3_3, relu4_3 and relu5_3.
 
     Args:
-        params: see `shapes`; taken to the dtype of x.
+        params: see `shapes`; cast to the dtype of x.
         x: [B, H, W, 3], at least `SMALLEST` along both axes.
 
     Returns:
         Five arrays [B, H >> i, W >> i, CHANNELS[i]], of the dtype of x.
     """
-    found = []
+    outputs = []
     for stage, widths in enumerate(STAGES, start=1):
-        if found:
+        if outputs:
             x = nn.max_pool(x, (2, 2), (2, 2))
         for number in range(1, len(widths) + 1):
             layer = params[f"conv_{stage}_{number}"]
@@ -81,5 +81,5 @@ def taps(params: Tree, x: jax.Array) -> list[jax.Array]:
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
             x = nn.relu(x + layer["bias"].astype(x.dtype).reshape(1, 1, 1, -1))
-        found.append(x)
-    return found
+        outputs.append(x)
+    return outputs

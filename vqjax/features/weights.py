@@ -1,6 +1,6 @@
 """Files of weights, read without torch and without running what they hold.
 
-Three formats are told apart by their first bytes: safetensors; torch's zip archives; and what torch
+Three formats, recognized by their first bytes: safetensors; torch's zip archives; and what torch
 wrote before version 1.6, three pickles and a fourth of the tensors, followed by their numbers.
 """
 
@@ -28,7 +28,7 @@ MOST_LETTERS = 1 << 24  # of all names together, 16 more for each
 DEEPEST = 4  # mappings within mappings, as in {"state_dict": {...}}
 DTYPES = {"bfloat16": ml_dtypes.bfloat16}
 
-Numbers = Callable[[Storage], np.ndarray]  # the storage's, one axis
+Numbers = Callable[[Storage], np.ndarray]  # of the storage, one axis
 
 
 def read_weights(
@@ -59,11 +59,11 @@ def read_weights(
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except Refused as error:
-        held = " ".join(str(error).split())[:200]
+        content = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{path} holds {held}, which is not read: only tensors are, and no code is run"
+            f"{path} holds {content}, which is not read: only tensors are, and no code is run"
         ) from error
-    except Exception as error:  # what damaged bytes lead to has no end
+    except Exception as error:  # damaged bytes raise anything
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path} is no sound file of weights: {line[:200]}") from error
 
@@ -74,27 +74,27 @@ def read_exactly(
     """The arrays with these names and shapes as float32; others in the file do not matter.
 
     Raises:
-        DataError: see `read_weights`; or another shape, numbers that are no floats, or not finite.
+        DataError: see `read_weights`; or another shape, numbers that are not floats, or not finite.
     """
-    found = read_weights(path, shapes)
+    arrays = read_weights(path, shapes)
     for name, shape in shapes.items():
-        array = found[name]
+        array = arrays[name]
         if array.shape != tuple(shape):
             raise DataError(f"{path}: {name} is {array.shape}, wanted {tuple(shape)}")
         if array.dtype.kind not in "fV":  # bfloat16 is of numpy's kind V
             raise DataError(f"{path}: {name} holds {array.dtype}, wanted floats")
-        found[name] = array.astype(np.float32)
-        if not np.isfinite(found[name]).all():
+        arrays[name] = array.astype(np.float32)
+        if not np.isfinite(arrays[name]).all():
             raise DataError(f"{path}: {name} holds numbers that are not finite")
-    return found
+    return arrays
 
 
 def _read_safetensors(
     path: str | os.PathLike, names: Collection[str] | None
 ) -> dict[str, np.ndarray]:
     with safe_open(path, "np") as file:
-        wanted = _wanted(path, file.keys(), names)
-        return {name: file.get_tensor(name) for name in wanted}
+        selected = _select(path, file.keys(), names)
+        return {name: file.get_tensor(name) for name in selected}
 
 
 def _read_zip(
@@ -107,10 +107,10 @@ def _read_zip(
             raise Refused("compressed entries")
         if sum(e.file_size for e in entries) > _size(file):
             raise Refused("entries larger than the file")
-        described = [e for e in entries if pathlib.PurePosixPath(e.filename).name == "data.pkl"]
-        if len(described) != 1:
-            raise Refused(f"{len(described)} entries data.pkl")
-        (entry,) = described
+        pickles = [e for e in entries if pathlib.PurePosixPath(e.filename).name == "data.pkl"]
+        if len(pickles) != 1:
+            raise Refused(f"{len(pickles)} entries data.pkl")
+        (entry,) = pickles
         root = entry.filename.removesuffix("data.pkl")
         order = root + "byteorder"
         if order in archive.namelist() and archive.read(order) != b"little":
@@ -135,20 +135,20 @@ def _read_legacy(
     read_pickle(stream)  # the sizes of C's types
     tensors = _flat(read_pickle(stream))
     keys = read_pickle(stream)
-    known = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
-    places, place, size = {}, stream.tell(), _size(file)
+    storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
+    starts, start, size = {}, stream.tell(), _size(file)
     for key in keys:
         if type(key) not in (str, int):
             raise Refused(f"a storage's key of type {type(key).__name__}")
-        storage = known[str(key)]
-        place += 8  # how many numbers follow, once more
-        places[storage.key] = place
-        place += storage.count * np.dtype(DTYPES.get(storage.dtype, storage.dtype)).itemsize
-        if place > size:
-            raise Refused(f"{size:,} bytes where at least {place:,} belong: it is cut off, or lies")
+        storage = storages[str(key)]
+        start += 8  # how many numbers follow, once more
+        starts[storage.key] = start
+        start += storage.count * np.dtype(DTYPES.get(storage.dtype, storage.dtype)).itemsize
+        if start > size:
+            raise Refused(f"{size:,} bytes where at least {start:,} belong: it is cut off, or lies")
 
     def numbers(storage: Storage) -> np.ndarray:
-        file.seek(places[storage.key] - 8)
+        file.seek(starts[storage.key] - 8)
         count = int.from_bytes(file.read(8), "little")
         if count != storage.count:
             raise Refused(f"a storage of {count:,} numbers where {storage.count:,} belong")
@@ -170,8 +170,8 @@ def _as_numbers(storage: Storage, content: bytes) -> np.ndarray:
 
 
 def _flat(tree: Any) -> dict[str, Tensor]:
-    """Every tensor by the names on the way to it."""
-    found: dict[str, Tensor] = {}
+    """Every tensor by the path of names to it."""
+    tensors: dict[str, Tensor] = {}
     budget = MOST_LETTERS
 
     def visit(value: Any, path: str, depth: int) -> None:
@@ -180,9 +180,9 @@ def _flat(tree: Any) -> dict[str, Tensor]:
         if depth > DEEPEST or budget < 0:
             raise Refused("too many mappings within mappings, or too long names")
         if isinstance(value, Parameter) and value.tensor is not None:
-            found[path] = value.tensor
+            tensors[path] = value.tensor
         elif isinstance(value, Tensor):
-            found[path] = value
+            tensors[path] = value
         elif isinstance(value, dict):
             for key, child in value.items():
                 visit(child, f"{path}.{key}" if path else str(key), depth + 1)
@@ -190,7 +190,7 @@ def _flat(tree: Any) -> dict[str, Tensor]:
     visit(tree, "", 0)
     if not isinstance(tree, dict):
         raise Refused(f"{type(tree).__name__} where a mapping of tensors belongs")
-    return found
+    return tensors
 
 
 def _arrays(
@@ -201,7 +201,7 @@ def _arrays(
 ) -> dict[str, np.ndarray]:
     return {
         name: _array(tensors[name], numbers(tensors[name].storage))
-        for name in _wanted(path, tensors, names)
+        for name in _select(path, tensors, names)
     }
 
 
@@ -222,15 +222,15 @@ def _array(tensor: Tensor, numbers: np.ndarray) -> np.ndarray:
     return np.array(view, order="C")
 
 
-def _wanted(
-    path: str | os.PathLike, there: Collection[str], names: Collection[str] | None
+def _select(
+    path: str | os.PathLike, present: Collection[str], names: Collection[str] | None
 ) -> list[str]:
-    there = list(there)
+    present = list(present)
     if names is None:
-        return there
+        return present
     for name in names:
-        if name not in there:
-            near = get_close_matches(name, there, n=1)
+        if name not in present:
+            near = get_close_matches(name, present, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise DataError(f"{path} has no array {name!r}: {hint}(it has {len(there)} others)")
+            raise DataError(f"{path} has no array {name!r}: {hint}(it has {len(present)} others)")
     return list(names)

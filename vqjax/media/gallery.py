@@ -1,6 +1,6 @@
-"""How an output is looked at: the one place that turns examples of any rank into a picture.
+"""How outputs are shown: the one place that turns examples of any rank into an image.
 
-Pictures are shown as they are, clips by their middle frame, signals as a drawn curve.
+Images are shown as they are, clips by their middle frame, signals as a drawn curve.
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ from PIL import Image, ImageDraw, PngImagePlugin
 from vqjax.files import GENERATOR, SOFTWARE
 from vqjax.format import LINE, printable
 
-SHOWN = 64  # pixels; smaller pictures are enlarged by a whole factor to at least nearly this
-GAP = 2  # pixels between pictures
+SHOWN = 64  # pixels; smaller images are enlarged by a whole factor to at least nearly this
+GAP = 2  # pixels between images
 GAP_SHADE = 128
-MAX_PIXELS = 160 << 20  # of one that is read; a run on 2,048 x 2,048 draws 16,402 x 8,202
+MAX_PIXELS = 160 << 20  # of a sheet that is read; a run on 2,048 x 2,048 draws 16,402 x 8,202
 LAYOUT, DESCRIPTION = "Layout", "Description"  # chunks of a PNG
 NAME = 80  # characters of a row's name
 CURVE_SIZE = (96, 256)  # height and width of a drawn signal
@@ -43,14 +43,14 @@ def _to_float(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float32) / 127.5 - 1 if x.dtype == np.uint8 else x.astype(np.float32)
 
 
-def _enlarge(picture: np.ndarray) -> np.ndarray:
-    factor = max(1, SHOWN // max(picture.shape[:2]))
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+def _enlarge(image: np.ndarray) -> np.ndarray:
+    factor = max(1, SHOWN // max(image.shape[:2]))
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def _as_rgb(picture: np.ndarray) -> np.ndarray:
+def _as_rgb(image: np.ndarray) -> np.ndarray:
     """uint8 [H, W, C] -> [H, W, 3]; of other than three channels the first is shown in grey."""
-    return picture[..., :3] if picture.shape[-1] >= 3 else picture[..., :1].repeat(3, axis=-1)
+    return image[..., :3] if image.shape[-1] >= 3 else image[..., :1].repeat(3, axis=-1)
 
 
 def _curve(signal: np.ndarray) -> np.ndarray:
@@ -66,11 +66,11 @@ def _curve(signal: np.ndarray) -> np.ndarray:
     return np.asarray(image)
 
 
-def picture_of(example: np.ndarray) -> np.ndarray:
-    """One example as a picture, uint8 [H, W, 3].
+def image_of(example: np.ndarray) -> np.ndarray:
+    """One example as an image, uint8 [H, W, 3].
 
     Args:
-        example: [T, C] signal, [H, W, C] picture or [T, H, W, C] clip (its middle frame is
+        example: [T, C] signal, [H, W, C] image or [T, H, W, C] clip (its middle frame is
             shown); uint8 0 to 255 or float in [-1, 1].
     """
     example = np.asarray(example)
@@ -84,16 +84,16 @@ def picture_of(example: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Sheet:
-    """A drawn gallery, and what lies where on it.
+    """A gallery drawn as one image, and its layout.
 
     Attributes:
-        picture: uint8 [H, W, 3].
-        lines: of cells, from the top; 0: not known.
+        image: uint8 [H, W, 3].
+        lines: of cells, from the top; 0: unknown.
         columns: of cells.
-        rows: what the lines are of, by name, over and over from the top; (): they are all alike.
+        rows: names of the lines, repeated from the top; (): all lines are alike.
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     lines: int = 0
     columns: int = 0
     rows: tuple[str, ...] = ()
@@ -101,16 +101,16 @@ class Sheet:
     def bands(self, row: str) -> list[np.ndarray]:
         """The lines of one row, uint8 [h, W, 3], without the gaps around them."""
         first, every = self.rows.index(row), len(self.rows)
-        height = (len(self.picture) - GAP) // self.lines
+        height = (len(self.image) - GAP) // self.lines
         lines = range(first, self.lines, every)
-        return [self.picture[i * height + GAP : (i + 1) * height] for i in lines]
+        return [self.image[i * height + GAP : (i + 1) * height] for i in lines]
 
     def cell(self, line: int, column: int) -> np.ndarray:
         """One cell, uint8 [h, w, 3]."""
-        height = (self.picture.shape[0] - GAP) // self.lines
-        width = (self.picture.shape[1] - GAP) // self.columns
+        height = (self.image.shape[0] - GAP) // self.lines
+        width = (self.image.shape[1] - GAP) // self.columns
         top, left = line * height + GAP, column * width + GAP
-        return self.picture[top : top + height - GAP, left : left + width - GAP]
+        return self.image[top : top + height - GAP, left : left + width - GAP]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,84 +136,84 @@ class Gallery:
             raise ValueError(f"rows of {counts} examples: wanted equally many, at least one")
 
     def sheet(self) -> Sheet:
-        """The gallery as one picture: `columns` examples of every row, then the next ones."""
-        shown = [[picture_of(example) for example in row] for row in self.rows.values()]
+        """The gallery as one image: `columns` examples of every row, then the next ones."""
+        shown = [[image_of(example) for example in row] for row in self.rows.values()]
         starts = range(0, len(shown[0]), self.columns)
         lines = [row[first : first + self.columns] for first in starts for row in shown]
         return lay(lines, tuple(self.rows))
 
 
 def lay(lines: Sequence[Sequence[np.ndarray]], rows: tuple[str, ...] = ()) -> Sheet:
-    """Pictures uint8 [H, W, 3] in lines; each sits in a cell of the largest size among them."""
-    height = max(p.shape[0] for line in lines for p in line) + GAP
-    width = max(p.shape[1] for line in lines for p in line) + GAP
+    """Images uint8 [H, W, 3] in lines; each sits in a cell of the largest size among them."""
+    height = max(image.shape[0] for line in lines for image in line) + GAP
+    width = max(image.shape[1] for line in lines for image in line) + GAP
     columns = max(len(line) for line in lines)
     sheet = np.full((len(lines) * height + GAP, columns * width + GAP, 3), GAP_SHADE, np.uint8)
     for i, line in enumerate(lines):
-        for j, picture in enumerate(line):
-            h, w = picture.shape[:2]
+        for j, image in enumerate(line):
+            h, w = image.shape[:2]
             top, left = i * height + GAP, j * width + GAP
-            sheet[top : top + h, left : left + w] = picture
+            sheet[top : top + h, left : left + w] = image
     return Sheet(sheet, len(lines), columns, rows)
 
 
 def draw(x: Sequence[np.ndarray], x_hat: Sequence[np.ndarray], columns: int = 8) -> np.ndarray:
     """Originals with their reconstructions beneath, uint8 [H, W, 3]: see `Gallery`."""
-    return Gallery({"originals": x, "reconstructions": x_hat}, columns=columns).sheet().picture
+    return Gallery({"originals": x, "reconstructions": x_hat}, columns=columns).sheet().image
 
 
-def png_file(picture: np.ndarray | Sheet, description: str = "") -> bytes:
-    """The PNG of a sheet, or of a picture uint8 [H, W, C] of 1 to 4 channels, with the mark of what
-    vqjax writes, with what lies where and, where there is one, a description.
+def png_file(image: np.ndarray | Sheet, description: str = "") -> bytes:
+    """The PNG of a sheet, or of an image uint8 [H, W, C] of 1 to 4 channels, with the mark of what
+    vqjax writes, the layout of a sheet and, where there is one, a description.
     """
     info = PngImagePlugin.PngInfo()
     info.add_text(SOFTWARE, GENERATOR)  # first: `vqjax.files` looks for it behind the header
-    if isinstance(picture, Sheet):
-        known = {"lines": picture.lines, "columns": picture.columns, "rows": list(picture.rows)}
-        info.add_itxt(LAYOUT, json.dumps(known))
-        picture = picture.picture
+    if isinstance(image, Sheet):
+        layout = {"lines": image.lines, "columns": image.columns, "rows": list(image.rows)}
+        info.add_itxt(LAYOUT, json.dumps(layout))
+        image = image.image
     if description:
         info.add_itxt(DESCRIPTION, printable(description))
     buffer = io.BytesIO()
-    plain = picture[..., 0] if picture.shape[-1] == 1 else picture
+    plain = image[..., 0] if image.shape[-1] == 1 else image
     Image.fromarray(plain).save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
 
 
 def read_sheet(path: str | os.PathLike) -> Sheet | None:
-    """A sheet from its PNG; nothing is known of what lies where on one that does not say it. None
-    for what is no PNG of at most `MAX_PIXELS`.
+    """A sheet from its PNG, with the layout that the file has, if any. None for all but a PNG of
+    at most `MAX_PIXELS`.
     """
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG",)) as image:
-            if image.width * image.height > MAX_PIXELS:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG",)) as file:
+            if file.width * file.height > MAX_PIXELS:
                 return None
-            said = image.info.get(LAYOUT)
-            picture = np.asarray(image.convert("RGB"))
+            layout = file.info.get(LAYOUT)
+            image = np.asarray(file.convert("RGB"))
     except Exception:  # half written by a run that is going on, or damaged in any way
         return None
-    return _laid_out(picture, said)
+    return _with_layout(image, layout)
 
 
-def _laid_out(picture: np.ndarray, said: Any) -> Sheet:
-    """With what a file says lies on it, where that can be."""
+def _with_layout(image: np.ndarray, text: Any) -> Sheet:
+    """The sheet with the layout in a file's text; without it where the image cannot have it."""
     try:
-        known = json.loads(said)
-        lines, columns = known["lines"], known["columns"]
-        rows = tuple(name for name in known["rows"] if isinstance(name, str) and len(name) <= NAME)
-        height, width = picture.shape[:2]
+        layout = json.loads(text)
+        lines, columns = layout["lines"], layout["columns"]
+        rows = tuple(name for name in layout["rows"] if isinstance(name, str) and len(name) <= NAME)
+        height, width = image.shape[:2]
         counted = type(lines) is int and type(columns) is int and min(lines, columns) > 0
-        named = len({*rows}) == len(known["rows"]) and lines % max(len(rows), 1) == 0
+        named = len({*rows}) == len(layout["rows"]) and lines % max(len(rows), 1) == 0
         sizes = divmod(height - GAP, lines), divmod(width - GAP, columns)
         if not (counted and named and all(size > GAP and not rest for size, rest in sizes)):
-            return Sheet(picture)
+            return Sheet(image)
     except (ValueError, TypeError, KeyError, ZeroDivisionError, RecursionError):
-        return Sheet(picture)
-    return Sheet(picture, lines, columns, rows)
+        return Sheet(image)
+    return Sheet(image, lines, columns, rows)
 
 
 def description(path: str | os.PathLike) -> str:
-    """What a PNG says of itself; "" where it says nothing."""
+    """The description in a PNG; "" where there is none."""
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=("PNG",)) as image:
             return printable(str(image.info.get(DESCRIPTION, "")), LINE)

@@ -39,7 +39,7 @@ OTHER_SUFFIXES = (
 
 
 class BadPicture(Exception):
-    """The file is no usable picture; the message says why in a few words."""
+    """The file is not a usable picture; the message says why in a few words."""
 
 
 @functools.cache
@@ -127,7 +127,7 @@ def read_square(
             width, height = image.size
             if width * height > max_pixels:
                 raise BadPicture(_too_large(width * height, max_pixels))
-            # JPEG can decode at 1/2, 1/4 or 1/8: never below twice the size that is wanted.
+            # JPEG can decode at 1/2, 1/4 or 1/8: never below twice the requested size.
             image.draft(None, (2 * side, 2 * side))
             image.load()
             return _square(_upright(image, channels), side)
@@ -168,8 +168,8 @@ def read_whole(path: str | bytes | os.PathLike, channels: int, max_pixels: int) 
         if image.width * image.height > max_pixels:
             count = image.width * image.height
             raise BadPicture(f"{count} pixels, more than --max-pixels {max_pixels}")
-        picture = np.asarray(_upright(image, channels))
-    return picture.reshape(*picture.shape[:2], channels)
+        pixels = np.asarray(_upright(image, channels))
+    return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def _upright(image: Any, channels: int) -> Any:

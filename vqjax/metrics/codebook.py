@@ -13,7 +13,7 @@ class CodebookCounts(State):
     """How often each code was picked.
 
     `codebook_usage` is the share of codes picked at least once, 0 to 1; `perplexity` is exp of the
-    entropy of the picks, 1 to K: the number of codes that, used evenly, would say as much.
+    entropy of the picks, 1 to K: the effective number of codes.
     """
 
     counts: jax.Array | np.ndarray  # int[K]
@@ -27,11 +27,11 @@ class CodebookCounts(State):
         cls, indices: jax.Array, codebook_size: int, mask: jax.Array | None = None
     ) -> "CodebookCounts":
         """`indices`: int32[B, ...] in [0, codebook_size); `mask`: bool[B]."""
-        each = jnp.ones(indices.shape, jnp.int32)
+        weights = jnp.ones(indices.shape, jnp.int32)
         if mask is not None:
-            each = each * mask.astype(jnp.int32).reshape(-1, *[1] * (indices.ndim - 1))
+            weights = weights * mask.astype(jnp.int32).reshape(-1, *[1] * (indices.ndim - 1))
         counts = jnp.zeros((codebook_size,), jnp.int32)
-        return cls(counts.at[indices.reshape(-1)].add(each.reshape(-1)))
+        return cls(counts.at[indices.reshape(-1)].add(weights.reshape(-1)))
 
     def compute(self) -> dict[str, float]:
         counts = np.asarray(self.counts, np.float64)

@@ -19,7 +19,7 @@ PSNR_MAX = 100.0  # dB; a perfect copy has no finite PSNR, and JSON no infinity
 
 @flax.struct.dataclass
 class Errors(State):
-    """Base: a sum over all values of what each differs by, and how many these are."""
+    """Base: the sum of the errors of all values, and how many values there are."""
 
     total: jax.Array | np.ndarray
     count: jax.Array | np.ndarray

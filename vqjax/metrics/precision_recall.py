@@ -41,8 +41,8 @@ def precision_recall(
 
 def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Squared distances [N, M] between the rows of a [N, D] and b [M, D]."""
-    both = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)
-    return np.maximum(both - 2.0 * a @ b.T, 0.0)
+    norms = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)
+    return np.maximum(norms - 2.0 * a @ b.T, 0.0)
 
 
 def _reach(a: np.ndarray, k: int) -> np.ndarray:

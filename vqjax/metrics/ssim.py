@@ -20,7 +20,7 @@ C2 = 0.03**2
 
 
 def _band(size: int, window: int) -> np.ndarray:
-    """The Gaussian window at every place where it fits, as a matrix [size - window + 1, size]."""
+    """The Gaussian window at each position where it fits, as a matrix [size - window + 1, size]."""
     offsets = np.arange(window) - window // 2
     weights = np.exp(-0.5 * (offsets / SIGMA) ** 2)
     band = np.zeros((size - window + 1, size))

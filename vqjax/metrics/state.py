@@ -1,8 +1,8 @@
 """What every metric is: sums that add up.
 
 A state is made on the device from one batch (`of`, pure, jittable; `mask` says which examples
-count) and holds nothing but sums, so `merge` is addition: associative, and equal to taking all
-batches at once. Addition happens on the host, floats in float64 and counts in int64, so that
+count) and holds nothing but sums, so `merge` is addition: associative, and equal to one pass over
+all batches at once. Addition happens on the host, floats in float64 and counts in int64, so that
 neither the number of batches nor padding moves a digit that is printed.
 """
 
@@ -30,7 +30,7 @@ def _add(a: jax.Array | np.ndarray, b: jax.Array | np.ndarray) -> np.ndarray:
 class State:
     """Sums over examples; the base of all metrics.
 
-    Subclasses add array fields, `empty(...)`, which counts nothing, `of(...)` and `compute`.
+    Subclasses add array fields, `empty(...)`, of no examples, `of(...)` and `compute`.
     """
 
     def merge(self: S, other: S) -> S:
@@ -68,12 +68,12 @@ def counted(values: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.A
             "eval_batch_size"
         )
     values = at_least_float32(values)
-    each = values.size // max(len(values), 1)
+    per_example = values.size // max(len(values), 1)
     if mask is None:
         return values.sum(), jnp.asarray(values.size, jnp.int32)
     # `where`, not a product: padding may hold anything, NaN included.
     keep = mask.reshape(-1, *[1] * (values.ndim - 1))
-    return jnp.where(keep, values, 0.0).sum(), mask.astype(jnp.int32).sum() * each
+    return jnp.where(keep, values, 0.0).sum(), mask.astype(jnp.int32).sum() * per_example
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> float:

@@ -151,7 +151,7 @@ def _pictures(found: Sequence[Strip], rows: Sequence[Row]) -> Markup:
         for row, band in strip.through:
             lines.append((_caption(row), png(band, f"through {row.name}")))
         out.append(captioned(None if strip is found[0] else f"Of {strip.of}", strips(lines)))
-    out += [captioned(_caption(row), png(sheet.picture, row.name)) for row, sheet in wholes]
+    out += [captioned(_caption(row), png(sheet.image, row.name)) for row, sheet in wholes]
     return element("div", {"class": "sheets"}, out)
 
 
@@ -163,7 +163,7 @@ def _priors(rows: Sequence[Row]) -> Markup:
             sheet = read_sheet(path)
             if sheet is not None:
                 title = (f"{row.name} ", element("small", {}, path.stem))
-                figures.append(captioned(title, png(sheet.picture, f"{row.name}, {path.stem}")))
+                figures.append(captioned(title, png(sheet.image, f"{row.name}, {path.stem}")))
     if not figures:
         return NOTHING
     heading = element("h2", {}, "Samples")

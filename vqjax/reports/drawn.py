@@ -81,15 +81,15 @@ def _headed(path: pathlib.Path, sheet: Sheet, said: str) -> tuple[np.ndarray, li
     count = sheet.columns
     kind, said = path.stem.split("_")[0], said.strip()
     if not 0 < count <= COLUMNS or not said:
-        return sheet.picture, []
+        return sheet.image, []
     if kind in RESULTS:
         return _edited(sheet, kind, said)
     if kind != "sample":
-        return sheet.picture, []
+        return sheet.image, []
     kinds = _kinds(path, said)
     if 1 < len(kinds) <= COLUMNS and count <= len(kinds):
-        return sheet.picture, [(kind, 1) for kind in kinds[:count]]
-    return sheet.picture, [(" · ".join(kinds) if kinds else said, count)]
+        return sheet.image, [(kind, 1) for kind in kinds[:count]]
+    return sheet.image, [(" · ".join(kinds) if kinds else said, count)]
 
 
 def _kinds(path: pathlib.Path, said: str) -> list[str]:
@@ -111,12 +111,12 @@ def _edited(sheet: Sheet, kind: str, said: str) -> tuple[np.ndarray, list[Headin
     first = [word.removeprefix("the ") for word in words if word in SHOWN_FIRST]
     results = sheet.columns - len(first)
     if results < 1 or words[len(first) : len(first) + 1] != ["results"]:
-        return sheet.picture, []
+        return sheet.image, []
     of = ", ".join(words[len(first) + 1 :])
     headings = [(name, 1) for name in first]
     headings.append((f"{RESULTS[kind]}: {of}" if of else RESULTS[kind], results))
     if sheet.lines == 1:
-        return sheet.picture, headings
+        return sheet.image, headings
     cells = [sheet.cell(i, j) for i in range(sheet.lines) for j in range(sheet.columns)]
     blank = np.full_like(cells[0], GAP_SHADE)
     while (cells[-1] == blank).all() and len(cells) > sheet.columns:  # the end of the last line
@@ -124,4 +124,4 @@ def _edited(sheet: Sheet, kind: str, said: str) -> tuple[np.ndarray, list[Headin
     shown, rest = cells[: len(first)], cells[len(first) :]
     parts = [rest[i : i + results] for i in range(0, len(rest), results)]
     lead = [shown, *([[blank] * len(first)] * (len(parts) - 1))]
-    return lay([a + b for a, b in zip(lead, parts, strict=True)]).picture, headings
+    return lay([a + b for a, b in zip(lead, parts, strict=True)]).image, headings

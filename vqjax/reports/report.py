@@ -72,9 +72,9 @@ def _pictures(record: Record) -> Markup:
     if not chosen:
         return quiet("No pictures yet: the first come with the first evaluation.")
     step, newest = chosen[-1]
-    size = "sheets small" if newest.picture.shape[1] <= SMALL_SHEET else "sheets"
+    size = "sheets small" if newest.image.shape[1] <= SMALL_SHEET else "sheets"
     said = element("small", {}, _what(newest.rows)) if newest.rows else None
-    sheet = captioned((f"Step {step:,} ", said), png(newest.picture, f"pictures at step {step}"))
+    sheet = captioned((f"Step {step:,} ", said), png(newest.image, f"pictures at step {step}"))
     return element("div", {"class": size}, sheet, _strips(chosen, record))
 
 

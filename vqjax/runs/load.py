@@ -132,8 +132,8 @@ def _checked_path(run: str | os.PathLike) -> str:
 
 def _with_data(opened: OpenedRun, data: Any) -> OpenedRun:
     check_offers("data", data, DATA_NEEDS)
-    if hasattr(data, "learned"):  # such as a vocabulary
-        data = data.learned(opened.experiment.data)
+    if hasattr(data, "fitted"):  # such as a vocabulary
+        data = data.fitted(opened.experiment.data)
     experiment = dataclasses.replace(opened.experiment, data=data)
     name = experiment.task.inputs
     found, trained = data.example_spec().get(name), opened.inputs.get(name)

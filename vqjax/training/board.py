@@ -16,7 +16,7 @@ from tensorboardX import summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
-from vqjax.numbers import Number, known
+from vqjax.numbers import Number, lookup
 from vqjax.training.journal import Journal
 
 VERSION = "brain.Event:2"
@@ -48,7 +48,7 @@ class Board:
         event = Event(step=step, wall_time=when)
         for name, value in numbers.items():
             if math.isfinite(value):
-                what = known(name, described or {}) if kind == "eval" else None
+                what = lookup(name, described or {}) if kind == "eval" else None
                 words = ("", "") if what is None else (what.label, what.help)
                 event.summary.MergeFrom(summary.scalar(f"{kind}/{name}", value, *words))
         self._append(event)

@@ -55,20 +55,20 @@ class Claim:
         return owner_of(self.record)
 
 
-def learned(experiment: Experiment, run: pathlib.Path, trust: Sequence[str] = ()) -> Experiment:
-    """The experiment whose data has what it learns before the first step, such as a vocabulary:
-    from the record in `run` where an earlier start learned it and finished a step.
+def fitted(experiment: Experiment, run: pathlib.Path, trust: Sequence[str] = ()) -> Experiment:
+    """The experiment with its data fitted before the first step, such as a vocabulary: from the
+    record in `run` where an earlier start fitted it and finished a step.
 
     Raises:
         DataError: the data cannot be read.
     """
-    if not hasattr(experiment.data, "learned"):
+    if not hasattr(experiment.data, "fitted"):
         return experiment
     before = None
     if seal.kind_of(run / RECORD) != 0 and is_begun(run):
         with contextlib.suppress(VqjaxError):  # a class that was edited since: `claim` says so
             before = config.decode(read_content(run)["experiment"].get("data"), trust)
-    return dataclasses.replace(experiment, data=experiment.data.learned(before))
+    return dataclasses.replace(experiment, data=experiment.data.fitted(before))
 
 
 def check_writable(run: pathlib.Path) -> None:

@@ -244,7 +244,7 @@ class Logbook:
             sheet, when, name = gallery.sheet(), time.time(), list(gallery.rows)[-1]
             self._aside.do("samples", lambda: self._to_samples(step, sheet))
             board = self._board
-            self._aside.do("events", lambda: board.picture(name, step, sheet.picture, when))
+            self._aside.do("events", lambda: board.picture(name, step, sheet.image, when))
 
     def _to_samples(self, step: int, sheet: Sheet) -> None:
         folder = self.run / "samples"

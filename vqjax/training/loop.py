@@ -18,7 +18,7 @@ from vqjax.paths import as_path
 from vqjax.training import checkpoint, distributed
 from vqjax.training.bounds import check_at_hand, within_bounds
 from vqjax.training.checkpoint import Checkpoints
-from vqjax.training.claim import Claim, check_writable, claim, learned
+from vqjax.training.claim import Claim, check_writable, claim, fitted
 from vqjax.training.experiment import Experiment
 from vqjax.training.feed import Feed
 from vqjax.training.frozen import load_frozen, resolve_frozen, shape_notes
@@ -197,7 +197,7 @@ def _plan(
         resolved.check()
         mesh = make_mesh(devices, resolved.mesh)
         check_batch_size("batch_size", resolved.batch_size, resolved.accumulate, mesh)
-        ready = learned(resolved, path, trust)  # first of all: it may settle what is read
+        ready = fitted(resolved, path, trust)  # first of all: it may settle what is read
         ready.data.check()
         inputs = ready.data.example_spec()
         ready.task.check(inputs)

@@ -1,7 +1,7 @@
 """A world of coloured shapes: pictures, captions in English and Chinese, and an exact scorer.
 
 Six colours, five shapes, two sizes; one thing at one of nine places, two to four things alike, or
-two things and their relation. `Shapes` is the source of batches, `satisfies` the judge.
+two things and their relation. `Shapes` is the source of batches, `satisfies` the scorer.
 """
 
 from vqjax.data.shapes.drawing import draw

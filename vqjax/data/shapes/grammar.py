@@ -90,7 +90,7 @@ def parse(text: str) -> Meaning:
     """Reads a caption in any of LANGUAGES, the exact inverse of `caption`.
 
     Raises:
-        UsageError: if `text` is no caption of this grammar.
+        UsageError: if `text` is not a caption of this grammar.
     """
     for read in (_from_english, _from_chinese):
         meaning = read(text)

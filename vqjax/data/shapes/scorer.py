@@ -1,8 +1,8 @@
-"""Does a picture satisfy a caption? Judged from the pixels alone, by rules that can be read here.
+"""Does a picture satisfy a caption? Decided from the pixels alone, by rules that can be read here.
 
 What differs from the background falls into connected parts; each must look like one of the shapes,
 in one of the sizes and colours, or the picture satisfies nothing. Blur, noise and shifts of a
-pixel, as a tokenizer's reconstruction has them, are borne.
+pixel, as a tokenizer's reconstruction has them, are tolerated.
 """
 
 import itertools
@@ -18,10 +18,10 @@ from vqjax.data.shapes.scene import COLOURS, SHAPES, SIZES, Thing, place_of, rel
 
 _CONTRAST = 85  # levels from the background, in one channel, from which a pixel is foreground
 _LIGHT = 190  # levels that a background has at least in each channel
-_SPECK = 0.006  # share of the picture's area up to which a part is nothing
+_SPECK = 0.006  # share of the picture's area up to which a part is ignored
 _REACH = 0.07  # how far a part's soft edge goes, in sides
 # Largest shares of a shape's energy by which a part may differ from it: in all, and by colours that
-# are no mixture of its own and the background.
+# are not a mixture of its own and the background.
 _ERROR = 0.06
 _OFF_COLOUR = 0.03
 # Sigmas, in sides: a part is blurred by the first, and compared with shapes blurred by each.
@@ -31,7 +31,7 @@ _LOOKS = tuple(itertools.product(SHAPES, SIZES))
 
 
 def things(image: np.ndarray) -> tuple[Thing | None, ...]:
-    """Returns what is in a picture; None for a part, or a background, that is nothing known.
+    """Returns what is in a picture; None for a part, or a background, that is not recognized.
 
     Args:
         image: uint8[H, H, 3], of 32 pixels or more.
@@ -53,13 +53,13 @@ def things(image: np.ndarray) -> tuple[Thing | None, ...]:
 
 
 def _thing(
-    pixels: np.ndarray, background: np.ndarray, difference: np.ndarray, ours: np.ndarray
+    pixels: np.ndarray, background: np.ndarray, difference: np.ndarray, mask: np.ndarray
 ) -> Thing | None:
-    """Returns what the part of the picture in the mask `ours` is."""
-    strongest = ours & (difference >= 0.9 * np.quantile(difference[ours], 0.9))
+    """Returns what the part of the picture in the mask is."""
+    strongest = mask & (difference >= 0.9 * np.quantile(difference[mask], 0.9))
     colour = _colour(np.median(pixels[strongest], axis=0), background)
     side = len(pixels)
-    deviation = np.where(ours[..., None], pixels - background, 0.0)
+    deviation = np.where(mask[..., None], pixels - background, 0.0)
     sigma = _BLURS[0] * side
     deviation = ndimage.gaussian_filter(deviation, (sigma, sigma, 0)) / 255
     direction = (np.array(COLOURS[colour]) - background) / 255
@@ -132,9 +132,9 @@ def satisfies(image: np.ndarray, caption: str) -> bool:
         caption: in any of the grammar's languages. What it leaves out is not checked.
 
     Raises:
-        UsageError: if `caption` is no caption of the grammar.
+        UsageError: if `caption` is not one of the grammar.
     """
-    return _true_of(parse(caption), things(image))
+    return _shows(parse(caption), things(image))
 
 
 def satisfied(images: np.ndarray, captions: Sequence[str]) -> np.ndarray:
@@ -156,18 +156,18 @@ def score(images: np.ndarray, captions: Sequence[str]) -> Mapping[str, float]:
     return {**shares, "all": float(good.mean())} if len(good) else {}
 
 
-def _true_of(meaning: Meaning, seen: tuple[Thing | None, ...]) -> bool:
-    if len(seen) != len(meaning.phrases) or None in seen:
+def _shows(meaning: Meaning, parts: tuple[Thing | None, ...]) -> bool:
+    if len(parts) != len(meaning.phrases) or None in parts:
         return False
     if meaning.kind == "relation":
         return any(
             _fits(meaning.phrase, a)
             and _fits(meaning.other, b)
             and relation_of(a.centre, b.centre) == meaning.relation
-            for a, b in itertools.permutations(seen)
+            for a, b in itertools.permutations(parts)
         )
-    placed = meaning.place is None or place_of(seen[0].centre) == meaning.place
-    return placed and all(_fits(meaning.phrase, thing) for thing in seen)
+    placed = meaning.place is None or place_of(parts[0].centre) == meaning.place
+    return placed and all(_fits(meaning.phrase, thing) for thing in parts)
 
 
 def _fits(phrase: Phrase, thing: Thing) -> bool:

@@ -18,11 +18,11 @@ from vqjax.data.source import Split, SplitSource
 from vqjax.data.texts import to_bytes
 from vqjax.types import ArraySpec, UsageError
 
-VERSION = "1.0.0"  # of what is drawn; another drops what is kept of this one
+VERSION = "1.0.0"  # of what is drawn; another drops what is cached of this one
 _TRAIN = {"seen": ("train",), "all": ("train", "train_held_out")}
 _EVAL = {"seen": "test", "held_out": "held_out"}
 _CAPTIONS = {"en": "caption", "zh": "caption_zh"}
-_SAVED_FROM = 10_000  # pictures on, a split is kept in the user's cache: it takes seconds to draw
+_CACHED_FROM = 10_000  # pictures on, a split is cached for the user: it takes seconds to draw
 _CHOICES = {
     "image_size": (32, 64),
     "language": LANGUAGES,
@@ -31,8 +31,8 @@ _CHOICES = {
 }
 
 
-def drawn(split: str, side: int) -> dict[str, np.ndarray]:
-    """Draws one of `NUM_EXAMPLES`, or recalls what was drawn.
+def draw_split(split: str, side: int) -> dict[str, np.ndarray]:
+    """Draws one of `NUM_EXAMPLES`, or loads it from the cache.
 
     Returns:
         image uint8[n, side, side, 3], caption and caption_zh uint8[n, CAPTION_BYTES], label
@@ -40,9 +40,9 @@ def drawn(split: str, side: int) -> dict[str, np.ndarray]:
     """
     num = NUM_EXAMPLES[split]
     key = [VERSION, split, side, num]
-    kept = cache.load("shapes", key) if num >= _SAVED_FROM else None
-    if kept is not None:
-        return kept
+    cached = cache.load("shapes", key) if num >= _CACHED_FROM else None
+    if cached is not None:
+        return cached
     rows: dict[str, list] = {"image": [], "caption": [], "caption_zh": [], "label": []}
     # Shown on a terminal only, and only where this takes a while.
     bar = {"desc": f"drawing {split}", "delay": 2.0, "disable": None, "leave": False}
@@ -54,7 +54,7 @@ def drawn(split: str, side: int) -> dict[str, np.ndarray]:
         rows["label"].append(KINDS.index(meaning.kind))
     arrays = {name: np.array(values) for name, values in rows.items()}
     arrays["label"] = arrays["label"].astype(np.int32)
-    if num >= _SAVED_FROM:
+    if num >= _CACHED_FROM:
         cache.store("shapes", key, arrays)
     return arrays
 
@@ -71,7 +71,7 @@ class Shapes(SplitSource):
         image_size: height and width, 32 or 64.
         language: of the captions, "en" or "zh".
         pairs: "seen" leaves the held-out pairs of colour and shape out of training, as a test of
-            priors wants it; "all" trains on these, too, as a tokenizer may.
+            priors requires it; "all" trains on these, too, as a tokenizer may.
         eval_pairs: "seen" evaluates on captions that are in no training split, of seen pairs;
             "held_out" on captions that name a held-out pair (new ones if `pairs` is "seen").
         augment: transforms of "image"; captions know nothing of them.
@@ -107,9 +107,9 @@ class Shapes(SplitSource):
         return open_arrays(self._specs(), num, lambda: self._load(part), self.augment)
 
     def _load(self, part: str) -> dict[str, np.ndarray]:
-        found = [drawn(split, self.image_size) for split in self._splits(part)]
+        splits = [draw_split(split, self.image_size) for split in self._splits(part)]
         names = {"image": "image", "label": "label", "caption": _CAPTIONS[self.language]}
-        return {name: np.concatenate([s[key] for s in found]) for name, key in names.items()}
+        return {name: np.concatenate([s[key] for s in splits]) for name, key in names.items()}
 
     def example_spec(self) -> dict[str, ArraySpec]:
         """See `Source.example_spec`; known before anything is drawn."""

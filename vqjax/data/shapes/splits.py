@@ -25,7 +25,7 @@ from vqjax.data.shapes.scene import (
 )
 from vqjax.data.source import hash64, permutation
 
-# Each colour once and each shape at least once, so that both are known from other pairs.
+# Each colour once and each shape at least once, so that both occur in other pairs.
 HELD_OUT_PAIRS = (
     ("red", "cross"),
     ("green", "circle"),
@@ -34,7 +34,7 @@ HELD_OUT_PAIRS = (
     ("purple", "square"),
     ("black", "circle"),
 )
-# Of few meanings a larger share is kept for evaluation.
+# Of few meanings a larger share is held out for evaluation.
 EVAL_SHARES = {"single": 0.2, "count": 0.2, "relation": 0.1}
 
 NUM_EXAMPLES = {"train": 24_000, "train_held_out": 6_000, "test": 1_500, "held_out": 1_500}
@@ -91,9 +91,9 @@ def example(split: str, index: int) -> tuple[Meaning, Scene]:
     often as any other.
     """
     kinds = _TRAINING_KINDS if split.startswith("train") else KINDS
-    turn, place = divmod(index, len(kinds))
-    kind = kinds[place]
-    number = turn * kinds.count(kind) + kinds[:place].count(kind)
+    turn, slot = divmod(index, len(kinds))
+    kind = kinds[slot]
+    number = turn * kinds.count(kind) + kinds[:slot].count(kind)
     choice = meanings(split, kind)
     order = permutation(_SEEDS[split], _DOMAIN, len(choice))
     return (meaning := choice[order[number % len(choice)]]), scene_of(meaning, _SEEDS[split], index)
@@ -115,28 +115,28 @@ def scene_of(meaning: Meaning, seed: int, index: int) -> Scene:
 def _places(meaning: Meaning, draws: "_Draws") -> tuple[tuple[int, int], ...]:
     """Returns one (column, row) per thing."""
     if meaning.kind == "relation":
-        return draws.one_of(_related(meaning.relation))
+        return draws.one_of(_related_places(meaning.relation))
     if meaning.kind == "count":
-        return draws.one_of(_apart(meaning.count))
+        return draws.one_of(_separate_places(meaning.count))
     return (
         draws.one_of(tuple(PLACES.values())) if meaning.place is None else PLACES[meaning.place],
     )
 
 
 @functools.cache
-def _apart(count: int) -> tuple[tuple[tuple[int, int], ...], ...]:
+def _separate_places(count: int) -> tuple[tuple[tuple[int, int], ...], ...]:
     """Returns all sets of `count` places of which no two are neighbours."""
     return tuple(
-        some
-        for some in itertools.combinations(PLACES.values(), count)
+        places
+        for places in itertools.combinations(PLACES.values(), count)
         if all(
-            max(abs(a - c), abs(b - d)) == 2 for (a, b), (c, d) in itertools.combinations(some, 2)
+            max(abs(a - c), abs(b - d)) == 2 for (a, b), (c, d) in itertools.combinations(places, 2)
         )
     )
 
 
 @functools.cache
-def _related(relation: str) -> tuple[tuple[tuple[int, int], ...], ...]:
+def _related_places(relation: str) -> tuple[tuple[tuple[int, int], ...], ...]:
     """Returns all pairs of places two steps apart along the axis of `relation`, less across it."""
     x, y = RELATIONS[relation]
     return tuple(
@@ -148,7 +148,7 @@ def _related(relation: str) -> tuple[tuple[tuple[int, int], ...], ...]:
 
 
 class _Draws:
-    """The random numbers of one example, in the order in which they are asked for."""
+    """The random numbers of one example, in the order in which they are requested."""
 
     def __init__(self, seed: int, index: int):
         bits = hash64(_DOMAIN, seed, index, np.arange(16))
