@@ -135,7 +135,7 @@ class Attention(nn.Module):
             dense = nn.Dense(
                 heads * head_dim, use_bias=False, kernel_init=INIT, dtype=self.dtype, name=name
             )
-            return dense(rows_of(x)).reshape(*x.shape[:2], heads, head_dim)
+            return dense(rows_of(x)).reshape(*x.shape[:2], heads, head_dim)  # [B, T, heads, d]
 
         query = project("query", self.heads)  # [B, T, h, d]
         keys, values = project("key", kv_heads), project("value", kv_heads)  # [B, T, kv, d] each

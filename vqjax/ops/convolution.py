@@ -119,7 +119,7 @@ def _fold_kernel(kernel: jax.Array, factors: tuple[int, ...]) -> jax.Array:
     channels_in, channels_out = kernel.shape[axes:]
     folded = kernel
     for factor in factors:  # takes the first axis away and puts its phase and window at the end
-        fold = jnp.asarray(_fold(factor), kernel.dtype)
+        fold = jnp.asarray(_fold(factor), kernel.dtype)  # [f, window, 3]
         folded = jnp.tensordot(folded, fold, axes=((0,), (2,)), precision="highest")
     phases = range(2, 2 * axes + 2, 2)
     windows = range(3, 2 * axes + 2, 2)
