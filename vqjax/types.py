@@ -3,7 +3,11 @@
 Axis letters, in docstrings and end-of-line comments:
     B batch, H height, W width, T time or sequence, C channels, D codebook dimension,
     N vectors to be quantized (B times all positions), K codebook size, Q number of codebooks.
-    ``*S`` stands for any number of spatial axes: T, (H, W) or (T, H, W).
+    ``*S`` stands for any number of spatial axes: T, (H, W) or (T, H, W); ``*s`` for as many
+    axes of another size, as after a stride. A space is a product: [B T, 2 C].
+    In transformers: h heads, kv heads of keys and values, g = h / kv, d channels of a head,
+    S positions that are attended to, F channels inside an MLP, V vocabulary size, P vectors before
+    the first token, M vectors of a context.
 """
 
 import dataclasses

@@ -9,7 +9,7 @@ from vqjax.nn.norm import BatchNorm, GroupNorm
 from vqjax.types import UsageError, did_you_mean
 
 NORMS = ("batch", "group", "none")
-WIDEST = 8  # multiple of `width` at which the channels stop to double
+WIDEST = 8  # multiple of `width` at which the channels stop doubling
 _KERNEL = 4
 
 
@@ -50,13 +50,15 @@ class PatchGAN(Checked):
             UsageError: fewer than 1 layer, more than the input has room for, or an unknown norm.
         """
         self._check(x.shape[1:-1])
-        h = nn.leaky_relu(self._conv(self.width, 2, "conv_0", use_bias=True)(x), 0.2)
+        h = self._conv(self.width, 2, "conv_0", use_bias=True)(x)  # [B, *s, width], s = S // 2
+        h = nn.leaky_relu(h, 0.2)
         for i in range(1, self.layers + 1):
             features = self.width * min(2**i, WIDEST)
             stride = 2 if i < self.layers else 1
-            h = self._conv(features, stride, f"conv_{i}", use_bias=self.norm == "none")(h)
+            conv = self._conv(features, stride, f"conv_{i}", use_bias=self.norm == "none")
+            h = conv(h)  # [B, *s, features]; s: s // 2 with stride 2, s - 1 with stride 1
             h = nn.leaky_relu(self._normalized(h, f"norm_{i}"), 0.2)
-        return self._conv(1, 1, "to_logits", use_bias=True)(h)
+        return self._conv(1, 1, "to_logits", use_bias=True)(h)  # [B, *s, 1]
 
     def _conv(self, features: int, stride: int, name: str, *, use_bias: bool) -> Conv:
         init = nn.initializers.normal(0.02)

@@ -21,7 +21,7 @@ class Hinge:
 
     def generator(self, fake_logits: jax.Array) -> jax.Array:
         """The scalar that makes fakes pass for real."""
-        return -jnp.mean(at_least_float32(fake_logits))
+        return -jnp.mean(at_least_float32(fake_logits))  # []
 
     def discriminator(self, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
         """The scalar that tells them apart."""

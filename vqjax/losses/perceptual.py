@@ -21,7 +21,7 @@ class LPIPS:
         backbone: VGG16 as torchvision keeps it.
         heads: the weights of its features, as the package lpips keeps them.
         dtype: of the backbone's layers; None: the experiment's `compute_dtype`. Differences and
-            sums are worked out in at least float32; with bfloat16 distances of 0.06 and 0.7 were
+            sums are computed in at least float32; with bfloat16 distances of 0.06 and 0.7 were
             off by 5e-5 and 1e-4 (random weights; tests/parity/lpips_test.py).
     """
 
@@ -56,9 +56,9 @@ class LPIPS:
     def distance(self, frozen: Tree, x: jax.Array, x_hat: jax.Array) -> jax.Array:
         """Of each pair, float[B]; x and x_hat [B, H, W, 3] in [-1, 1]."""
         chex.assert_equal_shape((x, x_hat))
-        return lpips.distance(frozen, x, x_hat, self.dtype)
+        return lpips.distance(frozen, x, x_hat, self.dtype)  # [B]
 
     def __call__(
         self, x: jax.Array, x_hat: jax.Array, logits: jax.Array, frozen: Tree
     ) -> jax.Array:
-        return jnp.mean(self.distance(frozen, x, x_hat))
+        return jnp.mean(self.distance(frozen, x, x_hat))  # []

@@ -23,7 +23,7 @@ class L1:
 
     def __call__(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
         chex.assert_equal_shape((x, x_hat))
-        return jnp.mean(jnp.abs(at_least_float32(x) - at_least_float32(x_hat)))
+        return jnp.mean(jnp.abs(at_least_float32(x) - at_least_float32(x_hat)))  # []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ class L2:
 
     def __call__(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
         chex.assert_equal_shape((x, x_hat))
-        return jnp.mean(jnp.square(at_least_float32(x) - at_least_float32(x_hat)))
+        return jnp.mean(jnp.square(at_least_float32(x) - at_least_float32(x_hat)))  # []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,4 +52,4 @@ class BinaryCrossEntropy:
     def __call__(self, x: jax.Array, x_hat: jax.Array, logits: jax.Array) -> jax.Array:
         chex.assert_equal_shape((x, logits))
         target, exact = (at_least_float32(x) + 1.0) / 2.0, at_least_float32(logits)
-        return jnp.mean(jax.nn.softplus(exact) - target * exact)
+        return jnp.mean(jax.nn.softplus(exact) - target * exact)  # []

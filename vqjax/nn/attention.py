@@ -17,10 +17,10 @@ INIT = nn.initializers.normal(0.02)
 
 
 class Cache(NamedTuple):
-    """Keys and values of all positions so far, [B, kv_heads, T, head_dim]; zero where none are yet.
+    """Keys and values of all positions so far, [B, kv, S, d]; zero where none are yet.
 
-    In this order a head's positions lie together, as the products with them want it: in another,
-    all of the cache is put in order anew for every token.
+    In this order of axes a head's positions are contiguous, as the matrix products need them; in
+    another the whole cache would be transposed for every token.
     """
 
     keys: jax.Array
@@ -31,7 +31,7 @@ class Context(NamedTuple):
     """What cross-attention attends to.
 
     Attributes:
-        vectors: [B, M, C]; or `Cache`, the keys and values that a block has made of them.
+        vectors: [B, M, C]; or `Cache`, a block's keys and values of them.
         mask: bool [B, M], those that count, at least one per example; None: all.
     """
 
@@ -40,20 +40,20 @@ class Context(NamedTuple):
 
 
 def rows_of(x: jax.Array) -> jax.Array:
-    """[B, T, C] -> [B T, C]: on CPUs a weight's gradient takes half the time out of two axes."""
+    """[B, T, C] -> [B T, C]: on CPUs the gradient of a weight takes half the time with two axes."""
     return x.reshape(-1, x.shape[-1])
 
 
 class SelfAttention(nn.Module):
-    """x + out(softmax(q k^T / sqrt(C / heads)) v), over all positions (arXiv 1706.03762, eq. 1).
+    """x + out(softmax(q k^T / sqrt(d)) v), over all positions (arXiv 1706.03762, eq. 1).
 
     The normalisation before it and the single head are those of arXiv 2012.09841. Memory grows
     with the square of the number of positions.
 
     Attributes:
         heads: number of heads; it must divide the channels.
-        dtype: to compute in; None: that of input and parameters. The softmax is worked out in at
-            least float32.
+        dtype: to compute in; None: that of input and parameters. The softmax is computed in
+            at least float32.
     """
 
     heads: int = 1
@@ -65,20 +65,21 @@ class SelfAttention(nn.Module):
         batch, channels = x.shape[0], x.shape[-1]
         if channels % self.heads:
             raise UsageError(f"heads={self.heads} does not divide {channels} channels")
+        head_dim = channels // self.heads
         flat = x.reshape(batch, math.prod(x.shape[1:-1]), channels)  # [B, T, C]
         y = GroupNorm(dtype=self.dtype, name="norm")(flat)
 
         def project(name: str) -> jax.Array:
             values = nn.Dense(channels, dtype=self.dtype, name=name)(y)
-            return values.reshape(*y.shape[:2], self.heads, channels // self.heads)
+            return values.reshape(*y.shape[:2], self.heads, head_dim)  # [B, T, h, d]
 
         query, key, value = project("query"), project("key"), project("value")
-        logits = jnp.einsum("bqhc,bkhc->bhqk", query, key) / math.sqrt(query.shape[-1])
+        logits = jnp.einsum("bthd,bshd->bhts", query, key) / math.sqrt(head_dim)  # [B, h, T, S=T]
         exact = at_least_float32(logits)
         weights = jax.nn.softmax(exact).astype(value.dtype)
-        mixed = jnp.einsum("bhqk,bkhc->bqhc", weights, value).reshape(y.shape)
-        out = nn.Dense(channels, dtype=self.dtype, name="out")(mixed)
-        return x + out.reshape(x.shape)
+        mixed = jnp.einsum("bhts,bshd->bthd", weights, value)  # [B, T, h, d]; eq. 1
+        out = nn.Dense(channels, dtype=self.dtype, name="out")(mixed.reshape(y.shape))  # [B, T, C]
+        return x + out.reshape(x.shape)  # [B, *S, C]
 
 
 class Attention(nn.Module):
@@ -90,8 +91,8 @@ class Attention(nn.Module):
         causal: whether a position attends only to itself and those before it.
         qk_norm: whether queries and keys are normalised first (arXiv 2302.05442), which keeps
             wide networks from diverging.
-        dtype: to compute in; None: that of input and parameters. The softmax is worked out in at
-            least float32.
+        dtype: to compute in; None: that of input and parameters. The softmax is computed in
+            at least float32.
     """
 
     heads: int
@@ -113,8 +114,8 @@ class Attention(nn.Module):
 
         Args:
             x: [B, T, C].
-            angles: [T, head_dim / 2], of these positions.
-            cache: of all S positions, into which those of x are written; None: x is all there is.
+            angles: [T, d / 2], of these positions.
+            cache: of all S positions, into which those of x are written; None: S = T, those of x.
             offset: of x's first in the cache.
             mask: bool [B, S], positions that may be attended to; None: all.
 
@@ -134,57 +135,59 @@ class Attention(nn.Module):
             dense = nn.Dense(
                 heads * head_dim, use_bias=False, kernel_init=INIT, dtype=self.dtype, name=name
             )
-            return dense(rows_of(x)).reshape(*x.shape[:2], heads, head_dim)
+            return dense(rows_of(x)).reshape(*x.shape[:2], heads, head_dim)  # [B, T, heads, d]
 
-        query = project("query", self.heads)
-        keys, values = project("key", kv_heads), project("value", kv_heads)
+        query = project("query", self.heads)  # [B, T, h, d]
+        keys, values = project("key", kv_heads), project("value", kv_heads)  # [B, T, kv, d] each
         if self.qk_norm:
             query = RMSNorm(dtype=self.dtype, name="query_norm")(query)
             keys = RMSNorm(dtype=self.dtype, name="key_norm")(keys)
         query, keys = rotate_pairs(query, angles), rotate_pairs(keys, angles)
-        keys, values = keys.swapaxes(1, 2), values.swapaxes(1, 2)  # [B, kv_heads, T, head_dim]
+        keys, values = keys.swapaxes(1, 2), values.swapaxes(1, 2)  # [B, kv, T, d] each
         if cache is not None:
             start = (0, 0, offset, 0)
-            keys = jax.lax.dynamic_update_slice(cache.keys, keys.astype(cache.keys.dtype), start)
-            values = jax.lax.dynamic_update_slice(
-                cache.values, values.astype(cache.values.dtype), start
-            )
+            new = keys.astype(cache.keys.dtype)  # [B, kv, T, d]
+            keys = jax.lax.dynamic_update_slice(cache.keys, new, start)  # [B, kv, S, d]
+            new = values.astype(cache.values.dtype)
+            values = jax.lax.dynamic_update_slice(cache.values, new, start)  # [B, kv, S, d]
         visible = None if mask is None else mask[:, None]  # [B, 1, S]
         if self.causal:
-            now = offset + jnp.arange(x.shape[1])[:, None]
+            now = offset + jnp.arange(x.shape[1])[:, None]  # [T, 1]
             before = (jnp.arange(keys.shape[2])[None] <= now)[None]  # [1, T, S]
-            visible = before if visible is None else visible & before
-        mixed = attend(query, keys, values, visible).reshape(-1, channels)
+            visible = before if visible is None else visible & before  # [1 or B, T, S]
+        mixed = attend(query, keys, values, visible).reshape(-1, channels)  # [B T, C]
         out = nn.Dense(channels, use_bias=False, kernel_init=INIT, dtype=self.dtype, name="out")
-        return out(mixed).reshape(x.shape), Cache(keys, values)
+        return out(mixed).reshape(x.shape), Cache(keys, values)  # [B, T, C], [B, kv, S, d] each
 
 
 @functools.partial(jax.checkpoint, prevent_cse=False)
 def attend(
     query: jax.Array, keys: jax.Array, values: jax.Array, mask: jax.Array | None
 ) -> jax.Array:
-    """softmax(q k^T / sqrt(D)) v (arXiv 1706.03762, eq. 1); the softmax in at least float32.
+    """softmax(q k^T / sqrt(d)) v (arXiv 1706.03762, eq. 1); the softmax in at least float32.
 
-    The backward pass works the weights out again: kept, they would grow with T S.
+    The backward pass recomputes the weights: stored, they would take h T S numbers per example.
 
     Args:
-        query: [B, T, heads, D].
-        keys: [B, kv_heads, S, D].
-        values: [B, kv_heads, S, D].
+        query: [B, T, h, d].
+        keys: [B, kv, S, d].
+        values: [B, kv, S, d].
         mask: bool, broadcasts against [B, T, S]; None: all.
 
     Returns:
-        [B, T, heads, D].
+        [B, T, h, d].
     """
     batch, length, heads, dim = query.shape
     kv_heads = keys.shape[1]
-    grouped = query.reshape(batch, length, kv_heads, heads // kv_heads, dim)
-    logits = jnp.einsum("btkgd,bksd->bkgts", grouped, keys) / math.sqrt(dim)
+    grouped = query.reshape(batch, length, kv_heads, heads // kv_heads, dim)  # [B, T, kv, g, d]
+    logits = jnp.einsum("btkgd,bksd->bkgts", grouped, keys) / math.sqrt(dim)  # [B, kv, g, T, S]
     exact = at_least_float32(logits)
     if mask is not None:
-        exact = jnp.where(mask[:, None, None], exact, jnp.finfo(exact.dtype).min)
+        mask = mask[:, None, None]  # [B or 1, 1, 1, T or 1, S]
+        exact = jnp.where(mask, exact, jnp.finfo(exact.dtype).min)
     weights = jax.nn.softmax(exact, axis=-1).astype(values.dtype)
-    return jnp.einsum("bkgts,bksd->btkgd", weights, values).reshape(query.shape)
+    mixed = jnp.einsum("bkgts,bksd->btkgd", weights, values)  # [B, T, kv, g, d]; eq. 1
+    return mixed.reshape(query.shape)  # [B, T, h, d]
 
 
 class CrossAttention(nn.Module):
@@ -207,17 +210,18 @@ class CrossAttention(nn.Module):
         self.query, self.key, self.value, self.out = dense(), dense(), dense(), dense()
 
     def _heads(self, dense: nn.Dense, x: jax.Array) -> jax.Array:
-        return dense(rows_of(x)).reshape(*x.shape[:2], self.heads, self.width // self.heads)
+        y = dense(rows_of(x))  # [B T, C]
+        return y.reshape(*x.shape[:2], self.heads, self.width // self.heads)  # [B, T, h, d]
 
     def keys_values(self, vectors: jax.Array) -> Cache:
         """[B, M, C] -> what every position attends to."""
         keys, values = self._heads(self.key, vectors), self._heads(self.value, vectors)
-        return Cache(keys.swapaxes(1, 2), values.swapaxes(1, 2))
+        return Cache(keys.swapaxes(1, 2), values.swapaxes(1, 2))  # [B, h, M, d] each
 
     def __call__(self, x: jax.Array, context: Context) -> jax.Array:
-        """x [B, T, width], context -> [B, T, width]."""
+        """x [B, T, C], context -> [B, T, C]."""
         cache = context.vectors
         cache = cache if isinstance(cache, Cache) else self.keys_values(cache)
         mask = None if context.mask is None else context.mask[:, None]  # [B, 1, M]
-        mixed = attend(self._heads(self.query, x), *cache, mask)
-        return self.out(mixed.reshape(-1, self.width)).reshape(x.shape)
+        mixed = attend(self._heads(self.query, x), *cache, mask)  # [B, T, h, d]
+        return self.out(mixed.reshape(-1, self.width)).reshape(x.shape)  # [B, T, C]

@@ -30,16 +30,16 @@ class ResBlock(nn.Module):
         """x [B, *S, C] -> [B, *S, features]."""
         act = activation(self.activation)
         h = act(GroupNorm(dtype=self.dtype, name="norm_1")(x))
-        h = Conv(self.features, dtype=self.dtype, name="conv_1")(h)
+        h = Conv(self.features, dtype=self.dtype, name="conv_1")(h)  # [B, *S, features]
         h = act(GroupNorm(dtype=self.dtype, name="norm_2")(h))
         h = Conv(self.features, dtype=self.dtype, name="conv_2")(h)
         if x.shape[-1] != self.features:
-            x = nn.Dense(self.features, dtype=self.dtype, name="shortcut")(x)
+            x = nn.Dense(self.features, dtype=self.dtype, name="shortcut")(x)  # [B, *S, features]
         return x + h
 
 
 class Stage(nn.Module):
-    """`blocks` ResBlocks at one resolution, each followed by attention where that is asked for.
+    """`blocks` ResBlocks at one resolution, each followed by attention if `attention` is set.
 
     Attributes:
         features: channels of the result.
@@ -47,7 +47,7 @@ class Stage(nn.Module):
         attention: whether attention follows each of them.
         activation: by name.
         dtype: to compute in; None: that of input and parameters.
-        remat: what of each block the backward pass works out again (`vqjax.nn.remat`).
+        remat: what of each block the backward pass recomputes (`vqjax.nn.remat`).
     """
 
     features: int
@@ -72,7 +72,7 @@ class Middle(nn.Module):
     """The bottom of an encoder or decoder: ResBlock, attention, ResBlock.
 
     Attributes:
-        attention: whether there is attention between the two.
+        attention: whether attention is between the two.
         activation: by name.
         dtype: to compute in; None: that of input and parameters.
     """

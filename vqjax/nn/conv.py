@@ -34,7 +34,7 @@ def per_axis(value: Factor, axes: int) -> tuple[int, ...]:
 
 
 def _add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
-    return y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
+    return y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)  # [B, *S, C]
 
 
 class Conv(nn.Module):
@@ -44,7 +44,7 @@ class Conv(nn.Module):
         features: channels of the result.
         kernel: its size, one number or one per axis.
         stride: one number or one per axis.
-        padding: zeros before and after each axis; None: so many that the result has
+        padding: zeros before and after each axis; None: as many as give the result
             ceil(size / stride) positions, an odd one after.
         use_bias: whether a bias is added.
         kernel_init: initialiser of the kernel.
@@ -69,13 +69,13 @@ class Conv(nn.Module):
                 "channels must be at least 1"
             )
         axes = x.ndim - 2
-        shape = (*per_axis(self.kernel, axes), x.shape[-1], self.features)
+        shape = (*per_axis(self.kernel, axes), x.shape[-1], self.features)  # [*k, C_in, C_out]
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = None
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = convolve(x, kernel, per_axis(self.stride, axes), self.padding)
+        y = convolve(x, kernel, per_axis(self.stride, axes), self.padding)  # [B, *s, features]
         return y if bias is None else _add_bias(y, bias)
 
 
@@ -97,20 +97,21 @@ class Downsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x [B, *S, C] -> [B, *(S / factor), features]."""
+        """x [B, *S, C] -> [B, *s, features], s = S / factor."""
         axes = x.ndim - 2
         factors = per_axis(self.factor, axes)
         if self.method == "strided":
             kernel = tuple(f + 1 if f > 1 else 3 for f in factors)
-            return Conv(self.features, kernel, factors, dtype=self.dtype, name="conv")(x)
+            conv = Conv(self.features, kernel, factors, dtype=self.dtype, name="conv")
+            return conv(x)  # [B, *s, features]
         if self.method != "average":
             raise UsageError(
                 f"downsample={self.method!r}: {did_you_mean(self.method, DOWNSAMPLING)}"
             )
         (x,) = promote_dtype(x, dtype=self.dtype)
         windows = [(s // f, f) for s, f in zip(x.shape[1:-1], factors, strict=True)]
-        split = x.reshape(x.shape[0], *itertools.chain(*windows), x.shape[-1])
-        return split.mean(tuple(range(2, 2 * axes + 1, 2)))
+        split = x.reshape(x.shape[0], *itertools.chain(*windows), x.shape[-1])  # [B, s1, f1, .., C]
+        return split.mean(tuple(range(2, 2 * axes + 1, 2)))  # [B, *s, C]
 
 
 class Upsample(nn.Module):
@@ -128,12 +129,12 @@ class Upsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """x [B, *S, C] -> [B, *(S * factor), features]."""
+        """x [B, *S, C] -> [B, *s, features], s = S * factor."""
         axes = x.ndim - 2
         factors = per_axis(self.factor, axes)
-        shape = (*(3,) * axes, x.shape[-1], self.features)
+        shape = (*(3,) * axes, x.shape[-1], self.features)  # [3, .., C_in, C_out]
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         dtype = canonicalize_dtype(x, kernel, dtype=self.dtype)
-        y = upsampled_convolution(x.astype(dtype), kernel, factors)
+        y = upsampled_convolution(x.astype(dtype), kernel, factors)  # [B, *s, features]
         return _add_bias(y, bias.astype(y.dtype))

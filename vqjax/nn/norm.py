@@ -34,7 +34,7 @@ def _normalize(
 ) -> jax.Array:
     """(x - E[x]) / sqrt(Var[x] + epsilon) * scale + bias, as one multiplication and addition.
 
-    `x` is [B, N, C]; the others have three axes and broadcast against it.
+    `x` is [B, T, C]; the others have three axes and broadcast against it.
     """
     variance = jnp.maximum(square - mean * mean, 0.0)  # Var[x] = E[x^2] - E[x]^2, never below 0
     slope = jax.lax.rsqrt(variance + epsilon) * scale
@@ -48,10 +48,10 @@ class GroupNorm(nn.Module):
     are the same.
 
     Attributes:
-        groups: at most so many; fewer where they do not divide the channels or would have fewer
-            than 4 each.
+        groups: their largest number; fewer where they do not divide the channels or would have
+            fewer than 4 each.
         epsilon: added to the variance.
-        dtype: of the result; statistics are worked out in at least float32.
+        dtype: of the result; statistics are computed in at least float32.
     """
 
     groups: int = 32
@@ -62,26 +62,27 @@ class GroupNorm(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """x [B, *S, C] -> [B, *S, C]."""
         batch, channels = x.shape[0], x.shape[-1]
-        groups = group_count(channels, self.groups)
+        groups = group_count(channels, self.groups)  # G
         scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         dtype = canonicalize_dtype(x, scale, bias, dtype=self.dtype)
         exact = at_least_float32(x)
-        flat = exact.reshape(batch, math.prod(x.shape[1:-1]), channels)  # [B, N, C]
+        flat = exact.reshape(batch, math.prod(x.shape[1:-1]), channels)  # [B, T, C]
 
         def average(values: jax.Array) -> jax.Array:
-            by_group = values.mean(1).reshape(batch, groups, channels // groups).mean(-1)
+            by_group = values.mean(1).reshape(batch, groups, channels // groups)  # [B, G, C / G]
+            by_group = by_group.mean(-1)  # [B, G]; eq. 7
             return jnp.repeat(by_group, channels // groups, axis=1)[:, None]  # [B, 1, C]
 
         y = _normalize(
             flat,
             average(flat),
             average(flat * flat),
-            scale[None, None],
+            scale[None, None],  # [1, 1, C]
             bias[None, None],
             self.epsilon,
         )
-        return y.astype(dtype).reshape(x.shape)
+        return y.astype(dtype).reshape(x.shape)  # [B, *S, C]
 
 
 class BatchNorm(nn.Module):
@@ -92,7 +93,7 @@ class BatchNorm(nn.Module):
 
     Attributes:
         epsilon: added to the variance.
-        dtype: of the result; statistics are worked out in at least float32.
+        dtype: of the result; statistics are computed in at least float32.
         scale_init: initialiser of the scales.
     """
 
@@ -108,16 +109,16 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         dtype = canonicalize_dtype(x, scale, bias, dtype=self.dtype)
         exact = at_least_float32(x)
-        flat = exact.reshape(x.shape[0], math.prod(x.shape[1:-1]), channels)  # [B, N, C]
+        flat = exact.reshape(x.shape[0], math.prod(x.shape[1:-1]), channels)  # [B, T, C]
         y = _normalize(
             flat,
-            flat.mean((0, 1), keepdims=True),
-            (flat * flat).mean((0, 1), keepdims=True),
-            scale[None, None],
+            flat.mean((0, 1), keepdims=True),  # [1, 1, C]
+            (flat * flat).mean((0, 1), keepdims=True),  # [1, 1, C]
+            scale[None, None],  # [1, 1, C]
             bias[None, None],
             self.epsilon,
         )
-        return y.astype(dtype).reshape(x.shape)
+        return y.astype(dtype).reshape(x.shape)  # [B, *S, C]
 
 
 class RMSNorm(nn.Module):
@@ -125,7 +126,7 @@ class RMSNorm(nn.Module):
 
     Attributes:
         epsilon: added to the mean square.
-        dtype: of the result; the mean square is worked out in at least float32.
+        dtype: of the result; the mean square is computed in at least float32.
     """
 
     epsilon: float = 1e-5
@@ -137,11 +138,11 @@ class RMSNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],), jnp.float32)
         dtype = canonicalize_dtype(x, scale, dtype=self.dtype)
 
-        # What a loop over blocks keeps is then x, not x and more in float32.
+        # A loop over blocks then stores x alone for the backward pass, nothing in float32.
         @functools.partial(jax.checkpoint, prevent_cse=False)
         def normalize(x: jax.Array, scale: jax.Array) -> jax.Array:
             exact = at_least_float32(x)
-            square = jnp.mean(exact * exact, axis=-1, keepdims=True)
-            return (exact * jax.lax.rsqrt(square + self.epsilon) * scale).astype(dtype)
+            square = jnp.mean(exact * exact, axis=-1, keepdims=True)  # [..., 1]
+            return (exact * jax.lax.rsqrt(square + self.epsilon) * scale).astype(dtype)  # eq. 4
 
-        return normalize(x, scale.reshape((1,) * (x.ndim - 1) + scale.shape))
+        return normalize(x, scale.reshape((1,) * (x.ndim - 1) + scale.shape))  # [..., C]

@@ -1,4 +1,4 @@
-"""What the backward pass works out again instead of keeping it (`jax.checkpoint`)."""
+"""What the backward pass recomputes instead of storing it (`jax.checkpoint`)."""
 
 from typing import Any
 
@@ -12,14 +12,14 @@ PRODUCTS = ("dot_general", "conv_general_dilated")
 def rematerialised(
     block: type[nn.Module], remat: bool | str, scanned: bool = False
 ) -> type[nn.Module]:
-    """The class of a block, whose activations are kept as `remat` says.
+    """The class of a block with the activations stored that `remat` selects.
 
     Args:
-        remat: False: all are kept; True: only a block's input, for a third more computation;
-            "products": what matrix products and convolutions give, so that only what is cheap
-            (norms, activations) is worked out twice.
-        scanned: whether the block is the body of a loop: outside of one, the compiler has to be
-            kept from finding that the second computation is the first.
+        remat: False: all are stored; True: only a block's input, for a third more computation;
+            "products": the results of matrix products and convolutions, so that only what is cheap
+            (norms, activations) is computed twice.
+        scanned: whether the block is the body of a loop: outside of one, the compiler must be kept
+            from merging the recomputation with the first computation.
 
     Raises:
         UsageError: another word.

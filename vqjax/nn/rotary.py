@@ -15,11 +15,11 @@ def rotary_angles(places: np.ndarray, head_dim: int, base: float = 10_000.0) -> 
 
     Args:
         places: [T, axes], coordinates; they may be fractions.
-        head_dim: channels of a head.
+        head_dim: d, channels of a head.
         base: of the frequencies.
 
     Returns:
-        float32 [T, head_dim / 2]; zero where all coordinates are zero.
+        float32 [T, d / 2]; zero where all coordinates are zero.
 
     Raises:
         UsageError: the axes cannot share the channels in equal pairs.
@@ -31,14 +31,16 @@ def rotary_angles(places: np.ndarray, head_dim: int, base: float = 10_000.0) -> 
         )
     share = head_dim // (2 * axes)
     frequencies = base ** (-np.arange(share) / share)
-    return (places[..., None] * frequencies).reshape(len(places), -1).astype(np.float32)
+    angles = places[..., None] * frequencies  # [T, axes, share]
+    return angles.reshape(len(places), -1).astype(np.float32)  # [T, d / 2]
 
 
 def rotate_pairs(x: jax.Array, angles: jax.Array) -> jax.Array:
-    """Turns channel i of x [B, T, heads, D] together with channel i + D / 2, by angles [T, D / 2].
+    """Turns channel i of x [B, T, h, d] together with channel i + d / 2, by angles [T, d / 2].
 
     In at least float32; the dtype of the result is that of `x`.
     """
-    cos, sin = jnp.cos(angles)[None, :, None], jnp.sin(angles)[None, :, None]
-    a, b = jnp.split(at_least_float32(x), 2, axis=-1)
-    return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1).astype(x.dtype)
+    cos, sin = jnp.cos(angles)[None, :, None], jnp.sin(angles)[None, :, None]  # [1, T, 1, d / 2]
+    a, b = jnp.split(at_least_float32(x), 2, axis=-1)  # [B, T, h, d / 2] each
+    turned = jnp.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)  # [B, T, h, d]
+    return turned.astype(x.dtype)

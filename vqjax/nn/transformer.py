@@ -46,20 +46,20 @@ class SwiGLU(nn.Module):
             return nn.Dense(features, use_bias=False, kernel_init=INIT, dtype=self.dtype, name=name)
 
         def gated(down: nn.Dense, gate: jax.Array, up: jax.Array) -> jax.Array:
-            return down(jax.nn.silu(gate) * up)
+            return down(jax.nn.silu(gate) * up)  # [B T, C]; eq. 6
 
-        rows = rows_of(x)
-        ends = dense(hidden, "gate")(rows), dense(hidden, "up")(rows)
-        # Of all that is as wide as `hidden` the backward pass finds these two, and works out three.
-        y = nn.remat(gated, prevent_cse=False)(dense(x.shape[-1], "down"), *ends)
-        return y.reshape(x.shape)
+        rows = rows_of(x)  # [B T, C]
+        ends = dense(hidden, "gate")(rows), dense(hidden, "up")(rows)  # [B T, F] each
+        # Of the activations with F channels only these two are kept for the backward pass.
+        y = nn.remat(gated, prevent_cse=False)(dense(x.shape[-1], "down"), *ends)  # [B T, C]
+        return y.reshape(x.shape)  # [B, T, C]
 
 
 class Block(nn.Module):
-    """Attention, attention to a context where there is one, SwiGLU: each on its normalised input
-    and added to it.
+    """Attention, attention to a context where there is one, SwiGLU: each of the normalised input,
+    and added to the input.
 
-    There is dropout where there is an rng stream "dropout". Attributes: see `Transformer`.
+    Dropout is on if there is an rng stream "dropout". Attributes: see `Transformer`.
     """
 
     heads: int
@@ -84,14 +84,16 @@ class Block(nn.Module):
         attention = Attention(
             self.heads, self.kv_heads, self.causal, self.qk_norm, self.dtype, name="attention"
         )
-        x = keep_rows(x)
+        x = keep_rows(x)  # [B, T, C]
         y = RMSNorm(dtype=self.dtype, name="attention_norm")(x)
-        y, cache = attention(y, angles, cache, offset, mask)
+        y, cache = attention(y, angles, cache, offset, mask)  # [B, T, C], [B, kv, S, d] each
         x = keep_rows(x + dropout(y))
         if context is not None:
             cross = CrossAttention(x.shape[-1], self.heads, self.dtype, name="cross")
-            x = x + dropout(cross(RMSNorm(dtype=self.dtype, name="cross_norm")(x), context))
-        y = SwiGLU(dtype=self.dtype, name="mlp")(RMSNorm(dtype=self.dtype, name="mlp_norm")(x))
+            y = RMSNorm(dtype=self.dtype, name="cross_norm")(x)
+            x = x + dropout(cross(y, context))  # [B, T, C]
+        y = RMSNorm(dtype=self.dtype, name="mlp_norm")(x)
+        y = SwiGLU(dtype=self.dtype, name="mlp")(y)  # [B, T, C]
         return keep_rows(x + dropout(y)), cache
 
 
@@ -118,14 +120,20 @@ class _Layer(nn.Module):
             self.dtype,
             name="block",
         )
-        return block(x, angles, mask=mask, context=context)[0], None
+        return block(x, angles, mask=mask, context=context)[0], None  # [B, T, C]
+
+
+def unstack_params(params: Tree, layers: int) -> tuple[Tree, ...]:
+    """The parameters of each block, out of those of a `Transformer`."""
+    stacked = params["blocks"]["block"]  # [layers, ...] each
+    return tuple(jax.tree.map(lambda p, i=i: p[i], stacked) for i in range(layers))
 
 
 class Transformer(nn.Module):
     """`layers` blocks and a last norm.
 
-    The blocks' parameters are stacked, [layers, ...], and compiled once (`nn.scan`). `decode_step`
-    walks over them one by one, because a scan would copy every cache once per token.
+    The blocks' parameters are stacked, [layers, ...], and one block is compiled (`nn.scan`).
+    `decode_step` is a Python loop over the blocks: a scan would copy every cache once per token.
 
     Attributes:
         layers: number of blocks.
@@ -134,7 +142,7 @@ class Transformer(nn.Module):
         causal: whether a position attends only to itself and those before it.
         qk_norm: whether queries and keys are normalised.
         dropout: of what each half of a block adds.
-        remat: what of each block the backward pass works out again (`vqjax.nn.remat`).
+        remat: what of each block the backward pass recomputes (`vqjax.nn.remat`).
         dtype: to compute in; None: that of input and parameters.
     """
 
@@ -170,16 +178,16 @@ class Transformer(nn.Module):
         mask: jax.Array | None = None,
         context: Context | None = None,
     ) -> jax.Array:
-        """x [B, T, C], angles [T, head_dim / 2], mask bool [B, T] -> [B, T, C].
+        """x [B, T, C], angles [T, d / 2], mask bool [B, T] -> [B, T, C].
 
-        Whether there is a context is settled when parameters are made.
+        The layers of cross-attention exist if `init` is called with a context.
         """
-        x, _ = self.blocks(x, angles, mask, context)
+        x, _ = self.blocks(x, angles, mask, context)  # [B, T, C], carried through all blocks
         return self.norm(x)
 
     def caches(self, batch: int, length: int, width: int, dtype: str) -> tuple[Cache, ...]:
         """Empty caches of all blocks for `length` positions of `width` channels. Unbound."""
-        shape = (batch, self.kv_heads or self.heads, length, width // self.heads)
+        shape = (batch, self.kv_heads or self.heads, length, width // self.heads)  # [B, kv, S, d]
         return tuple(
             Cache(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(self.layers)
         )
@@ -187,11 +195,11 @@ class Transformer(nn.Module):
     def cross_caches(
         self, blocks: tuple[Tree, ...], context: Context | None
     ) -> tuple[Context | None, ...]:
-        """The context as each block sees it: its keys and values, made once. Unbound."""
+        """The context as each block's keys and values, computed once. Unbound."""
         if context is None:
             return (None,) * self.layers
         cross = CrossAttention(context.vectors.shape[-1], self.heads, self.dtype, parent=None)
-        caches = (
+        caches = (  # of each block [B, h, M, d]
             cross.apply({"params": params["cross"]}, context.vectors, method="keys_values")
             for params in blocks
         )
@@ -208,28 +216,25 @@ class Transformer(nn.Module):
         mask: jax.Array | None = None,
         contexts: tuple[Context | None, ...] | None = None,
     ) -> tuple[jax.Array, tuple[Cache, ...]]:
-        """`__call__` for the positions from `offset` on, given the caches of those before. Unbound.
+        """`__call__` for the positions from `offset` on, with the caches of those before. Unbound.
 
         Args:
             blocks: the parameters of each block, from `unstack_params`.
             norm: those of the last norm.
             x: [B, T, C].
-            angles: [T, head_dim / 2].
-            caches: one per block.
+            angles: [T, d / 2].
+            caches: one per block, of all S positions.
             offset: of x's first.
             mask: bool [B, S], positions that may be attended to; None: all.
             contexts: one per block, from `cross_caches`; None: there is none.
+
+        Returns:
+            [B, T, C], and the caches with these positions in them.
         """
         block, after = Block(**self._settings, parent=None), []
         contexts = contexts or (None,) * self.layers
         for params, cache, context in zip(blocks, caches, contexts, strict=True):
             x, cache = block.apply({"params": params}, x, angles, cache, offset, mask, context)
-            after.append(cache)
-        return RMSNorm(dtype=self.dtype, parent=None).apply({"params": norm}, x), tuple(after)
-
-
-def unstack_params(params: Tree, layers: int) -> tuple[Tree, ...]:
-    """The parameters of each block, out of those of a `Transformer`."""
-    return tuple(
-        jax.tree.map(lambda p, i=i: p[i], params["blocks"]["block"]) for i in range(layers)
-    )
+            after.append(cache)  # [B, kv, S, d] each
+        x = RMSNorm(dtype=self.dtype, parent=None).apply({"params": norm}, x)  # [B, T, C]
+        return x, tuple(after)

@@ -10,25 +10,25 @@ from jax.lax import Precision
 
 def pack(bits: jax.Array) -> jax.Array:
     """bool[..., n], the lowest bit first -> int32[...] in [0, 2^n), n <= 31."""
-    weights = jnp.asarray(2 ** np.arange(bits.shape[-1]), jnp.int32)
-    return jnp.tensordot(bits.astype(jnp.int32), weights, axes=1)
+    weights = jnp.asarray(2 ** np.arange(bits.shape[-1]), jnp.int32)  # [n]
+    return jnp.tensordot(bits.astype(jnp.int32), weights, axes=1)  # [...]
 
 
 def unpack(indices: jax.Array, count: int) -> jax.Array:
     """int32[...] -> its `count` lowest bits, bool[..., count], the lowest first."""
-    return jnp.stack([indices >> i & 1 == 1 for i in range(count)], axis=-1)
+    return jnp.stack([indices >> i & 1 == 1 for i in range(count)], axis=-1)  # [..., count]
 
 
 def sample_entropy(log_odds: jax.Array) -> jax.Array:
     """Mean over rows of the entropy of their codes, in nats.
 
-    Bits are independent given the row, so it is the sum of the bits' entropies, exactly.
+    Within a row bits are independent, so it is the sum of the bits' entropies, exactly.
 
     Args:
         log_odds: [N, n], log p(bit = 1) - log p(bit = 0).
     """
     each = jax.nn.softplus(log_odds) - log_odds * jax.nn.sigmoid(log_odds)  # [N, n]
-    return jnp.sum(each) / max(len(log_odds), 1)
+    return jnp.sum(each) / max(len(log_odds), 1)  # []
 
 
 def batch_entropy(log_odds: jax.Array, group: int) -> jax.Array:
@@ -46,11 +46,10 @@ def batch_entropy(log_odds: jax.Array, group: int) -> jax.Array:
     total = jnp.zeros((), log_odds.dtype)
     for part in np.array_split(np.arange(bits), -(-bits // group)):
         patterns = np.array(list(itertools.product((0, 1), repeat=len(part))))  # [2^g, g]
-        patterns = jnp.asarray(patterns.T, log_odds.dtype)
+        patterns = jnp.asarray(patterns.T, log_odds.dtype)  # [g, 2^g]
         # log p(code | row) is the sum of log_odds where the code has a one, less a constant.
-        score = jnp.matmul(
-            log_odds[:, part[0] : part[-1] + 1], patterns, precision=Precision.HIGHEST
-        )
+        of_part = log_odds[:, part[0] : part[-1] + 1]  # [N, g]
+        score = jnp.matmul(of_part, patterns, precision=Precision.HIGHEST)  # [N, 2^g]
         mean = jnp.sum(jax.nn.softmax(score), axis=0) / max(rows, 1)  # [2^g]
         total += entropy(mean)
     return total

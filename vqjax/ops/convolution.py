@@ -1,6 +1,7 @@
 """Convolutions in the forms that each platform computes fast; values are those of the plain one.
 
-Kernels are [*kernel, C_in, C_out]; the number of axes is that of the input.
+Kernels are [*k, C_in, C_out]; the number of axes is that of the input. *f are the factors of an
+upsampling.
 """
 
 import functools
@@ -17,7 +18,7 @@ def convolve(
     x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int | None
 ) -> jax.Array:
     """x [B, *S, C_in] with kernel [*k, C_in, C_out]; `padding`: zeros before and after each
-    axis; None: so many that the result has ceil(size / stride) positions, an odd one after."""
+    axis; None: as many as give the result ceil(size / stride) positions, an odd one after."""
     *window, channels, features = kernel.shape
     if max(strides) == 1 and math.prod(window) * features <= channels:
         return _convolve_to_few(x, kernel, padding)
@@ -29,7 +30,7 @@ def _convolve(
 ) -> jax.Array:
     axes = x.ndim - 2
     data = (0, axes + 1, *range(1, axes + 1))
-    return jax.lax.conv_general_dilated(
+    return jax.lax.conv_general_dilated(  # [B, *s, C_out]
         x,
         kernel,
         strides,
@@ -73,7 +74,7 @@ _convolve_to_few.defvjp(_to_few_forward, _to_few_backward)
 def _kernel_gradient(
     x: jax.Array, gradient: jax.Array, window: tuple[int, ...], padding: int | None
 ) -> jax.Array:
-    """x [B, *S, C_in], gradient [B, *s, C_out] -> [*window, C_in, C_out], for stride 1.
+    """x [B, *S, C_in], gradient [B, *s, C_out] -> [*k, C_in, C_out], for stride 1.
 
     Tap t took position q of `x` to q - t + before: from the last tap to the first, these are
     windows of the gradient.
@@ -84,27 +85,28 @@ def _kernel_gradient(
         low = taps - 1 - before
         around.append((low, size + before - small, 0))
     zero = jnp.zeros((), gradient.dtype)
-    padded = jax.lax.pad(gradient, zero, [*around, (0, 0, 0)])  # [B, *(S + window - 1), C_out]
+    padded = jax.lax.pad(gradient, zero, [*around, (0, 0, 0)])  # [B, *(S + k - 1), C_out]
     shifted = []
     for offset in itertools.product(*map(range, window)):
         places = (slice(start, start + s) for start, s in zip(offset, x.shape[1:-1], strict=True))
-        shifted.append(padded[:, *places])
-    windows = jnp.concatenate(shifted, -1).reshape(-1, len(shifted) * gradient.shape[-1])
-    product = windows.T @ x.reshape(-1, x.shape[-1])  # [taps * C_out, C_in]
-    taps = product.reshape(*window, gradient.shape[-1], x.shape[-1])
-    return jnp.flip(taps, range(len(window))).swapaxes(-1, -2)
+        shifted.append(padded[:, *places])  # [B, *S, C_out]
+    windows = jnp.concatenate(shifted, -1)  # [B, *S, taps C_out]
+    windows = windows.reshape(-1, len(shifted) * gradient.shape[-1])  # [N, taps C_out]
+    product = windows.T @ x.reshape(-1, x.shape[-1])  # [taps C_out, C_in]
+    taps = product.reshape(*window, gradient.shape[-1], x.shape[-1])  # [*k, C_out, C_in]
+    return jnp.flip(taps, range(len(window))).swapaxes(-1, -2)  # [*k, C_in, C_out]
 
 
 @functools.cache
 def _fold(factor: int) -> np.ndarray:
-    """[factor, window, 3]: which tap of the kernel each phase of the large grid lays where.
+    """[factor, window, 3]: which tap of the kernel each phase of the large grid has where.
 
     Position factor * i + phase of the enlarged axis is a copy of position i, so its three
     neighbours are copies of at most two small positions: i - 1 and i for the first phase, i and
     i + 1 for the others.
     """
     if factor == 1:
-        return np.eye(3)[None]
+        return np.eye(3)[None]  # [1, 3, 3]
     fold = np.zeros((factor, 2, 3))
     for phase, tap in itertools.product(range(factor), range(3)):
         fold[phase, (phase + tap - 1) // factor + (phase == 0), tap] = 1.0
@@ -112,21 +114,21 @@ def _fold(factor: int) -> np.ndarray:
 
 
 def _fold_kernel(kernel: jax.Array, factors: tuple[int, ...]) -> jax.Array:
-    """Kernel [3, ..., C_in, C_out] -> matrix [windows * C_in, phases * C_out]."""
+    """Kernel [3, .., C_in, C_out] -> matrix [windows C_in, phases C_out]."""
     axes = len(factors)
     channels_in, channels_out = kernel.shape[axes:]
     folded = kernel
-    for factor in factors:  # takes the first axis away and puts two at the end
-        fold = jnp.asarray(_fold(factor), kernel.dtype)
+    for factor in factors:  # takes the first axis away and puts its phase and window at the end
+        fold = jnp.asarray(_fold(factor), kernel.dtype)  # [f, window, 3]
         folded = jnp.tensordot(folded, fold, axes=((0,), (2,)), precision="highest")
     phases = range(2, 2 * axes + 2, 2)
     windows = range(3, 2 * axes + 2, 2)
-    folded = folded.transpose(*windows, 0, *phases, 1)
-    return folded.reshape(-1, math.prod(factors) * channels_out)
+    folded = folded.transpose(*windows, 0, *phases, 1)  # [*windows, C_in, *phases, C_out]
+    return folded.reshape(-1, math.prod(factors) * channels_out)  # [windows C_in, phases C_out]
 
 
 def _interleave(y: jax.Array, sizes: tuple[int, ...], factors: tuple[int, ...]) -> jax.Array:
-    """[B, *positions, *phases, C] -> [B, S1, phases1, S2, phases2, ..., C]."""
+    """[B, *positions, *f, C_out] -> [B, S1, f1, S2, f2, .., C_out]."""
     axes = len(sizes)
 
     def along(axis: int, part: jax.Array) -> jax.Array:
@@ -136,18 +138,21 @@ def _interleave(y: jax.Array, sizes: tuple[int, ...], factors: tuple[int, ...]) 
         for phase in range(factors[axis]):
             start = 0 if phase == 0 else 1
             row = jax.lax.slice_in_dim(part, start, start + sizes[axis], axis=axis + 1)
-            rows.append(along(axis + 1, jax.lax.index_in_dim(row, phase, axes + 1, keepdims=False)))
-        return jnp.stack(rows, axis + 2)
+            row = jax.lax.index_in_dim(row, phase, axes + 1, keepdims=False)  # without this axis' f
+            rows.append(along(axis + 1, row))
+        return jnp.stack(rows, axis + 2)  # puts f behind its S
 
     return along(0, y)
 
 
 def _as_product(x: jax.Array, kernel: jax.Array, factors: tuple[int, ...]) -> jax.Array:
-    """One matrix product on the small grid, whose results are laid side by side."""
+    """x [B, *S, C_in] -> [B, *(S f), C_out] by one matrix product on the small grid, whose results
+    are put side by side.
+    """
     axes = len(factors)
     sizes = x.shape[1:-1]
-    matrix = _fold_kernel(kernel, factors).astype(x.dtype)
-    padded = jnp.pad(x, ((0, 0), *((1, 1),) * axes, (0, 0)))
+    matrix = _fold_kernel(kernel, factors).astype(x.dtype)  # [windows C_in, phases C_out]
+    padded = jnp.pad(x, ((0, 0), *((1, 1),) * axes, (0, 0)))  # [B, *(S + 2), C_in]
     windows = [3 if f == 1 else 2 for f in factors]
     places = [s + 3 - w for s, w in zip(sizes, windows, strict=True)]
     shifted = []
@@ -155,28 +160,28 @@ def _as_product(x: jax.Array, kernel: jax.Array, factors: tuple[int, ...]) -> ja
         part = padded
         for axis, (start, size) in enumerate(zip(offset, places, strict=True), start=1):
             part = jax.lax.slice_in_dim(part, start, start + size, axis=axis)
-        shifted.append(part)
-    rows = jnp.concatenate(shifted, -1).reshape(-1, matrix.shape[0])
-    y = rows @ matrix  # [B * places, phases * F]
-    y = y.reshape(x.shape[0], *places, *factors, kernel.shape[-1])
-    y = _interleave(y, sizes, factors)
+        shifted.append(part)  # [B, *places, C_in]
+    rows = jnp.concatenate(shifted, -1).reshape(-1, matrix.shape[0])  # [B places, windows C_in]
+    y = rows @ matrix  # [B places, phases C_out]
+    y = y.reshape(x.shape[0], *places, *factors, kernel.shape[-1])  # [B, *places, *f, C_out]
+    y = _interleave(y, sizes, factors)  # [B, S1, f1, S2, f2, .., C_out]
     enlarged = (s * f for s, f in zip(sizes, factors, strict=True))
-    return y.reshape(x.shape[0], *enlarged, kernel.shape[-1])
+    return y.reshape(x.shape[0], *enlarged, kernel.shape[-1])  # [B, *(S f), C_out]
 
 
 def _as_transposed(x: jax.Array, kernel: jax.Array, factors: tuple[int, ...]) -> jax.Array:
-    """One convolution of the small grid with zeros between its positions: the kernel and the
-    `factor` copies of a position together are a kernel of `factor` + 2.
+    """x [B, *S, C_in] -> [B, *(S f), C_out] by one convolution of the small grid with zeros between
+    its positions: the kernel and the f copies of a position together are a kernel of f + 2.
     """
     axes = len(factors)
     summed = kernel
-    for factor in factors:  # takes the first axis away and puts one before the channels
-        sums = np.zeros((factor + 2, 3))
+    for factor in factors:  # takes the first axis away and puts one of f + 2 at the end
+        sums = np.zeros((factor + 2, 3))  # [f + 2, 3]
         for copy, tap in itertools.product(range(factor), range(3)):
             sums[tap - 1 - copy + factor, tap] = 1.0
         sums = jnp.asarray(sums, kernel.dtype)
         summed = jnp.tensordot(summed, sums, axes=((0,), (1,)), precision="highest")
-    summed = jnp.moveaxis(summed, (0, 1), (-2, -1))  # [factor + 2, ..., C, F]
+    summed = jnp.moveaxis(summed, (0, 1), (-2, -1))  # [*(f + 2), C_in, C_out]
     data = (0, axes + 1, *range(1, axes + 1))
     return jax.lax.conv_general_dilated(
         x,
@@ -190,13 +195,13 @@ def _as_transposed(x: jax.Array, kernel: jax.Array, factors: tuple[int, ...]) ->
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def upsampled_convolution(x: jax.Array, kernel: jax.Array, factors: tuple[int, ...]) -> jax.Array:
-    """x [B, *S, C], upsampled to nearest neighbours, convolved with `kernel` [3, ..., C, F], whose
-    taps are summed before they are rounded to the dtype of `x`.
+    """x [B, *S, C_in], upsampled to nearest neighbours, convolved with kernel [3, .., C_in, C_out]:
+    [B, *(S f), C_out]. The taps are summed before they are rounded to the dtype of `x`.
 
     The copies are never made: a convolution of a grid of copies is, exactly, one of the small grid
     with sums of the kernel's taps; for factor 2 in two axes with 2.25 times fewer multiplications.
     On a CPU it is a matrix product, and forward and backward take 2.5 times less; elsewhere it is a
-    convolution: laying results side by side was a fifth of the bytes that a VQGAN's step moves on
+    convolution: putting results side by side was a fifth of the bytes that a VQGAN's step moves on
     a TPU (`vqjax compile`, docs/scaling.md).
     """
     return jax.lax.platform_dependent(

@@ -1,8 +1,8 @@
 """The mesh around an operation: which of its axes split rows, and work done by each device.
 
-The partitioner splits most programs by itself. A loop over blocks of rows it does not: it gathers
-the rows on every device first. Such an operation takes the mesh that `jax.set_mesh` put around
-its tracing and runs on every device's own rows.
+The partitioner splits most programs by itself. It does not split a loop over blocks of rows: it
+gathers the rows on every device first. Such an operation takes the mesh that `jax.set_mesh` put
+around its tracing and runs on every device's own rows.
 """
 
 import math
@@ -36,8 +36,8 @@ def row_axes(rows: int) -> tuple[str, ...]:
 def keep_rows(x: jax.Array) -> jax.Array:
     """x [B, ...], split by rows as the batch is; as it was where B does not divide.
 
-    Where parameters are divided too, the partitioner may find it as good to cut activations by
-    channels and to gather them for every layer. Said so, it gathers the layer's parameters.
+    Where parameters are sharded too, the partitioner may choose to shard activations by channels
+    and to gather them for every layer. With this constraint it gathers the layer's parameters.
     """
     axes = row_axes(x.shape[0])
     if not axes:

@@ -4,12 +4,14 @@
 
 Scores are computed in at least float32 at the highest matmul precision whatever the inputs are:
 bfloat16 and TF32 products pick other codes. An offset that vectors and codes share says nothing
-about distances, but its square would swallow their differences in a score: it is taken from both
-sides first.
+about distances, but its square would swallow their differences in a score: it is subtracted from
+both first.
 
 The best way differs by platform, and is chosen when a program is lowered for one. A TPU's compiler
 fuses the product, the minimum and its index. A GPU's writes the scores down, so codes come in
 blocks. A CPU is fastest when a block of scores stays in its cache, so rows come in blocks, too.
+
+In a block are n of the N vectors and k of the K codes.
 """
 
 import chex
@@ -53,7 +55,7 @@ def nearest(z: jax.Array, codes: jax.Array) -> jax.Array:
     z, codes = lax.stop_gradient((z.astype(dtype), codes.astype(dtype)))
     size = codes.shape[0]
     if size < 1:
-        raise ValueError("codes of shape [0, D]: at least one code is wanted")
+        raise ValueError("codes of shape [0, D]: at least one code is needed")
     if not z.shape[0]:
         return jnp.zeros((0,), jnp.int32)
     rows, parts = mesh_context.row_axes(z.shape[0]), mesh_context.axis_size(TENSOR_AXIS)
@@ -68,8 +70,8 @@ def nearest(z: jax.Array, codes: jax.Array) -> jax.Array:
 
 
 def _nearest(z: jax.Array, codes: jax.Array) -> jax.Array:
-    centre = offset(codes)
-    codes = codes - centre[None, :]
+    centre = offset(codes)  # [D]
+    codes = codes - centre[None, :]  # [K, D]
     return lax.platform_dependent(z, codes, centre, cpu=_on_cpu, tpu=_on_tpu, default=_on_gpu)
 
 
@@ -77,11 +79,11 @@ def offset(x: jax.Array) -> jax.Array:
     """What the vectors x [N, D] have in common, [D]: their mean in the channels where it is more
     than the deviation, else 0.
 
-    Where it is less, taking it away would gain no digit; and so vectors that lie far off, such as
-    dead codes, move the others away from 0 only where they are most of all. It has few digits: the
+    Where it is less, subtracting it would gain no digit; and so outliers, such as dead codes, shift
+    the other vectors only where most vectors are outliers. It is rounded to few digits: the
     difference to a number near it is exact, and ties of bfloat16 numbers stay ties.
     """
-    mean, square = jnp.mean(x, axis=0), jnp.mean(x**2, axis=0)
+    mean, square = jnp.mean(x, axis=0), jnp.mean(x**2, axis=0)  # [D] each
     exponent = jnp.finfo(x.dtype).nexp
     mean = lax.reduce_precision(mean, exponent, OFFSET_BITS)
     return jnp.where(2.0 * mean**2 > square, mean, 0.0)
@@ -89,11 +91,11 @@ def offset(x: jax.Array) -> jax.Array:
 
 def _nearest_of_all_parts(z: jax.Array, part: jax.Array) -> jax.Array:
     """Of z [N, D], the same on all devices of the axis, to which `part` of the codes each has."""
-    index = _nearest(z, part)
-    # The winners' distances anew, in one way on every device: equal codes are equally far.
+    index = _nearest(z, part)  # [N], in [0, K / parts)
+    # The winners' distances, recomputed in one way on every device: equal codes are equally far.
     distance = jnp.sum((z - part[index]) ** 2, axis=-1)  # [N]
-    index += part.shape[0] * lax.axis_index(TENSOR_AXIS).astype(jnp.int32)
-    least = lax.pmin(distance, TENSOR_AXIS)
+    index += part.shape[0] * lax.axis_index(TENSOR_AXIS).astype(jnp.int32)  # [N], in [0, K)
+    least = lax.pmin(distance, TENSOR_AXIS)  # [N]
     last = jnp.iinfo(jnp.int32).max
     index = lax.pmin(jnp.where(distance == least, index, last), TENSOR_AXIS)
     return jnp.where(index == last, 0, index)  # NaN equals nothing
@@ -103,20 +105,21 @@ def _on_tpu(z: jax.Array, codes: jax.Array, centre: jax.Array) -> jax.Array:
     """Of z [N, D]; of codes [K, D], `centre` [D] is subtracted already. So in the other ways."""
     z = z - centre[None, :]
     dot = jnp.matmul(z, codes.T, precision=lax.Precision.HIGHEST)  # [N, K], never written
-    return jnp.argmin(_half_norms(codes)[None, :] - dot, axis=-1).astype(jnp.int32)
+    score = _half_norms(codes)[None, :] - dot  # [N, K]; eq. 1
+    return jnp.argmin(score, axis=-1).astype(jnp.int32)  # [N]
 
 
 def _on_gpu(z: jax.Array, codes: jax.Array, centre: jax.Array) -> jax.Array:
     """Over blocks of codes: rows stay whole, wherever they are."""
     z = z - centre[None, :]
 
-    def block(codes, half):
-        dot = jnp.matmul(z, codes.T, precision=lax.Precision.HIGHEST)  # [N, C]
-        score = half[None, :] - dot
-        return jnp.min(score, axis=-1), jnp.argmin(score, axis=-1).astype(jnp.int32)
+    def block(codes, half):  # [k, D], [k]
+        dot = jnp.matmul(z, codes.T, precision=lax.Precision.HIGHEST)  # [N, k]
+        score = half[None, :] - dot  # [N, k]; eq. 1
+        return jnp.min(score, axis=-1), jnp.argmin(score, axis=-1).astype(jnp.int32)  # [N] each
 
-    columns = block_of_codes(z.shape[0], codes.shape[0])
-    return _least_of_blocks(z.shape[0], codes, columns, block)
+    columns = block_of_codes(z.shape[0], codes.shape[0])  # k
+    return _least_of_blocks(z.shape[0], codes, columns, block)  # [N]
 
 
 def block_of_codes(rows: int, size: int) -> int:
@@ -132,28 +135,29 @@ def _on_cpu(z: jax.Array, codes: jax.Array, centre: jax.Array) -> jax.Array:
     cache that compile to vector instructions, while an argmin goes one number at a time. Scores
     have the row as their last axis, so both passes run along whole vectors.
     """
-    # Of one channel the product would be an expression, which each pass may work out, and round, in
-    # its own way: then nothing equals the least. With a second one it is an array.
+    # With one channel the product would be fused into each pass, which may round it differently:
+    # then no score equals the least. With a second channel it is an array.
     z, codes, centre = (_of_two_channels(x) for x in (z, codes, centre))
-    n, dim = z.shape
-    rows, columns = _block(n, ROWS, LANES), _block(codes.shape[0], CODES, LANES)
+    n, dim = z.shape  # N, D
+    rows, columns = _block(n, ROWS, LANES), _block(codes.shape[0], CODES, LANES)  # n, k
     blocks = -(-n // rows)
-    padded = jnp.pad(z, ((0, blocks * rows - n), (0, 0))).reshape(blocks, rows, dim)
-    place = jnp.arange(columns, dtype=jnp.int32)[:, None]  # [C, 1]
+    padded = jnp.pad(z, ((0, blocks * rows - n), (0, 0)))  # [blocks n, D]
+    padded = padded.reshape(blocks, rows, dim)  # [blocks, n, D]
+    place = jnp.arange(columns, dtype=jnp.int32)[:, None]  # [k, 1]
 
-    def of_rows(z):  # [R, D]
+    def of_rows(z):  # [n, D]
         z = z - centre[None, :]  # here, where a block is in the cache
 
-        def block(codes, half):
-            dot = jnp.matmul(codes, z.T, precision=lax.Precision.HIGHEST)  # [C, R]
-            score = half[:, None] - dot
-            least = jnp.min(score, axis=0)  # [R]
-            index = jnp.min(jnp.where(score == least[None, :], place, columns), axis=0)
+        def block(codes, half):  # [k, D], [k]
+            dot = jnp.matmul(codes, z.T, precision=lax.Precision.HIGHEST)  # [k, n]
+            score = half[:, None] - dot  # [k, n]; eq. 1
+            least = jnp.min(score, axis=0)  # [n]
+            index = jnp.min(jnp.where(score == least[None, :], place, columns), axis=0)  # [n]
             return least, index
 
-        return _least_of_blocks(rows, codes, columns, block)
+        return _least_of_blocks(rows, codes, columns, block)  # [n]
 
-    return lax.map(of_rows, padded).reshape(-1)[:n]
+    return lax.map(of_rows, padded).reshape(-1)[:n]  # [blocks, n] -> [N]
 
 
 def _of_two_channels(x: jax.Array) -> jax.Array:
@@ -162,28 +166,29 @@ def _of_two_channels(x: jax.Array) -> jax.Array:
 
 
 def _least_of_blocks(rows, codes, columns, block):
-    """The index of the least score over all blocks of codes, the lowest index where several are.
+    """The index of the least score over all blocks of codes, the lowest index in a tie: int32[n].
 
     Args:
-        rows: R.
+        rows: n.
         codes: [K, D].
-        columns: codes in a block, C.
-        block: codes [C, D], |e|^2 / 2 [C] -> least score [R] and its place int32[R] in [0, C).
+        columns: codes in a block, k.
+        block: codes [k, D], |e|^2 / 2 [k] -> least score [n] and its place int32[n] in [0, k).
     """
     size, dim = codes.shape
     blocks = -(-size // columns)
     missing = blocks * columns - size
-    half = jnp.pad(_half_norms(codes), (0, missing), constant_values=jnp.inf)  # never the least
-    stacked = jnp.pad(codes, ((0, missing), (0, 0))).reshape(blocks, columns, dim)
-    firsts = jnp.arange(blocks, dtype=jnp.int32) * columns
+    half = _half_norms(codes)  # [K]
+    half = jnp.pad(half, (0, missing), constant_values=jnp.inf)  # [blocks k], never the least
+    stacked = jnp.pad(codes, ((0, missing), (0, 0))).reshape(blocks, columns, dim)  # [blocks, k, D]
+    firsts = jnp.arange(blocks, dtype=jnp.int32) * columns  # [blocks]
 
-    def step(best, of_block):
-        codes, half, first = of_block
-        least, index = block(codes, half)
+    def step(best, of_block):  # the carry: the least score so far [n] and its index [n]
+        codes, half, first = of_block  # [k, D], [k], []
+        least, index = block(codes, half)  # [n] each
         better = least < best[0]
         return (jnp.where(better, least, best[0]), jnp.where(better, first + index, best[1])), None
 
-    start = (jnp.full((rows,), jnp.inf, codes.dtype), jnp.zeros((rows,), jnp.int32))
+    start = (jnp.full((rows,), jnp.inf, codes.dtype), jnp.zeros((rows,), jnp.int32))  # [n] each
     (_, index), _ = lax.scan(step, start, (stacked, half.reshape(blocks, columns), firsts))
     return index
 

@@ -1,4 +1,4 @@
-"""What numbers are worked out in, and drawn from, whatever JAX's defaults are."""
+"""Precision and random keys, whatever JAX's defaults are."""
 
 import jax
 import jax.numpy as jnp
@@ -20,4 +20,4 @@ def at_least_float32(x: jax.Array) -> jax.Array:
 
 def sum_per_example(values: jax.Array) -> jax.Array:
     """[B, ...] -> [B]."""
-    return values.sum(axis=tuple(range(1, values.ndim)))
+    return values.sum(axis=tuple(range(1, values.ndim)))  # [B]

@@ -1,4 +1,4 @@
-"""How far long work has come that no single program does, for whoever listens.
+"""Progress of long computations that run as several programs, reported to a listener.
 
 with progress.heard_by(listener):
     codes = kmeans(...)  # listener("k-means", 3, 40), ...
@@ -17,7 +17,7 @@ _listener: contextvars.ContextVar[Listener | None] = contextvars.ContextVar(
 
 @contextlib.contextmanager
 def heard_by(listener: Listener) -> Iterator[None]:
-    """Within `with`, `listener` is told; what it raises ends the work."""
+    """Within `with`, `listener` is called; what it raises ends the work."""
     token = _listener.set(listener)
     try:
         yield
@@ -26,7 +26,7 @@ def heard_by(listener: Listener) -> Iterator[None]:
 
 
 def tell(what: str, done: int, total: int) -> None:
-    """Says that `done` of `total` parts are done; nothing happens where nobody listens."""
+    """Reports that `done` of `total` parts are done; without a listener it does nothing."""
     listener = _listener.get()
     if listener is not None:
         listener(what, done, total)

@@ -9,7 +9,8 @@ TINY = 1e-12  # squared norm below which a vector has no direction
 
 def unit(x: jax.Array) -> jax.Array:
     """x / |x| along the last axis; shorter than 1e-6, where |x| says nothing, it is x * 1e6."""
-    return x / jnp.sqrt(jnp.maximum(jnp.sum(x * x, axis=-1, keepdims=True), TINY))
+    square = jnp.sum(x * x, axis=-1, keepdims=True)  # [..., 1]
+    return x / jnp.sqrt(jnp.maximum(square, TINY))
 
 
 def rotate(z: jax.Array, q: jax.Array) -> jax.Array:
@@ -26,13 +27,13 @@ def rotate(z: jax.Array, q: jax.Array) -> jax.Array:
     fixed = stop_gradient(z)
     z_unit, q_unit = unit(fixed), unit(stop_gradient(q))
     r = unit(z_unit + q_unit)
-    scale = jnp.linalg.norm(stop_gradient(q), axis=-1, keepdims=True) / jnp.sqrt(
-        jnp.maximum(jnp.sum(fixed * fixed, axis=-1, keepdims=True), TINY)
-    )
+    length = jnp.linalg.norm(stop_gradient(q), axis=-1, keepdims=True)  # [..., 1]
+    square = jnp.sum(fixed * fixed, axis=-1, keepdims=True)  # [..., 1]
+    scale = length / jnp.sqrt(jnp.maximum(square, TINY))
 
     def along(direction: jax.Array) -> jax.Array:
-        return jnp.sum(direction * z, axis=-1, keepdims=True)
+        return jnp.sum(direction * z, axis=-1, keepdims=True)  # [..., 1]
 
-    rotated = scale * (z - 2.0 * along(r) * r + 2.0 * along(z_unit) * q_unit)
+    rotated = scale * (z - 2.0 * along(r) * r + 2.0 * along(z_unit) * q_unit)  # [..., D]
     # The value is `q` to the last bit: only the gradient of `rotated` counts.
     return stop_gradient(q) + (rotated - stop_gradient(rotated))

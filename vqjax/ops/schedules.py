@@ -84,7 +84,7 @@ class Cosine:
         step = jnp.asarray(step) - self.start
         up = (step + 1) / (self.warmup + 1)
         progress = (step - self.warmup) / max(self.steps - self.warmup, 1)
-        down = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(progress, 0.0, 1.0)))
+        down = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(progress, 0.0, 1.0)))  # eq. 5
         factor = jnp.where(step < self.warmup, up, self.final + (1.0 - self.final) * down)
         return jnp.where(step < 0, 0.0, factor * self.value)
 

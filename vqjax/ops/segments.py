@@ -1,7 +1,7 @@
-"""What vectors that share a code come to: counts, sums, and the gradient of having picked it.
+"""Vectors that share a code: their counts, their sums, and the gradient of a lookup.
 
 On a CPU rows are added one by one where they belong. On TPUs and GPUs, where that is slow or in no
-fixed order, sums are products with one-hot rows, for a block of codes at a time.
+fixed order, sums are products with one-hot rows, for a block of k of the K codes at a time.
 """
 
 import jax
@@ -15,33 +15,34 @@ from vqjax.ops.numerics import at_least_float32
 
 
 def count(indices: jax.Array, size: int) -> jax.Array:
-    """How often each index in [0, size) occurs: float32[size], exact up to 2^24 each."""
+    """How often each index in [0, K) occurs, K = size: float32[K], exact up to 2^24 each."""
 
     def add(indices):
-        return jnp.zeros(size, jnp.float32).at[indices].add(1.0)
+        return jnp.zeros(size, jnp.float32).at[indices].add(1.0)  # [K]
 
     def compare(indices):
-        def block(places):  # fused: nothing of size N x C is written
-            return jnp.sum(places[:, None] == indices[None, :], axis=-1, dtype=jnp.float32)
+        def block(places):  # [k]
+            picked = places[:, None] == indices[None, :]  # [k, N], fused: never written
+            return jnp.sum(picked, axis=-1, dtype=jnp.float32)  # [k]
 
         return _over_blocks(block, indices.shape[0], size)
 
     def local(indices):
         return lax.platform_dependent(indices, cpu=add, default=compare)
 
-    return _over_rows(local, indices.reshape(-1))
+    return _over_rows(local, indices.reshape(-1))  # [K]
 
 
 def sum_by_code(z: jax.Array, indices: jax.Array, size: int) -> jax.Array:
-    """Sum of the rows of `z` [N, D] that share an index (int32[N]): [size, D], at least float32."""
+    """Sums of the rows of z [N, D] by index (int32[N]): [K, D], K = size, in at least float32."""
 
     def add(z, indices):
-        return jax.ops.segment_sum(z, indices, num_segments=size)
+        return jax.ops.segment_sum(z, indices, num_segments=size)  # [K, D]
 
     def multiply(z, indices):
-        def block(places):
-            picked = (places[:, None] == indices[None, :]).astype(z.dtype)  # [C, N]
-            return jnp.matmul(picked, z, precision=lax.Precision.HIGHEST)  # [C, D]
+        def block(places):  # [k]
+            picked = (places[:, None] == indices[None, :]).astype(z.dtype)  # [k, N]
+            return jnp.matmul(picked, z, precision=lax.Precision.HIGHEST)  # [k, D]
 
         return _over_blocks(block, indices.shape[0], size)
 
@@ -58,14 +59,16 @@ def take(codes: jax.Array, indices: jax.Array) -> jax.Array:
 
 
 def _take_forward(codes, indices):
-    return codes[indices], (indices, jnp.zeros((codes.shape[0], 0), codes.dtype))
+    taken = codes[indices]  # [..., D]
+    like = jnp.zeros((codes.shape[0], 0), codes.dtype)  # [K, 0], for its size and dtype
+    return taken, (indices, like)
 
 
 def _take_backward(kept, gradient):
     indices, like = kept
-    flat = gradient.reshape(-1, gradient.shape[-1])
-    summed = sum_by_code(flat, indices.reshape(-1), like.shape[0]).astype(like.dtype)
-    return summed, np.zeros(indices.shape, jax.dtypes.float0)
+    flat = gradient.reshape(-1, gradient.shape[-1])  # [N, D]
+    summed = sum_by_code(flat, indices.reshape(-1), like.shape[0])  # [K, D]
+    return summed.astype(like.dtype), np.zeros(indices.shape, jax.dtypes.float0)
 
 
 take.defvjp(_take_forward, _take_backward)
@@ -85,9 +88,9 @@ def _over_rows(function, *arrays):
 
 
 def _over_blocks(function, rows: int, size: int) -> jax.Array:
-    """function(places int32[C]) -> [C, ...] of blocks of [0, size), put together: [size, ...]."""
-    columns = block_of_codes(rows, size)
+    """function(places int32[k]) -> [k, ...], over blocks of [0, K), K = size: [K, ...]."""
+    columns = block_of_codes(rows, size)  # k
     blocks = -(-size // columns)
-    places = jnp.arange(blocks * columns, dtype=jnp.int32).reshape(blocks, columns)
-    out = lax.map(function, places)  # [blocks, C, ...]
-    return out.reshape(blocks * columns, *out.shape[2:])[:size]
+    places = jnp.arange(blocks * columns, dtype=jnp.int32).reshape(blocks, columns)  # [blocks, k]
+    out = lax.map(function, places)  # [blocks, k, ...]
+    return out.reshape(blocks * columns, *out.shape[2:])[:size]  # [K, ...]

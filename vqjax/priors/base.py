@@ -22,12 +22,12 @@ EDITS = ("inpaint", "outpaint", "outpaint below", "upscale", "variations")
 
 
 class Conditioning(NamedTuple):
-    """What a network has beside its tokens.
+    """A network's inputs beside its tokens.
 
     Attributes:
-        prefix: vectors at the positions before the tokens, [B, lead, width].
-        mask: bool [B, lead + T], positions that count; None: all.
-        context: what every block attends to; None: nothing.
+        prefix: vectors at the positions before the tokens, [B, P, C].
+        mask: bool [B, P + T], positions that count; None: all.
+        context: for cross-attention in every block; None: there is none.
     """
 
     prefix: jax.Array
@@ -58,16 +58,17 @@ class Prior(nn.Module):
         logits, order = at_least_float32(logits), self.order
         if len(order.levels) == 1:
             return logits
-        own = jnp.asarray(order.level_at)[positions][:, None] == jnp.asarray(order.level_of)[None]
-        return jnp.where(own[None], logits, jnp.finfo(logits.dtype).min)
+        level_at = jnp.asarray(order.level_at)[positions]  # [t]
+        own = level_at[:, None] == jnp.asarray(order.level_of)[None]  # [t, V]
+        return jnp.where(own[None], logits, jnp.finfo(logits.dtype).min)  # [B, t, V]
 
     def with_guidance(
         self, cond: jax.Array | None, count: int, guidance: Guidance
     ) -> tuple[jax.Array | None, Callable[[jax.Array, jax.Array], jax.Array]]:
-        """The conditions with which the network draws `count` examples, and what makes one of its
-        logits.
+        """The conditions with which the network samples `count` examples, and the function that
+        combines its logits.
 
-        With guidance everything is worked out twice: with the condition, and without.
+        With guidance the network runs on 2 B examples: with their condition, and without.
 
         Raises:
             UsageError: guidance, or a condition's array, of an unconditional prior; or guidance of
@@ -83,13 +84,15 @@ class Prior(nn.Module):
                 "no guidance: with prior.condition.dropout=0 the prior never learned to do without "
                 "its condition"
             )
-        null = self.condition.null(count)
+        null = self.condition.null(count)  # [B, ...]
         cond = null if cond is None else cond
-        return (jnp.concatenate([cond, null]), guidance) if guided else (cond, _plain)
+        if not guided:
+            return cond, _plain
+        return jnp.concatenate([cond, null]), guidance  # [2 B, ...]
 
 
 class TransformerPrior(Prior):
-    """Base of those that have the fields of `GPT`, if they like with others among them."""
+    """Base of priors by a transformer: they have the fields of `GPT`, and may have others."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -112,45 +115,47 @@ class TransformerPrior(Prior):
 
     @property
     def lead(self) -> int:
-        """Positions before the first token."""
+        """P, the positions before the first token."""
         return self.condition.length if self.has_prefix else 1
 
     @property
     def has_prefix(self) -> bool:
-        """Whether its condition stands before the tokens."""
+        """Whether its condition is a prefix of the sequence."""
         return self.condition is not None and self.condition.by == "prefix"
 
     def make_transformer(self, **settings: Any) -> Transformer:
-        """Its transformer, with `settings` beside the fields that stand here."""
+        """Its transformer; `settings` are further fields, or replace these."""
         fields = {"qk_norm": self.qk_norm, "dtype": self.dtype} | settings
         return Transformer(self.layers, self.heads, self.kv_heads, **fields)
 
     def angles(self) -> np.ndarray:
-        """float32 [lead + T, head_dim / 2]; the prefix does not turn."""
+        """float32 [P + T, d / 2]; zero for the prefix."""
         order = self.order
-        positions = order.positions
+        positions = order.positions  # [T, axes]
         if self.positions == "sequence":
-            positions = 1.0 + np.arange(order.length)[:, None]
-        positions = np.concatenate([np.zeros((self.lead, positions.shape[1])), positions])
+            positions = 1.0 + np.arange(order.length)[:, None]  # [T, 1]
+        prefix = np.zeros((self.lead, positions.shape[1]))  # [P, axes]
+        positions = np.concatenate([prefix, positions])  # [P + T, axes]
         return rotary_angles(positions, self.width // self.heads)
 
     def declare_start_vector(self) -> None:
-        """Makes the vector that stands before the tokens where no condition does; called in
+        """Creates the learned vector before the tokens where the condition is no prefix; called in
         `setup`.
         """
         if not self.has_prefix:
-            self.start_vector = self.param("start", INIT, (1, 1, self.width))
+            self.start_vector = self.param("start", INIT, (1, 1, self.width))  # [1, P=1, C]
 
     def condition_vectors(self, cond: jax.Array | None, batch: int) -> Conditioning:
-        """What the condition makes of its array `cond`, of `batch` examples."""
+        """The network's other inputs, from the condition's array `cond` of `batch` examples."""
         vectors = mask = None
         if self.condition is not None:
-            vectors, mask = self.condition(cond, self.width)
+            vectors, mask = self.condition(cond, self.width)  # [B, M, C], [B, M] or None
         if not self.has_prefix:
-            start = jnp.broadcast_to(self.start_vector, (batch, 1, self.width))
+            start = jnp.broadcast_to(self.start_vector, (batch, 1, self.width))  # [B, P=1, C]
             return Conditioning(start, None, None if vectors is None else Context(vectors, mask))
         if mask is not None:
-            mask = jnp.pad(mask, ((0, 0), (0, self.order.length)), constant_values=True)
+            after = (0, self.order.length)
+            mask = jnp.pad(mask, ((0, 0), after), constant_values=True)  # [B, P + T], P = M
         return Conditioning(vectors, mask)
 
 

@@ -1,8 +1,8 @@
 """What a prior is conditioned on: a class, or a text.
 
-A condition reads one array of the batch, `batch_key`, and makes vectors of it: `by` "prefix" they
-stand before the tokens, by "cross" every block attends to them. Where there is an rng stream
-"dropout" it is withheld from some examples, so that the prior learns the unconditional distribution
+A condition embeds one array of the batch, `batch_key`, as vectors: `by` "prefix" they come before
+the tokens, by "cross" every block attends to them. If there is an rng stream "dropout", the
+condition is dropped from some examples, so that the prior learns the unconditional distribution
 for classifier-free guidance, too (arXiv 2207.12598).
 """
 
@@ -26,7 +26,7 @@ class ClassLabel(nn.Module):
 
     Attributes:
         classes: how many; labels are 0 to classes - 1, or -1 for none.
-        dropout: chance that a label is withheld in training.
+        dropout: chance that a label is dropped in training.
     """
 
     classes: int
@@ -73,7 +73,7 @@ class ClassLabel(nn.Module):
     def __call__(self, labels: jax.Array, features: int) -> tuple[jax.Array, None]:
         """int32[B] -> [B, 1, features], and which of these count: all.
 
-        What is no class gives NaN: it must not pass for another one.
+        A label that is no class gives NaN rather than another class's vector.
         """
         if self.has_rng("dropout") and self.dropout > 0.0:
             withheld = jax.random.bernoulli(
@@ -84,27 +84,29 @@ class ClassLabel(nn.Module):
         table = self.param("table", init, (self.classes + 1, features), jnp.float32)
         rows = jnp.where(labels == NULL, self.classes, labels)
         rows = jnp.where(labels >= self.classes, self.classes + 1, rows)
-        return jnp.take(table, rows, axis=0, mode="fill", fill_value=jnp.nan)[:, None], None
+        vectors = jnp.take(table, rows, axis=0, mode="fill", fill_value=jnp.nan)  # [B, features]
+        return vectors[:, None], None  # [B, M=1, features]
 
     def null(self, count: int) -> jax.Array:
-        """What stands for no condition: int32[count]."""
+        """The array that means no condition: int32[count]."""
         return jnp.full((count,), NULL, jnp.int32)
 
 
 class Text(nn.Module):
-    """A caption, read by a transformer that is trained along.
+    """A caption, encoded by a transformer that is trained with the prior.
 
-    Behind the caption's vectors comes one of the whole; with an empty caption it stands alone.
+    A vector of the whole caption follows those of its tokens; of an empty caption it is the only
+    one.
 
     Attributes:
         vocabulary: V, size of the captions' vocabulary (`BPE.size`).
-        tokens: T, ids per caption (`Captions.length`); 0 is padding, which nothing looks at.
+        tokens: T, ids per caption (`Captions.length`); 0 is padding, which is masked.
         width: channels of the transformer.
         layers: blocks of the transformer.
         heads: of its attention.
-        by: "prefix": the vectors stand before the tokens; "cross": every block of the prior
+        by: "prefix": the vectors come before the tokens; "cross": every block of the prior
             attends to them (arXiv 1706.03762), which costs parameters but no positions.
-        dropout: chance that a caption is withheld in training.
+        dropout: chance that a caption is dropped in training.
         dtype: to compute in; None: the experiment's `compute_dtype`.
     """
 
@@ -160,27 +162,29 @@ class Text(nn.Module):
 
     @nn.compact
     def __call__(self, ids: jax.Array, features: int) -> tuple[jax.Array, jax.Array]:
-        """int32[B, T] -> [B, T + 1, features], and which of these count: bool [B, T + 1]."""
+        """int32[B, T] -> [B, M, features], M = T + 1, and which of these count: bool [B, M]."""
         if self.has_rng("dropout") and self.dropout > 0.0:
             key = self.make_rng("dropout")
-            withheld = jax.random.bernoulli(key, jnp.float32(self.dropout), (len(ids), 1))
+            chance = jnp.float32(self.dropout)
+            withheld = jax.random.bernoulli(key, chance, (len(ids), 1))  # [B, 1]
             ids = jnp.where(withheld, 0, ids)
         whole = self.param("whole", INIT, (1, 1, self.width), jnp.float32)
         embed = nn.Embed(
             self.vocabulary, self.width, embedding_init=INIT, dtype=self.dtype, name="embed"
         )
-        x = embed(ids)
-        whole = jnp.broadcast_to(whole, (len(ids), 1, self.width)).astype(x.dtype)
-        mask = jnp.concatenate([ids != 0, jnp.ones((len(ids), 1), bool)], axis=1)
-        positions = np.append(1.0 + np.arange(self.tokens), 0.0)[:, None]
-        angles = jnp.asarray(rotary_angles(positions, self.width // self.heads))
+        x = embed(ids)  # [B, T, width]
+        whole = jnp.broadcast_to(whole, (len(ids), 1, self.width)).astype(x.dtype)  # [B, 1, width]
+        mask = jnp.concatenate([ids != 0, jnp.ones((len(ids), 1), bool)], axis=1)  # [B, M]
+        positions = np.append(1.0 + np.arange(self.tokens), 0.0)[:, None]  # [M, 1]
+        angles = jnp.asarray(rotary_angles(positions, self.width // self.heads))  # [M, d / 2]
         encoder = Transformer(
             self.layers, self.heads, causal=False, dtype=self.dtype, name="encoder"
         )
-        h = encoder(jnp.concatenate([x, whole], axis=1), angles, mask)
+        h = encoder(jnp.concatenate([x, whole], axis=1), angles, mask)  # [B, M, width]
         out = nn.Dense(features, use_bias=False, kernel_init=INIT, dtype=self.dtype, name="out")
-        return out(h.reshape(-1, self.width)).reshape(*h.shape[:2], features), mask
+        vectors = out(h.reshape(-1, self.width))  # [B M, features]
+        return vectors.reshape(*h.shape[:2], features), mask  # [B, M, features], [B, M]
 
     def null(self, count: int) -> jax.Array:
-        """What stands for no condition: int32[count, T]."""
+        """The array that means no condition: int32[count, T]."""
         return jnp.zeros((count, self.tokens), jnp.int32)

@@ -53,7 +53,7 @@ class GPT(OrderedPrior, TransformerPrior):
         self.declare_start_vector()
 
     def __call__(self, tokens: jax.Array, cond: jax.Array | None = None) -> jax.Array:
-        """Logits of every token from those before it; with dropout where there is its stream.
+        """Logits of every token from those before it; with dropout if there is its rng stream.
 
         Args:
             tokens: ids int32[B, T].
@@ -62,14 +62,15 @@ class GPT(OrderedPrior, TransformerPrior):
         Returns:
             [B, T, V].
         """
-        prefix, mask, context = self.condition_vectors(cond, len(tokens))
-        x = jnp.concatenate([prefix, self.tokens(tokens[:, :-1]).astype(prefix.dtype)], axis=1)
+        prefix, mask, context = self.condition_vectors(cond, len(tokens))  # [B, P, C], [B, P + T]
+        x = self.tokens(tokens[:, :-1]).astype(prefix.dtype)  # [B, T - 1, C]
+        x = jnp.concatenate([prefix, x], axis=1)  # [B, P + T - 1, C]
         x = self.drop(x, deterministic=not self.has_rng("dropout"))
-        mask = None if mask is None else mask[:, : x.shape[1]]
-        h = self.transformer(x, jnp.asarray(self.angles()[: x.shape[1]]), mask, context)
-        return self.mask_other_levels(
-            self.head(h[:, prefix.shape[1] - 1 :]), np.arange(tokens.shape[1])
-        )
+        mask = None if mask is None else mask[:, : x.shape[1]]  # [B, P + T - 1]
+        angles = jnp.asarray(self.angles()[: x.shape[1]])  # [P + T - 1, d / 2]
+        h = self.transformer(x, angles, mask, context)  # [B, P + T - 1, C]
+        logits = self.head(h[:, prefix.shape[1] - 1 :])  # [B, T, V]
+        return self.mask_other_levels(logits, np.arange(tokens.shape[1]))
 
     def decoder(
         self, params: Tree, cond: jax.Array | None, batch: int
@@ -79,25 +80,27 @@ class GPT(OrderedPrior, TransformerPrior):
         blocks = unstack_params(params["transformer"], self.layers)
         norm = params["transformer"]["norm"]
         transformer = self.make_transformer(parent=None)
-        angles = jnp.asarray(self.angles())
+        angles = jnp.asarray(self.angles())  # [P + T, d / 2]
 
         def run(x: jax.Array, caches: tuple[Cache, ...], at: Any, position: Any):
-            turn = jax.lax.dynamic_slice_in_dim(angles, at, x.shape[1])
+            """From x [B, t, C], whose first is at position `at`: its P first, then one by one."""
+            turn = jax.lax.dynamic_slice_in_dim(angles, at, x.shape[1])  # [t, d / 2]
             h, caches = transformer.decode_step(blocks, norm, x, turn, caches, at, mask, contexts)
-            position = jnp.minimum(position, self.order.length - 1)[None]
-            logits = self.apply(variables, h[:, -1:], method=lambda m, h: m.head(h))
-            return caches, self.mask_other_levels(logits, position)[:, 0]
+            position = jnp.minimum(position, self.order.length - 1)[None]  # [1]
+            logits = self.apply(variables, h[:, -1:], method=lambda m, h: m.head(h))  # [B, 1, V]
+            return caches, self.mask_other_levels(logits, position)[:, 0]  # [B, V]
 
         x, mask, context = self.apply(variables, cond, batch, method="condition_vectors")
         contexts = transformer.cross_caches(blocks, context)
-        lead = x.shape[1]
-        total = lead + self.order.length - 1
-        mask = None if mask is None else mask[:, :total]
+        lead = x.shape[1]  # P
+        total = lead + self.order.length - 1  # S = P + T - 1: nothing follows the last token
+        mask = None if mask is None else mask[:, :total]  # [B, S]
         caches = transformer.caches(batch, total, self.width, self.dtype or x.dtype)
-        caches, logits = run(x, caches, 0, jnp.int32(0))
+        caches, logits = run(x, caches, 0, jnp.int32(0))  # [B, kv, S, d] each, [B, V]
 
         def step(caches: tuple[Cache, ...], token: jax.Array, position: jax.Array):
-            new = self.apply(variables, token[:, None], method=lambda m, t: m.tokens(t))
+            ids = token[:, None]  # [B, 1]
+            new = self.apply(variables, ids, method=lambda m, t: m.tokens(t))  # [B, 1, C]
             return run(new.astype(x.dtype), caches, lead + position, position + 1)
 
         return caches, logits, step

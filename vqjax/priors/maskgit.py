@@ -1,4 +1,4 @@
-"""MaskGIT: every token from those that are not masked."""
+"""MaskGIT: every masked token from those that are not masked."""
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,7 @@ class MaskGIT(TransformerPrior):
 
     @property
     def mask_token(self) -> int:
-        """The id that stands for a masked token."""
+        """The id of a masked token."""
         return self.order.vocabulary
 
     def setup(self) -> None:
@@ -72,7 +72,7 @@ class MaskGIT(TransformerPrior):
         self.declare_start_vector()
 
     def __call__(self, tokens: jax.Array, cond: jax.Array | None = None) -> jax.Array:
-        """Logits of every token, masked or not; with dropout where there is its stream.
+        """Logits of every token, masked or not; with dropout if there is its rng stream.
 
         Args:
             tokens: ids int32[B, T], `mask_token` where they are masked.
@@ -81,47 +81,49 @@ class MaskGIT(TransformerPrior):
         Returns:
             [B, T, V].
         """
-        prefix, mask, context = self.condition_vectors(cond, len(tokens))
-        x = jnp.concatenate([prefix, self.tokens(tokens).astype(prefix.dtype)], axis=1)
+        prefix, mask, context = self.condition_vectors(cond, len(tokens))  # [B, P, C], [B, P + T]
+        x = self.tokens(tokens).astype(prefix.dtype)  # [B, T, C]
+        x = jnp.concatenate([prefix, x], axis=1)  # [B, P + T, C]
         x = self.drop(x, deterministic=not self.has_rng("dropout"))
-        h = self.transformer(x, jnp.asarray(self.angles()), mask, context)
-        return self.mask_other_levels(
-            self.head(h[:, prefix.shape[1] :]), np.arange(tokens.shape[1])
-        )
+        h = self.transformer(x, jnp.asarray(self.angles()), mask, context)  # [B, P + T, C]
+        logits = self.head(h[:, prefix.shape[1] :])  # [B, T, V]
+        return self.mask_other_levels(logits, np.arange(tokens.shape[1]))
 
     def objective(
         self, tokens: jax.Array, cond: jax.Array | None = None, example_ids: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """-log p of masked tokens, in nats [B, T], and how much each counts.
 
-        Draws from the rng stream "mask", for each example by its id. In training, which is where
-        there is a stream "dropout", a masked token counts 1 and the others nothing; else the sum
+        Draws from the rng stream "mask", for each example by its id. In training, which means that
+        there is a stream "dropout", a masked token counts 1 and the others 0; otherwise the sum
         over an example is the bound.
         """
         batch, length = tokens.shape
         example_ids = jnp.arange(batch) if example_ids is None else example_ids
         key = self.make_rng("mask")
-        keys = jax.vmap(lambda example_id: jax.random.split(jax.random.fold_in(key, example_id)))(
-            example_ids
-        )
+        split = jax.vmap(lambda example_id: jax.random.split(jax.random.fold_in(key, example_id)))
+        keys = split(example_ids)  # key[B, 2]
         count = jax.vmap(lambda k: jax.random.uniform(k, dtype=jnp.float32))(keys[:, 0])  # [B]
         train = self.has_rng("dropout")
         if train:
             share = masked_share(self.decoding.schedule, count)
-            many = jnp.maximum(jnp.ceil(share * length), 1.0)
+            many = jnp.maximum(jnp.ceil(share * length), 1.0)  # [B]
         else:
             many = jnp.minimum(1.0 + jnp.floor(count * length), length)  # uniform in 1 to T
-        order = jax.vmap(lambda k: jax.random.uniform(k, (length,), jnp.float32))(keys[:, 1])
-        rank = jnp.argsort(jnp.argsort(order, axis=1), axis=1)
-        masked = rank < many[:, None]
-        log_p = jax.nn.log_softmax(self(jnp.where(masked, self.mask_token, tokens), cond))
-        nats = -jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]
+        draw = jax.vmap(lambda k: jax.random.uniform(k, (length,), jnp.float32))
+        order = draw(keys[:, 1])  # [B, T]
+        rank = jnp.argsort(jnp.argsort(order, axis=1), axis=1)  # [B, T], each row a permutation
+        masked = rank < many[:, None]  # [B, T]
+        inputs = jnp.where(masked, self.mask_token, tokens)
+        log_p = jax.nn.log_softmax(self(inputs, cond))  # [B, T, V]
+        nats = -jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]  # [B, T]; eq. 1
         if not train:
-            return jnp.where(masked, nats * length / many[:, None], 0.0), masked.astype(jnp.float32)
+            nats = nats * length / many[:, None]  # [B, T]; arXiv 2110.02037, eq. 3
+            return jnp.where(masked, nats, 0.0), masked.astype(jnp.float32)
         if self.label_smoothing:
             own = jnp.where(log_p > jnp.finfo(log_p.dtype).min / 2, log_p, 0.0)
-            sizes = jnp.asarray([v.codebook_size for v in self.levels])[self.order.level_at]
-            uniform = -jnp.sum(own, axis=-1) / sizes[None]
+            sizes = jnp.asarray([v.codebook_size for v in self.levels])[self.order.level_at]  # [T]
+            uniform = -jnp.sum(own, axis=-1) / sizes[None]  # [B, T]
             nats = (1.0 - self.label_smoothing) * nats + self.label_smoothing * uniform
         return nats, masked.astype(jnp.float32)
 
@@ -137,10 +139,11 @@ class MaskGIT(TransformerPrior):
     ) -> jax.Array:
         """Draws tokens, ids int32[B, T]; see `OrderedPrior.sample`. Called unbound."""
         cond, combine = self.with_guidance(cond, len(keys), guidance)
-        copies = 1 if cond is None else len(cond) // len(keys)
+        copies = 1 if cond is None else len(cond) // len(keys)  # B' / B, 2 with guidance
 
         def network(tokens: jax.Array) -> jax.Array:
-            return self.apply({"params": params}, jnp.tile(tokens, (copies, 1)), cond)
+            tokens = jnp.tile(tokens, (copies, 1))  # [B', T]
+            return self.apply({"params": params}, tokens, cond)  # [B', T, V]
 
         return sample_in_parallel(
             network,

@@ -1,4 +1,4 @@
-"""The order in which a prior sees tokens: levels of grids as one sequence."""
+"""The order of a prior's tokens: levels of grids as one sequence."""
 
 import dataclasses
 import functools
@@ -16,12 +16,12 @@ from vqjax.types import Level
 class TokenOrder:
     """A tokenizer's levels as one sequence of T tokens with one id space of V.
 
-    Levels of one grid (residual, product) stand together: all levels of a position, then the next
+    Levels of one grid (residual, product) are interleaved: all levels of a position, then the next
     position, row by row. Levels of different grids (multi-scale) come one after the other, in the
     order of `token_layout`. The ids of a level follow those of the level before it.
 
     Attributes:
-        levels: at least one.
+        levels: Q, at least one.
     """
 
     levels: tuple[Level, ...]
@@ -56,12 +56,13 @@ class TokenOrder:
     def positions(self) -> np.ndarray:
         """float[T, axes]: the middle of every token's cell, in cells of the finest grid.
 
-        Counted from 1: what stands before the tokens is at 0.
+        Counted from 1: the prefix before the tokens is at 0.
         """
         finest = np.max([level.grid for level in self.levels], axis=0)
         parts = []
         for level in self.levels:
-            index = np.stack(np.unravel_index(np.arange(math.prod(level.grid)), level.grid), -1)
+            places = np.arange(math.prod(level.grid))  # [level's T]
+            index = np.stack(np.unravel_index(places, level.grid), -1)  # [level's T, axes]
             parts.append((index + 0.5) * finest / np.asarray(level.grid) + 0.5)
         return self._put_together(parts)
 
@@ -73,16 +74,18 @@ class TokenOrder:
     def _put_together(self, parts: list) -> np.ndarray:
         """One array per level, [positions, ...], in the order of the sequence."""
         if not self.interleaved:
-            return np.concatenate(parts)
-        return np.stack(parts, axis=1).reshape(self.length, *parts[0].shape[1:])
+            return np.concatenate(parts)  # [T, ...]
+        stacked = np.stack(parts, axis=1)  # [T / Q, Q, ...]
+        return stacked.reshape(self.length, *parts[0].shape[1:])  # [T, ...]
 
     def arrange(self, arrays: Mapping[str, jax.Array]) -> jax.Array:
-        """{level name: [B, *grid]} of anything that tokens have -> [B, T], as the sequence goes."""
+        """{level name: [B, *grid]} of anything that tokens have -> [B, T], in its order."""
         parts = [arrays[level.name] for level in self.levels]
-        parts = [part.reshape(len(part), -1) for part in parts]
+        parts = [part.reshape(len(part), -1) for part in parts]  # [B, level's T] each
         if not self.interleaved:
-            return jnp.concatenate(parts, axis=1)
-        return jnp.stack(parts, axis=2).reshape(len(parts[0]), self.length)
+            return jnp.concatenate(parts, axis=1)  # [B, T]
+        stacked = jnp.stack(parts, axis=2)  # [B, T / Q, Q]
+        return stacked.reshape(len(parts[0]), self.length)  # [B, T]
 
     def flatten(self, indices: Mapping[str, jax.Array]) -> jax.Array:
         """{level name: int32[B, *grid]} -> ids int32[B, T]."""
@@ -92,12 +95,12 @@ class TokenOrder:
     def unflatten(self, ids: jax.Array) -> dict[str, jax.Array]:
         """`flatten` backwards."""
         if self.interleaved:
-            parts = ids.reshape(len(ids), -1, len(self.levels))
-            parts = [parts[..., i] for i in range(len(self.levels))]
+            stacked = ids.reshape(len(ids), -1, len(self.levels))  # [B, T / Q, Q]
+            parts = [stacked[..., i] for i in range(len(self.levels))]  # [B, T / Q] each
         else:
             ends = np.cumsum([math.prod(level.grid) for level in self.levels])[:-1]
-            parts = jnp.split(ids, ends, axis=1)
+            parts = jnp.split(ids, ends, axis=1)  # [B, level's T] each
         return {
-            level.name: (part - first).reshape(len(ids), *level.grid)
+            level.name: (part - first).reshape(len(ids), *level.grid)  # [B, *grid]
             for level, first, part in zip(self.levels, self.firsts, parts, strict=True)
         }

@@ -41,8 +41,8 @@ class OrderedPrior(Prior):
         Draws nothing, so `example_ids` do not matter.
         """
         del example_ids
-        log_p = jax.nn.log_softmax(self(tokens, cond))
-        nats = -jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]
+        log_p = jax.nn.log_softmax(self(tokens, cond))  # [B, T, V]
+        nats = -jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]  # [B, T]
         return nats, jnp.ones_like(nats)
 
     def sample(
@@ -66,8 +66,8 @@ class OrderedPrior(Prior):
             known: ids int32[B, T] and bool[B, T], True where they stay.
         """
         cond, combine = self.with_guidance(cond, len(keys), guidance)
-        count = len(keys) if cond is None else len(cond)
-        state, logits, step = self.decoder(params, cond, count)
+        count = len(keys) if cond is None else len(cond)  # B', with guidance 2 B
+        state, logits, step = self.decoder(params, cond, count)  # logits [B', V]
         return sample_in_order(
             state,
             logits,

@@ -15,15 +15,17 @@ from vqjax.types import Level, Tree, UsageError
 
 
 class RowCache(NamedTuple):
-    """What is known of a grid that is being drawn; tuples have an entry per block.
+    """The activations of the tokens so far that the next ones need; tuples have an entry per block.
+
+    r is a block's `reach`.
 
     Attributes:
-        above: what enters the vertical stack, rows so far [B, reach + H, W, C].
-        links: what leaves it for the horizontal one, of the row that is drawn [B, 1, W, 2 C].
-        left: what enters the horizontal stack, of that row [B, 1, reach + W, C].
+        above: inputs of the vertical stack, rows so far [B, r + H, W, C].
+        links: its outputs to the horizontal one, of the current row [B, 1, W, 2 C].
+        left: inputs of the horizontal stack, of that row [B, 1, r + W, C].
         row: vectors of its positions so far [B, 1, W, C].
-        here: sum of the vectors of the position's tokens so far [B, C].
-        skip: what the blocks make of the position [B, C].
+        here: sum of the vectors of the current position's tokens so far [B, C].
+        skip: sum of the blocks' skip connections at that position [B, C].
     """
 
     above: tuple[jax.Array, ...]
@@ -39,10 +41,10 @@ class PixelCNN(OrderedPrior):
 
     The gated network, whose vertical stack sees the rows above a position and whose horizontal one
     the positions before it in its row. Its first block takes the grid shifted by a row and by one
-    (the paper's mask A). The reach of a network is the sum of `kernel // 2` over its blocks: a
-    position sees so many columns to both sides of its own in so many rows and one above it, and so
-    many positions and one before it. The condition is a bias of every gate; of one of several
-    vectors the mean of those that count.
+    (the paper's mask A). The reach of a network is the sum R of `kernel // 2` over its blocks: a
+    position sees R columns to both sides of its own in the R + 1 rows above it, and the R + 1
+    positions before it. The condition is a bias of every gate; of one of several vectors the mean
+    of those that count.
 
     Levels of one grid (residual, product) of one or two axes; a level sees the lower ones of its
     own position and all of the positions before. Drawing evaluates every row and position once:
@@ -111,21 +113,21 @@ class PixelCNN(OrderedPrior):
         self.head = nn.Dense(size, kernel_init=zeros, dtype=self.dtype)
 
     def condition_vector(self, cond: jax.Array | None) -> jax.Array | None:
-        """The bias of every gate: [B, width]."""
+        """The condition as one vector, from which every gate gets a bias: [B, C]."""
         if self.condition is None:
             return None
-        vectors, visible = self.condition(cond, self.width)
-        return vectors.mean(1, where=None if visible is None else visible[..., None])
+        vectors, mask = self.condition(cond, self.width)  # [B, M, C], [B, M] or None
+        return vectors.mean(1, where=None if mask is None else mask[..., None])  # [B, C]
 
     def result(self, skip: jax.Array, lower: jax.Array) -> jax.Array:
-        """Logits [..., V] from the sum of the blocks' and that of lower levels, [..., width]."""
+        """Logits [..., V] from the sums of the skip connections and of lower levels, [..., C]."""
         y = self.mix(nn.relu(skip))
         if len(self.levels) > 1:
             y = y + self.lower(lower)
-        return self.head(nn.relu(y))
+        return self.head(nn.relu(y))  # [..., V]
 
     def __call__(self, tokens: jax.Array, cond: jax.Array | None = None) -> jax.Array:
-        """Logits of every token from those before it; with dropout where there is its stream.
+        """Logits of every token from those before it; with dropout if there is its rng stream.
 
         Args:
             tokens: ids int32[B, T].
@@ -135,20 +137,21 @@ class PixelCNN(OrderedPrior):
             [B, T, V].
         """
         height, width = self.grid
-        batch, length = tokens.shape
-        cond = self.condition_vector(cond)
+        batch, length = tokens.shape  # [B, T], T = H W Q
+        cond = self.condition_vector(cond)  # [B, C]
         x = self.tokens(tokens).reshape(batch, height, width, -1, self.width)  # [B, H, W, Q, C]
-        positions = x.sum(3)
-        v = jnp.pad(positions, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
-        h = jnp.pad(positions, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
+        positions = x.sum(3)  # [B, H, W, C]
+        v = jnp.pad(positions, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]  # [B, H, W, C]
+        h = jnp.pad(positions, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]  # [B, H, W, C]
         total = jnp.zeros_like(h)
         for block in self.blocks:
-            v, h, skip = block(v, h, cond)
+            v, h, skip = block(v, h, cond)  # [B, H, W, C] each
             total = total + skip
-        # Not the sum less the own vector: its rounding would tell what the own token is.
-        lower = jnp.cumsum(x[..., :-1, :], axis=3)
-        lower = jnp.pad(lower, ((0, 0), (0, 0), (0, 0), (1, 0), (0, 0)))
-        logits = self.result(total[..., None, :], lower).reshape(batch, length, -1)
+        # Not the sum minus the own vector: its rounding would leak the own token.
+        lower = jnp.cumsum(x[..., :-1, :], axis=3)  # [B, H, W, Q - 1, C]
+        lower = jnp.pad(lower, ((0, 0), (0, 0), (0, 0), (1, 0), (0, 0)))  # [B, H, W, Q, C]
+        logits = self.result(total[..., None, :], lower)  # [B, H, W, Q, V]
+        logits = logits.reshape(batch, length, -1)  # [B, T, V]
         return self.mask_other_levels(logits, np.arange(length))
 
     def draw_row(
@@ -157,9 +160,10 @@ class PixelCNN(OrderedPrior):
         """The vertical stack for `row`, from the row above it, v [B, 1, W, C]; see `RowCache`."""
         after, links = [], []
         for block, rows in zip(self.blocks, above, strict=True):
-            rows = jax.lax.dynamic_update_slice_in_dim(rows, v, row + block.reach, 1)
-            visible = jax.lax.dynamic_slice_in_dim(rows, row, block.reach + 1, 1)
-            v, link = block.vertical(visible, cond)
+            r = block.reach
+            rows = jax.lax.dynamic_update_slice_in_dim(rows, v, row + r, 1)
+            visible = jax.lax.dynamic_slice_in_dim(rows, row, r + 1, 1)  # [B, r + 1, W, C]
+            v, link = block.vertical(visible, cond)  # [B, 1, W, C], [B, 1, W, 2 C]
             after.append(rows)
             links.append(link)
         return tuple(after), tuple(links)
@@ -178,15 +182,15 @@ class PixelCNN(OrderedPrior):
             `left`, and the sum of what the blocks add to the result [B, C].
         """
         first = column == 0
-        h, total, after = jnp.where(first, 0.0, h)[:, None, None], 0.0, []
-        for block, positions, link in zip(self.blocks, left, links, strict=True):
-            positions = jnp.where(first, 0.0, positions)
-            positions = jax.lax.dynamic_update_slice_in_dim(positions, h, column + block.reach, 2)
-            visible = jax.lax.dynamic_slice_in_dim(positions, column, block.reach + 1, 2)
-            link = jax.lax.dynamic_slice_in_dim(link, column, 1, 2)
-            h, skip = block.horizontal(visible, link, cond)
-            total = total + skip[:, 0, 0]
-            after.append(positions)
+        h, total, after = jnp.where(first, 0.0, h)[:, None, None], 0.0, []  # h [B, 1, 1, C]
+        for block, past, link in zip(self.blocks, left, links, strict=True):
+            past, r = jnp.where(first, 0.0, past), block.reach  # [B, 1, r + W, C]
+            past = jax.lax.dynamic_update_slice_in_dim(past, h, column + r, 2)
+            visible = jax.lax.dynamic_slice_in_dim(past, column, r + 1, 2)  # [B, 1, r + 1, C]
+            link = jax.lax.dynamic_slice_in_dim(link, column, 1, 2)  # [B, 1, 1, 2 C]
+            h, skip = block.horizontal(visible, link, cond)  # [B, 1, 1, C] each
+            total = total + skip[:, 0, 0]  # [B, C]
+            after.append(past)
         return tuple(after), total
 
     def _nothing_drawn(self, batch: int, dtype: str) -> RowCache:
@@ -210,14 +214,13 @@ class PixelCNN(OrderedPrior):
         """See `OrderedPrior.decoder`; the state is a `RowCache`."""
         width, depth = self.grid[1], len(self.levels)
         variables = {"params": params}
-        cond = self.apply(variables, cond, method="condition_vector")
+        cond = self.apply(variables, cond, method="condition_vector")  # [B, C]
 
         def enter(state: RowCache, position: jax.Array) -> RowCache:
             """Leaves a position for the next, number `position` of the grid."""
             column = position % width
-            row = jax.lax.dynamic_update_slice_in_dim(
-                state.row, state.here[:, None, None], (column - 1) % width, 2
-            )
+            here = state.here[:, None, None]  # [B, 1, 1, C]
+            row = jax.lax.dynamic_update_slice_in_dim(state.row, here, (column - 1) % width, 2)
             above, links = jax.lax.cond(
                 column == 0,
                 lambda: self.apply(
@@ -231,11 +234,11 @@ class PixelCNN(OrderedPrior):
             return RowCache(above, links, left, row, jnp.zeros_like(state.here), skip)
 
         def logits_of(state: RowCache, number: jax.Array) -> jax.Array:
-            logits = self.apply(variables, state.skip, state.here, method="result")
-            return self.mask_other_levels(logits[:, None], number[None])[:, 0]
+            logits = self.apply(variables, state.skip, state.here, method="result")  # [B, V]
+            return self.mask_other_levels(logits[:, None], number[None])[:, 0]  # [B, V]
 
         def step(state: RowCache, token: jax.Array, number: jax.Array):
-            vector = self.apply(variables, token, method=lambda m, t: m.tokens(t))
+            vector = self.apply(variables, token, method=lambda m, t: m.tokens(t))  # [B, C]
             state, number = state._replace(here=state.here + vector), number + 1
             if depth == 1:
                 state = enter(state, number)

@@ -33,27 +33,28 @@ def sample_in_order(
         keys: one per example, key[B].
         choose: (logits [B, V], keys [B]) -> int32[B].
         combine: (logits [B', V], share of tokens done) -> [B, V]; where B' is a multiple of B, as
-            with guidance, every token goes to `step` so many times.
+            with guidance, `step` gets the tokens B' / B times.
         known: tokens int32[B, T] and bool[B, T], True where they stay.
 
     Returns:
         int32[B, T].
     """
-    copies = len(logits) // len(keys)
+    copies = len(logits) // len(keys)  # B' / B
 
     def pick(logits: jax.Array, position: jax.Array) -> jax.Array:
-        own_keys = jax.vmap(lambda key: jax.random.fold_in(key, position))(keys)
-        token = choose(combine(logits, position / max(length - 1, 1)), own_keys)
+        own_keys = jax.vmap(lambda key: jax.random.fold_in(key, position))(keys)  # key[B]
+        logits = combine(logits, position / max(length - 1, 1))  # [B', V] -> [B, V]
+        token = choose(logits, own_keys)  # [B]
         if known is None:
             return token
         token_known, stays = (jax.lax.dynamic_index_in_dim(a, position, 1, False) for a in known)
-        return jnp.where(stays, token_known, token)
+        return jnp.where(stays, token_known, token)  # [B]
 
     def body(position: jax.Array, carry: tuple) -> tuple:
-        state, logits, tokens = carry
-        token = pick(logits, position)
-        tokens = jax.lax.dynamic_update_index_in_dim(tokens, token, position, 1)
-        state, logits = step(state, jnp.tile(token, copies), position)
+        state, logits, tokens = carry  # ..., [B', V], [B, T]
+        token = pick(logits, position)  # [B]
+        tokens = jax.lax.dynamic_update_index_in_dim(tokens, token, position, 1)  # [B, T]
+        state, logits = step(state, jnp.tile(token, copies), position)  # ..., [B', V]
         return state, logits, tokens
 
     tokens = jnp.zeros((len(keys), length), jnp.int32)

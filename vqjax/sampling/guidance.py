@@ -30,7 +30,7 @@ class Guidance:
         arguments.one_of("guidance.schedule", self.schedule, SCHEDULES)
 
     def at(self, done: jax.Array) -> jax.Array:
-        """The scale when a share `done` in [0, 1] of the tokens is there."""
+        """The scale when a share `done` in [0, 1] of the tokens is sampled."""
         grown = {
             "constant": lambda s: jnp.ones_like(s),
             "linear": lambda s: s,
@@ -39,12 +39,11 @@ class Guidance:
         return 1.0 + (self.scale - 1.0) * grown
 
     def __call__(self, logits: jax.Array, done: jax.Array) -> jax.Array:
-        """[2 B, V], those with the condition first -> [B, V]."""
-        cond, uncond = jnp.split(logits, 2)
-        # Not the equation as it stands: ids that cannot be have the lowest number there is.
+        """[2 B, .., V], those with the condition first -> [B, .., V]."""
+        cond, uncond = jnp.split(logits, 2)  # [B, .., V] each
         scale = self.at(done)
-        return jnp.where(
-            cond == uncond,
-            cond,
-            scale * cond + (1.0 - scale) * uncond,
-        )
+        # Equal logits stay: impossible ids have the lowest finite number in both halves, which the
+        # equation would make inf - inf.
+        same = cond == uncond
+        guided = scale * cond + (1.0 - scale) * uncond  # eq. 6
+        return jnp.where(same, cond, guided)

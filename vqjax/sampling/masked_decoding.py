@@ -1,4 +1,4 @@
-"""All tokens at once, again and again, keeping those that are sure (arXiv 2202.04200)."""
+"""Parallel decoding: all masked tokens in every step, keeping the surest (arXiv 2202.04200)."""
 
 import dataclasses
 import functools
@@ -49,6 +49,11 @@ class MaskedDecoding:
         set_field("choice_temperature", heat)
 
 
+def _gumbel(keys: jax.Array, length: int) -> jax.Array:
+    """Gumbel noise [B, T], from one key per example."""
+    return jax.vmap(lambda key: jax.random.gumbel(key, (length,), jnp.float32))(keys)
+
+
 def sample_masked(
     network: Callable[[jax.Array], jax.Array],
     *,
@@ -67,10 +72,10 @@ def sample_masked(
     Args:
         network: tokens int32[B, T] -> logits [B', T, V]; with guidance B' is 2 B.
         length: T.
-        mask_token: the token that stands for one that is not known.
+        mask_token: the id of a masked token.
         keys: one per example, key[B].
         how: steps, schedule, temperature.
-        choose: (logits [N, V], keys [N]) -> int32[N].
+        choose: (logits [B T, V], keys [B T]) -> int32[B T].
         combine: (logits [B', T, V], share of steps done) -> [B, T, V].
         known: tokens int32[B, T] and bool[B, T], True where they stay.
 
@@ -80,32 +85,32 @@ def sample_masked(
     batch = len(keys)
     stays = jnp.zeros((batch, length), bool) if known is None else known[1]
     first = jnp.full((batch, length), mask_token, jnp.int32)
-    first = first if known is None else jnp.where(stays, known[0], first)
+    first = first if known is None else jnp.where(stays, known[0], first)  # [B, T]
     unknown = jnp.sum(~stays, axis=1)  # [B]
 
-    # Worked out here: on devices a cosine of exactly 1/2 is now a bit more, now a bit less.
+    # By NumPy: on accelerators a cosine of exactly 1/2 is sometimes rounded up, sometimes down.
     shares = SCHEDULES[how.schedule](np.arange(1, how.steps + 1) / how.steps, np)
-    shares = jnp.asarray(np.clip(shares, 0.0, 1.0), jnp.float32)
+    shares = jnp.asarray(np.clip(shares, 0.0, 1.0), jnp.float32)  # [steps]
 
     def body(number: jax.Array, tokens: jax.Array) -> jax.Array:
         done = (number + 1) / how.steps
-        own_keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
-        logits = combine(network(tokens), number / max(how.steps - 1, 1))
+        own_keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)  # key[B]
+        logits = network(tokens)  # [B', T, V]
+        logits = combine(logits, number / max(how.steps - 1, 1))  # [B, T, V]
         each = jax.vmap(lambda key: jax.random.split(key, length + 1))(own_keys)  # [B, T + 1]
-        drawn = choose(logits.reshape(-1, logits.shape[-1]), each[:, :length].reshape(-1))
-        drawn = jnp.where(tokens == mask_token, drawn.reshape(batch, length), tokens)
-        log_p = jax.nn.log_softmax(logits)
-        sure = jnp.take_along_axis(log_p, drawn[..., None], axis=-1)[..., 0]
-        gumbel = jax.vmap(lambda key: jax.random.gumbel(key, (length,), jnp.float32))(
-            each[:, length]
-        )
+        flat = logits.reshape(-1, logits.shape[-1])  # [B T, V]
+        drawn = choose(flat, each[:, :length].reshape(-1))  # [B T]
+        drawn = jnp.where(tokens == mask_token, drawn.reshape(batch, length), tokens)  # [B, T]
+        log_p = jax.nn.log_softmax(logits)  # [B, T, V]
+        sure = jnp.take_along_axis(log_p, drawn[..., None], axis=-1)[..., 0]  # [B, T]
+        gumbel = _gumbel(each[:, length], length)  # [B, T]
         sure = sure + how.choice_temperature * (1.0 - done) * gumbel
         sure = jnp.where(tokens == mask_token, sure, jnp.inf)  # what is known stays known
-        count = jnp.floor(unknown * shares[number]).astype(jnp.int32)
-        left = jnp.sum(tokens == mask_token, axis=1)
+        count = jnp.floor(unknown * shares[number]).astype(jnp.int32)  # [B]
+        left = jnp.sum(tokens == mask_token, axis=1)  # [B]
         count = jnp.minimum(count, jnp.maximum(left - 1, 0))  # at least one more is kept
-        rank = jnp.argsort(jnp.argsort(sure, axis=1), axis=1)
-        again = (rank < count[:, None]) & (number + 1 < how.steps)
+        rank = jnp.argsort(jnp.argsort(sure, axis=1), axis=1)  # [B, T], 0 for the least sure
+        again = (rank < count[:, None]) & (number + 1 < how.steps)  # [B, T]
         return jnp.where(again, mask_token, drawn)
 
     return jax.lax.fori_loop(0, how.steps, body, first)

@@ -11,11 +11,11 @@ from vqjax import arguments
 
 @dataclasses.dataclass(frozen=True)
 class TokenSampling:
-    """Draws from softmax(logits / temperature), of the likeliest tokens only where asked for.
+    """Draws from softmax(logits / temperature), cut to the likeliest tokens by `top_k` and `top_p`.
 
     Attributes:
         temperature: 0: always the likeliest.
-        top_k: so many likeliest tokens remain; None: all.
+        top_k: how many of the likeliest tokens remain; None: all.
         top_p: the smallest set of likeliest tokens remains whose probability is at least this
             (arXiv 1904.09751, eq. 2); 1: all.
     """
@@ -38,14 +38,14 @@ class TokenSampling:
         impossible = logits <= jnp.finfo(logits.dtype).min / 2
         logits = jnp.where(impossible, lowest, logits / self.temperature)
         if self.top_k is not None and self.top_k < logits.shape[-1]:
-            kept = jax.lax.top_k(logits, self.top_k)[0][:, -1:]
+            kept = jax.lax.top_k(logits, self.top_k)[0][:, -1:]  # [B, 1], the least that remains
             logits = jnp.where(logits < kept, lowest, logits)
         if self.top_p < 1.0:
-            order = jnp.flip(jnp.sort(logits, axis=-1), axis=-1)
+            order = jnp.flip(jnp.sort(logits, axis=-1), axis=-1)  # [B, V], the largest first
             p = jax.nn.softmax(order, axis=-1)
             # A token stays while those before it do not yet make top_p: the first one always.
-            stays = jnp.cumsum(p, axis=-1) - p < self.top_p
-            kept = jnp.min(jnp.where(stays, order, jnp.inf), axis=-1, keepdims=True)
+            stays = jnp.cumsum(p, axis=-1) - p < self.top_p  # eq. 2
+            kept = jnp.min(jnp.where(stays, order, jnp.inf), axis=-1, keepdims=True)  # [B, 1]
             logits = jnp.where(logits < kept, lowest, logits)
         return logits
 
@@ -55,6 +55,7 @@ class TokenSampling:
         The largest of logits plus Gumbel noise, which is a draw from their softmax.
         """
         if self.temperature == 0.0:
-            return jnp.argmax(logits, axis=-1).astype(jnp.int32)
-        noise = jax.vmap(lambda k: jax.random.gumbel(k, logits.shape[-1:], logits.dtype))(keys)
-        return jnp.argmax(self.filtered(logits) + noise, axis=-1).astype(jnp.int32)
+            return jnp.argmax(logits, axis=-1).astype(jnp.int32)  # [B]
+        draw = jax.vmap(lambda k: jax.random.gumbel(k, logits.shape[-1:], logits.dtype))
+        noise = draw(keys)  # [B, V]
+        return jnp.argmax(self.filtered(logits) + noise, axis=-1).astype(jnp.int32)  # [B]
