@@ -40,7 +40,7 @@ def read(backbone: str | os.PathLike, heads: str | os.PathLike) -> Tree:
             raise DataError(f"{heads}: {name} has weights below zero, which no distance has")
     return {
         "backbone": vgg.from_torch(read_exactly(backbone, vgg.torch_shapes())),
-        "heads": [arrays[name].reshape(-1) for name in _torch_shapes()],
+        "heads": [arrays[name].reshape(-1) for name in _torch_shapes()],  # [1, C, 1, 1] -> [C]
     }
 
 
@@ -56,11 +56,12 @@ def distance(params: Tree, x: jax.Array, x_hat: jax.Array, dtype: str | None = N
         dtype: of the network's layers; None: at least float32, as all behind them is.
     """
     originals = _features(params["backbone"], jax.lax.stop_gradient(x), dtype)
-    copies = _features(params["backbone"], x_hat, dtype)
-    total = jnp.zeros(len(x), at_least_float32(x_hat).dtype)
+    copies = _features(params["backbone"], x_hat, dtype)  # five [B, H >> i, W >> i, C]
+    total = jnp.zeros(len(x), at_least_float32(x_hat).dtype)  # [B]
     for head, original, copy in zip(params["heads"], originals, copies, strict=True):
         difference = jnp.square(_unit(jax.lax.stop_gradient(original)) - _unit(copy))
-        total += jnp.sum(head[None] * jnp.mean(difference, axis=(1, 2)), axis=-1)  # [B, C] -> [B]
+        weighted = head[None] * jnp.mean(difference, axis=(1, 2))  # [B, C]
+        total += jnp.sum(weighted, axis=-1)  # [B]; eq. 1
     return total
 
 
@@ -72,5 +73,5 @@ def _features(params: Tree, x: jax.Array, dtype: str | None) -> list[jax.Array]:
 def _unit(x: jax.Array) -> jax.Array:
     """x [..., C] / (|x| + epsilon); where |x| is 0 the root has no gradient, and gets zero."""
     x = at_least_float32(x)
-    square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+    square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)  # [..., 1]
     return x / (jnp.sqrt(jnp.maximum(square, EPSILON**2)) + EPSILON)

@@ -36,7 +36,9 @@ def torch_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def from_torch(arrays: Mapping[str, np.ndarray]) -> Tree:
-    """The arrays of `torch_shapes` -> the params of `taps`."""
+    """The arrays of `torch_shapes` -> the params of `taps`: kernels [C_out, C_in, 3, 3] become
+    [3, 3, C_in, C_out].
+    """
     return {
         name: {
             "kernel": np.ascontiguousarray(arrays[f"{torch_name}.weight"].transpose(2, 3, 1, 0)),
@@ -70,7 +72,7 @@ def taps(params: Tree, x: jax.Array) -> list[jax.Array]:
     outputs = []
     for stage, widths in enumerate(STAGES, start=1):
         if outputs:
-            x = nn.max_pool(x, (2, 2), (2, 2))
+            x = nn.max_pool(x, (2, 2), (2, 2))  # [B, H >> i, W >> i, C]
         for number in range(1, len(widths) + 1):
             layer = params[f"conv_{stage}_{number}"]
             x = jax.lax.conv_general_dilated(
@@ -81,5 +83,5 @@ def taps(params: Tree, x: jax.Array) -> list[jax.Array]:
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
             x = nn.relu(x + layer["bias"].astype(x.dtype).reshape(1, 1, 1, -1))
-        outputs.append(x)
+        outputs.append(x)  # [B, H >> i, W >> i, CHANNELS[i]]
     return outputs

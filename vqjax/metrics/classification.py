@@ -27,11 +27,11 @@ class Classification(State):
     def of(
         cls, logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None
     ) -> "Classification":
-        """`logits`: float[B, K]; `labels`: int32[B] in [0, K); `mask`: bool[B]."""
-        log_p = jax.nn.log_softmax(at_least_float32(logits))
-        nats = -jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]
+        """`logits`: float[B, K] of K classes; `labels`: int32[B] in [0, K); `mask`: bool[B]."""
+        log_p = jax.nn.log_softmax(at_least_float32(logits))  # [B, K]
+        nats = -jnp.take_along_axis(log_p, labels[:, None], axis=1)[:, 0]  # [B]
         total, count = counted(nats, mask)
-        hits = jnp.argmax(logits, axis=1) == labels
+        hits = jnp.argmax(logits, axis=1) == labels  # [B]
         if mask is not None:
             hits = hits & mask
         return cls(hits.astype(jnp.int32).sum(), total, count)

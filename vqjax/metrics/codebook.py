@@ -29,14 +29,15 @@ class CodebookCounts(State):
         """`indices`: int32[B, ...] in [0, codebook_size); `mask`: bool[B]."""
         weights = jnp.ones(indices.shape, jnp.int32)
         if mask is not None:
-            weights = weights * mask.astype(jnp.int32).reshape(-1, *[1] * (indices.ndim - 1))
-        counts = jnp.zeros((codebook_size,), jnp.int32)
+            mask = mask.astype(jnp.int32).reshape(-1, *[1] * (indices.ndim - 1))  # [B, 1, ..]
+            weights = weights * mask  # [B, ...]
+        counts = jnp.zeros((codebook_size,), jnp.int32)  # [K]
         return cls(counts.at[indices.reshape(-1)].add(weights.reshape(-1)))
 
     def compute(self) -> dict[str, float]:
         counts = np.asarray(self.counts, np.float64)
         if not counts.sum():
             return {"codebook_usage": float("nan"), "perplexity": float("nan")}
-        p = counts[counts > 0] / counts.sum()
+        p = counts[counts > 0] / counts.sum()  # [codes in use]
         entropy = -(p * np.log(p)).sum()
         return {"codebook_usage": float((counts > 0).mean()), "perplexity": float(np.exp(entropy))}

@@ -41,8 +41,8 @@ class FeatureMoments(State):
         # `where`, not a product: padding may hold anything, NaN included.
         features = lib.where(mask[:, None], features, 0.0)
         with jax.default_matmul_precision("highest"):  # else products may be bfloat16 or TF32
-            outer = features.T @ features
-        return cls(mask.sum(), features.sum(axis=0), outer)
+            outer = features.T @ features  # [D, D]
+        return cls(mask.sum(), features.sum(axis=0), outer)  # [], [D], [D, D]
 
     @property
     def mean(self) -> np.ndarray:
@@ -79,10 +79,10 @@ def frechet_distance(a: FeatureMoments, b: FeatureMoments) -> float:
     chex.assert_equal_shape([a.total, b.total])
     if min(a.count, b.count) < 2:
         return float("nan")
-    values, vectors = np.linalg.eigh(a.covariance)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    both = np.linalg.eigvalsh(root @ b.covariance @ root)
+    values, vectors = np.linalg.eigh(a.covariance)  # [D], [D, D]
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T  # [D, D]
+    both = np.linalg.eigvalsh(root @ b.covariance @ root)  # [D]
     overlap = np.sqrt(np.maximum(both, 0.0)).sum()
     apart = np.square(a.mean - b.mean).sum()
-    distance = apart + np.trace(a.covariance) + np.trace(b.covariance) - 2.0 * overlap
+    distance = apart + np.trace(a.covariance) + np.trace(b.covariance) - 2.0 * overlap  # eq. 6
     return max(float(distance), 0.0)

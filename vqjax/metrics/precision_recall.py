@@ -41,7 +41,7 @@ def precision_recall(
 
 def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Squared distances [N, M] between the rows of a [N, D] and b [M, D]."""
-    norms = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)
+    norms = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)  # [N, M]
     return np.maximum(norms - 2.0 * a @ b.T, 0.0)
 
 

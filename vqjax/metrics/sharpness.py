@@ -25,13 +25,13 @@ def detail_energy(x: jax.Array) -> jax.Array:
     """Energy beyond `CUTOFF` of pictures [B, H, W, C]; returns float[B]."""
     chex.assert_rank(x, 4)
     height, width = x.shape[1:3]
-    window = np.outer(_hann(height), _hann(width))
-    distance = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
+    window = np.outer(_hann(height), _hann(width))[None, :, :, None]  # [1, H, W, 1]
+    distance = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])  # [H, W]
     fine = jnp.asarray(distance > CUTOFF, x.dtype)
-    centred = x - x.mean(axis=(1, 2), keepdims=True)
-    spectrum = jnp.fft.fft2(centred * jnp.asarray(window[None, :, :, None], x.dtype), axes=(1, 2))
+    centred = x - x.mean(axis=(1, 2), keepdims=True)  # [B, H, W, C]
+    spectrum = jnp.fft.fft2(centred * jnp.asarray(window, x.dtype), axes=(1, 2))  # [B, H, W, C]
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    return (power * fine[None, :, :, None]).sum(axis=(1, 2, 3))
+    return (power * fine[None, :, :, None]).sum(axis=(1, 2, 3))  # [B]
 
 
 @flax.struct.dataclass

@@ -35,12 +35,13 @@ def similarity(x: jax.Array, y: jax.Array) -> jax.Array:
     chex.assert_equal_shape([x, y])
     height, width = x.shape[1:3]
     window = min(WINDOW, height - 1 + height % 2, width - 1 + width % 2)
+    # [H', H] and [W', W] with H' = H - window + 1, W' = W - window + 1
     rows, columns = (jnp.asarray(_band(n, window), x.dtype) for n in (height, width))
 
     def blur(a: jax.Array) -> jax.Array:  # precision: bfloat16 or TF32 products spoil variances
         return jnp.einsum("yh,bhwc,xw->byxc", rows, a, columns, precision="highest")
 
-    mean_x, mean_y = blur(x), blur(y)
+    mean_x, mean_y = blur(x), blur(y)  # [B, H', W', C] each
     # Variances do not change with a shift; centred values lose fewer digits in the difference.
     u, v = x - 0.5, y - 0.5
     mean_u, mean_v = mean_x - 0.5, mean_y - 0.5
@@ -49,7 +50,7 @@ def similarity(x: jax.Array, y: jax.Array) -> jax.Array:
     covariance = blur(u * v) - mean_u * mean_v
     luminance = (2 * mean_x * mean_y + C1) / (mean_x**2 + mean_y**2 + C1)
     structure = (2 * covariance + C2) / (var_x + var_y + C2)
-    return (luminance * structure).mean(axis=(1, 2, 3))
+    return (luminance * structure).mean(axis=(1, 2, 3))  # [B]; eq. 13
 
 
 @flax.struct.dataclass

@@ -72,7 +72,7 @@ def counted(values: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.A
     if mask is None:
         return values.sum(), jnp.asarray(values.size, jnp.int32)
     # `where`, not a product: padding may hold anything, NaN included.
-    keep = mask.reshape(-1, *[1] * (values.ndim - 1))
+    keep = mask.reshape(-1, *[1] * (values.ndim - 1))  # [B, 1, ..]
     return jnp.where(keep, values, 0.0).sum(), mask.astype(jnp.int32).sum() * per_example
 
 
