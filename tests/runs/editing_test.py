@@ -317,7 +317,7 @@ def test_the_verb_writes_a_sheet_and_the_results(
 
 def test_a_mask_of_ones_own_is_not_named_like_a_half():
     words = ["--mask bottom", "--mask bottom.png", "--mask ./bottom", "bottom.png --mask top"]
-    names = [verb._of(parsed(line)) for line in words]
+    names = [verb._input_names(parsed(line)) for line in words]
     assert names == [("bottom",), ("./bottom",), ("./bottom",), ("bottom", "top")]
     assert slug("./bottom") != slug("bottom")
 
