@@ -9,7 +9,7 @@ import pytest
 
 def proposals(line, cwd):
     """What completes `line`."""
-    told = {
+    env = os.environ | {
         "_ARGCOMPLETE": "1",
         "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
         "_ARGCOMPLETE_IFS": "\n",
@@ -19,14 +19,12 @@ def proposals(line, cwd):
         "_ARGCOMPLETE_STDOUT_FILENAME": str(cwd / "answer"),
     }
     code = "import sys; sys.argv[0] = 'vqjax'; from vqjax.cli.main import run; run()"
-    subprocess.run(
-        [sys.executable, "-c", code], cwd=cwd, env={**os.environ, **told}, check=True, timeout=60
-    )
+    subprocess.run([sys.executable, "-c", code], cwd=cwd, env=env, check=True, timeout=60)
     return {word.strip() for word in (cwd / "answer").read_text().split("\n")}
 
 
 @pytest.mark.parametrize(
-    ("line", "wanted"),
+    ("line", "expected"),
     [
         ("vqjax re", {"reconstruct", "report"}),
         ("vqjax train mnist_vq", {"mnist_vqgan", "mnist_vqvae"}),
@@ -35,6 +33,6 @@ def proposals(line, cwd):
         ("vqjax train --work", {"--workdir"}),
     ],
 )
-def test_what_a_shell_proposes(tmp_path, line, wanted):
+def test_what_a_shell_proposes(tmp_path, line, expected):
     (tmp_path / "mine.py").touch()
-    assert proposals(line, tmp_path) == wanted
+    assert proposals(line, tmp_path) == expected

@@ -23,14 +23,14 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def said(capsys, *argv):
+def invoke(capsys, *argv):
     """(exit code, stdout, stderr)."""
     code = main([*argv])
     return (code, *capsys.readouterr())
 
 
 def test_all_are_listed_with_what_they_cost(capsys):
-    code, out, _ = said(capsys, "experiments")
+    code, out, _ = invoke(capsys, "experiments")
     lines = out.splitlines()
     assert code == 0 and [line.split()[0] for line in lines] == NAMES
     by_name = dict(zip(NAMES, lines, strict=True))
@@ -77,22 +77,22 @@ def test_a_name_that_is_none(here, typed, line):
 def test_help_beside_a_file_is_about_the_file(here, capsys):
     for words in (["train", "folder_vqgan", "--help"], ["help", "train", "folder_vqgan"],
                   ["compile", "-h", "folder_vqgan", "batch_size=8"]):  # fmt: skip
-        code, out, _ = said(capsys, *words)
+        code, out, _ = invoke(capsys, *words)
         assert code == 0 and out.startswith("VQGAN on a folder of your own pictures")
         assert "--arg folder: str   needed" in out and "--arg flip: bool   default False" in out
     (here / "broken.py").write_text("def (")
     for words in (["train", "--help"], ["help", "train"], ["train", "broken.py", "--help"]):
-        code, out, _ = said(capsys, *words)
+        code, out, _ = invoke(capsys, *words)
         assert code == 0 and out.startswith("usage: vqjax train")
-    assert said(capsys, "help")[1].startswith("usage: vqjax")
-    assert said(capsys, "copy", "digits_vqgan", "--help")[1].startswith("usage: vqjax copy")
+    assert invoke(capsys, "help")[1].startswith("usage: vqjax")
+    assert invoke(capsys, "copy", "digits_vqgan", "--help")[1].startswith("usage: vqjax copy")
     long = f"task.losses={'x' * 300}"
-    assert said(capsys, "train", long, "digits_vqgan", "--help")[1].startswith("VQGAN on scikit")
-    assert said(capsys, "train", "x" * 300, "--help")[1].startswith("usage: vqjax train")
+    assert invoke(capsys, "train", long, "digits_vqgan", "--help")[1].startswith("VQGAN on scikit")
+    assert invoke(capsys, "train", "x" * 300, "--help")[1].startswith("usage: vqjax train")
 
 
 def test_a_copy_is_ones_own(here, capsys):
-    code, out, _ = said(capsys, "copy", "digits_vqgan")
+    code, out, _ = invoke(capsys, "copy", "digits_vqgan")
     assert code == 0 and out == "digits_vqgan.py: train it by `vqjax train digits_vqgan.py`\n"
     assert (here / "digits_vqgan.py").read_bytes() == (FOLDER / "digits_vqgan.py").read_bytes()
     for words, line in (
@@ -100,11 +100,11 @@ def test_a_copy_is_ones_own(here, capsys):
         (["digit_vqgan", "x.py"], "did you mean 'digits_vqgan'?"),
         (["digits_vqgan", "x.txt"], "x.txt is not a Python file"),
     ):
-        code, out, err = said(capsys, "copy", *words)
+        code, out, err = invoke(capsys, "copy", *words)
         assert (code, out) == (2, "") and line in err
     (here / "digits_vqgan.py").write_text("mine")
-    assert said(capsys, "copy", "digits_vqgan", "--overwrite")[0] == 0
-    assert said(capsys, "copy", "mnist_ae.py", "deep/mine.py")[0] == 0
+    assert invoke(capsys, "copy", "digits_vqgan", "--overwrite")[0] == 0
+    assert invoke(capsys, "copy", "mnist_ae.py", "deep/mine.py")[0] == 0
     assert (here / "deep" / "mine.py").exists()
 
 
@@ -130,7 +130,7 @@ def test_a_path_of_the_users_own_stays_where_it_was(here, monkeypatch):
 
 def test_an_installation_without_experiments(monkeypatch, capsys):
     monkeypatch.setattr(shipped, "folder", lambda: None)
-    code, out, err = said(capsys, "experiments")
+    code, out, err = invoke(capsys, "experiments")
     assert (code, out) == (3, "") and "has no experiments" in err
     with pytest.raises(UsageError, match="digits_vqgan does not exist$"):
         find_file("digits_vqgan")

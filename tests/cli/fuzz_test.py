@@ -154,48 +154,48 @@ def option(rng, name, odds):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def root(tmp_path_factory):
     """A folder with two small runs and a good deal that is none."""
     jax.config.update("jax_disable_most_optimizations", True)  # what runs once is soon compiled
-    place = tmp_path_factory.mktemp("fuzz")
+    root = tmp_path_factory.mktemp("fuzz")
     small = ["total_steps=2", "--workdir"]
     file = str(FILES / "small_vqvae.py")
-    prior = [str(FILES / "small_prior.py"), "--arg", f"tokenizer={place / 'tokenizer'}"]
-    assert main(["train", file, *small, str(place / "tokenizer")]) == 0
-    assert main(["train", *prior, "--arg", "prior=maskgit", *small, str(place / "prior")]) == 0
-    (place / "unfinished").mkdir()
-    record = (place / "tokenizer" / "experiment.json").read_text()
-    (place / "unfinished" / "experiment.json").write_text(record)
-    os.mkfifo(place / "pipe")
-    (place / "link").symlink_to("/nowhere")
-    (place / "loop").symlink_to("loop")
-    (place / "empty.py").touch()
-    (place / "broken.py").write_text("def experiment(:")
-    (place / "folder").mkdir()
+    prior = [str(FILES / "small_prior.py"), "--arg", f"tokenizer={root / 'tokenizer'}"]
+    assert main(["train", file, *small, str(root / "tokenizer")]) == 0
+    assert main(["train", *prior, "--arg", "prior=maskgit", *small, str(root / "prior")]) == 0
+    (root / "unfinished").mkdir()
+    record = (root / "tokenizer" / "experiment.json").read_text()
+    (root / "unfinished" / "experiment.json").write_text(record)
+    os.mkfifo(root / "pipe")
+    (root / "link").symlink_to("/nowhere")
+    (root / "loop").symlink_to("loop")
+    (root / "empty.py").touch()
+    (root / "broken.py").write_text("def experiment(:")
+    (root / "folder").mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
-    Image.fromarray(noise).save(place / "noise.png")
-    Image.fromarray(noise).save(place / "folder" / "noise.jpg")
-    return place
+    Image.fromarray(noise).save(root / "noise.png")
+    Image.fromarray(noise).save(root / "folder" / "noise.jpg")
+    return root
 
 
 @pytest.fixture
-def here(place, monkeypatch):
+def here(root, monkeypatch):
     """In that folder, without a home, a network and prepared data of one's own."""
     jax.config.update("jax_disable_most_optimizations", True)
-    monkeypatch.chdir(place)
+    monkeypatch.chdir(root)
     for name, where in (("HOME", "home"), ("XDG_CACHE_HOME", "cache"), ("TFDS_DATA_DIR", "data")):
-        monkeypatch.setenv(name, str(place / where))
+        monkeypatch.setenv(name, str(root / where))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.setattr("vqjax.cli.prepare.RETRIES", 1)
     assert main(["prepare", "digits"]) == 0
-    return place
+    return root
 
 
-def tree(place):
+def tree(root):
     """What lies there, but for what libraries keep for themselves."""
     found = {}
-    for folder, names, files in os.walk(place):
+    for folder, names, files in os.walk(root):
         names[:] = [name for name in names if name not in ("cache", "__pycache__")]
         for name in (*names, *files):
             stat = os.lstat(os.path.join(folder, name))
@@ -207,8 +207,8 @@ def faults(argv, code, out, err):
     """What is wrong with how a command line ended."""
     if code not in CODES:
         yield f"exit code {code}"
-    for text, told in ((out, "--debug" not in argv), (err, "--debug" not in argv)):
-        if told and ("Traceback" in text or "unexpected" in text):
+    for text, checked in ((out, "--debug" not in argv), (err, "--debug" not in argv)):
+        if checked and ("Traceback" in text or "unexpected" in text):
             yield f"said {text[-300:]!r}"
     lines = err.replace("\r", "\n").splitlines()
     if "--json" not in argv:  # one line by its nature

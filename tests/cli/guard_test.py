@@ -58,23 +58,23 @@ def test_the_parent_ends_as_the_child_does(tmp_path, child, code):
 
 def test_an_abort_is_a_lost_peer(tmp_path):
     process = start(tmp_path, "peers[0] = True; os.abort()")
-    said = process.communicate(timeout=60)[1]
+    stderr = process.communicate(timeout=60)[1]
     assert process.returncode == 1
-    assert said.splitlines()[-1] == (
+    assert stderr.splitlines()[-1] == (
         f"vqjax: error: another process of {tmp_path} is gone (JAX gave up): no step is sealed yet"
     )
     step = tmp_path / "checkpoints" / "20"
     step.mkdir(parents=True)
     (step / "seal.json").touch()
     process = start(tmp_path, "peers[0] = True; os.abort()")
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 75 and "step 20 is sealed; run the same command" in said
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 75 and "step 20 is sealed; run the same command" in stderr
 
 
 def test_an_abort_without_others_is_no_lost_peer(tmp_path):
     process = start(tmp_path, "os.abort()")
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 134 and said == "vqjax: error: aborted (SIGABRT)\n"
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 134 and stderr == "vqjax: error: aborted (SIGABRT)\n"
 
 
 @pytest.mark.parametrize(

@@ -120,11 +120,11 @@ def test_wrong_command_lines(verb, capsys, argv, line):
 def test_any_order(verb, monkeypatch, argv):
     from vqjax import config
 
-    seen = []
-    monkeypatch.setattr(config, "load_file", lambda *given: seen.append(given) or 1)
-    verb(lambda args: seen.append((arguments.read_experiment(args), args.workdir, args.file)))
+    calls = []
+    monkeypatch.setattr(config, "load_file", lambda *args: calls.append(args) or 1)
+    verb(lambda args: calls.append((arguments.read_experiment(args), args.workdir, args.file)))
     assert main.main(["train", *argv.split()]) == 0
-    assert seen == [("x.py", {"n": "1", "m": "2"}, ["a.b=1", "c=-2"], []), (1, "r", "x.py")]
+    assert calls == [("x.py", {"n": "1", "m": "2"}, ["a.b=1", "c=-2"], []), (1, "r", "x.py")]
 
 
 @pytest.mark.parametrize(
@@ -152,11 +152,11 @@ def test_file_and_its_code(verb, tmp_path, capsys):
         "    task: int\n    data: int = 0\n    batch_size: int = 1\n"
         "def experiment(n: int):\n    return Job(n)\n"
     )
-    seen = []
-    verb(lambda args: seen.append((arguments.read_experiment(args), args.trust)))
+    calls = []
+    verb(lambda args: calls.append((arguments.read_experiment(args), args.trust)))
     argv = ["train", "batch_size=3", str(file), "--arg", "n=2"]
     assert main.main(argv) == 0
-    assert (seen[0][0].task, seen[0][0].batch_size, seen[0][1]) == (2, 3, [str(file)])
+    assert (calls[0][0].task, calls[0][0].batch_size, calls[0][1]) == (2, 3, [str(file)])
     assert main.main([*argv, "batch_size=many"]) == 2
     assert main.main([*argv, "bacth_size=3"]) == 2
     assert main.main([*argv, "--arg", "n=x"]) == 2
@@ -169,13 +169,13 @@ def test_file_and_its_code(verb, tmp_path, capsys):
 
 
 def test_run_arguments(verb):
-    seen = []
-    verb(seen.append, arguments.add_run_arguments)
+    calls = []
+    verb(calls.append, arguments.add_run_arguments)
     assert main.main(["train", "--trust", "a", "--params", "raw", "r", "--trust", "b.py"]) == 0
-    assert (seen[0].run_dir, seen[0].params, seen[0].trust) == ("r", "raw", ["a", "b.py"])
-    verb(seen.append, lambda parser: arguments.add_run_arguments(parser, several=True))
+    assert (calls[0].run_dir, calls[0].params, calls[0].trust) == ("r", "raw", ["a", "b.py"])
+    verb(calls.append, lambda parser: arguments.add_run_arguments(parser, several=True))
     assert main.main(["train", "r", "--workdir", "w", "s"]) == 0
-    assert (seen[1].run_dirs, seen[1].params, seen[1].trust) == (["r", "s"], "auto", [])
+    assert (calls[1].run_dirs, calls[1].params, calls[1].trust) == (["r", "s"], "auto", [])
 
 
 def test_version_and_help(verb, capsys):

@@ -28,8 +28,8 @@ def failure(capsys, *argv) -> tuple[int, str]:
 @pytest.mark.parametrize(("name", "source"), [("digits", "Digits()"), ("shapes", "Shapes()")])
 def test_what_comes_with_vqjax_needs_no_preparation(tmp_path, capsys, name, source):
     assert main(["prepare", name]) == 0
-    said = f"{name} come with vqjax: {source} needs no preparation\n"
-    assert capsys.readouterr().out == said
+    message = f"{name} come with vqjax: {source} needs no preparation\n"
+    assert capsys.readouterr().out == message
     code, line = failure(capsys, name, "--data-dir", str(tmp_path / "mine"))  # not set aside
     assert code == 2 and f"{source} reads no files" in line
     assert not list(tmp_path.iterdir())

@@ -25,8 +25,8 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
-def said(capsys, *argv):
-    """(exit code, what it said in its one line)."""
+def invoke(capsys, *argv):
+    """(exit code, its one line)."""
     capsys.readouterr()
     code = main([str(word) for word in argv])
     out, err = capsys.readouterr()
@@ -55,7 +55,7 @@ def test_no_sense(capsys, run, verb, path, value, line):
     node[name] = value
     del record["digest"]  # as in a run of an earlier version
     (run / "experiment.json").write_text(json.dumps(record))
-    code, err = said(capsys, verb, run)
+    code, err = invoke(capsys, verb, run)
     assert code == 3 and line in err and str(run) in err
 
 
@@ -69,7 +69,7 @@ def test_no_sense(capsys, run, verb, path, value, line):
     ],
 )
 def test_no_sense_in_an_override(capsys, tmp_path, override, line):
-    code, err = said(capsys, "train", FILE, override, "--workdir", tmp_path / "run")
+    code, err = invoke(capsys, "train", FILE, override, "--workdir", tmp_path / "run")
     assert code == 2 and line in err and not (tmp_path / "run").exists()
 
 
@@ -83,7 +83,7 @@ def test_a_prior_over_itself(capsys, tmp_path):
     del record["digest"]
     (run / "experiment.json").write_text(json.dumps(record))
     for verb in ("inspect", "evaluate"):
-        code, err = said(capsys, verb, run)
+        code, err = invoke(capsys, verb, run)
         assert code == 3 and "PriorTask does not fit here" in err
 
 

@@ -20,11 +20,11 @@ sys.argv = ["vqjax", *(sys.argv[1:] or ["train"])]
 from vqjax.cli.main import run as entry
 entry()
 """
-LASTING = "from vqjax.cli import streams; streams.let_nothing_end_it(); "
+LASTING = "from vqjax.cli import streams; streams.drop_what_fails(); "
 
 
 def shell(body, redirected, tmp_path, *words):
-    """(exit code, what it said) of a verb that does `body`, under a shell's redirections."""
+    """(exit code, standard error) of a verb that does `body`, under a shell's redirections."""
     command = f'"$0" -c "$1" {" ".join(words)} {redirected}'
     program = PROGRAM.format(body=body)
     done = subprocess.run(
@@ -38,7 +38,7 @@ def shell(body, redirected, tmp_path, *words):
 
 
 @pytest.mark.parametrize(
-    ("body", "redirected", "code", "said"),
+    ("body", "redirected", "code", "line"),
     [
         ("print('x')", ">&-", 1, "vqjax: error: cannot write the output: closed\n"),
         ("print('x')", ">/dev/full", 1, "cannot write the output: No space left on device\n"),
@@ -55,14 +55,14 @@ def shell(body, redirected, tmp_path, *words):
         ("print('\\udcff \\u20ac')", "", 0, ""),
     ],
 )
-def test_output_that_cannot_be_written(tmp_path, body, redirected, code, said):
+def test_output_that_cannot_be_written(tmp_path, body, redirected, code, line):
     ended = shell(body, redirected, tmp_path)
-    assert ended[0] == code and ended[1].endswith(said) and ended[1].count("\n") == bool(said)
+    assert ended[0] == code and ended[1].endswith(line) and ended[1].count("\n") == bool(line)
 
 
 def test_help_that_cannot_be_written(tmp_path):
-    code, said = shell("pass", ">/dev/full", tmp_path, "--help")
-    assert (code, said) == (1, "vqjax: error: cannot write the output: No space left on device\n")
+    code, line = shell("pass", ">/dev/full", tmp_path, "--help")
+    assert (code, line) == (1, "vqjax: error: cannot write the output: No space left on device\n")
 
 
 def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):

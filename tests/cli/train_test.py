@@ -135,10 +135,10 @@ def test_no_file(capsys, here):
 
 
 def test_a_mistake_on_one_host_is_told_to_the_others(capsys, here, monkeypatch):
-    told = []
+    messages = []
 
     def exchange(text):
-        told.append(json.loads(text))
+        messages.append(json.loads(text))
         return [text, "{}"]
 
     monkeypatch.setattr("vqjax.cli.train.split", lambda *_: None)
@@ -147,8 +147,8 @@ def test_a_mistake_on_one_host_is_told_to_the_others(capsys, here, monkeypatch):
     monkeypatch.setattr(distributed, "_exchange", exchange)
     line = refused(capsys, here, "nothing.py", "--processes", "2", "--process", "0")
     assert "nothing.py does not exist" in line
-    assert [words["code"] for words in told] == [2]
-    monkeypatch.setattr(distributed, "_exchange", lambda text: [text, json.dumps(told[0])])
+    assert [words["code"] for words in messages] == [2]
+    monkeypatch.setattr(distributed, "_exchange", lambda text: [text, json.dumps(messages[0])])
     line = refused(capsys, here, FILE, "--processes", "2", "--process", "0")
     assert line.startswith("vqjax: error: process 1: ") and "does not exist" in line
 
@@ -231,14 +231,14 @@ def flip(run, step):
 def test_a_flipped_byte_costs_one_line_and_a_few_steps(capsys, run):
     lines = (run / "metrics.jsonl").read_text().splitlines()
     flip(run, 6)
-    code, said = train(capsys, FILE, "--workdir", run)
+    code, output = train(capsys, FILE, "--workdir", run)
     assert code == 0
-    assert [line for line in said if "damaged" in line] == said[:1]
-    assert re.match(r"checkpoint 6 is damaged \(state/\S+ differs from its seal\)", said[0])
-    assert any("resuming at step 4 of 6" in line for line in said)
-    kept = [line for line in lines if '"kind": "time"' not in line]
+    assert [line for line in output if "damaged" in line] == output[:1]
+    assert re.match(r"checkpoint 6 is damaged \(state/\S+ differs from its seal\)", output[0])
+    assert any("resuming at step 4 of 6" in line for line in output)
+    unchanged = [line for line in lines if '"kind": "time"' not in line]
     new = (run / "metrics.jsonl").read_text().splitlines()
-    assert [line for line in new if '"kind": "time"' not in line] == kept
+    assert [line for line in new if '"kind": "time"' not in line] == unchanged
     assert vqjax.load(run).step == 6
 
 
@@ -316,8 +316,8 @@ def test_a_lost_terminal_and_a_batch_system_stop_it_unless_it_was_told_to_ignore
 
 
 def test_the_default_workdir_bears_the_files_name(capsys, here, monkeypatch):
-    asked = []
-    monkeypatch.setattr(loop, "train", lambda experiment, workdir, **rest: asked.append(workdir))
+    workdirs = []
+    monkeypatch.setattr(loop, "train", lambda experiment, workdir, **rest: workdirs.append(workdir))
     for file in (FILE, "digits_vqgan"):
         assert train(capsys, file, "total_steps=2")[0] == 0
-    assert asked == [pathlib.Path("runs/small_vqvae"), pathlib.Path("runs/digits_vqgan")]
+    assert workdirs == [pathlib.Path("runs/small_vqvae"), pathlib.Path("runs/digits_vqgan")]

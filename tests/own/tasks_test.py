@@ -136,7 +136,7 @@ def test_names_hold_no_path(flow, tmp_path, capsys):
         (("sample", "RUN", "step=3"), "step=3: no 'step' here: did you mean 'steps'"),
         (("sample", "RUN", "steps=few"), "steps: 'few' is not an int"),
         (("sample", "RUN", "--interpolate", "2", "-n", "3"), "-n is for samples"),
-        (("sample", "RUN", "-n", "3", "n=4"), "n is said twice: -n and n="),
+        (("sample", "RUN", "-n", "3", "n=4"), "n is set twice: -n and n="),
         (("evaluate", "RUN", "--judge", "RUN"), "it cannot classify (it can: sample, evaluate)"),
         (("evaluate", "RUN", "--captions", "3"), "its data cannot tell"),
     ],

@@ -67,7 +67,7 @@ def test_a_page_begins_with_one_sentence_that_says_what_it_is(tokenizer, prior):
     )
     assert lead(page([prior])) == (
         "This page shows what came of training gpt: a prior that learns to make new pictures like "
-        "those in Arrays (8 × 8 × 1 values) of a class that it is told, by drawing 4 × 4 tokens of "
+        "those in Arrays (8 × 8 × 1 values), conditioned on the class, by drawing 4 × 4 tokens of "
         "8 codes of the tokenizer nowhere; 40 of 90 steps are done."
     )
     both = lead(page([prior, tokenizer]))

@@ -222,22 +222,22 @@ def test_held_out_examples_of_floats_are_as_networks_take_them(dtype):
     images = np.linspace(-1.25, 1.25, 3 * 4 * 4).reshape(3, 4, 4, 1).astype(dtype)
     task = types.SimpleNamespace(inputs="image")
     source = Arrays({"image": images}, {"image": images})
-    found = examples.held_out(types.SimpleNamespace(task=task, data=source), 3)
-    assert found.dtype == np.float32 and found.min() == -1 and found.max() == 1
-    checked_examples(found, (4, 4, 1), "float32")
+    array = examples.held_out(types.SimpleNamespace(task=task, data=source), 3)
+    assert array.dtype == np.float32 and array.min() == -1 and array.max() == 1
+    checked_examples(array, (4, 4, 1), "float32")
 
 
 def test_held_out_reads_no_more_than_there_are(runs, monkeypatch):
-    run, seen = runs["vae"], []
+    run, sizes = runs["vae"], []
     read = type(run.experiment.data).eval
 
     def spy(self, batch_size, rows):
-        seen.append(batch_size)
+        sizes.append(batch_size)
         return read(self, batch_size, rows)
 
     monkeypatch.setattr(type(run.experiment.data), "eval", spy)
     whole = run.held_out(10**9)
-    assert whole.shape == (21, 8, 8, 1) and max(seen) <= examples.HELD_OUT_BATCH
+    assert whole.shape == (21, 8, 8, 1) and max(sizes) <= examples.HELD_OUT_BATCH
     np.testing.assert_array_equal(run.held_out(5), whole[:5])
     monkeypatch.setattr(examples, "HELD_OUT_BATCH", 4)
     np.testing.assert_array_equal(run.held_out(10), whole[:10])
@@ -264,13 +264,13 @@ def test_a_fork_is_told_so_instead_of_waiting_for_ever(runs, tmp_path, monkeypat
     }
     child = os.fork()
     if child == 0:
-        said = 0
+        refusals = 0
         try:
             for call in calls.values():
                 try:
                     call()
                 except VqjaxError as error:
-                    said += "is a fork of" in str(error) and "spawn" in str(error)
+                    refusals += "is a fork of" in str(error) and "spawn" in str(error)
         finally:
-            os._exit(said)
+            os._exit(refusals)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == len(calls)

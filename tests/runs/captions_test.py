@@ -46,14 +46,14 @@ class Drawing(PriorRun):
 
     def __init__(self):
         self.experiment = types.SimpleNamespace(data=types.SimpleNamespace(source=Numbers()))
-        self.asked = []
+        self.calls = []
 
     @classmethod
     def abilities(cls, experiment):
         return {"sample": None}
 
     def sample(self, n, seed=0, *, prompts=None, sampling=PLAIN, guidance=None):
-        self.asked.append((seed, prompts, sampling, guidance))
+        self.calls.append((seed, prompts, sampling, guidance))
         return pictures(1, 9, 3, 4)[:n] if prompts else pictures(1, 1, 1, 1)[:n]
 
 
@@ -72,7 +72,7 @@ def test_shares_by_kind(run):
             "reconstructed": {"small": 1.0, "large": 0.5, "all": 0.75},
         }
     }
-    assert run.asked == [(5, CAPTIONS, PLAIN, UNGUIDED), (5, None, PLAIN, None)]
+    assert run.calls == [(5, CAPTIONS, PLAIN, UNGUIDED), (5, None, PLAIN, None)]
     text = "\n".join(check.lines())
     assert "one test: drawn " in text and "75.0" in text and "seed 5" in text
 

@@ -23,7 +23,7 @@ from vqjax.quantizers import FSQ, MultiScaleResidual, Residual
 from vqjax.runs import editing, large
 from vqjax.runs.drawn import slug
 from vqjax.runs.prior import PriorRun
-from vqjax.runs.token_editor import corners_of
+from vqjax.runs.token_editor import window_corners
 from vqjax.sampling import MaskedDecoding
 from vqjax.tasks import PriorTask
 from vqjax.tasks.prior import FROZEN
@@ -93,19 +93,19 @@ def images():
 
 @pytest.fixture
 def redrawn(monkeypatch):
-    """What every call of the prior was told to draw anew: a list of {level: bool[B, *grid]}."""
-    seen = []
+    """The masks of all calls of the prior: a list of {level: bool[B, *grid]}."""
+    calls = []
     draw = editing.Redrawer.draw
 
     def spy(self, tokens, redraw, *rest):
         made = draw(self, tokens, redraw, *rest)
         for name, mask in redraw.items():
             np.testing.assert_array_equal(made[name][~mask], tokens[name][~mask])
-        seen.append({name: mask.copy() for name, mask in redraw.items()})
+        calls.append({name: mask.copy() for name, mask in redraw.items()})
         return made
 
     monkeypatch.setattr(editing.Redrawer, "draw", spy)
-    return seen
+    return calls
 
 
 def test_a_cell_is_masked_where_any_of_its_positions_is():
@@ -122,10 +122,10 @@ CELLS = [[0, 0, 1], [1, 1, 0]]
 
 
 def test_windows_go_outward_and_cover_everything():
-    corners = corners_of((2, 0), (4, 4), (9, 4))
+    corners = window_corners((2, 0), (4, 4), (9, 4))
     assert corners == [(2, 0), (0, 0), (4, 0), (5, 0)]
     covered = np.zeros((9, 11), bool)
-    for y, x in corners_of((3, 5), (4, 5), (9, 11)):
+    for y, x in window_corners((3, 5), (4, 5), (9, 11)):
         assert 0 <= y <= 5 and 0 <= x <= 6
         covered[y : y + 4, x : x + 5] = True
     assert covered.all()
@@ -182,9 +182,9 @@ def test_outpainting_adds_on_all_sides(runs, images, redrawn):
     made = run.outpaint(images, (2, 0, 8, 4), seed=1)
     assert made.shape == (6, 12, 18, 1)
     np.testing.assert_array_equal(made[:, :8, 2:10], images)
-    assert all(next(iter(seen.values()))[0].any() for seen in redrawn)
+    assert all(next(iter(call.values()))[0].any() for call in redrawn)
     # Every new token is drawn once: 6 x 9 of them less 4 x 4.
-    assert sum(next(iter(seen.values()))[0].sum() for seen in redrawn) == 6 * 9 - 16
+    assert sum(next(iter(call.values()))[0].sum() for call in redrawn) == 6 * 9 - 16
     np.testing.assert_array_equal(
         run.outpaint(images[4:5], (2, 0, 8, 4), seed=1).shape[1:3], (12, 18)
     )
@@ -195,8 +195,8 @@ def test_row_by_row_adds_below(runs, images, redrawn):
     made = runs["gpt"].outpaint(images, (0, 0, 0, 6))
     assert made.shape == (6, 14, 8, 1)
     np.testing.assert_array_equal(made[:, :8], images)
-    for seen in redrawn:  # never a known token after an unknown one
-        for mask in seen.values():
+    for call in redrawn:  # never a known token after an unknown one
+        for mask in call.values():
             flat = mask[0].reshape(-1)
             assert flat.any() and (np.diff(flat.astype(int)) >= 0).all()
 
@@ -205,7 +205,7 @@ def test_upscaling_doubles(runs, images, redrawn):
     run = runs["maskgit"]
     made = run.upscale(images, seed=1, strength=0.5)
     assert made.shape == (6, 16, 16, 1)
-    assert sum(next(iter(seen.values()))[0].sum() for seen in redrawn) == 32  # of 8 x 8
+    assert sum(next(iter(call.values()))[0].sum() for call in redrawn) == 32  # of 8 x 8
     np.testing.assert_array_equal(run.upscale(images[:2], seed=1, strength=0.5), made[:2])
     small = images[:, ::2, ::2]
     assert run.upscale(small).shape == images.shape
@@ -284,10 +284,10 @@ def test_the_verb_writes_a_sheet_and_the_results(
     run, out = "RUN", tmp_path / "out"
     words = ["edit", run, "digit.png", "--mask", "mask.png", "-n", "3", "--out", str(out)]
     assert main(words) == 0
-    said = capsys.readouterr()
-    assert "no --classes and no --prompt: unconditional" in said.err
+    captured = capsys.readouterr()
+    assert "no --classes and no --prompt: unconditional" in captured.err
     sheet = out / "edit-inpaint_00000001_seed0_RUN_digit_mask.png"
-    assert said.out.strip() == str(sheet)
+    assert captured.out.strip() == str(sheet)
     assert Image.open(sheet).size == (5 * 66 + 2, 68)
     assert sheet.stat().st_mtime_ns == max(p.stat().st_mtime_ns for p in out.iterdir())  # the last
     masks = np.zeros((3, 8, 8), bool)
@@ -317,13 +317,13 @@ def test_the_verb_writes_a_sheet_and_the_results(
 
 def test_a_mask_of_ones_own_is_not_named_like_a_half():
     words = ["--mask bottom", "--mask bottom.png", "--mask ./bottom", "bottom.png --mask top"]
-    names = [verb._of(parsed(line)) for line in words]
+    names = [verb._input_names(parsed(line)) for line in words]
     assert names == [("bottom",), ("./bottom",), ("./bottom",), ("bottom", "top")]
     assert slug("./bottom") != slug("bottom")
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         ("--outpaint 0,8,0,8", "outpaint=0,8,0,8"),
         ("--upscale 2 --strength 0.3 --params raw", "strength=0.3_params=raw"),
@@ -331,10 +331,10 @@ def test_a_mask_of_ones_own_is_not_named_like_a_half():
         ("--variations 2 --temperature 1.0 --top-p 0.9", "temperature=1_top-p=0.9"),
     ],
 )
-def test_names_hold_what_was_asked_for(words, said):
+def test_names_hold_the_options_that_are_set(words, expected):
     run = types.SimpleNamespace(path="RUN", step=7)
     name = Names(parsed(words), run, "edit", 0).path().name
-    assert name == f"edit_00000007_seed0_{said}.png"
+    assert name == f"edit_00000007_seed0_{expected}.png"
 
 
 @pytest.mark.parametrize(
@@ -361,9 +361,9 @@ def test_names_hold_what_was_asked_for(words, said):
 def test_mistakes_are_one_line(runs, files, monkeypatch, capsys, words, code, line):
     monkeypatch.setattr(verb, "load_run", lambda args: runs["maskgit"])
     assert main(["edit", "RUN", *words.split()]) == code
-    said = capsys.readouterr()
-    *before, last = said.err.splitlines()
-    assert said.out == "" and last.startswith("vqjax: error: ") and line in last
+    captured = capsys.readouterr()
+    *before, last = captured.err.splitlines()
+    assert captured.out == "" and last.startswith("vqjax: error: ") and line in last
     assert before in ([], ["no --classes and no --prompt: unconditional"])
 
 

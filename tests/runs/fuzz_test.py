@@ -60,7 +60,7 @@ class Endless:
     def __len__(self):
         return 2**40
 
-    def __getitem__(self, place):
+    def __getitem__(self, index):
         return 0
 
 
@@ -132,37 +132,37 @@ def opened(make_run, trust):
 
 def targets(runs):
     """(name, function, {argument: values of sense, or nothing where it has a default})."""
-    found = []
+    calls = []
     for name, run in runs.items():
         for method in (getattr(run, k) for k in dir(run) if not k.startswith("_")):
             if callable(method):
                 parameters = inspect.signature(method).parameters
-                found.append(
+                calls.append(
                     (f"{name}.{method.__name__}", method, {k: good(k, run) for k in parameters})
                 )
     paths = {"run": [run.path for run in runs.values()]}
     rest = {k: good(k, None) for k in ("params", "step", "trust", "frozen")}
-    found += [("load", vqjax.load, paths | rest)] * 2
+    calls += [("load", vqjax.load, paths | rest)] * 2
     nothing = {"runs": [()], "params": ["auto"], "trust": [()]}
-    found.append(("compare_runs", compare_runs, nothing))
-    found.append(("parse_topology", parse_topology, {"text": ["v5e:4x4", "h100x8"], "slices": [1]}))
+    calls.append(("compare_runs", compare_runs, nothing))
+    calls.append(("parse_topology", parse_topology, {"text": ["v5e:4x4", "h100x8"], "slices": [1]}))
     judged = {"prior": [runs["prior"]], "judge": [runs["vae"]], "n": [4], "seed": [0]}
-    found.append(("judge_samples", judge_samples, judged))
+    calls.append(("judge_samples", judge_samples, judged))
     for kind in (TokenSampling, Guidance, MaskedDecoding):
-        found.append((kind.__name__, kind, {k: [] for k in fields_of(kind)}))
+        calls.append((kind.__name__, kind, {k: [] for k in fields_of(kind)}))
     for name, kind in sorted(table().items()):
         fields = fields_of(kind).items()
-        given = GIVEN | OWN.get(name, {})
-        found.append(
-            (name, kind, {k: [given.get(k, 2)] if is_required(f) else [] for k, f in fields})
+        values = GIVEN | OWN.get(name, {})
+        calls.append(
+            (name, kind, {k: [values.get(k, 2)] if is_required(f) else [] for k, f in fields})
         )
-    return found
+    return calls
 
 
-def drawn_call(rng, found):
+def drawn_call(rng, calls):
     """(function, arguments, how it is written)."""
-    methods = [target for target in found if "." in target[0] or target[0] == "load"]
-    name, function, parameters = rng.choice(methods if rng.random() < 0.8 else found)
+    methods = [target for target in calls if "." in target[0] or target[0] == "load"]
+    name, function, parameters = rng.choice(methods if rng.random() < 0.8 else calls)
     arguments_ = {}
     wrong = rng.choice(list(parameters)) if parameters else None
     for key, sane in parameters.items():
@@ -184,8 +184,8 @@ def times_of(folders):
 
 
 def files_below(*roots):
-    found = [path for root in roots for path in pathlib.Path(root).rglob("*") if path.is_file()]
-    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
+    files = [path for root in roots for path in pathlib.Path(root).rglob("*") if path.is_file()]
+    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
 
 
 @pytest.mark.slow
@@ -194,7 +194,7 @@ def test_a_result_or_one_line(opened, tmp_path, tmp_path_factory, monkeypatch):
     jax.config.update("jax_disable_most_optimizations", True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # where TensorFlow writes
-    rng, found = random.Random(SEED), targets(opened)
+    rng, calls = random.Random(SEED), targets(opened)
     roots = [tmp_path, *(run.path for run in opened.values())]
     below = (path for root in roots for path in pathlib.Path(root).rglob("*"))
     folders = [*roots, *filter(pathlib.Path.is_dir, below)]
@@ -207,12 +207,12 @@ def test_a_result_or_one_line(opened, tmp_path, tmp_path_factory, monkeypatch):
     old = signal.signal(signal.SIGALRM, too_long)
     try:
         for number in range(CALLS):
-            function, given, written = drawn_call(rng, found)
+            function, kwargs, written = drawn_call(rng, calls)
             where = f"seed {SEED}, call {number}: {written}"
             memory, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
             signal.alarm(SECONDS)
             try:
-                function(**given)
+                function(**kwargs)
                 outcomes["result"] += 1
             except VqjaxError as error:
                 outcomes["refused"] += 1

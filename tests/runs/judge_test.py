@@ -73,14 +73,14 @@ def of_classes_in_turn(batch, n):
 
 def test_real_pictures_of_the_wanted_classes(judge, held_out):
     samples = of_classes_in_turn(held_out, N)
-    found = judge_samples(stand_in(samples), judge, N)
+    judgement = judge_samples(stand_in(samples), judge, N)
     labels, _ = judge.classify(samples)
-    assert found.numbers["class_accuracy"] == (labels == np.arange(N) % 10).mean() > 0.5
-    assert found.numbers["precision"] > 0.9 and found.numbers["recall"] > 0.5
+    assert judgement.numbers["class_accuracy"] == (labels == np.arange(N) % 10).mean() > 0.5
+    assert judgement.numbers["precision"] > 0.9 and judgement.numbers["recall"] > 0.5
     shifted = judge_samples(stand_in(np.roll(samples, 1, axis=0)), judge, N)
     assert shifted.numbers["class_accuracy"] < 0.3  # the same pictures, for other classes
     assert shifted.numbers["frechet_distance"] == pytest.approx(
-        found.numbers["frechet_distance"], rel=1e-6
+        judgement.numbers["frechet_distance"], rel=1e-6
     )
 
 
@@ -88,13 +88,13 @@ def test_training_examples_are_the_floor_and_noise_is_far(judge):
     data = Digits()
     # 40 of 1,500, in two blocks of 20 that are evenly spread over the 75 blocks.
     blocks = [next(data.in_order("train", 20, block))["image"] for block in (0, 37)]
-    found = judge_samples(stand_in(np.concatenate(blocks), None), judge, N).numbers
-    assert found["frechet_distance"] == found["frechet_real"] > 0
-    assert "class_accuracy" not in found
+    numbers = judge_samples(stand_in(np.concatenate(blocks), None), judge, N).numbers
+    assert numbers["frechet_distance"] == numbers["frechet_real"] > 0
+    assert "class_accuracy" not in numbers
     noise = np.random.default_rng(0).integers(0, 256, (N, 8, 8, 1)).astype(np.uint8)
     far = judge_samples(stand_in(noise, None), judge, N).numbers
     assert far["frechet_distance"] > 5 * far["frechet_real"]
-    assert far["frechet_real"] == found["frechet_real"]
+    assert far["frechet_real"] == numbers["frechet_real"]
     assert far["precision"] < 0.2
 
 
@@ -105,8 +105,8 @@ def test_real_examples_may_be_a_little_beyond_the_range(judge, held_out, monkeyp
     monkeypatch.setattr(judge, "experiment", experiment)
     with pytest.raises(UsageError, match="values are"):
         judge.outputs(images)
-    found = judge_samples(stand_in(np.clip(images, -1, 1), None), judge, N)
-    assert found.numbers["frechet_real"] == pytest.approx(0, abs=1e-3)
+    judgement = judge_samples(stand_in(np.clip(images, -1, 1), None), judge, N)
+    assert judgement.numbers["frechet_real"] == pytest.approx(0, abs=1e-3)
 
 
 def test_the_protocol_says_how_to_get_them_again(judge, held_out):
@@ -174,7 +174,7 @@ def test_from_the_command_line(judge_path, tmp_path, capsys):
         assert measured[name] == pytest.approx(value)
     assert measured["nats_per_token"] > 0
     assert main(words) == 0
-    said = capsys.readouterr().out
-    assert "class_accuracy" in said and said.rstrip().endswith(expected.protocol)
+    output = capsys.readouterr().out
+    assert "class_accuracy" in output and output.rstrip().endswith(expected.protocol)
     assert main(["evaluate", run, "--judge", str(tokenizer)]) == 2
     assert "is a tokenizer: it cannot classify" in capsys.readouterr().err

@@ -32,8 +32,8 @@ def main(prior_run: str, judge_run: str) -> None:
     }
     for name, result in results.items():
         assert np.array_equal(result[~masks], images[~masks])
-        kept = judge.classify(result)[0] == labels
-        print(f"{name}: {100 * kept.mean():.1f} % of {COUNT} have their label's class")
+        agrees = judge.classify(result)[0] == labels
+        print(f"{name}: {100 * agrees.mean():.1f} % of {COUNT} have their label's class")
 
 
 if __name__ == "__main__":

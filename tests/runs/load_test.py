@@ -36,8 +36,8 @@ def encoded(run, params, x):
 
 def test_ones_own_jit_and_gradient_over_a_runs_weights(run):
     def loss(params):
-        found = encoded(run, params, X)
-        return jnp.sum(run.apply(params, found.z_q, method="decode") ** 2), found.indices[0]
+        encoding = encoded(run, params, X)
+        return jnp.sum(run.apply(params, encoding.z_q, method="decode") ** 2), encoding.indices[0]
 
     own = jax.jit(jax.value_and_grad(loss, has_aux=True))
     (value, tokens), slope = own(run.params)
@@ -87,8 +87,8 @@ def test_saved_weights_are_what_the_module_takes(runs, name, tmp_path):
     assert set(variables) == {"params", *(k for k, v in run.collections.items() if v)}
     if name == "codes":
         encode = jax.jit(functools.partial(run.module.apply, train=False, step=0, method="encode"))
-        mine = encode(variables, normalize(jnp.asarray(X)))
-        np.testing.assert_array_equal(mine.quantized.indices[0], run.encode(X))
+        expected = encode(variables, normalize(jnp.asarray(X)))
+        np.testing.assert_array_equal(expected.quantized.indices[0], run.encode(X))
     assert is_ours(file)
     run.save_weights(file)  # again
     file.write_bytes(safetensors.numpy.save({"somebody": np.zeros(3)}, {"generator": "else"}))

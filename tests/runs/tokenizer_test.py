@@ -116,9 +116,9 @@ def test_signals_and_clips_go_the_same_way(make_run, trust, shape):
 
 
 def test_large_examples_go_through_in_smaller_parts(run):
-    assert run._part_size((8, 8, 1)) == module.BATCH
-    assert run._part_size((512, 512, 3)) == 8
-    assert run._part_size((8192, 8192, 3)) == 1
+    assert run._batch_size((8, 8, 1)) == module.CALL_BATCH
+    assert run._batch_size((512, 512, 3)) == 8
+    assert run._batch_size((8192, 8192, 3)) == 1
 
 
 def test_no_run_and_no_such_step_are_data_errors(tmp_path, run_dir, trust):

@@ -225,7 +225,7 @@ def test_arrays_that_nobody_described_are_not_taken_for_tokens(tmp_path):
     stray = tmp_path / "eval" / "label.00000.npy"
     stray.write_bytes(b"mine")
     with pytest.raises(UsageError, match=f"{stray} is there without tokens.json"):
-        tokenize._begin(tmp_path, description)
+        tokenize._write_description(tmp_path, description)
     assert [p.name for p in tmp_path.rglob("*")] == ["eval", stray.name]
 
 

@@ -14,7 +14,7 @@ _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 def add_verb(
     subparsers: argparse._SubParsersAction, name: str, help: str, description: str
 ) -> argparse.ArgumentParser:
-    """The parser of a verb, whose description stands as it is written."""
+    """The parser of a verb, whose description is printed as it is written."""
     shape = argparse.RawDescriptionHelpFormatter
     return subparsers.add_parser(name, help=help, description=description, formatter_class=shape)
 
@@ -74,7 +74,7 @@ def _add_frozen(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=PATH",
         action="append",
         default=[],
-        help="where a run or a file of weights that this experiment builds on is now (repeatable)",
+        help="new path of a run or a file of weights that this experiment builds on (repeatable)",
     )
 
 
@@ -99,24 +99,24 @@ def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def load_run(args: argparse.Namespace) -> Any:
-    """RUN, opened as the arguments of `add_run_arguments` and --step say; prints its lines."""
+    """RUN, opened by the arguments of `add_run_arguments` and --step; prints its lines."""
     from vqjax.runs.load import load
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()
-    trained = load(
+    run = load(
         args.run_dir, params=args.params, step=args.step, trust=args.trust, frozen=args.frozen
     )
-    for line in trained.lines:
+    for line in run.lines:
         print(printable(line), file=sys.stderr)
-    return trained
+    return run
 
 
 def read_experiment(args: argparse.Namespace) -> Any:
     """The experiment that FILE, `--arg`, `--frozen` and the overrides describe.
 
-    Afterwards `args.file` and `args.overrides` are told apart, in whatever order they were typed,
-    and `args.trust` holds also what FILE made the experiment from: that code has run already.
+    Afterwards `args.file` and `args.overrides` are separate, in whatever order they were typed, and
+    `args.trust` also holds the sources of FILE's classes: that code has run already.
 
     Raises:
         UsageError: one line for whatever is wrong with them.
@@ -125,7 +125,7 @@ def read_experiment(args: argparse.Namespace) -> Any:
     from vqjax.config.names import parse_trust
     from vqjax.types import UsageError
 
-    args.file, args.overrides = _told_apart([args.file, *args.overrides])
+    args.file, args.overrides = _split_words([args.file, *args.overrides])
     parse_trust(args.trust)
     arguments = {}
     for item in args.arg:
@@ -138,7 +138,7 @@ def read_experiment(args: argparse.Namespace) -> Any:
     return experiment
 
 
-def _told_apart(words: list[str]) -> tuple[str, list[str]]:
+def _split_words(words: list[str]) -> tuple[str, list[str]]:
     from vqjax.paths import as_path
     from vqjax.types import UsageError
 

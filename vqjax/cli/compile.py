@@ -15,7 +15,7 @@ from vqjax.cli.arguments import (
     path_argument,
     read_experiment,
 )
-from vqjax.cli.compiled import ready, report, say
+from vqjax.cli.compiled import prepare, report, say
 from vqjax.cli.examples import add_shape_argument
 from vqjax.format import printable, printable_lines
 
@@ -60,24 +60,24 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--topology", metavar="NAME", required=True, help="v5e:16x16, v5p:4x4x4, h100x8, t4, ..."
     )
     parser.add_argument(
-        "--slices", metavar="N", type=int, default=1, help="so many of it, over the slower network"
+        "--slices", metavar="N", type=int, default=1, help="slices, joined by the slower network"
     )
     add_shape_argument(parser)
     parser.add_argument(
         "--json", metavar="OUT", type=path_argument, help="save all numbers to this file"
     )
     add_overwrite_argument(parser)
-    other = parser.add_mutually_exclusive_group()
-    other.add_argument(
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
         "--fit-batch",
         action="store_true",
-        help="find the largest batch_size that fits: two compiled, a line, its answer compiled too",
+        help="the largest batch_size that fits: compiles two, extrapolates, compiles the result",
     )
-    other.add_argument(
+    group.add_argument(
         "--sweep",
         metavar="CHIPS",
-        help="1,8,64,...: the same batch per chip on so many chips; two compiled, the others "
-        "extrapolated",
+        help="weak scaling, as 1,8,64,...: the same batch per chip on so many chips; compiles two "
+        "and extrapolates the others",
     )
     parser.set_defaults(run=run)
 
@@ -92,20 +92,20 @@ def run(args: argparse.Namespace) -> None:
     _check_outputs(args)
     topology = parse_topology(args.topology, args.slices)
     check_compiler(topology)
-    sizes = _sizes(args.sweep, args.slices) if args.sweep else ()
-    experiment, inputs = ready(read_experiment(args), args)
+    sizes = _sweep_sizes(args.sweep, args.slices) if args.sweep else ()
+    experiment, inputs = prepare(read_experiment(args), args)
     if args.fit_batch:
-        found = _fit_batch(_sliced(experiment, topology), inputs, topology)
+        numbers = _fit_batch(_sliced(experiment, topology), inputs, topology)
     elif sizes:
-        found = _sweep(experiment, inputs, topology, sizes, args)
+        numbers = _sweep(experiment, inputs, topology, sizes, args)
     else:
-        found = report(_compile(_sliced(experiment, topology), inputs, topology))
+        numbers = report(_compile(_sliced(experiment, topology), inputs, topology))
     if args.json:
-        write_json(args.json, found, overwrite=args.overwrite)
+        write_json(args.json, numbers, overwrite=args.overwrite)
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    """Of what is written; a sweep's chart lies beside its JSON."""
+    """Refuses, with UsageError, files that must not be replaced; a sweep has a chart, too."""
     from vqjax.files import check_output
     from vqjax.types import UsageError
 
@@ -113,10 +113,10 @@ def _check_outputs(args: argparse.Namespace) -> None:
         return
     check_output(args.json, overwrite=args.overwrite)
     if args.sweep:
-        picture = pathlib.Path(args.json).with_suffix(".svg")
-        if picture == pathlib.Path(args.json):
-            raise UsageError(f"--json {picture}: the sweep's chart goes there: name a .json file")
-        check_output(picture, overwrite=args.overwrite)
+        chart = pathlib.Path(args.json).with_suffix(".svg")
+        if chart == pathlib.Path(args.json):
+            raise UsageError(f"--json {chart}: the sweep's chart goes there: name a .json file")
+        check_output(chart, overwrite=args.overwrite)
 
 
 def _sliced(experiment: Any, topology: Any) -> Any:
@@ -173,7 +173,7 @@ def _fit_batch(experiment: Any, inputs: dict, topology: Any) -> dict[str, Any]:
     }
 
 
-def _sizes(text: str, slices: int) -> tuple[int, ...]:
+def _sweep_sizes(text: str, slices: int) -> tuple[int, ...]:
     from vqjax.types import UsageError
 
     if slices > 1:
@@ -204,9 +204,9 @@ def _sweep(
 
     steps = []
 
-    def compile_on(where: Any, batch_size: int) -> Any:
-        sized = dataclasses.replace(_sliced(experiment, where), batch_size=batch_size)
-        steps.append(_compile(sized, inputs, where))
+    def compile_on(target: Any, batch_size: int) -> Any:
+        sized = dataclasses.replace(_sliced(experiment, target), batch_size=batch_size)
+        steps.append(_compile(sized, inputs, target))
         return steps[-1]
 
     points = sweep(topologies, per_chip, compile_on)
@@ -216,9 +216,9 @@ def _sweep(
         chip_table([topology.chip]), "\n".join(f"note: {n}" for n in notes(steps[-1])), sep="\n\n"
     )
     if args.json:
-        drawn = pathlib.Path(args.json).with_suffix(".svg")
-        write_output(drawn, sweep_svg(title, points), overwrite=args.overwrite)
-        print(f"\n{printable(str(drawn))}")
+        chart = pathlib.Path(args.json).with_suffix(".svg")
+        write_output(chart, sweep_svg(title, points), overwrite=args.overwrite)
+        print(f"\n{printable(str(chart))}")
     rows = [
         {
             "topology": str(p.topology),

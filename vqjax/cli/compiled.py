@@ -1,4 +1,4 @@
-"""What `vqjax compile` and `vqjax train --dry-run` share: what is compiled, how it is printed."""
+"""What `vqjax compile` and `vqjax train --dry-run` share: inputs of the step, and its tables."""
 
 import argparse
 import sys
@@ -8,11 +8,11 @@ from vqjax.cli.examples import inputs_of
 from vqjax.format import printable, printable_lines
 
 
-def ready(experiment: Any, args: argparse.Namespace) -> tuple[Any, dict]:
-    """The experiment, checked and with its frozen runs, and what an example of it is like.
+def prepare(experiment: Any, args: argparse.Namespace) -> tuple[Any, dict]:
+    """The experiment, checked and with its frozen runs, and `ArraySpec` of its example's arrays.
 
     Raises:
-        DataError: nothing is known of its examples, or what --frozen names is not there.
+        DataError: its examples' shapes are unknown, or what --frozen names is missing.
     """
     from vqjax.training.frozen import resolve_known
 

@@ -1,4 +1,4 @@
-"""What a shell proposes behind Tab: verbs, options, and experiments by name.
+"""What a shell proposes on Tab: verbs, options, and experiments by name.
 
 `register-python-argcomplete vqjax` sets a shell up, which then runs the program with _ARGCOMPLETE
 in its environment.
@@ -8,7 +8,7 @@ import argparse
 import os
 
 
-def is_asked_for() -> bool:
+def is_requested() -> bool:
     """Whether a shell asks for proposals."""
     return "_ARGCOMPLETE" in os.environ
 
@@ -27,13 +27,13 @@ def complete(parser: argparse.ArgumentParser, verbs: dict[str, argparse.Argument
     names = argcomplete.ChoicesCompleter(tuple(experiments()))
     files = argcomplete.FilesCompleter()
 
-    def either(prefix: str, **_: object) -> list[str]:
+    def names_and_files(prefix: str, **_: object) -> list[str]:
         return [*names(), *files(prefix)]
 
     for verb in verbs.values():
         for action in verb._actions:
             if action.dest == "file" and action.nargs is None:
-                action.completer = either
+                action.completer = names_and_files
             elif action.metavar == "NAME" and action.dest == "name":
                 action.completer = names
     argcomplete.autocomplete(parser)

@@ -14,7 +14,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         description="Copies the experiment NAME (`vqjax experiments` lists them) to FILE, which "
         "`vqjax train FILE` runs.",
     )
-    parser.add_argument("name", metavar="NAME", help="of `vqjax experiments`")
+    parser.add_argument("name", metavar="NAME", help="one of `vqjax experiments`")
     parser.add_argument(
         "file", metavar="FILE", nargs="?", type=path_argument, help="default: NAME.py, here"
     )
@@ -29,14 +29,14 @@ def run(args: argparse.Namespace) -> int:
     from vqjax.shipped import experiments
     from vqjax.types import UsageError, did_you_mean
 
-    found, name = experiments(), args.name.removesuffix(".py")
-    if name not in found:
+    files, name = experiments(), args.name.removesuffix(".py")
+    if name not in files:
         raise UsageError(
-            f"no experiment {args.name!r} comes with vqjax: {did_you_mean(name, found)}"
+            f"no experiment {args.name!r} comes with vqjax: {did_you_mean(name, files)}"
         )
     file = as_path(args.file or f"{name}.py", "FILE")
     if file.suffix != ".py":
         raise UsageError(f"{file} is not a Python file (.py)")
-    write_output(file, found[name].read_bytes(), overwrite=args.overwrite)
+    write_output(file, files[name].read_bytes(), overwrite=args.overwrite)
     print(printable(f"{file}: train it by `vqjax train {file}`"))
     return 0

@@ -1,4 +1,4 @@
-"""What verbs that draw share: which options are for which run, and how pictures are written."""
+"""What verbs that draw share: options for the methods of runs, and writing pictures."""
 
 import argparse
 import dataclasses
@@ -14,7 +14,7 @@ from vqjax.cli.arguments import add_overwrite_argument, path_argument
 MAX_PIXELS = 64 << 20  # of a picture that is read
 CONDITIONS = ("classes", "prompt", "condition")  # options that condition a prior
 SAMPLING = ("temperature", "top_k", "top_p", "guidance")
-# The keyword of a run's method that an option is for.
+# The keyword of a run's method that an option sets.
 KEYWORDS = {
     "n": "n",
     "seed": "seed",
@@ -34,23 +34,25 @@ IN_NAMES = (*SAMPLING, "strength", "outpaint", "params")  # options that decide 
 def add_drawing_arguments(
     parser: argparse.ArgumentParser, count: str, conditions: str, out: str
 ) -> None:
-    """Adds -n (`count` is its help), --seed, --step, --classes (`conditions`: what happens
-    without), --prompt, --condition, those of `add_sampling_arguments`, --out and --overwrite.
+    """Adds -n (`count` is its help), --seed, --step, --classes (`conditions`: its default),
+    --prompt, --condition, those of `add_sampling_arguments`, --out (its help) and --overwrite.
     """
     parser.add_argument("-n", metavar="N", type=int, help=count)
-    parser.add_argument("--seed", metavar="N", type=int, help="(default: 0)")
+    parser.add_argument("--seed", metavar="N", type=int, help="random seed (default: 0)")
     parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
     parser.add_argument(
-        "--classes", metavar="A,B,...", help=f"taken in turn; --classes=-1: none ({conditions})"
+        "--classes",
+        metavar="A,B,...",
+        help=f"class conditions, in turn; --classes=-1: unconditional (default: {conditions})",
     )
     parser.add_argument(
-        "--prompt", metavar="TEXT", action="append", help="taken in turn (repeatable)"
+        "--prompt", metavar="TEXT", action="append", help="text conditions, in turn (repeatable)"
     )
     parser.add_argument(
         "--condition",
         metavar="NAME=VALUE",
         action="append",
-        help='text="..." is --prompt "..." (repeatable)',
+        help='text="..." is the same as --prompt "..." (repeatable)',
     )
     parser.add_argument("--given", dest="condition", action=_Given, help=argparse.SUPPRESS)
     add_sampling_arguments(parser)
@@ -68,10 +70,10 @@ class _Given(argparse._AppendAction):
 
 def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --temperature, --top-k, --top-p and --guidance."""
-    parser.add_argument("--temperature", metavar="T", type=float, help="(default: 1)")
+    parser.add_argument("--temperature", metavar="T", type=float, help="of sampling (default: 1)")
     parser.add_argument("--top-k", metavar="K", type=int, help="only the K likeliest tokens")
     parser.add_argument(
-        "--top-p", metavar="P", type=float, help="only the likeliest tokens that make up P"
+        "--top-p", metavar="P", type=float, help="only the likeliest tokens of total probability P"
     )
     parser.add_argument(
         "--guidance",
@@ -81,8 +83,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def named(args: argparse.Namespace, *names: str) -> list[str]:
-    """Those of the options `names` that were given, as they are typed."""
+def used_flags(args: argparse.Namespace, *names: str) -> list[str]:
+    """Those of the options `names` that are set, as they are typed."""
     return [_flag(name) for name in names if getattr(args, name) is not None]
 
 
@@ -96,57 +98,57 @@ def add_setting_argument(parser: argparse.ArgumentParser) -> None:
         "settings",
         metavar="key=value",
         nargs="*",
-        help="any other keyword of the run's method, such as steps=50",
+        help="other keywords of the run's method, such as steps=50",
     )
 
 
 def files_and_settings(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Files and `key=value` items among words; one that exists as a file is a file."""
+    """Files and `key=value` items among words; a word that exists as a file is a file."""
     settings = [w for w in words if re.match(r"[A-Za-z_]\w*=", w) and not os.path.exists(w)]
     return [word for word in words if word not in settings], settings
 
 
-def asked(
-    args: argparse.Namespace, run: Any, method: Callable, own: Sequence[str] = ()
+def method_options(
+    args: argparse.Namespace, run: Any, method: Callable, reserved: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Keywords for a run's method, as the options and `args.settings` say.
+    """Keywords for a run's method, from the options and `args.settings`.
 
     Args:
-        own: options that mean something to the verb itself.
+        reserved: options that the verb itself uses.
 
     Raises:
-        UsageError: an option or a keyword that it does not take, or a value that is none.
+        UsageError: an option or a keyword that it does not take, or an invalid value.
     """
     from vqjax.runs.base import keywords_of
     from vqjax.types import UsageError
 
-    barred = {*CONDITION_KEYWORDS} - {*run.conditions}
-    takes = {k: p for k, p in keywords_of(method).items() if k not in barred}
-    options = [name for name in KEYWORDS if hasattr(args, name) and name not in own]
+    excluded = {*CONDITION_KEYWORDS} - {*run.conditions}
+    takes = {k: p for k, p in keywords_of(method).items() if k not in excluded}
+    options = [name for name in KEYWORDS if hasattr(args, name) and name not in reserved]
     for name in options:
         if getattr(args, name) is not None and KEYWORDS[name] not in takes:
             flags = [_flag(n) for n in options if KEYWORDS[n] in takes]
             flags += [f"{keyword}=" for keyword in takes if keyword not in KEYWORDS.values()]
-            said = ", ".join(flags) or "none"
-            raise UsageError(f"{_flag(name)} is not for this run: it takes {said}")
-    found = conditions(args) if "classes" in vars(args) else {}
-    found |= sampling(args) if "guidance" in vars(args) else {}
-    plain = ("n", "seed", "strength")
-    given = {name: getattr(args, name, None) for name in plain if name in takes and name not in own}
-    found |= {name: value for name, value in given.items() if value is not None}
+            names = ", ".join(flags) or "none"
+            raise UsageError(f"{_flag(name)} is not for this run: it takes {names}")
+    keywords = condition_options(args) if "classes" in vars(args) else {}
+    keywords |= sampling_options(args) if "guidance" in vars(args) else {}
+    plain = [name for name in ("n", "seed", "strength") if name in takes and name not in reserved]
+    values = {name: getattr(args, name, None) for name in plain}
+    keywords |= {name: value for name, value in values.items() if value is not None}
     settings = _settings(getattr(args, "settings", ()), takes)
     for name in options:
         if getattr(args, name) is not None and (keyword := KEYWORDS[name]) in settings:
-            raise UsageError(f"{keyword} is said twice: {_flag(name)} and {keyword}=")
-    return found | settings
+            raise UsageError(f"{keyword} is set twice: {_flag(name)} and {keyword}=")
+    return keywords | settings
 
 
 def _settings(words: Sequence[str], takes: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of `key=value` items, read as the keywords' annotations have them."""
+    """The values of `key=value` items, parsed by the annotations of the keywords."""
     from vqjax.config.text import parse_text
     from vqjax.types import UsageError, did_you_mean
 
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not name:
@@ -155,30 +157,28 @@ def _settings(words: Sequence[str], takes: Mapping[str, Any]) -> dict[str, Any]:
             raise UsageError(f"{word}: no {name!r} here: {did_you_mean(name, takes)}")
         parameter = takes[name]
         default = None if parameter.default is parameter.empty else parameter.default
-        found[name] = parse_text(text, parameter.annotation, default, name)
-    return found
+        settings[name] = parse_text(text, parameter.annotation, default, name)
+    return settings
 
 
-def sampling(args: argparse.Namespace) -> dict[str, Any]:
-    """`sampling` and `guidance` for a run's methods, where any are wanted; UsageError for numbers
-    that cannot be.
-    """
+def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
+    """`sampling` and `guidance` for a run's methods, where set; UsageError for invalid numbers."""
     from vqjax.sampling import Guidance, TokenSampling
 
     numbers = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
     numbers = {k: v for k, v in numbers.items() if v is not None}
-    found: dict[str, Any] = {"sampling": TokenSampling(**numbers)} if numbers else {}
-    return found if args.guidance is None else {**found, "guidance": Guidance(args.guidance)}
+    options: dict[str, Any] = {"sampling": TokenSampling(**numbers)} if numbers else {}
+    return options if args.guidance is None else {**options, "guidance": Guidance(args.guidance)}
 
 
-def conditions(args: argparse.Namespace) -> dict[str, list]:
-    """`classes` or `prompts` for `PriorRun`'s methods; UsageError for what cannot be read."""
+def condition_options(args: argparse.Namespace) -> dict[str, list]:
+    """`classes` or `prompts` for `PriorRun`'s methods; UsageError for what cannot be parsed."""
     from vqjax.types import UsageError
 
-    found: dict[str, list] = {}
+    options: dict[str, list] = {}
     if args.classes is not None:
         try:
-            found["classes"] = [int(word) for word in args.classes.split(",")]
+            options["classes"] = [int(word) for word in args.classes.split(",")]
         except ValueError as error:
             raise UsageError(f"--classes {args.classes}: give numbers, as 3,7") from error
     prompts = list(args.prompt or ())
@@ -187,24 +187,24 @@ def conditions(args: argparse.Namespace) -> dict[str, list]:
         if not equals or name != "text":
             raise UsageError(f'--condition {item}: give text="..."')
         prompts.append(value)
-    return {**found, "prompts": prompts} if prompts else found
+    return {**options, "prompts": prompts} if prompts else options
 
 
 def _in_names(args: argparse.Namespace) -> dict[str, str]:
-    """Those of `IN_NAMES` that were given, for the names of pictures: {"guidance": "3"}."""
-    given = {name: getattr(args, name, None) for name in IN_NAMES}
-    said = {
+    """Those of `IN_NAMES` that are set, for the names of pictures: {"guidance": "3"}."""
+    values = {name: getattr(args, name, None) for name in IN_NAMES}
+    texts = {
         name.replace("_", "-"): str(value).removesuffix(".0")
-        for name, value in given.items()
+        for name, value in values.items()
         if value is not None and (name, value) != ("params", "auto")
     }
     items = (item.partition("=") for item in getattr(args, "settings", ()))
-    unsaid = ("n", "seed", *CONDITION_KEYWORDS)  # what the name says otherwise
-    return said | {name: _in_name(value) for name, _, value in items if name not in unsaid}
+    elsewhere = ("n", "seed", *CONDITION_KEYWORDS)  # in other parts of the name
+    return texts | {key: _file_safe(value) for key, _, value in items if key not in elsewhere}
 
 
-def _in_name(value: str) -> str:
-    """A value as it is, where a file's name may hold it."""
+def _file_safe(value: str) -> str:
+    """A value as it is where a file's name may hold it, else its slug."""
     from vqjax.runs.drawn import slug
 
     return value if re.fullmatch(r"[\w.+-]+", value) else slug(value)
@@ -216,11 +216,11 @@ class Names:
 
     Attributes:
         args: of the verb, with `out` and `overwrite`. With --out, names hold that of the run; they
-            always hold what was given of `IN_NAMES`.
+            always hold those of `IN_NAMES` that are set.
         trained: the run.
         verb: with its kind, as "edit-inpaint".
         seed: None: nothing is drawn at random.
-        of: texts that say what else the pictures are of.
+        of: names of the inputs.
     """
 
     args: argparse.Namespace
@@ -234,39 +234,39 @@ class Names:
         out = self.args.out
         return pathlib.Path(out) if out else pathlib.Path(self.trained.path) / "samples"
 
-    def path(self, kinds: Sequence[int | str] = (), number: int | None = None) -> pathlib.Path:
-        """Of one picture, or of the sheet; `kinds`: classes or prompts that it is drawn from."""
+    def path(self, conditions: Sequence[int | str] = (), number: int | None = None) -> pathlib.Path:
+        """Path of one picture, or of the sheet; `conditions`: its classes or prompts."""
         from vqjax.runs.drawn import conditions_in_names, picture_name
 
         run = [pathlib.Path(self.trained.path).name] if self.args.out else []
-        of = [*run, *self.of, *conditions_in_names(kinds)]
-        step, said = self.trained.step, _in_names(self.args)
-        return self.folder / picture_name(self.verb, step, self.seed, number, of, said)
+        of = [*run, *self.of, *conditions_in_names(conditions)]
+        step, options = self.trained.step, _in_names(self.args)
+        return self.folder / picture_name(self.verb, step, self.seed, number, of, options)
 
-    def singles(self, kinds: Sequence[int | str], count: int) -> list[pathlib.Path]:
-        """Of `count` pictures one by one, drawn from `kinds` in turn; none without --out."""
-        turns = [kinds[i % len(kinds) :][:1] if kinds else () for i in range(count)]
-        return [self.path(kind, i) for i, kind in enumerate(turns if self.args.out else ())]
+    def singles(self, conditions: Sequence[int | str], count: int) -> list[pathlib.Path]:
+        """Paths of `count` single pictures, of `conditions` in turn; none without --out."""
+        turns = [conditions[i % len(conditions) :][:1] if conditions else () for i in range(count)]
+        return [self.path(one, i) for i, one in enumerate(turns if self.args.out else ())]
 
-    def check(self, paths: Iterable[pathlib.Path], read: Iterable = ()) -> None:
+    def check(self, paths: Iterable[pathlib.Path], inputs: Iterable = ()) -> None:
         """Refuses, with UsageError, to write over what has no mark of vqjax or, even with
-        --overwrite, over one of the files to be `read`. Makes nothing.
+        --overwrite, over one of the `inputs`. Creates nothing.
         """
         from vqjax.files import check_output
         from vqjax.types import UsageError
 
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"--out {self.folder} is a file: name a folder")
-        inputs = {identity: path for path in read if (identity := _identity(path)) is not None}
+        read = {identity: path for path in inputs if (identity := _identity(path)) is not None}
         for path in paths:
-            if (identity := _identity(path)) in inputs:
-                other = inputs[identity]
-                raise UsageError(f"{path} would be written over {other}: name another --out")
+            if (identity := _identity(path)) in read:
+                original = read[identity]
+                raise UsageError(f"{path} would be written over {original}: name another --out")
             check_output(path, overwrite=self.args.overwrite)
 
 
 def _identity(path: str | pathlib.Path) -> tuple[int, int] | None:
-    """What a file is, by whatever name or link it is reached; None where there is none."""
+    """Device and inode of a file, by whatever name or link it is reached; None: there is none."""
     try:
         stat = pathlib.Path(path).stat()
     except OSError:
@@ -277,7 +277,7 @@ def _identity(path: str | pathlib.Path) -> tuple[int, int] | None:
 def write_sheet(
     rows: list, path: pathlib.Path, caption: str = "", *, overwrite: bool = False
 ) -> pathlib.Path:
-    """A picture of rows of examples; `caption` goes into the file, for the run's report."""
+    """Writes a sheet of rows of examples; `caption` goes into the file, for the run's report."""
     from vqjax.media.gallery import image_of, lay
 
     sheet = lay([[image_of(example) for example in row] for row in rows])
@@ -285,19 +285,19 @@ def write_sheet(
 
 
 def write_example(example: Any, path: pathlib.Path, *, overwrite: bool = False) -> pathlib.Path:
-    """An example as it is, without enlargement."""
+    """Writes an example as it is, without enlargement."""
     from vqjax.media.gallery import image_of, to_uint8
 
-    plain = example.ndim == 3 and example.shape[-1] in (1, 3, 4)
-    picture = to_uint8(example) if plain else image_of(example)  # clips and signals: drawn
-    return write_png(path, picture, overwrite=overwrite)
+    is_image = example.ndim == 3 and example.shape[-1] in (1, 3, 4)
+    image = to_uint8(example) if is_image else image_of(example)  # clips and signals: drawn
+    return write_png(path, image, overwrite=overwrite)
 
 
 def write_png(
-    path: pathlib.Path, picture: Any, caption: str = "", *, overwrite: bool = False
+    path: pathlib.Path, image: Any, caption: str = "", *, overwrite: bool = False
 ) -> pathlib.Path:
-    """`write_output` of a sheet, or of a picture uint8 [H, W, C] of 1 to 4 channels."""
+    """`write_output` of a sheet, or of an image uint8 [H, W, C] of 1 to 4 channels."""
     from vqjax.files import write_output
     from vqjax.media.gallery import png_file
 
-    return write_output(path, png_file(picture, caption), overwrite=overwrite)
+    return write_output(path, png_file(image, caption), overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""What one example is like, where the data is at hand and where it is not."""
+"""Shapes and dtypes of one example, whether the data is at hand or not."""
 
 import argparse
 import dataclasses
@@ -16,11 +16,11 @@ def inputs_of(experiment: Any, shape: str | None) -> dict:
     """`ArraySpec` of one example's arrays.
 
     Args:
-        shape: of the array that the task reads, as typed; None: as the data is.
+        shape: of the array that the task reads, as typed; None: that of the data.
 
     Raises:
-        DataError: the data cannot be looked at, and there is no `shape`.
-        UsageError: `shape` is none.
+        DataError: the data cannot be read, and there is no `shape`.
+        UsageError: `shape` is invalid.
     """
     from vqjax.types import DataError
 
@@ -52,5 +52,5 @@ def with_shape(experiment: Any, inputs: dict | None, text: str) -> dict:
     if inputs is None:
         conditions = getattr(experiment.task, "conditions", {})
         inputs = {"label": ArraySpec((), "int32"), **conditions}
-    known = inputs[name] if name in inputs else ArraySpec(shape, "uint8")
-    return {**inputs, name: dataclasses.replace(known, shape=shape)}
+    spec = inputs[name] if name in inputs else ArraySpec(shape, "uint8")
+    return {**inputs, name: dataclasses.replace(spec, shape=shape)}

@@ -1,4 +1,4 @@
-"""`vqjax experiments`: what comes with vqjax, by name."""
+"""`vqjax experiments`: those that come with vqjax, by name."""
 
 import argparse
 
@@ -9,7 +9,7 @@ Lists the experiments that come with vqjax, and how long each takes on two CPU c
 other work ran beside).
 
   vqjax train digits_vqgan            # run one by its name
-  vqjax train digits_vqgan --help     # what it says of itself, and its arguments
+  vqjax train digits_vqgan --help     # its description and its arguments
   vqjax copy digits_vqgan mine.py     # a copy to change
 """
 
@@ -28,10 +28,10 @@ def run(args: argparse.Namespace) -> int:
     from vqjax.types import DataError
 
     del args
-    found = {name: described(file).docstring for name, file in experiments().items()}
-    if not found:
+    docs = {name: described(file).docstring for name, file in experiments().items()}
+    if not docs:
         raise DataError("this installation of vqjax has no experiments")
-    rows = [(name, cost(text), text.partition("\n")[0]) for name, text in found.items()]
+    rows = [(name, cost(text), text.partition("\n")[0]) for name, text in docs.items()]
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     for name, minutes, line in rows:
         print(f"{name:{widths[0]}}  {minutes:>{widths[1]}}  {line}")

@@ -33,10 +33,10 @@ def explain(error: Exception) -> tuple[str, int]:
 
 
 def fail(message: str, code: int, error: BaseException | None, *, word: str = "error: ") -> int:
-    """Prints a failure's line, and its traceback where `error` is given; returns `code`.
+    """Prints a failure's line, with the traceback of `error` unless it is None; returns `code`.
 
     Args:
-        word: what the line begins with; "" where it is no failure.
+        word: how the line begins; "" where it is no failure.
     """
     if error is not None:
         traceback.print_exception(error)

@@ -1,8 +1,8 @@
 """A parent that outlives what JAX does to a process whose peers are gone.
 
 When another process of a run dies, JAX's runtime may end this one by SIGABRT, which no Python code
-can catch. So a run of several processes trains in a child, and its parent turns that end into the
-line and the exit code that a launcher can act on.
+can catch. So a run of several processes trains in a child, and its parent turns that end into a
+message and an exit code that a launcher can act on.
 """
 
 import argparse
@@ -23,45 +23,45 @@ FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 def add_process_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --coordinator, --processes, --process and how long to wait for the others."""
+    """Adds --coordinator, --processes, --process and the timeouts."""
     group = parser.add_argument_group(
         "several processes",
         "TPU slices, Slurm and Open MPI are detected. Elsewhere start the same command on every "
         f"host with these, or with {', '.join(VARIABLES)}.",
     )
-    group.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
-    group.add_argument("--processes", metavar="N", type=int, help="how many there are")
-    group.add_argument("--process", metavar="I", type=int, help="which one this is, from 0")
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0")
+    group.add_argument("--processes", metavar="N", type=int, help="number of processes")
+    group.add_argument("--process", metavar="I", type=int, help="index of this process, from 0")
     group.add_argument(
         "--peer-timeout",
         metavar="SECONDS",
         type=int,
         default=100,
-        help="without a sign of life after which a process counts as dead (default: %(default)s)",
+        help="a process without a sign of life for so long counts as dead (default: %(default)s)",
     )
     group.add_argument(
         "--connect-timeout",
         metavar="SECONDS",
         type=int,
         default=300,
-        help="until all processes must have come (default: %(default)s)",
+        help="for all processes to connect (default: %(default)s)",
     )
 
 
 def may_have_peers(args: argparse.Namespace) -> bool:
     """Whether this process could be one of several."""
-    return is_told_of_peers(args) or _has_tpu()
+    return has_peers_configured(args) or _has_tpu()
 
 
-def is_told_of_peers(args: argparse.Namespace) -> bool:
-    """Whether the command or the environment speaks of several processes."""
-    told = any(v is not None for v in (args.coordinator, args.processes, args.process))
-    named = any(name in os.environ for name in VARIABLES)
-    several = any(_count(name) > 1 for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
-    return told or named or several
+def has_peers_configured(args: argparse.Namespace) -> bool:
+    """Whether the command or the environment configures several processes."""
+    options = any(v is not None for v in (args.coordinator, args.processes, args.process))
+    variables = any(name in os.environ for name in VARIABLES)
+    launcher = any(_task_count(name) > 1 for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
+    return options or variables or launcher
 
 
-def _count(variable: str) -> int:
+def _task_count(variable: str) -> int:
     text = os.environ.get(variable, "")
     return int(text) if text.isdecimal() else 0
 
@@ -72,11 +72,11 @@ def _has_tpu() -> bool:
 
 
 def split(run: pathlib.Path, peers: mmap.mmap) -> int | None:
-    """Goes on as a child, which gets None; the parent waits for its end and gets the exit code.
+    """Forks; the child gets None, and the parent waits for it and gets its exit code.
 
     Args:
         run: the run directory.
-        peers: one byte of memory of both, not 0 where there are other processes to be lost.
+        peers: one byte of shared memory, not 0 where there are other processes to be lost.
     """
     ignored = {n for n in FORWARDED if signal.getsignal(n) is signal.SIG_IGN}  # as under nohup
     awaited = {*FORWARDED, signal.SIGCHLD} - ignored
@@ -86,34 +86,34 @@ def split(run: pathlib.Path, peers: mmap.mmap) -> int | None:
     parent, child = os.getpid(), os.fork()
     if child == 0:
         os.setpgid(0, 0)  # Ctrl-C reaches it once, through the parent
-        _end_with(parent)
+        _die_with(parent)
         signal.signal(signal.SIGCHLD, before)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, awaited)
         return None
-    ended = 0
-    while not ended:
+    pid = 0
+    while not pid:
         number = signal.sigwait(awaited)
         if number == signal.SIGCHLD:
-            ended, status = os.waitpid(child, os.WNOHANG)
+            pid, status = os.waitpid(child, os.WNOHANG)
         else:
             os.kill(child, number)
     # They stay blocked: the child's end is what counts from here on.
     code = os.waitstatus_to_exitcode(status)
     if code == -signal.SIGABRT and peers[0]:
-        return _explain(run)
+        return _report_lost_peer(run)
     if code == -signal.SIGABRT:
         print("vqjax: error: aborted (SIGABRT)", file=sys.stderr)
     return code if code >= 0 else 128 - code
 
 
-def _end_with(parent: int) -> None:
+def _die_with(parent: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it was gone before Linux knew that we want to be told
+        if os.getppid() != parent:  # it had ended before prctl
             os._exit(1)
 
 
-def _explain(run: pathlib.Path) -> int:
+def _report_lost_peer(run: pathlib.Path) -> int:
     from vqjax.training.distributed import PeerLost
     from vqjax.training.seal import sealed_steps
 

@@ -1,4 +1,4 @@
-"""`vqjax inspect RUN|FILE`: what an experiment is, how large, and how much it compresses."""
+"""`vqjax inspect RUN|FILE`: an experiment's settings, sizes and compression."""
 
 import argparse
 import contextlib
@@ -15,7 +15,7 @@ from vqjax.format import printable, printable_lines, times
 
 DESCRIPTION = """\
 Prints the resolved experiment, parameter counts, the layout of its tokens, bits per pixel and
-compression, and of a run its sealed steps. Reads shapes only: nothing is computed.
+compression, and a run's sealed steps. Reads shapes only: nothing is computed.
 
   vqjax inspect runs/mnist_vqvae
   vqjax inspect mnist_vqvae task.tokenizer.quantizer.codebook_size=1024
@@ -41,26 +41,26 @@ def run(args: argparse.Namespace) -> None:
     words = map(os.path.expanduser, (args.file, *args.overrides))
     runs = [word for word in words if os.path.isdir(word)]
     if runs:
-        experiment, inputs = _of_run(runs[0], args)
+        experiment, inputs = _read_run(runs[0], args)
     else:
         experiment = read_experiment(args)
         experiment.check()
-        inputs = _known(experiment, args.shape)
+        inputs = _inputs_or_none(experiment, args.shape)
     if runs and args.shape:
         inputs = with_shape(experiment, inputs, args.shape)
     if inputs is not None and not runs:
         experiment.task.check(inputs)
     print(printable_lines(describe(experiment)))
     if inputs is not None:
-        with _as_data(runs, args.shape):
+        with _as_data_errors(runs, args.shape):
             _print_sizes(experiment, inputs)
     if runs:
         _print_steps(pathlib.Path(runs[0]))
 
 
 @contextlib.contextmanager
-def _as_data(runs: list[str], shape: str | None) -> Iterator[None]:
-    """Within `with`, what is wrong with a run's settings, not the user's, is a DataError."""
+def _as_data_errors(runs: list[str], shape: str | None) -> Iterator[None]:
+    """Within `with`, a UsageError of a run's settings, not the user's, is a DataError."""
     from vqjax.types import DataError, UsageError
 
     try:
@@ -71,7 +71,7 @@ def _as_data(runs: list[str], shape: str | None) -> Iterator[None]:
         raise DataError(f"{runs[0]}: {error}") from error
 
 
-def _of_run(path: str, args: argparse.Namespace) -> tuple[Any, dict]:
+def _read_run(path: str, args: argparse.Namespace) -> tuple[Any, dict]:
     from vqjax.training.record import read_record
     from vqjax.types import UsageError
 
@@ -81,14 +81,14 @@ def _of_run(path: str, args: argparse.Namespace) -> tuple[Any, dict]:
     return record.experiment, record.inputs
 
 
-def _known(experiment: Any, shape: str | None) -> dict | None:
-    """What an example is like; None, with a line, where nothing is known of it."""
+def _inputs_or_none(experiment: Any, shape: str | None) -> dict | None:
+    """`inputs_of`; None, with a line, where they are unknown."""
     from vqjax.types import DataError
 
     try:
         return inputs_of(experiment, shape)
     except DataError as error:
-        print(printable(f"note: {error}; sizes and tokens are not known"), file=sys.stderr)
+        print(printable(f"note: {error}; sizes and tokens are unknown"), file=sys.stderr)
         return None
 
 
@@ -102,8 +102,8 @@ def _print_sizes(experiment: Any, inputs: dict) -> None:
             print(printable(f"  {part:<16}{number:>14,}"))
     print(f"  {'total':<16}{sizes.total:>14,}")
     if sizes.kept:
-        print(f"  {'kept beside':<16}{sizes.kept:>14,}  (not trained by gradient)")
-    # Absent where tokens are learned from a token set.
+        print(f"  {'other variables':<16}{sizes.kept:>14,}  (not trained by gradient)")
+    # Absent where the run is trained on a token set.
     spec = inputs.get(experiment.task.inputs)
     example = f"of one example, {times(sizes.shape)}" + (f" {spec.dtype}" if spec else "")
     if not sizes.levels and not sizes.latents:
@@ -117,11 +117,11 @@ def _print_sizes(experiment: Any, inputs: dict) -> None:
     print(f"\ntokens {example}")
     for level in sizes.levels:
         print(printable(f"  {level.name:<16}{times(level.grid)} of {level.codebook_size:,} codes"))
-    place = "pixel" if len(sizes.shape) == 3 else "position"
+    position = "pixel" if len(sizes.shape) == 3 else "position"
     rows = (
         ("per example", f"{sizes.tokens:,} tokens, {sizes.bits:,.6g} bits"),
         ("per token", f"{sizes.bits / sizes.tokens:.4g} bits"),
-        (f"per {place}", f"{sizes.bits_per_position:.4g} bits"),
+        (f"per {position}", f"{sizes.bits_per_position:.4g} bits"),
         ("compression", f"{sizes.compression:.4g} times, against uint8 values"),
     )
     for name, value in rows:

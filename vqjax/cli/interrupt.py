@@ -1,4 +1,4 @@
-"""Ctrl-C where no training takes it as a wish to stop: the end of the program, in one line."""
+"""Ctrl-C outside of training, which takes it as a request to stop: ends the program in one line."""
 
 import contextlib
 import os
@@ -14,26 +14,26 @@ _IMPORTING = "<frozen importlib._bootstrap>"  # the file of the frames of every 
 
 
 def install() -> None:
-    """Takes Ctrl-C in hand, unless it is ignored or somebody else has it."""
+    """Handles Ctrl-C, unless it is ignored or has another handler."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    # What is being imported would swallow a KeyboardInterrupt, or crash of it later.
+    # A module that is being imported would swallow a KeyboardInterrupt, or crash later.
     while frame is not None:
         if frame.f_code.co_filename == _IMPORTING:
             _leave()
         frame = frame.f_back
-    # So would a callback of a library, and the second Ctrl-C must not have to wait.
+    # So would a callback of a library, and a second Ctrl-C must not wait.
     signal.signal(signal.SIGINT, lambda number, frame: _leave())
-    late = threading.Timer(GRACE, _leave)
-    late.daemon = True
-    late.start()
+    timer = threading.Timer(GRACE, _leave)
+    timer.daemon = True
+    timer.start()
     raise KeyboardInterrupt
 
 
 def _leave() -> None:
-    with contextlib.suppress(OSError):  # nobody may be there to be told
+    with contextlib.suppress(OSError):  # stderr may be closed
         os.write(STDERR, LINE)
     os._exit(INTERRUPTED)

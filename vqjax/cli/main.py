@@ -1,7 +1,7 @@
 """The entry of the program: finds the verb, runs it, and turns failures into one line.
 
-Parsing imports neither JAX nor TensorFlow: verbs import what they need when they run. (That an
-experiment's `--help` is about FILE takes JAX, too.)
+Parsing imports neither JAX nor TensorFlow: verbs import what they need when they run. (`--help`
+beside an experiment's FILE does import JAX.)
 """
 
 import argparse
@@ -38,10 +38,10 @@ class Parser(argparse.ArgumentParser):
 
 def _with_hint(message: str, parser: argparse.ArgumentParser) -> str:
     """argparse's message, with the valid name that is nearest to an unknown one."""
-    message = message.replace(", key=value", "")  # of which none is required
-    wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
-    if wrong:
-        return message + _nearest(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+    message = message.replace(", key=value", "")  # none is required
+    choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+    if choice:
+        return message + _nearest(choice[1], re.findall(r"[\w-]+", choice[2]))
     unknown = re.search(r"unrecognized arguments: (--[\w.-]+)(?:[= ](\S+))?", message)
     if not unknown:
         return message
@@ -63,7 +63,7 @@ def _option_names(parser: argparse.ArgumentParser) -> list[str]:
 
 
 def build_parser(verbs: Sequence[str] = VERBS) -> tuple[Parser, dict[str, argparse.ArgumentParser]]:
-    """The program's parser and those of the given verbs, whose modules are imported."""
+    """The program's parser and those of `verbs`, whose modules are imported."""
     parser = Parser(
         prog="vqjax",
         description="Train, watch, resume and use networks that turn pictures into tokens and "
@@ -90,52 +90,52 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         ArgumentError: a wrong command line.
         SystemExit: `--help` or `--version` was printed.
     """
-    place = next((i for i, word in enumerate(argv) if not word.startswith("-")), len(argv))
-    if place == len(argv):
+    index = next((i for i, word in enumerate(argv) if not word.startswith("-")), len(argv))
+    if index == len(argv):
         wants_help = not {"-h", "--help"}.isdisjoint(argv)
         build_parser(VERBS if wants_help else ())[0].parse_args(argv)
         raise ArgumentError(f"no verb given: {', '.join(VERBS)} (see vqjax --help)")
-    verb = argv[place]
+    verb = argv[index]
     if verb == "help":  # help [VERB [FILE]]
-        return parse([*argv[:place], *argv[place + 1 :], "--help"])
+        return parse([*argv[:index], *argv[index + 1 :], "--help"])
     if verb not in VERBS:
         option = f"--{verb}"
         is_option = option == "--version"
         hint = f": did you mean {option!r}?" if is_option else _nearest(verb, VERBS)
         raise ArgumentError(f"{verb!r} is not a verb{hint} (valid: {', '.join(VERBS)})")
     parser, verbs = build_parser((verb,))
-    if not {"-h", "--help"}.isdisjoint(argv[place + 1 :]):
-        _say_of_file(argv[place + 1 :], verbs[verb])
-    before = parser.parse_args(argv[:place])
-    args = verbs[verb].parse_intermixed_args(argv[place + 1 :])
-    args.debug = args.debug or before.debug
+    if not {"-h", "--help"}.isdisjoint(argv[index + 1 :]):
+        _print_file_help(argv[index + 1 :], verbs[verb])
+    general = parser.parse_args(argv[:index])
+    args = verbs[verb].parse_intermixed_args(argv[index + 1 :])
+    args.debug = args.debug or general.debug
     return args
 
 
-def _say_of_file(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
-    """Prints what an experiment file says of itself, where one is named beside `--help`; ends the
-    program then.
+def _print_file_help(words: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Prints the description and arguments of an experiment file, where one is named beside
+    `--help`, and ends the program.
 
     Raises:
         SystemExit: it was printed.
     """
-    named = [word for word in words if not word.startswith("-") and "=" not in word]
-    takes = any(action.dest == "file" and action.nargs is None for action in parser._actions)
-    if not named or not takes:
+    files = [word for word in words if not word.startswith("-") and "=" not in word]
+    takes_file = any(action.dest == "file" and action.nargs is None for action in parser._actions)
+    if not files or not takes_file:
         return
     from vqjax.config.files import find_file
     from vqjax.shipped import described
     from vqjax.types import UsageError
 
-    for word in named:
+    for word in files:
         try:
-            said = described(find_file(word))
+            description = described(find_file(word))
         except (UsageError, OSError):  # an option's value, or no file of Python
             continue
-        print(printable_lines(said.docstring) + "\n")
-        for argument, default in said.arguments.items():
-            wanted = "needed" if default is None else f"default {default}"
-            print(printable(f"  --arg {argument}   {wanted}"))
+        print(printable_lines(description.docstring) + "\n")
+        for argument, default in description.arguments.items():
+            note = "needed" if default is None else f"default {default}"
+            print(printable(f"  --arg {argument}   {note}"))
         print(f"\nOptions: {parser.prog} --help")
         raise SystemExit(0)
 
@@ -159,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from vqjax.types import Stopped
 
         message, code = explain(error)
-        word = "" if isinstance(error, Stopped) else "error: "  # as somebody wished
+        word = "" if isinstance(error, Stopped) else "error: "  # as requested
         return fail(message, code, error if debug else None, word=word)
 
 
@@ -180,11 +180,11 @@ def _exit_code(end: SystemExit) -> int:
 
 def run() -> NoReturn:
     """The console script."""
-    if completion.is_asked_for():
+    if completion.is_requested():
         completion.complete(*build_parser())
     interrupt.install()
     streams.install()
     code = main()
-    with contextlib.suppress(streams.OutputLost):  # of a verb that failed before, which counts
+    with contextlib.suppress(streams.OutputLost):  # the verb has failed before, which counts
         sys.stdout.flush()
     sys.exit(code)

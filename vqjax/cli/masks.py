@@ -1,4 +1,4 @@
-"""Masks of `vqjax edit`: which pixels are drawn anew, from a picture file or the name of a half."""
+"""Masks of `vqjax edit`: the pixels to draw anew, from a picture file or the name of a half."""
 
 from typing import Any
 
@@ -21,15 +21,14 @@ def half(name: str, size: tuple[int, int]) -> Any:
 
 
 def read_mask(path: str, max_pixels: int) -> Any:
-    """The grey levels of a mask file, uint8[H, W, 1], where white is 255 and means: anew.
+    """The grey levels of a mask file, uint8[H, W, 1], where white (255) is to be drawn anew.
 
     Masks of black and white in any mode, also of 0 and 1 or of 16 bits, are read by the smallest
     scale that holds their levels.
 
     Raises:
         DataError: no picture, or one with more than `max_pixels`.
-        UsageError: transparency, of which nobody can know whether it or the rest is meant, or no
-            white anywhere.
+        UsageError: transparency, which could mean either side of the mask, or no white anywhere.
     """
     import warnings
 
@@ -47,7 +46,7 @@ def read_mask(path: str, max_pixels: int) -> Any:
             if image.width * image.height > max_pixels:
                 raise ValueError(f"{image.width * image.height} pixels, more than {max_pixels}")
             image = ImageOps.exif_transpose(image)
-            alpha = np.asarray(image.convert("RGBA"))[..., 3] if _may_be_clear(image) else None
+            alpha = np.asarray(image.convert("RGBA"))[..., 3] if _has_alpha(image) else None
             wide = image.mode.startswith("I") or image.mode == "F"
             grey = np.asarray(image if wide else image.convert("RGB").convert("L"))
     except Exception as error:  # decoders raise what they like
@@ -72,5 +71,5 @@ def check_some_white(mask: Any, path: str, why: str) -> None:
         raise UsageError(f"{path}: no pixel is white, so nothing would be drawn anew: {why}")
 
 
-def _may_be_clear(image: Any) -> bool:
+def _has_alpha(image: Any) -> bool:
     return "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info

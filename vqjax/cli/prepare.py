@@ -12,7 +12,7 @@ from typing import Any
 from vqjax.format import printable
 
 CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
-OURS = {"digits": "Digits()", "shapes": "Shapes()"}  # sources that read no files
+BUILTIN = {"digits": "Digits()", "shapes": "Shapes()"}  # sources that read no files
 RETRIES = 4  # of one download, about 6 s; TFDS's ten take more than three minutes without a network
 
 
@@ -32,18 +32,18 @@ def add_parser(subparsers: Any) -> None:
         "--data-dir",
         metavar="DIR",
         default=None,
-        help="where to put it (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)",
+        help="directory of data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepares `args.name` in `args.data_dir` and says where it is."""
+    """Prepares `args.name` in `args.data_dir` and prints its directory."""
     from vqjax.data.prepared import data_home, find_prepared
 
-    home = data_home(args.data_dir)  # refuses what is no place
-    if args.name in OURS and args.data_dir is None:
-        print(f"{args.name} come with vqjax: {OURS[args.name]} needs no preparation")
+    home = data_home(args.data_dir)  # refuses what is no directory
+    if args.name in BUILTIN and args.data_dir is None:
+        print(f"{args.name} come with vqjax: {BUILTIN[args.name]} needs no preparation")
         return 0
     directory = find_prepared(args.name, args.data_dir)
     if directory is not None:
@@ -64,10 +64,10 @@ def _prepare(name: str, home: str) -> str:
     from vqjax.data.tf_data import first_line, quiet, tensorflow, tensorflow_datasets
     from vqjax.types import DataError, UsageError
 
-    own = re.split("[/:]", name)[0]
-    if own in OURS:
+    key = re.split("[/:]", name)[0]
+    if key in BUILTIN:
         raise UsageError(
-            f"{name!r} cannot be prepared: the {own} come with vqjax, {OURS[own]} reads no files"
+            f"{name!r} cannot be prepared: the {key} come with vqjax, {BUILTIN[key]} reads no files"
         )
     tensorflow()
     tfds = tensorflow_datasets()
@@ -75,15 +75,15 @@ def _prepare(name: str, home: str) -> str:
         try:
             builder = tfds.builder(name, data_dir=home)
         except tfds.core.DatasetNotFoundError as error:
-            raise UsageError(_unknown(name, tfds)) from error
+            raise UsageError(_unknown_message(name, tfds)) from error
         except (ValueError, AssertionError) as error:
             raise UsageError(f"{name!r} cannot be prepared: {_reason(error)}") from error
         except ImportError as error:
             raise UsageError(f"{name!r} needs a package that is missing: {error}") from error
-    said = f"preparing {builder.info.full_name} in {builder.data_dir}"
-    print(printable(said), file=sys.stderr)
+    message = f"preparing {builder.info.full_name} in {builder.data_dir}"
+    print(printable(message), file=sys.stderr)
     try:
-        with quiet(), _patience():
+        with quiet(), _few_retries():
             builder.download_and_prepare(file_format="tfrecord")
     except ImportError as error:
         raise UsageError(f"{name!r} needs a package that is missing: {error}") from error
@@ -98,9 +98,9 @@ def _prepare(name: str, home: str) -> str:
     return str(builder.data_dir)
 
 
-def _unknown(name: str, tfds: Any) -> str:
+def _unknown_message(name: str, tfds: Any) -> str:
     names = tfds.list_builders(with_community_datasets=False)
-    near = difflib.get_close_matches(re.split("[/:]", name)[0], [*names, *OURS], n=1)
+    near = difflib.get_close_matches(re.split("[/:]", name)[0], [*names, *BUILTIN], n=1)
     hint = f": did you mean {near[0]!r}?" if near else ""
     return f"TFDS knows no data set {name!r}{hint} ({CATALOGUE})"
 
@@ -111,7 +111,7 @@ def _reason(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _patience() -> Iterator[None]:
+def _few_retries() -> Iterator[None]:
     """Lets TFDS try a download a few times only, and without a warning for each try."""
     from tensorflow_datasets.core.download import downloader
 

@@ -1,4 +1,4 @@
-"""`vqjax sample RUN`: new examples, or ways between held-out ones."""
+"""`vqjax sample RUN`: new examples, or interpolations between held-out ones."""
 
 import argparse
 import sys
@@ -13,19 +13,19 @@ from vqjax.cli.drawing import (
     Names,
     add_drawing_arguments,
     add_setting_argument,
-    asked,
-    named,
+    method_options,
+    used_flags,
     write_example,
     write_sheet,
 )
 from vqjax.format import printable
 
 DESCRIPTION = """\
-Draws examples from a prior over tokens, or from that over a VAE's latents, and writes one picture,
-sample_<step>_seed<seed>.png; its name ends in the options, as guidance=2, and in the
-condition. Of a VAE it also prints sample_diversity: the mean distance between two of
-the first 64 samples over that between two held-out originals (root mean square of pixels; 1: they
-differ as much as real ones do).
+Draws examples from a prior over tokens, or from that over a VAE's latents, and writes one sheet,
+sample_<step>_seed<seed>.png; its name ends in the options, as guidance=2, and in the condition. Of
+a VAE it also prints sample_diversity: the mean distance between two of the first 64 samples over
+that between two held-out originals (root mean square of pixels; 1: they differ as much as real
+ones).
 
   vqjax sample runs/mnist_gpt --classes 3,7 -n 16 --out out
   vqjax sample runs/mnist_gpt --guidance 2 --top-p 0.95
@@ -33,16 +33,16 @@ differ as much as real ones do).
   vqjax sample runs/mnist_vae -n 100 --seed 1 --out out
   vqjax sample runs/mnist_vae --interpolate 8
 
-With --out the samples are also written one by one, with their number behind the seed and the name
+With --out the samples are also written one by one, with their number after the seed and the name
 of RUN in all names. Files of the same names are replaced. With --interpolate N it writes
 sample-interpolation_<step>.png instead: N rows, each from one held-out example to another along the
-straight line between their latents. That needs no prior, only latents that are not discrete.
-key=value sets any other keyword that the run's `sample` has.
+straight line between their latents. That needs no prior, only continuous latents. key=value sets
+any other keyword of the run's `sample`.
 """
-SAMPLES = 64
-STEPS = 10  # pictures per row of an interpolation
-WIDEST = 20  # columns, where each is of a kind
-MAX_SAMPLES = 10_000  # in one picture
+SAMPLES = 64  # by default
+INTERPOLATION_STEPS = 10  # pictures per row
+MAX_COLUMNS = 20  # where each has its condition
+MAX_SAMPLES = 10_000  # on one sheet
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -50,13 +50,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_run_arguments(parser)
     add_setting_argument(parser)
     parser.add_argument(
-        "--interpolate", metavar="N", type=int, help="N rows between held-out examples instead"
+        "--interpolate", metavar="N", type=int, help="N interpolations of held-out pairs instead"
     )
     add_drawing_arguments(
         parser,
-        count=f"how many (default: {SAMPLES})",
-        conditions="default: all in turn",
-        out="folder for the picture (default: RUN/samples)",
+        count=f"number of samples (default: {SAMPLES})",
+        conditions="all in turn",
+        out="folder for the sheet and for single samples (default: RUN/samples, the sheet only)",
     )
     parser.set_defaults(run=run)
 
@@ -65,45 +65,44 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.runs.base import require
     from vqjax.types import UsageError
 
-    ways = args.interpolate is not None
-    if ways and (options := named(args, "n", "seed", *CONDITIONS, *SAMPLING)):
-        raise UsageError(f"{options[0]} is for samples: --interpolate draws none")
-    if ways:
+    interpolates = args.interpolate is not None
+    if interpolates and (flags := used_flags(args, "n", "seed", *CONDITIONS, *SAMPLING)):
+        raise UsageError(f"{flags[0]} is for samples: --interpolate draws none")
+    if interpolates:
         _check_count("--interpolate", args.interpolate)
     elif args.n is not None:
         _check_count("-n", args.n)
     trained = load_run(args)
-    if ways:
+    if interpolates:
         require(trained, "interpolate")
-        options = _among(trained.interpolate, steps=STEPS) | asked(
-            args, trained, trained.interpolate
-        )
+        options = _accepted(trained.interpolate, steps=INTERPOLATION_STEPS)
+        options |= method_options(args, trained, trained.interpolate)
         names = Names(args, trained, "sample-interpolation")
         names.check([names.path()])
-        rows = _interpolated(trained, args.interpolate, options)
+        rows = _interpolate(trained, args.interpolate, options)
         write_sheet(rows, names.path(), overwrite=args.overwrite)
         print(printable(str(names.path())))
         return
     require(trained, "sample")
-    if not (options := _among(trained.sample, n=SAMPLES, seed=0)) or "n" not in options:
+    if not (options := _accepted(trained.sample, n=SAMPLES, seed=0)) or "n" not in options:
         raise UsageError(f"{type(trained).__name__}.sample has no n: how many to draw")
-    options |= asked(args, trained, trained.sample)
+    options |= method_options(args, trained, trained.sample)
     count = options["n"]
     _check_count("n", count)
-    kinds = next((options[name] for name in CONDITION_KEYWORDS if options.get(name)), [])
+    conditions = next((options[name] for name in CONDITION_KEYWORDS if options.get(name)), [])
     names = Names(args, trained, "sample", options.get("seed"))
-    sheet, singles = names.path(kinds), names.singles(kinds, count)
+    sheet, singles = names.path(conditions), names.singles(conditions, count)
     names.check([sheet, *singles])
     samples = trained.sample(**options)
-    caption = ", ".join(map(str, kinds))
+    caption = ", ".join(map(str, conditions))
     for path, example in zip(singles, samples, strict=False):
         write_example(example, path, overwrite=args.overwrite)
-    write_sheet(_sheet(samples, kinds), sheet, caption, overwrite=args.overwrite)
+    write_sheet(_sheet_rows(samples, conditions), sheet, caption, overwrite=args.overwrite)
     print(printable(str(sheet)))
     _print_numbers(trained, samples)
 
 
-def _among(method: Any, **options: Any) -> dict[str, Any]:
+def _accepted(method: Any, **options: Any) -> dict[str, Any]:
     """Those that a run's method takes."""
     from vqjax.runs.base import keywords_of
 
@@ -118,8 +117,8 @@ def _check_count(option: str, count: int) -> None:
         raise UsageError(f"{option} {count}: wanted 1 to {MAX_SAMPLES:,}")
 
 
-def _interpolated(trained: Any, rows: int, options: dict[str, Any]) -> list:
-    """`rows` ways between pairs of held-out examples, all different."""
+def _interpolate(trained: Any, rows: int, options: dict[str, Any]) -> list:
+    """`rows` interpolations between pairs of held-out examples, all different."""
     from vqjax.types import UsageError
 
     x = trained.held_out(2 * rows)
@@ -128,10 +127,10 @@ def _interpolated(trained: Any, rows: int, options: dict[str, Any]) -> list:
     return list(trained.interpolate(x[::2], x[1::2], **options))
 
 
-def _sheet(samples: Any, kinds: Sequence) -> list:
-    """Rows of a square; where they are of several kinds in turn, a column of each."""
+def _sheet_rows(samples: Any, conditions: Sequence) -> list:
+    """Rows of a square; where there are several conditions in turn, a column of each."""
     columns = max(1, round(len(samples) ** 0.5))
-    columns = len(kinds) if 1 < len(kinds) <= WIDEST else columns
+    columns = len(conditions) if 1 < len(conditions) <= MAX_COLUMNS else columns
     return [samples[first : first + columns] for first in range(0, len(samples), columns)]
 
 

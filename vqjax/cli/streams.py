@@ -1,9 +1,9 @@
 """Standard output and error that a verb can rely on.
 
 They may be closed from the start (`>&-`), full (`>/dev/full`), or lose their reader (`| head`, a
-connection that is gone). What cannot be told on standard error is dropped: nobody is there to be
-told. Standard output is what a verb is asked for, so its first failure ends the verb, as
-`OutputLost`; but not a training, which is worth more than its lines.
+connection that is gone). What cannot be written to standard error is dropped: nobody reads it.
+Standard output is the purpose of a verb, so its first failure ends the verb, as `OutputLost`; but
+not a training, which is worth more than its lines.
 """
 
 import errno
@@ -63,13 +63,13 @@ class _Raw(io.FileIO):
 
 
 def install() -> None:
-    """Puts streams of this kind in the place of the program's own."""
+    """Replaces the program's standard streams by such."""
     for descriptor in STANDARD:
         try:
             os.fstat(descriptor)
         except OSError:
-            # Or the next file opened would get this number, and all that others write there.
-            # Read-only, so that writing fails as it would.
+            # Or the next file opened would get this number, and what is written to this stream.
+            # Read-only, so that writing fails as it did.
             null = os.open(os.devnull, os.O_RDONLY)
             if null != descriptor:
                 os.dup2(null, descriptor)
@@ -89,9 +89,9 @@ def install() -> None:
         setattr(sys, STANDARD[descriptor], text)
 
 
-def let_nothing_end_it() -> None:
-    """From now on what cannot be written is dropped, on standard output, too, and no reader who
-    has stopped reading is waited for more than once.
+def drop_what_fails() -> None:
+    """From now on what cannot be written is dropped, on standard output, too, and a reader who has
+    stopped reading is waited for only once.
     """
     for stream in (sys.stdout, sys.stderr):
         raw = getattr(getattr(stream, "buffer", None), "raw", None)

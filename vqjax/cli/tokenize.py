@@ -1,4 +1,4 @@
-"""`vqjax tokenize RUN --out DIR`: a data set as tokens, for priors to learn."""
+"""`vqjax tokenize RUN --out DIR`: a data set as tokens, to train priors on."""
 
 import argparse
 import sys
@@ -7,13 +7,13 @@ from vqjax.cli.arguments import add_trust_argument, add_verb, path_argument
 from vqjax.format import printable
 
 DESCRIPTION = """\
-Writes the tokens of the data set that RUN was trained on, both splits, with labels and whatever
-else its examples have but the inputs. A prior learns from it without the tokenizer in its step:
+Writes the tokens of the data set that RUN was trained on, both splits, with labels and all other
+arrays of its examples but the inputs. A prior trains on it without the tokenizer in its step:
 
   vqjax tokenize runs/mnist_vqvae --out tokens/mnist
   vqjax train mnist_gpt data='TokenSet("tokens/mnist")'
 
-The same command goes on where it was stopped. Random augmentation is left out.
+The same command resumes where it was stopped. Random augmentation is left out.
 """
 
 

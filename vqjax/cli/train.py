@@ -1,4 +1,4 @@
-"""`vqjax train FILE`: train an experiment, or go on where it stopped."""
+"""`vqjax train FILE`: train an experiment, or resume it."""
 
 import argparse
 import mmap
@@ -9,10 +9,10 @@ from typing import Any
 
 from vqjax.cli import streams
 from vqjax.cli.arguments import add_experiment_arguments, add_verb, path_argument, read_experiment
-from vqjax.cli.compiled import ready, report, say
+from vqjax.cli.compiled import prepare, report, say
 from vqjax.cli.examples import add_shape_argument
 from vqjax.cli.failures import explain, fail
-from vqjax.cli.guard import add_process_arguments, is_told_of_peers, may_have_peers, split
+from vqjax.cli.guard import add_process_arguments, has_peers_configured, may_have_peers, split
 
 DESCRIPTION = """\
 Trains the experiment that FILE's experiment() returns. Run the same command again to resume.
@@ -40,13 +40,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--allow-change",
         action="store_true",
-        help="go on with a run although its settings have changed",
+        help="resume a run although its settings have changed",
     )
     add_process_arguments(parser)
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="only compile the step for the devices at hand and say what it needs",
+        help="only compile the step for the devices at hand and print what it needs",
     )
     add_shape_argument(parser)
     parser.set_defaults(run=run)
@@ -54,11 +54,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if not args.dry_run:
-        streams.let_nothing_end_it()
+        streams.drop_what_fails()
     if not may_have_peers(args):
         return _train(read_experiment(args), args)
     peers = mmap.mmap(-1, 1)
-    peers[0] = is_told_of_peers(args)
+    peers[0] = has_peers_configured(args)
     code = split(_workdir(args), peers)
     return _train_with_peers(args, peers) if code is None else code
 
@@ -75,7 +75,7 @@ def _train(experiment: Any, args: argparse.Namespace) -> int:
     from vqjax.training.loop import train
     from vqjax.training.platform import enable_compilation_cache
 
-    run_class(experiment.task)  # or nothing could be done with what comes of it
+    run_class(experiment.task)  # or nothing could open the run
     enable_compilation_cache()
     workdir = _workdir(args)
     train(
@@ -88,12 +88,12 @@ def _train(experiment: Any, args: argparse.Namespace) -> int:
         trust=args.trust,
     )
     if distributed.is_first():
-        _say_what_next(experiment, workdir)
+        _print_next_commands(experiment, workdir)
     return 0
 
 
-def _say_what_next(experiment: Any, workdir: pathlib.Path) -> None:
-    """The commands that show what came of it."""
+def _print_next_commands(experiment: Any, workdir: pathlib.Path) -> None:
+    """Prints the commands that show the result."""
     from vqjax.config.names import foreign_sources
     from vqjax.runs.load import run_class
     from vqjax.training.terminal import show
@@ -109,8 +109,8 @@ def _train_with_peers(args: argparse.Namespace, peers: mmap.mmap) -> int:
     from vqjax.training.loop import lost_peers_named
     from vqjax.types import NonFiniteError, Stopped, UsageError
 
-    which = args.coordinator, args.processes, args.process
-    distributed.connect(*which, args.peer_timeout, args.connect_timeout)
+    process = args.coordinator, args.processes, args.process
+    distributed.connect(*process, args.peer_timeout, args.connect_timeout)
     peers[0] = distributed.several()
     try:
         with lost_peers_named(_workdir(args)):
@@ -130,7 +130,7 @@ def _dry_run(experiment: Any, args: argparse.Namespace) -> int:
     from vqjax.hardware.devices import topology_of
     from vqjax.training.mesh import make_mesh
 
-    experiment, inputs = ready(experiment, args)
+    experiment, inputs = prepare(experiment, args)
     mesh = make_mesh(None, experiment.mesh)
     topology = topology_of(list(mesh.devices.flat))
     report(compile_step(experiment, inputs, mesh, topology, say))

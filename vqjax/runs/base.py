@@ -1,8 +1,7 @@
 """`Run`: what every opened run is, what it can do, and the process that it lives in.
 
 A kind of run is a subclass: its public methods are what it can do, and verbs, pages and benchmarks
-ask it for the rest, by the names below. Which class opens the runs of a task, `vqjax.runs.load`
-says.
+read the rest by the names below. `vqjax.runs.load` maps tasks to these classes.
 """
 
 import contextlib
@@ -34,8 +33,8 @@ from vqjax.training.platform import own_defaults
 from vqjax.training.restore import OpenedRun
 from vqjax.types import ArraySpec, Tree, UsageError
 
-# What verbs may ask of a run, by the names of its methods, in the order in which they are listed:
-# reconstruct(images, ...), sample(n, seed, ...), and as `vqjax.runs` has them.
+# Methods of runs that verbs call, in the order of messages that list them, with the arguments that
+# `vqjax.runs` has: reconstruct(images, ...), sample(n, seed, ...).
 ABILITIES = (
     "encode", "decode", "reconstruct", "interpolate", "sample", "inpaint", "outpaint", "upscale",
     "variations", "classify", "evaluate",
@@ -53,10 +52,10 @@ def check_process(opened_in: Sequence[int]) -> None:
     Args:
         opened_in: that process's id; empty: none was opened yet.
     """
-    here = os.getpid()
-    if opened_in and here != opened_in[0]:
+    pid = os.getpid()
+    if opened_in and pid != opened_in[0]:
         raise UsageError(
-            f"process {here} is a fork of {opened_in[0]}, where a run was opened, and JAX does not "
+            f"process {pid} is a fork of {opened_in[0]}, where a run was opened, and JAX does not "
             "live through a fork: start processes by multiprocessing.get_context('spawn') and "
             "vqjax.load the run in each"
         )
@@ -96,22 +95,22 @@ class Run:
         experiment: what was trained.
         step: finished updates of the parameters in use.
         params_kind: "ema" or "raw".
-        lines: what opening the run had to say, such as a damaged step that was passed over.
+        lines: messages from opening the run, such as of a damaged step that was skipped.
         task: of the experiment, its networks in the precision of training.
         module: the network, a Linen module; None where the class names none.
         params: parameters of its player, {name: ... array}.
-        collections: what it holds beside them, such as a moving codebook: {collection: tree}.
+        collections: its other variables, such as a moving codebook: {collection: tree}.
         shape: of one example of the task's inputs, (*S, C); () where the task names none.
         dtype: "uint8", or "float32" for values in [-1, 1].
 
-    What a subclass says of all its runs:
-        kind: what messages and pages call it.
+    Class attributes of a subclass:
+        kind: its name in messages and pages.
         headline: names of the numbers at the head of its report.
-        numbers: what those of its numbers are that stand nowhere in `vqjax.numbers`, by name.
+        numbers: descriptions of those of its numbers that `vqjax.numbers` lacks, by name.
         shows: the heading of its pictures; "": it has none.
         next_commands: what `vqjax train` advises at its end, "RUN" being the run.
-        evaluator: (experiment, mesh, frozen) -> what judges parameters of the run while it is
-            trained, and in `vqjax evaluate`: (params, collections) -> `Evaluation`.
+        evaluator: (experiment, mesh, frozen) -> what evaluates parameters, in training and in
+            `vqjax evaluate`: (params, collections) -> `Evaluation`.
     """
 
     kind: ClassVar[str] = "run"
@@ -160,9 +159,9 @@ class Run:
 
     @classmethod
     def single_calls(cls, task: Any, shape: tuple[int, ...]) -> Calls:
-        """What `vqjax benchmark` times for one example: {name: (params, collections, x) -> y}, all
-        of it by player; x of the first is an example of `shape`, of each other what the one before
-        made, arrays of a batch of one.
+        """Calls that `vqjax benchmark` times: {name: (params, collections, x) -> y}, variables by
+        player. The first x is an example of `shape`, each other one the output of the call before;
+        all are batches of one.
         """
         del task, shape
         return {}
@@ -172,38 +171,38 @@ class Run:
         """What follows "a <kind>" in the first sentence of its report.
 
         Args:
-            sizes: None: not known.
-            data: what it was trained on, in words.
-            short: without the sizes of what goes in and comes out.
+            sizes: None: unknown.
+            data: a description of the data it was trained on.
+            short: without the sizes of its inputs and outputs.
         """
         del experiment, sizes, short
         return f" trained on {data}"
 
     @classmethod
     def evaluated(cls, experiment: Experiment, sizes: Footprint) -> tuple[str, ...]:
-        """Names of numbers without which an evaluation of such a run is an older version's."""
+        """Names of numbers that only evaluations by older versions of vqjax lack."""
         del experiment, sizes
         return ()
 
     @property
     def conditions(self) -> tuple[str, ...]:
         """Which of "classes" and "prompts" its methods take as conditions."""
-        takes = keywords_of(self.sample) if hasattr(self, "sample") else ()
-        return tuple(name for name in ("classes", "prompts") if name in takes)
+        keywords = keywords_of(self.sample) if hasattr(self, "sample") else ()
+        return tuple(name for name in ("classes", "prompts") if name in keywords)
 
     def fitting(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """The least shape (*S, C) that `reconstruct` takes and `shape` fits into.
+        """The smallest shape (*S, C) that `reconstruct` takes and `shape` fits into.
 
         Raises:
-            UsageError: it takes none, or has no memory for it.
+            UsageError: there is none, or no memory for it.
         """
         if tuple(shape) != self.shape:
             raise UsageError(f"{times(shape)}: the run takes {times(self.shape)}")
         return self.shape
 
     def evaluate(self) -> Evaluation:
-        """Its numbers over the eval split, as `vqjax evaluate` prints them. (That leaves out what
-        needs a file which is not at hand; this raises.)
+        """Its numbers over the eval split, as `vqjax evaluate` prints them. (That leaves out
+        numbers that need a missing file; this raises.)
 
         Raises:
             DataError: the data, or what a number needs, is not at hand.
@@ -212,11 +211,11 @@ class Run:
         opening = self._opening
         frozen = opening.frozen or load_frozen(self.experiment, opening.mesh, opening.trust)
         with own_defaults(self.experiment.compute_dtype):
-            judge = type(self).evaluator(self.experiment, opening.mesh, frozen)
-            return judge(opening.opened.params, opening.opened.collections)
+            evaluator = type(self).evaluator(self.experiment, opening.mesh, frozen)
+            return evaluator(opening.opened.params, opening.opened.collections)
 
     def numbers_of(self, samples: np.ndarray) -> dict[str, float]:
-        """What `vqjax sample` prints of what `sample` drew."""
+        """Numbers of samples that `vqjax sample` prints: {name: value}."""
         del samples
         return {}
 
@@ -231,9 +230,9 @@ class Run:
 
         Args:
             params: `run.params`, or others of these shapes.
-            args: of the method.
-            method: of `run.module`, by name; None: its call.
-            keywords: likewise, or `rngs` and `mutable` of Linen's `apply`.
+            args: arguments of the method.
+            method: name of a method of `run.module`; None: its `__call__`.
+            keywords: of the method, or `rngs` and `mutable` of Linen's `apply`.
         """
         self._check_process()
         if self.module is None:
@@ -251,10 +250,10 @@ class Run:
 
         Args:
             path: of the file; its folder is made.
-            overwrite: whether a file that no run was saved to may be replaced.
+            overwrite: whether to replace a file that is not vqjax's.
 
         Raises:
-            UsageError: it cannot be written, or is somebody else's file.
+            UsageError: it cannot be written, or exists and is not vqjax's.
             DataError: the disk is full, or fails.
         """
         self._check_process()
@@ -263,8 +262,8 @@ class Run:
         check_output(path, overwrite=overwrite, option="overwrite=True")
         flat = flatten_dict({"params": self.params, **self.collections}, sep="/")
         arrays = {name: np.asarray(array) for name, array in flat.items()}
-        said = {"generator": GENERATOR, "step": str(self.step), "parameters": self.params_kind}
-        write_output(path, safetensors.numpy.save(arrays, said), overwrite=overwrite)
+        metadata = {"generator": GENERATOR, "step": str(self.step), "parameters": self.params_kind}
+        write_output(path, safetensors.numpy.save(arrays, metadata), overwrite=overwrite)
 
     def held_out(self, count: int) -> np.ndarray:
         """The first `count` examples that training never saw, or all there are: [n, *S, C], floats
@@ -281,9 +280,9 @@ class Run:
         check_process((self._process,))
 
     @contextlib.contextmanager
-    def _at_home(self) -> Iterator[None]:
-        """Within `with`, whatever the caller has set, the mesh is the one where the parameters lie
-        and JAX's defaults are those of training.
+    def _context(self) -> Iterator[None]:
+        """Within `with`, whatever the caller has set, the mesh is that of the parameters and JAX's
+        defaults are those of training.
         """
         with jax.set_mesh(self._mesh), own_defaults(self.experiment.compute_dtype):
             yield
@@ -309,11 +308,11 @@ def check_can(
     names = names or (verb,)
     if any(can(kind, experiment, name) for name in names):
         return
-    able = kind.abilities(experiment)
-    why = next((f", {able[name]}" for name in names if able.get(name)), "")
-    others = ", ".join(name for name, reason in able.items() if reason is None)
+    reasons = kind.abilities(experiment)
+    why = next((f", {reasons[name]}" for name in names if reasons.get(name)), "")
+    possible = ", ".join(name for name, reason in reasons.items() if reason is None)
     raise UsageError(
-        f"{path} is {with_article(kind.kind)}: it cannot {verb}{why} (it can: {others})"
+        f"{path} is {with_article(kind.kind)}: it cannot {verb}{why} (it can: {possible})"
     )
 
 
@@ -329,22 +328,22 @@ def require(run: Run, verb: str, *names: str) -> None:
 
 
 def keywords_of(method: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """What may be asked of a run's method, by name: `n`, `seed`, and whatever has a default.
+    """Parameters of a run's method by name: `n`, `seed`, and whatever has a default.
 
     An annotation that is missing or cannot be read is `Any`.
     """
     try:
-        found = inspect.signature(method, eval_str=True).parameters
-    except Exception:  # names that are not there
-        found = inspect.signature(method).parameters
+        parameters = inspect.signature(method, eval_str=True).parameters
+    except Exception:  # an annotation names what is not defined
+        parameters = inspect.signature(method).parameters
     return {
-        name: p.replace(annotation=Any) if _is_unread(p.annotation) else p
-        for name, p in found.items()
+        name: p.replace(annotation=Any) if _is_unresolved(p.annotation) else p
+        for name, p in parameters.items()
         if name in ("n", "seed") or p.kind is p.KEYWORD_ONLY or p.default is not p.empty
     }
 
 
-def _is_unread(annotation: Any) -> bool:
+def _is_unresolved(annotation: Any) -> bool:
     return annotation is inspect.Parameter.empty or isinstance(annotation, str)
 
 

@@ -10,22 +10,22 @@ from vqjax import arguments
 from vqjax.data.texts import to_text
 from vqjax.runs.base import Run, keywords_of, require
 from vqjax.runs.editing import PLAIN, UNGUIDED
-from vqjax.runs.judge import asked_of, in_words
+from vqjax.runs.judge import options_text, sample_options
 from vqjax.sampling import Guidance, TokenSampling
 from vqjax.types import UsageError
 
-CHECKING = ("caption_tests", "kinds", "satisfied")  # of a source that can tell
+SOURCE_NEEDS = ("caption_tests", "kinds", "satisfied")  # methods of a source that can tell
 ALL = "all"
 
 
 @dataclasses.dataclass(frozen=True)
 class CaptionCheck:
-    """What came out.
+    """Result of `check_captions`.
 
     Attributes:
         tests: {test: {pictures: {kind of caption: share that satisfies its caption}}}. Pictures
-            are "drawn" from the captions, "drawn without" any but held to them all the same,
-            "real" ones and their "reconstructed" copies.
+            are "drawn" from the captions, "drawn without" any but checked against them, "real"
+            ones and their "reconstructed" copies.
         protocol: how they were drawn, in one line.
     """
 
@@ -33,7 +33,7 @@ class CaptionCheck:
     protocol: str
 
     def lines(self) -> list[str]:
-        """A table for people."""
+        """A table as text."""
         kinds = list(dict.fromkeys(k for t in self.tests.values() for p in t.values() for k in p))
         head = f"  {'captions satisfied, %':<38}" + "".join(f"{kind:>10}" for kind in kinds)
         rows = []
@@ -63,38 +63,38 @@ def check_captions(
     require(run, "sample")
     source = getattr(run.experiment.data, "source", None)
     conditional = "prompts" in keywords_of(run.sample)
-    if not conditional or not all(hasattr(source, name) for name in CHECKING):
+    if not conditional or not all(hasattr(source, name) for name in SOURCE_NEEDS):
         raise UsageError(
             f"{run.path}: its data cannot tell whether a picture satisfies a caption; Shapes can"
         )
-    drawing = asked_of(run, seed=seed, sampling=sampling, guidance=guidance)
+    options = sample_options(run, seed=seed, sampling=sampling, guidance=guidance)
     tests = {
-        name: _one_test(run, test, n, drawing) for name, test in source.caption_tests().items()
+        name: _run_test(run, test, n, options) for name, test in source.caption_tests().items()
     }
     protocol = (
-        f"the first {n:,} captions of each test, {in_words(drawing)}, of {run.path} "
+        f"the first {n:,} captions of each test, {options_text(options)}, of {run.path} "
         f"(step {run.step}, {run.params_kind})"
     )
     return CaptionCheck(tests, protocol)
 
 
-def _one_test(
-    run: Run, source: Any, n: int, drawing: Mapping[str, Any]
+def _run_test(
+    run: Run, source: Any, n: int, options: Mapping[str, Any]
 ) -> dict[str, dict[str, float]]:
     n = min(n, source.num_eval())
     batch = next(source.eval(n, np.arange(n)))
     captions, real = [to_text(row) for row in batch["caption"]], batch["image"]
     kinds = np.array(source.kinds(captions))
     pictures = {
-        "drawn": run.sample(n, prompts=captions, **drawing),
-        "drawn without": run.sample(n, **{k: v for k, v in drawing.items() if k != "guidance"}),
+        "drawn": run.sample(n, prompts=captions, **options),
+        "drawn without": run.sample(n, **{k: v for k, v in options.items() if k != "guidance"}),
         "real": real,
     }
     if hasattr(run, "tokenizer"):
         pictures["reconstructed"] = run.tokenizer.reconstruct(real)
     shares = {}
     for name, images in pictures.items():
-        right = np.asarray(source.satisfied(images, captions))
-        shares[name] = {kind: float(right[kinds == kind].mean()) for kind in np.unique(kinds)}
-        shares[name][ALL] = float(right.mean())
+        hits = np.asarray(source.satisfied(images, captions))
+        shares[name] = {kind: float(hits[kinds == kind].mean()) for kind in np.unique(kinds)}
+        shares[name][ALL] = float(hits.mean())
     return shares

@@ -20,7 +20,7 @@ from vqjax.runs.footprint import Footprint
 from vqjax.training.experiment import Experiment
 from vqjax.types import ArraySpec
 
-BATCH = 100  # examples per call of the program
+CALL_BATCH = 100  # examples per call of the program
 
 
 class ClassifierRun(Run):
@@ -66,7 +66,7 @@ class ClassifierRun(Run):
         return f" that learns to tell the class of {examples} from {data}"
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        """What the last layer sees of `images`: float32 [B, feature_dim].
+        """The inputs of the last layer for `images`: float32 [B, feature_dim].
 
         Args:
             images: [B, *S, C] of the training shape, uint8 or float in [-1, 1]; any B, also 0.
@@ -97,7 +97,8 @@ class ClassifierRun(Run):
         return self.outputs_of_source(images)
 
     def outputs_of_source(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`outputs` of examples of the run's own data source, taken as training takes them."""
+        """`outputs` of examples of the run's own data source, unchecked, as in training."""
         self._check_process()
-        with self._at_home():
-            return in_parts(functools.partial(self._program, self._all_params), (images,), BATCH)
+        with self._context():
+            program = functools.partial(self._program, self._all_params)
+            return in_parts(program, (images,), CALL_BATCH)

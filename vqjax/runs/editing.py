@@ -3,7 +3,7 @@
 run = vqjax.load("runs/mnist_maskgit")
 images = run.inpaint(images, masks, classes=labels)
 
-Which prior can do what is declared by its class (`edits`); `edits_table` prints just that.
+What a prior can do is declared by its class (`edits`); `edits_table` prints just that.
 """
 
 import functools
@@ -18,7 +18,7 @@ from vqjax import arguments, priors
 from vqjax.priors.base import EDITS
 from vqjax.runs.examples import checked_examples
 from vqjax.runs.large import LargePrograms
-from vqjax.runs.token_editor import Redrawer, SamplingOptions, Tokens, corners_of, windows_along
+from vqjax.runs.token_editor import Redrawer, SamplingOptions, count_windows, window_corners
 from vqjax.sampling import Guidance, TokenSampling
 from vqjax.types import Level, UsageError
 
@@ -38,8 +38,8 @@ def edits_of(prior: Any) -> str:
 
 def edits_table() -> str:
     """`edits_of` every prior of vqjax, a line each."""
-    every = [getattr(priors, name) for name in priors.__all__]
-    return "\n".join(edits_of(kind) for kind in every if hasattr(kind, "edits"))
+    classes = [getattr(priors, name) for name in priors.__all__]
+    return "\n".join(edits_of(kind) for kind in classes if hasattr(kind, "edits"))
 
 
 def cells_under(masks: np.ndarray, grid: Sequence[int]) -> np.ndarray:
@@ -66,10 +66,10 @@ def doubled(image: np.ndarray) -> np.ndarray:
 
 
 class Editing:
-    """What `PriorRun` can do to examples that exist.
+    """What `PriorRun` can do to existing examples.
 
-    Example i of a result is a pure function of (seed, i), of the i-th example, mask and class, and
-    of the other arguments: not of the batch. Repeat an example for alternatives.
+    Example i of a result is a pure function of (seed, i), of the i-th example, mask and condition,
+    and of the other arguments: not of the batch. Repeat an example for alternatives.
     """
 
     def inpaint(
@@ -83,20 +83,20 @@ class Editing:
         sampling: TokenSampling = PLAIN,
         guidance: Guidance = UNGUIDED,
     ) -> np.ndarray:
-        """Draws what is masked anew; all that is not stays exactly as it is.
+        """Draws what is masked anew; the rest stays exactly as it is.
 
-        A token is drawn anew where any position of its cell is masked. Of the result the masked
-        positions alone are shown.
+        A token is drawn anew where any position of its cell is masked. The result has the new
+        values at the masked positions only.
 
         Args:
             images: [B, *S, C] of the run's `dtype` and `shape`.
             masks: bool[B, *S], True where to draw anew.
             seed: from 0 to 2**32 - 1.
-            classes: of a class-conditional prior: one per example (or fewer, taken in turn);
+            classes: of a class-conditional prior: one per example (or fewer, used in turn);
                 -1 or None: unconditional.
             prompts: likewise, of a text-conditional prior.
-            sampling: how one token is drawn.
-            guidance: classifier-free.
+            sampling: temperature, top-k and top-p of the tokens.
+            guidance: classifier-free guidance.
 
         Returns:
             [B, *S, C] of the run's `dtype`.
@@ -105,8 +105,8 @@ class Editing:
             UsageError: the prior cannot, or other shapes, dtypes or classes than these.
         """
         self._check_can("inpaint")
-        check_drawing(sampling, guidance)
-        images = self._checked(images)
+        check_sampling(sampling, guidance)
+        images = self._checked_images(images)
         masks = arguments.array("masks", masks, f"bool {list(images.shape[:-1])}")
         if masks.dtype != bool or masks.shape != images.shape[:-1]:
             cast = "" if masks.dtype == bool else ", as masks > 0 or masks > 127 give it"
@@ -116,8 +116,8 @@ class Editing:
             )
         redraw = {v.name: cells_under(masks, v.grid) for v in self.token_layout()}
         options = self._options(len(images), seed, classes, prompts, sampling, guidance)
-        made = self._redrawn(images, redraw, options)
-        return np.where(masks[..., None], made, images)
+        result = self._redrawn(images, redraw, options)
+        return np.where(masks[..., None], result, images)
 
     def variations(
         self,
@@ -135,13 +135,13 @@ class Editing:
         Levels of one grid share the positions. The other arguments, result and errors: `inpaint`.
         """
         self._check_can("variations")
-        check_drawing(sampling, guidance)
+        check_sampling(sampling, guidance)
         strength = arguments.real("strength", strength, least=0, most=1)
-        images, rngs = self._checked(images), _generators(seed, len(images))
-        levels, noise = self.token_layout(), {}
+        images, rngs = self._checked_images(images), _generators(seed, len(images))
+        levels, masks = self.token_layout(), {}
         for grid in dict.fromkeys(level.grid for level in levels):
-            noise[grid] = _at_random(rngs, grid, strength)
-        redraw = {level.name: noise[level.grid] for level in levels}
+            masks[grid] = _random_mask(rngs, grid, strength)
+        redraw = {level.name: masks[level.grid] for level in levels}
         options = self._options(len(images), seed, classes, prompts, sampling, guidance)
         return self._redrawn(images, redraw, options)
 
@@ -158,8 +158,8 @@ class Editing:
     ) -> np.ndarray:
         """Adds to the four sides of pictures; the pictures themselves stay exactly as they are.
 
-        Windows of the prior's own grid slide outward over the tokens of the large picture, half a
-        window at a time; each draws those of its tokens that are not there yet, from the others.
+        Windows of the prior's grid slide outward over the tokens of the large picture, half a
+        window at a time; each draws its missing tokens, conditioned on the others.
 
         Args:
             images: uint8 or float32 [B, H, W, C], as for `inpaint`.
@@ -172,28 +172,28 @@ class Editing:
         """
         left, top, right, bottom = _checked_sides(sides)
         self._check_can("outpaint" if left or top or right else "outpaint below")
-        check_drawing(sampling, guidance)
-        images, (level, *_) = self._checked(images), self._one_grid()
+        check_sampling(sampling, guidance)
+        images, (level, *_) = self._checked_images(images), self._single_grid_levels()
         height, width = self.shape[0], self.shape[1]
         cells = (height // level.grid[0], width // level.grid[1])
         _check_cells((left, top, right, bottom), cells)
-        whole = (top + height + bottom, left + width + right)
+        size = (top + height + bottom, left + width + right)
         start = (top // cells[0], left // cells[1])
-        grid = self._grid_of(whole)
-        corners = self._corners(start, level.grid, grid, whole)
-        self._check_room(len(images), whole)
+        grid = self._grid_of(size)
+        corners = self._corners(start, level.grid, grid, size)
+        self._check_room(len(images), size)
         options = self._options(len(images), seed, classes, prompts, sampling, guidance)
-        kept = (slice(None), *(slice(s, s + n) for s, n in zip(start, level.grid, strict=True)))
+        inside = (slice(None), *(slice(s, s + n) for s, n in zip(start, level.grid, strict=True)))
         tokens, redraw = {}, {}
         for name, array in self._redrawer.encode(images).items():
             tokens[name] = np.zeros((len(images), *grid), np.int32)
             redraw[name] = np.ones((len(images), *grid), bool)
-            tokens[name][kept], redraw[name][kept] = array, False
-        self._redrawer.decoder(tokens, (*whole, self.shape[2]))
+            tokens[name][inside], redraw[name][inside] = array, False
+        self._redrawer.decoder(tokens, (*size, self.shape[2]))
         tokens = self._redrawer.slide(tokens, redraw, options, corners)
-        made = self._redrawer.decode(tokens, (*whole, self.shape[2]))
-        made[:, top : top + height, left : left + width] = images
-        return made
+        result = self._redrawer.decode(tokens, (*size, self.shape[2]))
+        result[:, top : top + height, left : left + width] = images
+        return result
 
     def upscale(
         self,
@@ -212,10 +212,10 @@ class Editing:
         further from the true one. With `strength` 0 the tokenizer alone decides.
 
         Args:
-            images: uint8 or float32 [B, H, W, C]; the tokenizer must take 2 H x 2 W, and this
-                be at least the size the prior learned, over which windows of it slide, half a
-                window at a time. Things should have the size that the prior has learned: it is at
-                home where the two sizes are equal.
+            images: uint8 or float32 [B, H, W, C]; the tokenizer must take 2 H x 2 W, which must
+                be at least the size of training. Windows of that size slide over it, half a
+                window at a time. Things should then have the size that they had in training: best
+                are pictures of half the size of training.
             strength: share of the tokens that is drawn anew, 0 to 1.
 
         Returns:
@@ -223,26 +223,27 @@ class Editing:
             there is no memory for one picture.
         """
         self._check_can("upscale")
-        check_drawing(sampling, guidance)
+        check_sampling(sampling, guidance)
         strength = arguments.real("strength", strength, least=0, most=1)
-        images, (level, *_) = self._checked(images, any_size=True), self._one_grid()
-        whole = (2 * images.shape[1], 2 * images.shape[2])
-        if whole[0] < self.shape[0] or whole[1] < self.shape[1]:
+        images = self._checked_images(images, any_size=True)
+        level, *_ = self._single_grid_levels()
+        size = (2 * images.shape[1], 2 * images.shape[2])
+        if size[0] < self.shape[0] or size[1] < self.shape[1]:
             raise UsageError(
-                f"{whole[1]} x {whole[0]} pixels when doubled: the prior needs at least "
+                f"{size[1]} x {size[0]} pixels when doubled: the prior needs at least "
                 f"{self.shape[1]} x {self.shape[0]}"
             )
-        grid = self._grid_of(whole)
-        corners = self._corners((0, 0), level.grid, grid, whole)
-        self._check_room(len(images), whole)
+        grid = self._grid_of(size)
+        corners = self._corners((0, 0), level.grid, grid, size)
+        self._check_room(len(images), size)
         options = self._options(len(images), seed, classes, prompts, sampling, guidance)
-        large = np.empty((len(images), *whole, self.shape[2]), self.dtype)
+        large = np.empty((len(images), *size, self.shape[2]), self.dtype)
         for i, image in enumerate(images):
             large[i] = doubled(image)
         tokens = self._redrawer.encode(large)
         self._redrawer.decoder(tokens, large.shape[1:])
-        chosen = _at_random(_generators(seed, len(images)), grid, strength)
-        redraw = {level.name: chosen for level in self.token_layout()}
+        mask = _random_mask(_generators(seed, len(images)), grid, strength)
+        redraw = {level.name: mask for level in self.token_layout()}
         tokens = self._redrawer.slide(tokens, redraw, options, corners)
         return self._redrawer.decode(tokens, large.shape[1:])
 
@@ -250,9 +251,9 @@ class Editing:
     def _redrawer(self) -> Redrawer:
         large = LargePrograms(self._mesh)
         levels = self.token_layout()
-        return Redrawer(self.task, self._at_home, self._variables, levels, self.dtype, large)
+        return Redrawer(self.task, self._context, self._variables, levels, self.dtype, large)
 
-    def _redrawn(self, images: np.ndarray, redraw: Tokens, options: SamplingOptions) -> np.ndarray:
+    def _redrawn(self, images: np.ndarray, redraw: dict, options: SamplingOptions) -> np.ndarray:
         tokens = self._redrawer.draw(self._redrawer.encode(images), redraw, options)
         return self._redrawer.decode(tokens)
 
@@ -268,7 +269,7 @@ class Editing:
         seed = arguments.seed_of(seed)
         condition = self.task.prior.condition
         if classes is not None or prompts is not None or condition is None:
-            (cond,) = self._cond(count, classes, prompts) or (None,)
+            (cond,) = self._condition_arrays(count, classes, prompts) or (None,)
         elif condition.dropout == 0.0:
             raise UsageError(
                 "with prior.condition.dropout=0 the prior never learned to do without its condition"
@@ -283,13 +284,13 @@ class Editing:
         if edit not in getattr(prior, "edits", ()):
             raise UsageError(f"{edit}: this prior cannot ({edits_of(prior)})")
 
-    def _checked(self, images: np.ndarray, any_size: bool = False) -> np.ndarray:
+    def _checked_images(self, images: np.ndarray, any_size: bool = False) -> np.ndarray:
         return checked_examples(images, self.shape, self.dtype, any_size=any_size)
 
     def _check_room(self, count: int, size: tuple[int, int]) -> None:
         """Refuses, with UsageError, so many results of `size`, (H, W), as memory cannot hold."""
-        each = math.prod(size) * self.shape[2] * np.dtype(self.dtype).itemsize
-        arguments.check_room(f"{count} pictures of {size[1]} x {size[0]} pixels", count * each)
+        nbytes = count * math.prod(size) * self.shape[2] * np.dtype(self.dtype).itemsize
+        arguments.check_room(f"{count} pictures of {size[1]} x {size[0]} pixels", nbytes)
 
     def _corners(
         self,
@@ -298,17 +299,17 @@ class Editing:
         grid: tuple[int, ...],
         size: tuple[int, int],
     ) -> list[tuple]:
-        """`corners_of`; UsageError for more than `MAX_WINDOWS`."""
+        """`window_corners`; UsageError for more than `MAX_WINDOWS`."""
         axes = zip(window, grid, start, strict=True)
-        count = math.prod(windows_along(*axis) for axis in axes)
+        count = math.prod(count_windows(*axis) for axis in axes)
         if count > MAX_WINDOWS:
             raise UsageError(
                 f"{size[1]} x {size[0]} pixels take {count:,} windows of the prior, each drawn "
                 f"after the other: wanted at most {MAX_WINDOWS:,}, as a smaller picture has"
             )
-        return corners_of(start, window, grid)
+        return window_corners(start, window, grid)
 
-    def _one_grid(self) -> tuple[Level, ...]:
+    def _single_grid_levels(self) -> tuple[Level, ...]:
         levels = self.token_layout()
         if len(self.shape) != 3 or len({level.grid for level in levels}) > 1:
             raise UsageError(
@@ -321,8 +322,8 @@ class Editing:
         return self.task.token_layout((*size, self.shape[2]))[0].grid
 
 
-def check_drawing(sampling: TokenSampling, guidance: Guidance) -> None:
-    """Refuses, with UsageError, objects of another kind in their places."""
+def check_sampling(sampling: TokenSampling, guidance: Guidance) -> None:
+    """Refuses, with UsageError, what is no `TokenSampling` or no `Guidance`."""
     arguments.instance("sampling", sampling, TokenSampling, "TokenSampling(temperature=0.9)")
     arguments.instance("guidance", guidance, Guidance, "Guidance(2.0)")
 
@@ -333,23 +334,23 @@ def _generators(seed: int, count: int) -> list[np.random.Generator]:
     return [np.random.default_rng((seed, i)) for i in range(count)]
 
 
-def _at_random(
+def _random_mask(
     rngs: Sequence[np.random.Generator], grid: tuple[int, ...], strength: float
 ) -> np.ndarray:
     """bool[B, *grid], True at the share `strength` of each example's positions."""
-    chosen = np.zeros((len(rngs), int(np.prod(grid))), bool)
-    for row, rng in zip(chosen, rngs, strict=True):
+    mask = np.zeros((len(rngs), int(np.prod(grid))), bool)
+    for row, rng in zip(mask, rngs, strict=True):
         row[rng.permutation(row.size)[: round(strength * row.size)]] = True
-    return chosen.reshape(len(rngs), *grid)
+    return mask.reshape(len(rngs), *grid)
 
 
 def _checked_sides(sides: Sequence[int]) -> tuple[int, ...]:
     example = "(0, 8, 0, 8) for left, top, right, bottom"
-    found = arguments.items("sides", sides, example)
-    if len(found) != len(SIDES):
+    sizes = arguments.items("sides", sides, example)
+    if len(sizes) != len(SIDES):
         raise UsageError(f"sides={arguments.got(sides)}: wanted four numbers, such as {example}")
-    named = zip(SIDES, found, strict=True)
-    return tuple(arguments.whole(name, size, most=arguments.MOST_COUNT) for name, size in named)
+    pairs = zip(SIDES, sizes, strict=True)
+    return tuple(arguments.whole(name, size, most=arguments.MOST_COUNT) for name, size in pairs)
 
 
 def _check_cells(sides: Sequence[int], cells: tuple[int, int]) -> None:

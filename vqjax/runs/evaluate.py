@@ -31,12 +31,12 @@ def evaluate_run(
     Args:
         run: the run directory; `params`, `step`, `trust`, `frozen`: see `open_run`.
         importance_samples: per example, for the bound of `ImportanceEvaluator` beside the others.
-        say: is given what opening the run has to say.
+        say: is called with each message from opening the run.
 
     Raises:
         DataError: no run, no sound checkpoint, or its data is not at hand.
         UsageError: classes that are not trusted, no such `params`, `trust` or `frozen` that are no
-            sequences of texts, or importance samples asked of a run whose latents have no prior.
+            sequences of texts, or importance samples of a run whose latents have no prior.
     """
     trust = tuple(arguments.texts("trust", trust, 'trust=["my_networks.py"]'))
     frozen = tuple(arguments.texts("frozen", frozen, 'frozen=["tokenizer=runs/moved"]'))
@@ -45,23 +45,23 @@ def evaluate_run(
     for line in opened.lines:
         say(line)
     variables = (opened.params, opened.collections)
-    weighted = None
+    importance = None
     if importance_samples is not None:
-        weighted = ImportanceEvaluator(opened.experiment, mesh, importance_samples)
+        importance = ImportanceEvaluator(opened.experiment, mesh, importance_samples)
     check_can(run_class(opened.experiment.task), opened.experiment, run, "evaluate")
     opened.experiment.data.check()
     try:
-        below = load_frozen(opened.experiment, mesh, trust)
+        frozen_arrays = load_frozen(opened.experiment, mesh, trust)
     except DataError as error:
         if config.find_frozen(opened.experiment):
             raise
         say(f"note: numbers that need it are left out: {error}")
-        below = {}
+        frozen_arrays = {}
     with own_defaults(opened.experiment.compute_dtype):
-        evaluation = make_evaluator(opened.experiment, mesh, below)(*variables)
-        if weighted is not None:
+        evaluation = make_evaluator(opened.experiment, mesh, frozen_arrays)(*variables)
+        if importance is not None:
             # Beside the bound that it tightens, before the numbers of the reconstructions.
             bound = {k: v for k, v in evaluation.numbers.items() if k == "nll_bound"}
-            numbers = bound | weighted(*variables) | evaluation.numbers
+            numbers = bound | importance(*variables) | evaluation.numbers
             evaluation = dataclasses.replace(evaluation, numbers=numbers)
     return opened, evaluation

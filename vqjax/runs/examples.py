@@ -1,6 +1,6 @@
-"""Examples into runs and out of them.
+"""Examples that go into runs and come out of them.
 
-What callers hand over and does not fit a run is refused with what to do.
+What does not fit a run is refused with what to do.
 """
 
 import math
@@ -18,7 +18,7 @@ from vqjax.types import DataError, UsageError
 
 HELD_OUT_BATCH = 256  # examples read at a time
 LARGE = 1 << 28  # bytes
-ROUNDING = 1e-3  # that much beyond [-1, 1] is the caller's rounding
+ROUNDING = 1e-3  # so far beyond [-1, 1] may be the caller's rounding
 
 
 def checked_examples(
@@ -32,7 +32,7 @@ def checked_examples(
     """`images` [B, *S, C] as a run's networks take them: uint8, or finite float32 in [-1, 1].
 
     Args:
-        images: whatever was handed over.
+        images: what the caller passed.
         shape: (*S, C) that the run was trained on.
         dtype: that it was trained on, "uint8" or "float32"; None: either will do.
         any_size: whether other *S may do.
@@ -42,62 +42,62 @@ def checked_examples(
         UsageError: another rank, dtype, number of channels, size or range.
     """
     size = ", ".join(map(str, shape))
-    wanted = (
+    expected = (
         f"[B, {size}]{' (other sizes may do)' if any_size else ''}, {dtype or 'uint8 or float'}"
     )
-    found = arguments.array(name, images, wanted)
-    if found.ndim != len(shape) + 1:
-        raise UsageError(f"{name}: {_rank_advice(found, images, shape)}; wanted {wanted}")
-    if found.shape[-1] != shape[-1]:
-        spread = f": np.repeat(x, {shape[-1]}, -1) makes them" if found.shape[-1] == 1 else ""
+    array = arguments.array(name, images, expected)
+    if array.ndim != len(shape) + 1:
+        raise UsageError(f"{name}: {_rank_advice(array, images, shape)}; wanted {expected}")
+    if array.shape[-1] != shape[-1]:
+        advice = f": np.repeat(x, {shape[-1]}, -1) makes them" if array.shape[-1] == 1 else ""
         raise UsageError(
-            f"{name}: {found.shape[-1]} channels in {list(found.shape)}, the run was trained on "
-            f"{shape[-1]}{spread}; wanted {wanted}"
+            f"{name}: {array.shape[-1]} channels in {list(array.shape)}, the run was trained on "
+            f"{shape[-1]}{advice}; wanted {expected}"
         )
-    if not any_size and found.shape[1:] != tuple(shape):
-        raise UsageError(f"{name}: {list(found.shape)}, wanted {wanted}")
-    if found.nbytes > LARGE:  # may be a view that repeats one value
-        arguments.check_room(f"{name} {list(found.shape)}", found.nbytes)
-    if found.dtype == np.uint8 and dtype != "float32":
-        return found
-    if dtype == "uint8" or found.dtype.kind != "f":
+    if not any_size and array.shape[1:] != tuple(shape):
+        raise UsageError(f"{name}: {list(array.shape)}, wanted {expected}")
+    if array.nbytes > LARGE:  # may be a view that repeats one value
+        arguments.check_room(f"{name} {list(array.shape)}", array.nbytes)
+    if array.dtype == np.uint8 and dtype != "float32":
+        return array
+    if dtype == "uint8" or array.dtype.kind != "f":
         kinds = {"uint8": "uint8, 0 to 255", "float32": "float32 in [-1, 1]"}
         trained = f": the run was trained on {kinds[dtype]}" if dtype else ", or float in [-1, 1]"
-        raise UsageError(f"{name}: {found.dtype} values, wanted {dtype or 'uint8'}{trained}")
-    _check_range(name, found)
-    return found.astype(np.float32)
+        raise UsageError(f"{name}: {array.dtype} values, wanted {dtype or 'uint8'}{trained}")
+    _check_range(name, array)
+    return array.astype(np.float32)
 
 
-def checked_finite(name: str, values: np.ndarray, most: float, wanted: str) -> None:
+def checked_finite(name: str, values: np.ndarray, most: float, expected: str) -> None:
     """Refuses, with UsageError, floats that are not finite or beyond [-most, most]."""
     if not values.size:
         return
     low, high = float(values.min()), float(values.max())  # NaN where there is one
     if not -most <= low <= high <= most:
-        raise UsageError(f"{name}: values are {low:.4g} to {high:.4g}: wanted {wanted}")
+        raise UsageError(f"{name}: values are {low:.4g} to {high:.4g}: wanted {expected}")
 
 
-def _check_range(name: str, found: np.ndarray) -> None:
-    wanted = "-1 to 1, and no NaN (of 0 to 255: x / 127.5 - 1; of overshoot: np.clip)"
-    checked_finite(name, found, 1.0 + ROUNDING, wanted)
+def _check_range(name: str, values: np.ndarray) -> None:
+    expected = "-1 to 1, and no NaN (of 0 to 255: x / 127.5 - 1; of overshoot: np.clip)"
+    checked_finite(name, values, 1.0 + ROUNDING, expected)
 
 
-def _rank_advice(found: np.ndarray, images: Any, shape: tuple[int, ...]) -> str:
-    """What is wrong with the axes, and what puts it right."""
-    axes, channels = found.ndim, shape[-1]
+def _rank_advice(array: np.ndarray, images: Any, shape: tuple[int, ...]) -> str:
+    """What is wrong with the axes, and how to fix it."""
+    axes, channels = array.ndim, shape[-1]
     one = "x" if hasattr(images, "ndim") else "np.asarray(x)"
     x = "np.stack(x)" if axes == len(shape) and one != "x" else one
-    has = f"an array of {axes} axes {list(found.shape)}"
-    if axes == len(shape) and found.shape[-1] == channels:
-        return f"{has}, one example without a batch axis: pass {one}[None]"
-    spread = f"{x}[..., None]" if channels == 1 else f"np.repeat({x}[..., None], {channels}, -1)"
+    problem = f"an array of {axes} axes {list(array.shape)}"
+    if axes == len(shape) and array.shape[-1] == channels:
+        return f"{problem}, one example without a batch axis: pass {one}[None]"
+    fix = f"{x}[..., None]" if channels == 1 else f"np.repeat({x}[..., None], {channels}, -1)"
     if axes == len(shape):
-        return f"{has}, without a channel axis: pass {spread}"
+        return f"{problem}, without a channel axis: pass {fix}"
     if axes == len(shape) - 1:
-        spread = f"{one}[None, ..., None]"
-        spread = spread if channels == 1 else f"np.repeat({spread}, {channels}, -1)"
-        return f"{has}, one example without batch and channel axes: pass {spread}"
-    return has
+        fix = f"{one}[None, ..., None]"
+        fix = fix if channels == 1 else f"np.repeat({fix}, {channels}, -1)"
+        return f"{problem}, one example without batch and channel axes: pass {fix}"
+    return problem
 
 
 def checked_count(n: Any, shape: Sequence[int], dtype: str) -> int:
@@ -114,8 +114,8 @@ def checked_count(n: Any, shape: Sequence[int], dtype: str) -> int:
 def held_out(experiment: Experiment, count: int) -> np.ndarray:
     """The first `count` examples of the eval split, or all there are: [n, *S, C].
 
-    Reads no more than these. Floats become float32 in [-1, 1]: training also takes what is a little
-    beyond.
+    Reads no more than these. Floats become float32 clipped to [-1, 1]; training takes values a
+    little beyond.
 
     Raises:
         DataError: the data is not at hand, or has no such examples.
@@ -127,20 +127,20 @@ def held_out(experiment: Experiment, count: int) -> np.ndarray:
     count = min(count, data.num_eval() if hasattr(data, "num_eval") else arguments.MOST_COUNT)
     spec = data.example_spec().get(inputs)
     if spec is not None:
-        each = int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
-        arguments.check_room(f"count={count}", count * each)
+        item_bytes = int(np.prod(spec.shape)) * np.dtype(spec.dtype).itemsize
+        arguments.check_room(f"count={count}", count * item_bytes)
     size = max(1, min(count, HELD_OUT_BATCH))
-    found, left = [], count
+    parts, remaining = [], count
     for batch in data.eval(size, np.arange(size)):
         if inputs not in batch:
             raise DataError(f"{experiment.data} holds tokens, not the examples themselves")
-        found.append(batch[inputs][batch["mask"]][:left])
-        left -= len(found[-1])
-        if left <= 0:
+        parts.append(batch[inputs][batch["mask"]][:remaining])
+        remaining -= len(parts[-1])
+        if remaining <= 0:
             break
-    if not found:
+    if not parts:
         raise DataError(f"the eval split of {type(data).__name__} is empty")
-    examples = found[0] if len(found) == 1 else np.concatenate(found)
+    examples = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if jax.dtypes.issubdtype(examples.dtype, np.floating):
         return np.clip(examples.astype(np.float32), -1, 1)
     return examples
@@ -153,21 +153,21 @@ def as_trained(x_hat: jax.Array, dtype: str) -> jax.Array:
 
 
 def in_parts(
-    program: Any, arrays: tuple[np.ndarray, ...], size: int, named: str | None = None
+    program: Any, arrays: tuple[np.ndarray, ...], size: int, label: str | None = None
 ) -> Any:
     """Runs `program` over parts of `size` examples, the last one padded with zeros.
 
-    With `named` there is a progress bar, on a terminal only and only where this takes a while.
+    With `label` there is a progress bar, on a terminal only and only where this takes a while.
     """
     count = len(arrays[0])
     results = []
-    bar = {"desc": named, "unit": "batch", "delay": 2.0, "disable": None if named else True}
+    bar = {"desc": label, "unit": "batch", "delay": 2.0, "disable": None if label else True}
     for first in tqdm.tqdm(range(0, max(count, 1), size), leave=False, **bar):
         part = []
         for a in arrays:
             piece = a[first : first + size]
             padding = np.zeros((size - len(piece), *a.shape[1:]), a.dtype)
             part.append(np.concatenate([piece, padding]))
-        kept = min(size, count - first)
-        results.append(jax.tree.map(lambda r, n=kept: np.asarray(r)[:n], program(*part)))
+        valid = min(size, count - first)
+        results.append(jax.tree.map(lambda r, n=valid: np.asarray(r)[:n], program(*part)))
     return jax.tree.map(lambda *r: np.concatenate(r), *results)

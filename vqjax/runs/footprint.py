@@ -1,4 +1,4 @@
-"""How large networks are and how much it compresses, from shapes alone."""
+"""How large networks are and how much they compress, from shapes alone."""
 
 import dataclasses
 import math
@@ -21,11 +21,11 @@ class Footprint:
 
     Attributes:
         parameters: trained values per part of the network, of several players those of each.
-        kept: values that are kept but not trained by gradient, such as averaged codebooks.
+        kept: values that are saved but not trained by gradient, such as averaged codebooks.
         shape: of one example, (*S, C).
         levels: of tokens; empty where nothing is discrete.
         latents: shape of one example's vectors, (*s, D), where there are any.
-        latents_are: what they are called.
+        latents_are: their name.
     """
 
     parameters: dict[str, int]
@@ -62,7 +62,7 @@ class Footprint:
 
     @property
     def examples(self) -> str:
-        """What its examples are, in a word."""
+        """A word for its examples."""
         return EXAMPLES.get(len(self.shape), "examples")
 
     @property
@@ -80,11 +80,11 @@ def size_of(tree: Tree) -> int:
 
 
 def state_of(task: Any, inputs: Mapping[str, ArraySpec]) -> tuple[Tree, Tree]:
-    """Shapes of what a task starts with on examples of `inputs`: parameters and collections."""
+    """Shapes of a task's initial parameters and collections on examples of `inputs`."""
     return jax.eval_shape(lambda: task.init(make_key(0), example_batch(dict(inputs))))
 
 
 def parts_of(params: Tree) -> dict[str, int]:
     """Values of each part of a player's network; of several players, those of each."""
-    whole = params if len(params) > 1 else next(iter(params.values()))
-    return {name: size_of(part) for name, part in whole.items()}
+    parts = params if len(params) > 1 else next(iter(params.values()))
+    return {name: size_of(part) for name, part in parts.items()}

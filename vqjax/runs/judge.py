@@ -1,4 +1,4 @@
-"""What a run's samples are worth to a judge: a classifier trained on the same data."""
+"""How good a run's samples are to a judge: a classifier trained on the same data."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ from vqjax.tasks.classifier import LABEL
 from vqjax.training.bounds import within_bounds
 from vqjax.types import UsageError, check_offers
 
-BATCH = 100  # real examples read at a time
+READ_BATCH = 100  # real examples read at a time
 BLOCK = 20  # training examples read in a row, so that classes in order do not matter
 
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """`numbers` by name; `protocol`: one line that says how to get them again."""
+    """`numbers` by name; `protocol`: one line that says how to reproduce them."""
 
     numbers: dict[str, float]
     protocol: str
@@ -52,7 +52,7 @@ def check_judge(run: Run, judge: Run) -> None:
 
 
 def _classes(run: Run) -> int | None:
-    """How many classes its samples are drawn of in turn; None: it is not class-conditional."""
+    """The number of classes that its samples take in turn; None: it is not class-conditional."""
     return getattr(run, "classes", None) if "classes" in keywords_of(run.sample) else None
 
 
@@ -67,10 +67,10 @@ def judge_samples(
 ) -> Judgement:
     """Judges the samples that `run.sample(n, seed, ...)` draws.
 
-    `class_accuracy`: the share whose likeliest class, to the judge, is the wanted one, classes in
+    `class_accuracy`: the share whose likeliest class, to the judge, is their condition, classes in
     turn; left out where the run is not class-conditional. `frechet_distance`: between the judge's
     features of the samples and of the whole eval split; `frechet_real`: that of `n` training
-    examples instead, what `n` perfect samples would have. `precision` and `recall` (k = 3): of the
+    examples instead, as `n` perfect samples would have. `precision` and `recall` (k = 3): of the
     samples against as many examples of the eval split.
 
     The real examples are those that the judge was trained on, without random augmentation.
@@ -85,11 +85,11 @@ def judge_samples(
     if n <= NEIGHBOURS:
         raise UsageError(f"{n} samples to judge: wanted at least {NEIGHBOURS + 1}")
     judge.experiment.data.check()
-    asked = asked_of(run, seed=seed, sampling=sampling, guidance=guidance)
-    samples = run.sample(n, **asked)
+    options = sample_options(run, seed=seed, sampling=sampling, guidance=guidance)
+    samples = run.sample(n, **options)
     features, logits = judge.outputs(samples)
-    real, accuracy = _eval_split(judge)
-    trained = _training_examples(judge, n)
+    real, accuracy = _eval_features(judge)
+    training = _training_features(judge, n)
     reference = FeatureMoments.of(real)
     pairs = min(n, len(real))
     if pairs <= NEIGHBOURS:
@@ -99,63 +99,61 @@ def judge_samples(
         hits = logits.argmax(axis=1) == np.arange(n) % classes
         numbers["class_accuracy"] = float(hits.mean())
     numbers["frechet_distance"] = frechet_distance(FeatureMoments.of(features), reference)
-    numbers["frechet_real"] = frechet_distance(FeatureMoments.of(trained), reference)
-    numbers |= precision_recall(features[:pairs], real[_spread(len(real), pairs)])
+    numbers["frechet_real"] = frechet_distance(FeatureMoments.of(training), reference)
+    numbers |= precision_recall(features[:pairs], real[_evenly_spaced(len(real), pairs)])
     conditions = "unconditional" if classes is None else f"{classes} classes in turn"
     line = (
-        f"{n:,} samples, {conditions}, {in_words(asked)}, of {_named(run)}; "
-        f"judge {_named(judge)}, accuracy {accuracy:.4f}, {judge.feature_dim} features; "
+        f"{n:,} samples, {conditions}, {options_text(options)}, of {_run_text(run)}; "
+        f"judge {_run_text(judge)}, accuracy {accuracy:.4f}, {judge.feature_dim} features; "
         f"reference {show(judge.experiment.data, 100)}: {len(real):,} examples of the eval split, "
-        f"{len(trained):,} of the training split for frechet_real, {pairs:,} and {pairs:,} for "
+        f"{len(training):,} of the training split for frechet_real, {pairs:,} and {pairs:,} for "
         f"precision and recall with k={NEIGHBOURS}"
     )
     return Judgement(numbers, line)
 
 
-def asked_of(run: Run, **keywords: Any) -> dict[str, Any]:
-    """What `run.sample` takes of `keywords`; UsageError for what it does not take, where that asks
-    for anything.
-    """
-    takes, nothing = keywords_of(run.sample), {"seed": 0, "sampling": PLAIN, "guidance": UNGUIDED}
+def sample_options(run: Run, **keywords: Any) -> dict[str, Any]:
+    """Those of `keywords` that `run.sample` takes; UsageError for others that are no defaults."""
+    takes, defaults = keywords_of(run.sample), {"seed": 0, "sampling": PLAIN, "guidance": UNGUIDED}
     for name, value in keywords.items():
-        if name not in takes and value != nothing.get(name):
+        if name not in takes and value != defaults.get(name):
             kind = with_article(run.kind)
             raise UsageError(f"{run.path} is {kind} whose samples take no {name}={value}")
     return {name: value for name, value in keywords.items() if name in takes}
 
 
-def in_words(asked: Mapping[str, Any]) -> str:
-    """What `sample` was asked for, in a line that says how samples were drawn."""
-    return ", ".join(f"seed {v}" if name == "seed" else str(v) for name, v in asked.items())
+def options_text(options: Mapping[str, Any]) -> str:
+    """`sample_options` for a line that says how samples were drawn."""
+    return ", ".join(f"seed {v}" if name == "seed" else str(v) for name, v in options.items())
 
 
-def _named(run: Run) -> str:
+def _run_text(run: Run) -> str:
     return f"{run.path} (step {run.step}, {run.params_kind})"
 
 
-def _spread(count: int, wanted: int) -> np.ndarray:
-    """`wanted` different places in range(count), evenly spread: int64[wanted]."""
-    return np.arange(wanted) * count // wanted
+def _evenly_spaced(count: int, n: int) -> np.ndarray:
+    """`n` different indices below `count`, evenly spaced: int64[n]."""
+    return np.arange(n) * count // n
 
 
-def _eval_split(judge: ClassifierRun) -> tuple[np.ndarray, float]:
+def _eval_features(judge: ClassifierRun) -> tuple[np.ndarray, float]:
     """Features float32[N, D] of the whole eval split, and the judge's accuracy on it."""
-    task, data, found, hits = judge.experiment.task, judge.experiment.data, [], []
-    for batch in within_bounds(task, data, "eval", data.eval(BATCH, np.arange(BATCH))):
+    task, data, parts, hits = judge.experiment.task, judge.experiment.data, [], []
+    for batch in within_bounds(task, data, "eval", data.eval(READ_BATCH, np.arange(READ_BATCH))):
         mask = batch["mask"]
         features, logits = judge.outputs_of_source(batch[task.inputs])
-        found.append(features[mask])
+        parts.append(features[mask])
         hits.append((logits.argmax(axis=1) == batch[LABEL])[mask])
-    return np.concatenate(found), float(np.concatenate(hits).mean())
+    return np.concatenate(parts), float(np.concatenate(hits).mean())
 
 
-def _training_examples(judge: ClassifierRun, wanted: int) -> np.ndarray:
-    """Features of `wanted` training examples, or of all, in blocks evenly spread: float32[n, D]."""
+def _training_features(judge: ClassifierRun, n: int) -> np.ndarray:
+    """Features of `n` training examples, or of all, in blocks evenly spaced: float32[n, D]."""
     data, inputs = judge.experiment.data, judge.experiment.task.inputs
     blocks = -(-data.num_train() // BLOCK)
-    chosen = _spread(blocks, min(blocks, -(-wanted // BLOCK)))
-    found = []
+    chosen = _evenly_spaced(blocks, min(blocks, -(-n // BLOCK)))
+    parts = []
     for block in chosen.tolist():
         batch = next(iter(data.in_order("train", BLOCK, block)))
-        found.append(batch[inputs][batch["mask"]])
-    return judge.outputs_of_source(np.concatenate(found)[:wanted])[0]
+        parts.append(batch[inputs][batch["mask"]])
+    return judge.outputs_of_source(np.concatenate(parts)[:n])[0]

@@ -1,4 +1,4 @@
-"""Programs for examples far larger than what a run was trained on: there must be memory for them.
+"""Programs for examples far larger than those of training: there must be memory for them.
 
 A picture of 64 megapixels is a file of some kilobytes and takes gigabytes in a network. What a
 program takes is known once it is compiled, before it runs.
@@ -30,8 +30,8 @@ class LargePrograms:
         self._compiled: dict[tuple, Any] = {}
 
     def fitting(self, shape: Sequence[int], program: Any, *args: Any) -> Callable[..., Any]:
-        """`program`, a jitted function, or where examples of `shape` are large, what was compiled
-        of it for arguments as `args`.
+        """`program`, a jitted function, or where examples of `shape` are large, it compiled for
+        arguments like `args`.
 
         Raises:
             UsageError: it takes more memory than is free.
@@ -41,17 +41,17 @@ class LargePrograms:
         key = (program, *((a.shape, str(a.dtype)) for a in jax.tree.leaves(args)))
         if key not in self._compiled:
             self._compiled[key] = program.lower(*args).compile()
-        wanted, free = _bytes_of(self._compiled[key]), self._free()
-        if wanted is not None and free is not None and wanted > free:
+        needed, free = _bytes_of(self._compiled[key]), self._free()
+        if needed is not None and free is not None and needed > free:
             raise UsageError(
-                f"an example of {times(shape[:-1])} takes {wanted / 1e9:,.1f} GB while it is "
+                f"an example of {times(shape[:-1])} takes {needed / 1e9:,.1f} GB while it is "
                 f"worked on, and {free / 1e9:,.1f} GB of memory are free: make it smaller, or cut "
                 "it"
             )
         return self._compiled[key]
 
     def _free(self) -> int | None:
-        """Bytes, of a device that knows its memory, else of this machine."""
+        """Free bytes of a device that reports its memory, else of this machine."""
         stats = self._mesh.devices.flat[0].memory_stats() or {}
         if "bytes_limit" in stats:
             return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
@@ -59,7 +59,7 @@ class LargePrograms:
 
 
 def _bytes_of(compiled: Any) -> int | None:
-    """What a program takes beside its arguments; None where the backend does not say."""
+    """What a program takes beside its arguments; None where the backend does not report it."""
     analysis = compiled.memory_analysis()
     if analysis is None:
         return None

@@ -31,7 +31,7 @@ RUNS: dict[type, type[Run]] = {
     ClassifierTask: ClassifierRun,
 }
 
-TASK_NEEDS = ("inputs", "show", "parts")  # beside what training asks for; `vqjax.tasks.Task` has it
+TASK_NEEDS = ("inputs", "show", "parts")  # beside what training needs; `vqjax.tasks.Task` has it
 
 
 def run_class(task: Any) -> type[Run]:
@@ -39,19 +39,19 @@ def run_class(task: Any) -> type[Run]:
     nearest class it is made from that has one or stands in `RUNS`.
 
     Raises:
-        UsageError: there is none, or the task lacks what runs ask of it.
+        UsageError: there is none, or the task lacks what runs need of it.
     """
     for kind in type(task).__mro__:
-        found = vars(kind).get("run_class", RUNS.get(kind))
-        if found is None:
+        cls = vars(kind).get("run_class", RUNS.get(kind))
+        if cls is None:
             continue
-        if not (isinstance(found, type) and issubclass(found, Run)):
+        if not (isinstance(cls, type) and issubclass(cls, Run)):
             raise UsageError(
-                f"{kind.__name__}.run_class={arguments.got(found)}: wanted a class made from "
+                f"{kind.__name__}.run_class={arguments.got(cls)}: wanted a class made from "
                 "vqjax.runs.Run"
             )
         check_offers("task", task, TASK_NEEDS)
-        return found
+        return cls
     raise UsageError(
         f"{type(task).__name__} has no run class: give it a class attribute run_class, a class "
         "made from vqjax.runs.Run"
@@ -59,19 +59,19 @@ def run_class(task: Any) -> type[Run]:
 
 
 def make_evaluator(experiment: Experiment, mesh: Mesh, frozen: Tree) -> Any:
-    """What judges this experiment's parameters: (params, collections) -> `Evaluation`."""
+    """What evaluates this experiment's parameters: (params, collections) -> `Evaluation`."""
     kind = run_class(experiment.task)
     evaluator = kind.evaluator(experiment, mesh, frozen)
     if not kind.numbers:
         return evaluator
-    return lambda *of: dataclasses.replace(evaluator(*of), described=kind.numbers)
+    return lambda *state: dataclasses.replace(evaluator(*state), described=kind.numbers)
 
 
 def footprint_of(experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Footprint:
     """Measures an experiment on examples of `inputs`; computes nothing and reads no data.
 
     Raises:
-        UsageError: the networks do not take examples of this shape, or none can be built of the
+        UsageError: the networks do not take examples of this shape, or cannot be built from the
             settings.
     """
     with settings_named():
@@ -88,7 +88,7 @@ def load(
     data: Any = None,
 ) -> Any:
     """Opens a run directory for use: a tokenizer's as a `TokenizerRun`, a prior's as a `PriorRun`,
-    a classifier's as a `ClassifierRun`, that of a task of your own as its `run_class` says.
+    a classifier's as a `ClassifierRun`, that of a task of your own as its `run_class`.
 
     Args:
         run: RUN, as `vqjax train` wrote it.
@@ -96,14 +96,14 @@ def load(
         step: the sealed step to read; None: the newest sound one.
         trust: modules or files whose classes the run may name beside vqjax's own.
         frozen: "NAME=PATH" where a run or a file that this one builds on has moved.
-        data: a source to take the place of the run's own, as where that was `Arrays`, which no
-            record keeps; its examples are as those of training.
+        data: a source to replace the run's own, such as `Arrays`, which no record keeps; its
+            examples must be like those of training.
 
     Raises:
         DataError: no such run, no sound step in it, or not the tokenizer that a prior is over.
-        UsageError: an argument is not of its kind, the run names a class that is not trusted, or
-            keeps no such `params`; its task has no run class; `data` has other examples; or this
-            process is a fork of one where a run was opened.
+        UsageError: an argument is of the wrong kind, the run names a class that is not trusted,
+            or keeps no such `params`; its task has no run class; `data` has other examples; or
+            this process is a fork of one where a run was opened.
     """
     path = _checked_path(run)
     arguments.one_of("params", params, PARAMS)
@@ -111,15 +111,15 @@ def load(
     trust = tuple(arguments.texts("trust", trust, 'trust=["my_networks.py"]'))
     frozen = tuple(arguments.texts("frozen", frozen, 'frozen=["tokenizer=runs/moved"]'))
     begin_process()
-    devices_at_hand()  # or what comes first would fail for the lack of them
-    one = make_mesh(jax.local_devices()[:1])  # copies on every device would all do the same work
-    opened = open_run(path, params=params, step=step, trust=trust, frozen=frozen, mesh=one)
+    devices_at_hand()  # or the next line would fail for the lack of them
+    mesh = make_mesh(jax.local_devices()[:1])  # copies on every device would all do the same work
+    opened = open_run(path, params=params, step=step, trust=trust, frozen=frozen, mesh=mesh)
     if data is not None:
         opened = _with_data(opened, data)
     kind = run_class(opened.experiment.task)
-    below = bool(config.find_frozen(opened.experiment))
-    frozen = load_frozen(opened.experiment, one, trust) if below else {}
-    return kind(Opening(opened, one, frozen, trust, load))
+    has_frozen = bool(config.find_frozen(opened.experiment))
+    frozen = load_frozen(opened.experiment, mesh, trust) if has_frozen else {}
+    return kind(Opening(opened, mesh, frozen, trust, load))
 
 
 def _checked_path(run: str | os.PathLike) -> str:
@@ -136,11 +136,9 @@ def _with_data(opened: OpenedRun, data: Any) -> OpenedRun:
         data = data.fitted(opened.experiment.data)
     experiment = dataclasses.replace(opened.experiment, data=data)
     name = experiment.task.inputs
-    found, trained = data.example_spec().get(name), opened.inputs.get(name)
-    if trained is not None and not trained.is_like(found):
-        raise UsageError(
-            f"data: {name!r} is {found or 'missing'}, the run was trained on {trained}"
-        )
+    spec, trained = data.example_spec().get(name), opened.inputs.get(name)
+    if trained is not None and not trained.is_like(spec):
+        raise UsageError(f"data: {name!r} is {spec or 'missing'}, the run was trained on {trained}")
     return dataclasses.replace(
         opened, record=dataclasses.replace(opened.record, experiment=experiment)
     )

@@ -22,7 +22,7 @@ from vqjax.priors import ClassLabel, Text
 from vqjax.priors.base import EDITS
 from vqjax.priors.conditions import NULL
 from vqjax.runs.base import Opening, Run, Sizes
-from vqjax.runs.editing import PLAIN, UNGUIDED, Editing, check_drawing
+from vqjax.runs.editing import PLAIN, UNGUIDED, Editing, check_sampling
 from vqjax.runs.examples import as_trained, checked_count, in_parts
 from vqjax.runs.footprint import Footprint
 from vqjax.sampling import Guidance, TokenSampling
@@ -31,13 +31,13 @@ from vqjax.training.experiment import Experiment
 from vqjax.training.record import read_record
 from vqjax.types import ArraySpec, Level, Tree, UsageError
 
-BATCH = 64  # examples per call of the program
-NAME = 60  # characters of what a stranger may have named
-CONDITIONS = {"caption": "from a text", "label": "of a class that it is told"}  # by array
+CALL_BATCH = 64  # examples per call of the program
+MAX_NAME = 60  # characters of a tokenizer's name in a sentence
+CONDITIONS = {"caption": "a text", "label": "the class"}  # by array
 
 
 class PriorRun(Editing, Run):
-    """A prior and the tokenizer under it; made by `vqjax.load`. It edits, too: see `Editing`.
+    """A prior and its tokenizer; made by `vqjax.load`. It edits, too: see `Editing`.
 
     Attributes: see `Run`.
     """
@@ -52,10 +52,10 @@ class PriorRun(Editing, Run):
         super().__init__(opening)
         opened = opening.opened
         spec = opened.inputs.get(self.task.inputs)
-        if spec is None:  # it learned from a token set
-            below = config.find_frozen(opened.experiment)[FROZEN]
-            known = below.inputs or read_record(below.path, opening.trust).inputs
-            spec = known[self.task.inputs]
+        if spec is None:  # trained on a token set
+            tokenizer = config.find_frozen(opened.experiment)[FROZEN]
+            inputs = tokenizer.inputs or read_record(tokenizer.path, opening.trust).inputs
+            spec = inputs[self.task.inputs]
         self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"
         self._variables = (opened.params, opening.frozen)
         self.shape: tuple[int, ...] = self.task.example_shape(self.token_layout())
@@ -67,7 +67,7 @@ class PriorRun(Editing, Run):
 
     @classmethod
     def abilities(cls, experiment: Experiment) -> dict[str, str | None]:
-        """It edits as its network can: see `Run.abilities` ."""
+        """Also the edits that its network can make: see `Run.abilities`."""
         prior = experiment.task.prior
         declared = [edit for edit in EDITS if edit in getattr(prior, "edits", ())]
         missing = {e.partition(" ")[0] for e in EDITS} - {e.partition(" ")[0] for e in declared}
@@ -91,22 +91,22 @@ class PriorRun(Editing, Run):
         """See `Run.learned`."""
         task = experiment.task
         key = getattr(getattr(task.prior, "condition", None), "batch_key", None)
-        under = "" if key is None else f" {CONDITIONS.get(key, 'as it is told')}"
-        below = shorten(pathlib.PurePath(str(task.tokenizer.path)).name, NAME)
+        condition = "" if key is None else f", conditioned on {CONDITIONS.get(key, 'other inputs')}"
+        tokenizer = shorten(pathlib.PurePath(str(task.tokenizer.path)).name, MAX_NAME)
         tokens = "tokens of"
         if not short and sizes is not None and sizes.levels:
             tokens = f"{sizes.grids} of the tokenizer"
         examples = "examples" if sizes is None else sizes.examples
         return (
-            f" that learns to make new {examples} like those in {data}{under}, by drawing {tokens} "
-            f"{below}"
+            f" that learns to make new {examples} like those in {data}{condition}, by drawing "
+            f"{tokens} {tokenizer}"
         )
 
     @functools.cached_property
     def tokenizer(self) -> Run:
-        """The run under it, at the sealed step that it learned from; opened at the first use."""
-        below = config.find_frozen(self.experiment)[FROZEN]
-        return self._opening.load(below.path, step=below.step, trust=self._opening.trust)
+        """Its tokenizer's run, at the sealed step that it was trained on; opened at first use."""
+        frozen = config.find_frozen(self.experiment)[FROZEN]
+        return self._opening.load(frozen.path, step=frozen.step, trust=self._opening.trust)
 
     @property
     def conditions(self) -> tuple[str, ...]:
@@ -146,45 +146,45 @@ class PriorRun(Editing, Run):
             n: how many, at least 0 and no more than memory has room for.
             seed: from 0 to 2**32 - 1; example i is a pure function of (seed, i) and its
                 condition.
-            classes: of a class-conditional prior: taken in turn; -1: unconditional; None: all
+            classes: of a class-conditional prior: used in turn; -1: unconditional; None: all
                 classes in turn.
-            prompts: of a text-conditional prior: taken in turn; "" or None: unconditional.
-            sampling: how one token is drawn.
-            guidance: classifier-free.
+            prompts: of a text-conditional prior: used in turn; "" or None: unconditional.
+            sampling: temperature, top-k and top-p of the tokens.
+            guidance: classifier-free guidance.
 
         Returns:
             [n, *S, C] of the run's `dtype`.
 
         Raises:
-            UsageError: the prior takes no classes or has no such one, takes no prompts or not such
-                long ones, or cannot be guided; or an argument is not of its kind.
+            UsageError: the prior takes no classes or has no such class, takes no prompts or none
+                so long, or cannot be guided; or an argument is of the wrong kind.
         """
         self._check_process()
         n, seed = checked_count(n, self.shape, self.dtype), arguments.seed_of(seed)
-        check_drawing(sampling, guidance)
-        cond = self._cond(n, classes, prompts)
-        numbers, key = np.arange(n, dtype=np.int32), make_key(seed)
+        check_sampling(sampling, guidance)
+        cond = self._condition_arrays(n, classes, prompts)
+        ids, key = np.arange(n, dtype=np.int32), make_key(seed)
 
-        def draw(numbers: np.ndarray, *cond: np.ndarray) -> jax.Array:
+        def draw(ids: np.ndarray, *cond: np.ndarray) -> jax.Array:
             return self._sample(
-                *self._variables, key, numbers, *cond, sampling=sampling, guidance=guidance
+                *self._variables, key, ids, *cond, sampling=sampling, guidance=guidance
             )
 
-        with self._at_home():
-            return in_parts(draw, (numbers, *cond), BATCH, "samples")
+        with self._context():
+            return in_parts(draw, (ids, *cond), CALL_BATCH, "samples")
 
-    def _cond(
+    def _condition_arrays(
         self, n: int, classes: Sequence[int] | None, prompts: Sequence[str] | None = None
     ) -> tuple[np.ndarray, ...]:
         """The conditions of n examples: one array, or nothing."""
         condition = self.task.prior.condition
-        for name, value, wanted in (("class", classes, ClassLabel), ("text", prompts, Text)):
-            if value is not None and not isinstance(condition, wanted):
+        for name, value, kind in (("class", classes, ClassLabel), ("text", prompts, Text)):
+            if value is not None and not isinstance(condition, kind):
                 raise UsageError(f"this prior is not {name}-conditional")
         if condition is None:
             return ()
         if isinstance(condition, Text):
-            rows = self._read(prompts)
+            rows = self._encode_prompts(prompts)
             return (np.resize(rows, (n, *rows.shape[1:])),)
         labels = range(condition.classes)
         if classes is not None:
@@ -193,30 +193,30 @@ class PriorRun(Editing, Run):
             raise UsageError("classes are empty: name at least one class")
         return (np.resize(np.asarray(labels, np.int32), n),)
 
-    def _read(self, prompts: Sequence[str] | None) -> np.ndarray:
+    def _encode_prompts(self, prompts: Sequence[str] | None) -> np.ndarray:
         """Prompts as ids, int32[len(prompts), T]."""
         if not hasattr(self.experiment.data, "encode"):
             raise UsageError(f"{type(self.experiment.data).__name__} cannot read prompts")
-        found = [""] if prompts is None else arguments.items("prompts", prompts, '["a red circle"]')
-        for place, prompt in enumerate(found):
+        texts = [""] if prompts is None else arguments.items("prompts", prompts, '["a red circle"]')
+        for i, prompt in enumerate(texts):
             if not isinstance(prompt, str) or not _is_unicode(prompt):
-                raise UsageError(f"prompts[{place}]={arguments.got(prompt)}: wanted a text")
-        if not found:
+                raise UsageError(f"prompts[{i}]={arguments.got(prompt)}: wanted a text")
+        if not texts:
             raise UsageError("prompts are empty: name at least one text")
-        return self.experiment.data.encode(found)
+        return self.experiment.data.encode(texts)
 
     def _sample_batch(
         self,
         params: Tree,
         frozen: Tree,
         key: jax.Array,
-        numbers: jax.Array,
+        ids: jax.Array,
         cond: jax.Array | None = None,
         *,
         sampling: TokenSampling,
         guidance: Guidance,
     ) -> Any:
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(numbers)
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
         levels = self.token_layout()
         indices = self.task.sample_tokens(
             params, keys, cond, levels, sampling=sampling, guidance=guidance

@@ -26,7 +26,7 @@ from vqjax.training.state import HOST_ONLY
 from vqjax.types import ArraySpec, Batch, Level, Tree, UsageError, check_offers
 
 SHARD = 16_384  # examples
-PARTS = ("train", "eval")
+SPLITS = ("train", "eval")
 
 
 def tokenize_run(
@@ -37,13 +37,13 @@ def tokenize_run(
     trust: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> pathlib.Path:
-    """Writes the tokens of a run's data set; shards that are there already stay.
+    """Writes the tokens of a run's data set; existing shards stay.
 
     Args:
         run: a tokenizer's run directory, whose averaged parameters are used where it keeps them,
             as priors do; `step`, `trust`: see `open_run`.
         out: the folder of the token set.
-        say: is given what opening the run, and its data, have to say.
+        say: is called with each message from opening the run and its data.
 
     Raises:
         DataError: no run, or its data is not at hand.
@@ -69,26 +69,27 @@ def tokenize_run(
     levels = task.token_layout(tuple(spec[task.inputs].shape))
     if not levels:
         raise UsageError(f"{opened.path} has no tokens, only latents")
-    kept = [name for name in spec if name != task.inputs and name not in HOST_ONLY]
-    description = _describe(opened, levels, {name: spec[name] for name in kept})
-    _begin(folder, description)
+    others = [name for name in spec if name != task.inputs and name not in HOST_ONLY]
+    description = _describe(opened, levels, {name: spec[name] for name in others})
+    _write_description(folder, description)
     encode = jax.jit(lambda p, c, x: task.encode(p, c, x).indices, out_shardings=replicated(mesh))
 
-    def tokens(batch: Batch) -> Tree:
+    def encode_batch(batch: Batch) -> Tree:
         only = {task.inputs: batch[task.inputs]}
         with jax.set_mesh(mesh), own_defaults(experiment.compute_dtype):
             x = put_batch(only, mesh)[task.inputs]
             return jax.device_get(encode(opened.params, opened.collections, x))
 
-    for part in PARTS:
-        _write_part(folder, part, description, source, tokens, kept, _batch_size(experiment, mesh))
+    size = _batch_size(experiment, mesh)
+    for split in SPLITS:
+        _write_split(folder, split, description, source, encode_batch, others, size)
     return folder
 
 
 def _describe(
-    opened: OpenedRun, levels: Sequence[Level], kept: Mapping[str, ArraySpec]
+    opened: OpenedRun, levels: Sequence[Level], others: Mapping[str, ArraySpec]
 ) -> dict[str, Any]:
-    """What DIR/tokens.json says."""
+    """The contents of DIR/tokens.json."""
     source = opened.experiment.data
     return {
         "vqjax": __version__,
@@ -105,7 +106,7 @@ def _describe(
         ],
         "arrays": {
             **{v.name: ArraySpec(v.grid, _smallest(v.codebook_size)).as_json() for v in levels},
-            **{name: spec.as_json() for name, spec in kept.items()},
+            **{name: spec.as_json() for name, spec in others.items()},
         },
         "examples": {"train": source.num_train(), "eval": source.num_eval()},
         "shard": SHARD,
@@ -118,30 +119,30 @@ def _smallest(codebook_size: int) -> str:
 
 
 def _batch_size(experiment: Experiment, mesh: Any) -> int:
-    """Divides the devices and a shard."""
-    wanted = experiment.eval_batch_size or experiment.batch_size
+    """A multiple of the devices that divides a shard."""
+    most = experiment.eval_batch_size or experiment.batch_size
     size = mesh.size
-    while size * 2 <= wanted and SHARD % (size * 2) == 0:
+    while size * 2 <= most and SHARD % (size * 2) == 0:
         size *= 2
     return size
 
 
-def _begin(folder: pathlib.Path, description: dict[str, Any]) -> None:
-    """Describes a new token set, or makes sure that the one that is there is the same."""
+def _write_description(folder: pathlib.Path, description: dict[str, Any]) -> None:
+    """Writes that of a new token set, or checks that an existing one is the same."""
     path = folder / DESCRIPTION
     if path.exists():
-        known = read_description(folder)
+        existing = read_description(folder)
         old = json.loads(read_text(path))
         for key in ("levels", "arrays", "examples", "shard"):
             if old[key] != description[key]:
                 raise UsageError(f"{folder} holds other tokens ({key} differ): name another --out")
-        if known["seals"] != tuple(maker["seal"] for maker in description["tokenizers"]):
-            raise UsageError(f"{folder} holds tokens of another step or run, {known['run']}")
+        if existing["seals"] != tuple(run["seal"] for run in description["tokenizers"]):
+            raise UsageError(f"{folder} holds tokens of another step or run, {existing['run']}")
         return
-    for part, total in description["examples"].items():
+    for split, total in description["examples"].items():
         for name in description["arrays"]:
             for number in range(-(-total // SHARD)):
-                if (shard := shard_path(folder, part, name, number)).exists():
+                if (shard := shard_path(folder, split, name, number)).exists():
                     raise UsageError(
                         f"{shard} is there without {DESCRIPTION}, so nobody knows what it holds: "
                         "name another --out"
@@ -149,33 +150,33 @@ def _begin(folder: pathlib.Path, description: dict[str, Any]) -> None:
     write_output(path, json.dumps(description, indent=2))
 
 
-def _write_part(
+def _write_split(
     folder: pathlib.Path,
-    part: str,
+    split: str,
     description: dict[str, Any],
     source: Any,
-    tokens: Callable[[Batch], Tree],
-    kept: Sequence[str],
+    encode_batch: Callable[[Batch], Tree],
+    others: Sequence[str],
     batch_size: int,
 ) -> None:
-    arrays, total = description["arrays"], description["examples"][part]
+    arrays, total = description["arrays"], description["examples"][split]
     missing = [
         number
         for number in range(-(-total // SHARD))
-        if not all(shard_path(folder, part, name, number).is_file() for name in arrays)
+        if not all(shard_path(folder, split, name, number).is_file() for name in arrays)
     ]
     steps = SHARD // batch_size
-    bar = tqdm.tqdm(total=len(missing), desc=f"tokens of {part}", unit="shard", disable=None)
+    bar = tqdm.tqdm(total=len(missing), desc=f"tokens of {split}", unit="shard", disable=None)
     for number in missing:
         rows: dict[str, list[np.ndarray]] = {name: [] for name in arrays}
-        batches = source.in_order(part, batch_size, number * steps)
+        batches = source.in_order(split, batch_size, number * steps)
         for _, batch in zip(range(steps), batches, strict=False):
-            keep = batch["mask"]
-            for name, values in tokens(batch).items():
-                rows[name].append(values[keep])
-            for name in kept:
-                rows[name].append(np.asarray(batch[name])[keep])
-        whole = {k: np.concatenate(v).astype(arrays[k]["dtype"]) for k, v in rows.items()}
-        write_shard(folder, part, number, whole)
+            mask = batch["mask"]
+            for name, values in encode_batch(batch).items():
+                rows[name].append(values[mask])
+            for name in others:
+                rows[name].append(np.asarray(batch[name])[mask])
+        shard = {k: np.concatenate(v).astype(arrays[k]["dtype"]) for k, v in rows.items()}
+        write_shard(folder, split, number, shard)
         bar.update()
     bar.close()

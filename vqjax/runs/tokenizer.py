@@ -4,9 +4,9 @@
     tokens = run.encode(images)      # int32 [B, *grid]
     images = run.decode(tokens)      # as the run was trained on: uint8 or float32 in [-1, 1]
 
-Encoding and decoding are two programs. Each is compiled for one batch size per shape of example
-and larger or smaller batches go through it in padded parts, so a result does not depend on the
-batch that it came in; `reconstruct` is `decode` after `encode`.
+Encoding and decoding are two programs. Each is compiled for one batch size per shape of example,
+and batches of other sizes go through it in padded parts, so a result does not depend on the rest
+of its batch; `reconstruct` is `decode` after `encode`.
 """
 
 import functools
@@ -38,12 +38,12 @@ from vqjax.tasks.tokenizer import TOKENIZER
 from vqjax.training.experiment import Experiment
 from vqjax.types import ArraySpec, Level, UsageError, VqjaxError
 
-BATCH = 32  # examples per call of a program
-BATCH_VALUES = LARGE_VALUES  # fewer examples when they hold more values than this
-PARTS = ("encoder", "quantizer", "decoder")  # whose sizes are told apart
-PICTURE_RANK = 3  # of one example, [H, W, C]
-MAX_LATENT = 1e6  # no encoder makes larger ones; far beyond, decoders make NaN of them
-Tokens = np.ndarray | dict[str, np.ndarray]
+CALL_BATCH = 32  # examples per call of a program
+CALL_VALUES = LARGE_VALUES  # fewer examples when they hold more values than this
+MODULES = ("encoder", "quantizer", "decoder")  # whose sizes are listed one by one
+IMAGE_RANK = 3  # of one example, [H, W, C]
+MAX_LATENT = 1e6  # no encoder makes larger ones; far beyond, decoders turn them into NaN
+TokenArrays = np.ndarray | dict[str, np.ndarray]
 
 
 class TokenizerRun(Run):
@@ -69,7 +69,7 @@ class TokenizerRun(Run):
 
     @classmethod
     def abilities(cls, experiment: Experiment) -> dict[str, str | None]:
-        """It samples where its latents have a prior, interpolates where they are real numbers."""
+        """It samples where its latents have a prior, interpolates where they are continuous."""
         task = experiment.task
         kind = type(task.tokenizer.quantizer).__name__
         limits: dict[str, str] = {}
@@ -81,13 +81,13 @@ class TokenizerRun(Run):
 
     @classmethod
     def footprint(cls, experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Footprint:
-        """Also what it compresses to; UsageError for a shape that it does not take."""
+        """Also its latents and tokens; UsageError for a shape that it does not take."""
         task = experiment.network_task()
         shape = tuple(inputs[task.inputs].shape)
         params, collections = state_of(task, inputs)
-        own = params[TOKENIZER]
-        parameters = {part: size_of(own.get(part, {})) for part in PARTS}
-        parameters["projections"] = size_of({k: v for k, v in own.items() if k not in PARTS})
+        net = params[TOKENIZER]
+        parameters = {name: size_of(net.get(name, {})) for name in MODULES}
+        parameters["projections"] = size_of({k: v for k, v in net.items() if k not in MODULES})
         parameters |= {name: size_of(tree) for name, tree in params.items() if name != TOKENIZER}
         latents = (*task.tokenizer.encoder.grid(shape[:-1]), task.tokenizer.quantizer.codebook_dim)
         layout = task.token_layout(shape)
@@ -95,10 +95,10 @@ class TokenizerRun(Run):
 
     @classmethod
     def single_calls(cls, task: Any, shape: tuple[int, ...]) -> Calls:
-        """Encoding, and decoding what came of it: see `Run.single_calls`."""
+        """Encoding, and decoding the result: see `Run.single_calls`."""
         discrete = bool(task.token_layout(shape))
-        give, take = ("indices", task.decode_indices) if discrete else ("z_q", task.decode_latents)
-        return {"encode": lambda *given: getattr(task.encode(*given), give), "decode": take}
+        key, decode = ("indices", task.decode_indices) if discrete else ("z_q", task.decode_latents)
+        return {"encode": lambda *args: getattr(task.encode(*args), key), "decode": decode}
 
     @classmethod
     def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:
@@ -116,14 +116,14 @@ class TokenizerRun(Run):
         """See `Run.evaluated`."""
         levels = [level.name for level in sizes.levels]
         ends = [f"/{name}" for name in levels] if len(levels) > 1 else [""] * len(levels)
-        of_codes = [kind + end for end in ends for kind in ("codebook_usage", "perplexity")]
-        return ("psnr", *(["ssim"] if len(sizes.shape) == PICTURE_RANK else []), *of_codes)
+        usage = [kind + end for end in ends for kind in ("codebook_usage", "perplexity")]
+        return ("psnr", *(["ssim"] if len(sizes.shape) == IMAGE_RANK else []), *usage)
 
     def numbers_of(self, samples: np.ndarray) -> dict[str, float]:
         """`sample_diversity` of the first samples, as in `evaluate`.
 
         Raises:
-            DataError: the originals are not at hand.
+            DataError: the data is not at hand.
         """
         samples, originals = samples[:COMPARED], self.held_out(COMPARED)
         if min(len(samples), len(originals)) < 2:
@@ -139,15 +139,15 @@ class TokenizerRun(Run):
         return self.task.token_layout(self.shape if shape is None else self._sizes(shape))
 
     def _sizes(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """`shape` (*S, C) as an example of this run may have it."""
+        """`shape` (*S, C), checked to be that of an example of any size."""
         example = str(list(self.shape))
         sizes = tuple(arguments.wholes("shape", shape, 1, arguments.MOST_COUNT, example))
         if len(sizes) != len(self.shape) or sizes[-1] != self.shape[-1]:
-            wanted = f"{len(self.shape)} axes, the last of {self.shape[-1]} channels"
-            raise UsageError(f"shape={list(sizes)[:9]}: wanted {wanted}, such as {example}")
+            axes = f"{len(self.shape)} axes, the last of {self.shape[-1]} channels"
+            raise UsageError(f"shape={list(sizes)[:9]}: wanted {axes}, such as {example}")
         return sizes
 
-    def encode(self, images: np.ndarray) -> Tokens:
+    def encode(self, images: np.ndarray) -> TokenArrays:
         """Tokens of `images`.
 
         Args:
@@ -164,16 +164,16 @@ class TokenizerRun(Run):
         """
         self._check_process()
         images = self._checked_images(images)
-        size = self._part_size(images.shape[1:])
-        with self._at_home():
-            encode = self._ready(self._encode, images.shape[1:], size, images)
+        size = self._batch_size(images.shape[1:])
+        with self._context():
+            encode = self._fitted(self._encode, images.shape[1:], size, images)
             parts = in_parts(encode, (images,), size)
         if isinstance(parts, np.ndarray):
             return parts
         names = [level.name for level in self.task.token_layout(images.shape[1:])]
         return parts[0] if len(parts) == 1 else dict(zip(names, parts, strict=True))
 
-    def decode(self, indices: Tokens | Mapping[str, np.ndarray]) -> np.ndarray:
+    def decode(self, indices: TokenArrays | Mapping[str, np.ndarray]) -> np.ndarray:
         """Examples from what `encode` returned.
 
         Args:
@@ -188,23 +188,21 @@ class TokenizerRun(Run):
                 latents of other channels, not finite, or far beyond what encoders make.
         """
         self._check_process()
-        given = self._checked_tokens(indices)
-        shape = self._decoded_shape(tuple(a.shape[1:] for a in given))
-        arguments.check_room(
-            f"{len(given[0])} examples of {list(shape)}", self._bytes(*shape) * len(given[0])
-        )
-        size = self._part_size(shape)
-        with self._at_home():
-            return in_parts(self._ready(self._decode, shape, size, *given), given, size)
+        arrays = self._checked_tokens(indices)
+        shape, count = self._decoded_shape(tuple(a.shape[1:] for a in arrays)), len(arrays[0])
+        arguments.check_room(f"{count} examples of {list(shape)}", self._bytes(count, *shape))
+        size = self._batch_size(shape)
+        with self._context():
+            return in_parts(self._fitted(self._decode, shape, size, *arrays), arrays, size)
 
     def fitting(self, shape: Sequence[int]) -> tuple[int, ...]:
         """`shape` with sizes that the tokenizer's factor divides: see `Run.fitting`."""
         sizes, factors = tuple(shape[:-1]), self.task.tokenizer.encoder.factors
-        by_axis = (factors,) * len(sizes) if isinstance(factors, int) else factors
-        grown = (size + -size % by for size, by in zip(sizes, by_axis, strict=True))
-        fits = (*grown, shape[-1])
-        self.check_size(fits)
-        return fits
+        factors = (factors,) * len(sizes) if isinstance(factors, int) else factors
+        padded = (size + -size % factor for size, factor in zip(sizes, factors, strict=True))
+        shape = (*padded, shape[-1])
+        self.check_size(shape)
+        return shape
 
     def check_size(self, shape: Sequence[int]) -> None:
         """Refuses examples of `shape` (*S, C) that `reconstruct` has no memory for; where these are
@@ -219,14 +217,14 @@ class TokenizerRun(Run):
         self.task.token_layout(shape)
         if math.prod(shape) <= LARGE_VALUES:
             return
-        with self._at_home():
+        with self._context():
             x = jax.ShapeDtypeStruct((1, *shape), self.dtype)
             tokens = jax.tree.leaves(jax.eval_shape(self._encode, *self._variables, x))
-            self._ready(self._encode, shape, 1, x)
-            self._ready(self._decode, shape, 1, *tokens)
+            self._fitted(self._encode, shape, 1, x)
+            self._fitted(self._decode, shape, 1, *tokens)
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
-        """`decode(encode(images))`: the examples as their tokens tell them."""
+        """`decode(encode(images))`: the examples as their tokens describe them."""
         return self.decode(self.encode(images))
 
     def sample(self, n: int = 64, seed: int = 0) -> np.ndarray:
@@ -241,15 +239,15 @@ class TokenizerRun(Run):
             [n, *S, C] of the run's `dtype` and training shape.
 
         Raises:
-            UsageError: the run has no prior, or an argument is not of its kind.
+            UsageError: the run has no prior, or an argument is of the wrong kind.
         """
         self._check_process()
         n, seed = checked_count(n, self.shape, self.dtype), arguments.seed_of(seed)
-        numbers, key = np.arange(n, dtype=np.int32), make_key(seed)
-        size = self._part_size(self.shape)
-        with self._at_home():
+        ids, key = np.arange(n, dtype=np.int32), make_key(seed)
+        size = self._batch_size(self.shape)
+        with self._context():
             draw = functools.partial(self._sample, *self._variables, key)
-            return in_parts(draw, (numbers,), size, "samples")
+            return in_parts(draw, (ids,), size, "samples")
 
     def interpolate(self, a: np.ndarray, b: np.ndarray, steps: int = 8) -> np.ndarray:
         """Decodes the straight line between the latents of `a` and `b`, the means of Gaussian ones.
@@ -258,13 +256,13 @@ class TokenizerRun(Run):
             a: [B, *S, C] of the run's `dtype`.
             b: likewise.
             steps: points on each line, at least 2: the first is the reconstruction of `a`, the
-                last that of `b`.
+                last one of `b`.
 
         Returns:
             [B, steps, *S, C] of the run's `dtype`.
 
         Raises:
-            UsageError: the latents are discrete, or the arrays are not as `encode` wants them.
+            UsageError: the latents are discrete, or `encode` does not take the arrays.
         """
         self._check_process()
         if self._discrete:
@@ -280,8 +278,8 @@ class TokenizerRun(Run):
         share = np.linspace(0.0, 1.0, steps, dtype=np.float32)
         share = share.reshape(1, steps, *(1,) * (start.ndim - 2))
         line = (1.0 - share) * start + share * end  # [B, steps, *s, D]
-        made = self.decode(line.reshape(-1, *line.shape[2:]))
-        return made.reshape(*line.shape[:2], *made.shape[1:])
+        decoded = self.decode(line.reshape(-1, *line.shape[2:]))
+        return decoded.reshape(*line.shape[:2], *decoded.shape[1:])
 
     @functools.cached_property
     def _discrete(self) -> bool:
@@ -295,22 +293,22 @@ class TokenizerRun(Run):
             return jax.eval_shape(self._decode_batch, *self._variables, *tokens).shape[1:]
         except VqjaxError:
             raise
-        except Exception as error:  # whatever a network says of levels that do not fit together
+        except Exception as error:  # whatever a network raises for levels that do not fit
             grids = ", ".join(str(list(shape)) for shape in shapes)
             raise UsageError(f"no example has tokens of {printable(grids, 200)}") from error
 
-    def _ready(self, program: Any, shape: Sequence[int], size: int, *arrays: Any) -> Any:
+    def _fitted(self, program: Any, shape: Sequence[int], size: int, *arrays: Any) -> Any:
         """`program` of the parameters, for parts of `size` examples of `shape` and their `arrays`.
 
         Raises:
             UsageError: there is no memory for one.
         """
         part = (jax.ShapeDtypeStruct((size, *a.shape[1:]), a.dtype) for a in arrays)
-        chosen = self._large.fitting(shape, program, *self._variables, *part)
-        return functools.partial(chosen, *self._variables)
+        fitted = self._large.fitting(shape, program, *self._variables, *part)
+        return functools.partial(fitted, *self._variables)
 
-    def _part_size(self, shape: Sequence[int]) -> int:
-        return max(1, min(BATCH, BATCH_VALUES // max(int(np.prod(shape)), 1)))
+    def _batch_size(self, shape: Sequence[int]) -> int:
+        return max(1, min(CALL_BATCH, CALL_VALUES // max(int(np.prod(shape)), 1)))
 
     def _encode_batch(self, params: Any, collections: Any, x: jax.Array) -> Any:
         tokens = self.task.encode(params, collections, x)
@@ -319,18 +317,18 @@ class TokenizerRun(Run):
         levels = self.task.token_layout(x.shape[1:])
         return tuple(tokens.indices[level.name] for level in levels)
 
-    def _decode_batch(self, params: Any, collections: Any, *given: jax.Array) -> jax.Array:
-        if jnp.issubdtype(given[0].dtype, jnp.floating):
-            x_hat = self.task.decode_latents(params, collections, given[0])
+    def _decode_batch(self, params: Any, collections: Any, *arrays: jax.Array) -> jax.Array:
+        if jnp.issubdtype(arrays[0].dtype, jnp.floating):
+            x_hat = self.task.decode_latents(params, collections, arrays[0])
         else:
             # A tuple until here: a dict that passes through `jit` comes back with sorted keys.
             names = [level.name for level in self.token_layout()]
-            indices = dict(zip(names, given, strict=True))
+            indices = dict(zip(names, arrays, strict=True))
             x_hat = self.task.decode_indices(params, collections, indices)
         return as_trained(x_hat, self.dtype)
 
-    def _sample_batch(self, params: Any, collections: Any, key: jax.Array, numbers: jax.Array):
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(numbers)
+    def _sample_batch(self, params: Any, collections: Any, key: jax.Array, ids: jax.Array):
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
         return as_trained(self.task.sample_prior(params, collections, keys, self.shape), self.dtype)
 
     def _bytes(self, *shape: int) -> int:
@@ -348,42 +346,38 @@ class TokenizerRun(Run):
             return (self._checked_latents(indices),)
         if not isinstance(indices, Mapping):
             if len(levels) > 1:
-                raise UsageError(f"indices of {len(levels)} levels are wanted: {_names(levels)}")
+                raise UsageError(f"indices of {len(levels)} levels are wanted: {_dict_of(levels)}")
             indices = {levels[0].name: indices}
         if set(indices) != {level.name for level in levels}:
             names = printable(", ".join(map(str, indices)), 100) or "no level"
-            raise UsageError(f"indices of {names}: wanted {_names(levels)}")
-        given = tuple(_checked_level(indices[v.name], v) for v in levels)
-        if len({len(a) for a in given}) > 1:
-            raise UsageError(f"levels with {[len(a) for a in given]} examples: wanted equally many")
-        return given
+            raise UsageError(f"indices of {names}: wanted {_dict_of(levels)}")
+        arrays = tuple(_checked_level(indices[v.name], v) for v in levels)
+        if len(set(map(len, arrays))) > 1:
+            raise UsageError(f"levels with {[*map(len, arrays)]} examples: wanted equally many")
+        return arrays
 
     def _checked_latents(self, latents: Any) -> np.ndarray:
         dim = self.task.tokenizer.quantizer.codebook_dim
-        wanted = f"the latents that encode gives, float32 [B, *grid, {dim}]"
-        found = arguments.array("indices", latents, f"{wanted}: this run has no indices")
-        fits = found.ndim == len(self.shape) + 1 and found.dtype.kind == "f"
-        if not fits or found.shape[-1] != dim or not all(found.shape[1:]):
+        expected = f"the latents that encode gives, float32 [B, *grid, {dim}]"
+        z = arguments.array("indices", latents, f"{expected}: this run has no indices")
+        fits = z.ndim == len(self.shape) + 1 and z.dtype.kind == "f"
+        if not fits or z.shape[-1] != dim or not all(z.shape[1:]):
             raise UsageError(
-                f"{found.dtype} {list(found.shape)}: this run has no indices; decode takes {wanted}"
+                f"{z.dtype} {list(z.shape)}: this run has no indices; decode takes {expected}"
             )
-        checked_finite("latents", found, MAX_LATENT, f"finite numbers, at most {MAX_LATENT:,.0f}")
-        return found.astype(np.float32)
+        checked_finite("latents", z, MAX_LATENT, f"finite numbers, at most {MAX_LATENT:,.0f}")
+        return z.astype(np.float32)
 
 
-def _names(levels: Sequence[Level]) -> str:
+def _dict_of(levels: Sequence[Level]) -> str:
     return "a dict with " + ", ".join(repr(level.name) for level in levels)
 
 
-def _axes(level: Level) -> str:
-    return ", ".join(map(str, level.grid))
-
-
 def _checked_level(value: Any, level: Level) -> np.ndarray:
-    wanted = f"int32 [B, {_axes(level)}] (other sizes may do)"
-    a = arguments.array(f"indices {level.name!r}", value, wanted)
+    expected = f"int32 [B, {', '.join(map(str, level.grid))}] (other sizes may do)"
+    a = arguments.array(f"indices {level.name!r}", value, expected)
     if a.dtype.kind not in "iu" or a.ndim != len(level.grid) + 1 or not all(a.shape[1:]):
-        raise UsageError(f"indices {level.name!r} are {a.dtype} {list(a.shape)}: wanted {wanted}")
+        raise UsageError(f"indices {level.name!r} are {a.dtype} {list(a.shape)}: wanted {expected}")
     if a.size and not 0 <= a.min() <= a.max() < level.codebook_size:
         raise UsageError(
             f"indices {level.name!r} are {a.min()} to {a.max()}: "

@@ -1,4 +1,4 @@
-"""`vqjax.train(experiment, workdir)`: what `vqjax train` does, and the run that comes of it."""
+"""`vqjax.train(experiment, workdir)`: what `vqjax train` does, and the resulting run."""
 
 import os
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def train(
         experiment: what to train; what an experiment file returns.
         workdir: the run directory, made where it is missing. Call it again to resume.
         evaluate: whether the held-out split is evaluated, every `eval_every` steps and at the end.
-        allow_change: go on although the run was started with other settings.
+        allow_change: resume although the run was started with other settings.
         trust: modules and files whose classes the run may name beside vqjax's own.
 
     Returns:
@@ -43,7 +43,7 @@ def train(
         DataError: data, a frozen run or a checkpoint is missing or damaged, or a save failed.
         NonFiniteError: too many steps in a row without finite gradients; the state is saved.
         Stopped: Ctrl-C or a signal came; the state is saved, where there was one yet, and the same
-            call goes on.
+            call resumes.
     """
     arguments.instance("evaluate", evaluate, bool, "True")
     arguments.instance("allow_change", allow_change, bool, "True")
