@@ -54,13 +54,13 @@ def add_drawing_arguments(
         action="append",
         help='text="..." is the same as --prompt "..." (repeatable)',
     )
-    parser.add_argument("--given", dest="condition", action=_Given, help=argparse.SUPPRESS)
+    parser.add_argument("--given", dest="condition", action=_EarlierName, help=argparse.SUPPRESS)
     add_sampling_arguments(parser)
     parser.add_argument("--out", metavar="DIR", type=path_argument, help=out)
     add_overwrite_argument(parser)
 
 
-class _Given(argparse._AppendAction):
+class _EarlierName(argparse._AppendAction):
     """What --condition was called until version 0.3."""
 
     def __call__(self, *args: Any, **keywords: Any) -> None:

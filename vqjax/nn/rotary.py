@@ -8,13 +8,13 @@ from vqjax.ops.numerics import at_least_float32
 from vqjax.types import UsageError
 
 
-def rotary_angles(places: np.ndarray, head_dim: int, base: float = 10_000.0) -> np.ndarray:
-    """The angle by which each pair of channels turns at each place.
+def rotary_angles(positions: np.ndarray, head_dim: int, base: float = 10_000.0) -> np.ndarray:
+    """The angle by which each pair of channels turns at each position.
 
-    Axis by axis, an equal share of the pairs turns by place * base^(-i / share), i counting them.
+    Axis by axis, an equal share of the pairs turns by position * base^(-i / share), i their number.
 
     Args:
-        places: [T, axes], coordinates; they may be fractions.
+        positions: [T, axes], coordinates; they may be fractions.
         head_dim: d, channels of a head.
         base: of the frequencies.
 
@@ -24,15 +24,15 @@ def rotary_angles(places: np.ndarray, head_dim: int, base: float = 10_000.0) -> 
     Raises:
         UsageError: the axes cannot share the channels in equal pairs.
     """
-    axes = places.shape[1]
+    axes = positions.shape[1]
     if head_dim % (2 * axes):
         raise UsageError(
             f"{head_dim} channels per head: {axes} axes of positions need a multiple of {2 * axes}"
         )
     share = head_dim // (2 * axes)
     frequencies = base ** (-np.arange(share) / share)
-    angles = places[..., None] * frequencies  # [T, axes, share]
-    return angles.reshape(len(places), -1).astype(np.float32)  # [T, d / 2]
+    angles = positions[..., None] * frequencies  # [T, axes, share]
+    return angles.reshape(len(positions), -1).astype(np.float32)  # [T, d / 2]
 
 
 def rotate_pairs(x: jax.Array, angles: jax.Array) -> jax.Array:

@@ -116,6 +116,6 @@ def _with_part(z, part, parts, centres, sums, counts):
     are split over devices, each keeps its own.
     """
     rows = z.shape[0] // parts * parts
-    mine = z[:rows].reshape(-1, parts, z.shape[1])[:, part]  # [N / parts, D]
-    more_sums, more_counts = _sums_and_counts(mine, centres)  # [K, D], [K]
+    own_rows = z[:rows].reshape(-1, parts, z.shape[1])[:, part]  # [N / parts, D]
+    more_sums, more_counts = _sums_and_counts(own_rows, centres)  # [K, D], [K]
     return sums + more_sums, counts + more_counts

@@ -53,8 +53,8 @@ def _to_few_forward(x: jax.Array, kernel: jax.Array, padding: int | None) -> tup
     return _convolve_to_few(x, kernel, padding), (x, kernel)
 
 
-def _to_few_backward(padding: int | None, kept: tuple, gradient: jax.Array) -> tuple:
-    x, kernel = kept
+def _to_few_backward(padding: int | None, residuals: tuple, gradient: jax.Array) -> tuple:
+    x, kernel = residuals
     strides = (1,) * (x.ndim - 2)
 
     def as_convolution(x: jax.Array, gradient: jax.Array) -> jax.Array:
@@ -88,8 +88,8 @@ def _kernel_gradient(
     padded = jax.lax.pad(gradient, zero, [*around, (0, 0, 0)])  # [B, *(S + k - 1), C_out]
     shifted = []
     for offset in itertools.product(*map(range, window)):
-        places = (slice(start, start + s) for start, s in zip(offset, x.shape[1:-1], strict=True))
-        shifted.append(padded[:, *places])  # [B, *S, C_out]
+        slices = (slice(start, start + s) for start, s in zip(offset, x.shape[1:-1], strict=True))
+        shifted.append(padded[:, *slices])  # [B, *S, C_out]
     windows = jnp.concatenate(shifted, -1)  # [B, *S, taps C_out]
     windows = windows.reshape(-1, len(shifted) * gradient.shape[-1])  # [N, taps C_out]
     product = windows.T @ x.reshape(-1, x.shape[-1])  # [taps C_out, C_in]
@@ -154,16 +154,16 @@ def _as_product(x: jax.Array, kernel: jax.Array, factors: tuple[int, ...]) -> ja
     matrix = _fold_kernel(kernel, factors).astype(x.dtype)  # [windows C_in, phases C_out]
     padded = jnp.pad(x, ((0, 0), *((1, 1),) * axes, (0, 0)))  # [B, *(S + 2), C_in]
     windows = [3 if f == 1 else 2 for f in factors]
-    places = [s + 3 - w for s, w in zip(sizes, windows, strict=True)]
+    grid = [s + 3 - w for s, w in zip(sizes, windows, strict=True)]
     shifted = []
     for offset in itertools.product(*map(range, windows)):
         part = padded
-        for axis, (start, size) in enumerate(zip(offset, places, strict=True), start=1):
+        for axis, (start, size) in enumerate(zip(offset, grid, strict=True), start=1):
             part = jax.lax.slice_in_dim(part, start, start + size, axis=axis)
-        shifted.append(part)  # [B, *places, C_in]
-    rows = jnp.concatenate(shifted, -1).reshape(-1, matrix.shape[0])  # [B places, windows C_in]
-    y = rows @ matrix  # [B places, phases C_out]
-    y = y.reshape(x.shape[0], *places, *factors, kernel.shape[-1])  # [B, *places, *f, C_out]
+        shifted.append(part)  # [B, *grid, C_in]
+    rows = jnp.concatenate(shifted, -1).reshape(-1, matrix.shape[0])  # [B grid, windows C_in]
+    y = rows @ matrix  # [B grid, phases C_out]
+    y = y.reshape(x.shape[0], *grid, *factors, kernel.shape[-1])  # [B, *grid, *f, C_out]
     y = _interleave(y, sizes, factors)  # [B, S1, f1, S2, f2, .., C_out]
     enlarged = (s * f for s, f in zip(sizes, factors, strict=True))
     return y.reshape(x.shape[0], *enlarged, kernel.shape[-1])  # [B, *(S f), C_out]
@@ -216,12 +216,12 @@ def _upsampled_forward(x: jax.Array, kernel: jax.Array, factors: tuple[int, ...]
     return upsampled_convolution(x, kernel, factors), (x, kernel)
 
 
-def _upsampled_backward(factors: tuple[int, ...], kept: tuple, gradient: jax.Array) -> tuple:
+def _upsampled_backward(factors: tuple[int, ...], residuals: tuple, gradient: jax.Array) -> tuple:
     def gradients(method: Callable, x: jax.Array, kernel: jax.Array, g: jax.Array) -> tuple:
         return jax.vjp(lambda x, k: method(x, k, factors), x, kernel)[1](g)
 
     return jax.lax.platform_dependent(
-        *kept,
+        *residuals,
         gradient,
         cpu=functools.partial(gradients, _as_product),
         default=functools.partial(gradients, _as_transposed),

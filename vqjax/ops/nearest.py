@@ -60,12 +60,12 @@ def nearest(z: jax.Array, codes: jax.Array) -> jax.Array:
         return jnp.zeros((0,), jnp.int32)
     rows, parts = mesh_context.row_axes(z.shape[0]), mesh_context.axis_size(TENSOR_AXIS)
     if parts > 1 and size >= WORTH_SPLITTING and not size % parts:
-        every, book, function = rows or None, TENSOR_AXIS, _nearest_of_all_parts
+        every, codes_axis, function = rows or None, TENSOR_AXIS, _nearest_of_all_parts
     elif rows:
-        every, book, function = rows, None, _nearest
+        every, codes_axis, function = rows, None, _nearest
     else:
         return _nearest(z, codes)
-    in_specs = (mesh_context.Spec(every), mesh_context.Spec(book))
+    in_specs = (mesh_context.Spec(every), mesh_context.Spec(codes_axis))
     return mesh_context.on_every_device(function, in_specs, mesh_context.Spec(every))(z, codes)
 
 
@@ -143,7 +143,7 @@ def _on_cpu(z: jax.Array, codes: jax.Array, centre: jax.Array) -> jax.Array:
     blocks = -(-n // rows)
     padded = jnp.pad(z, ((0, blocks * rows - n), (0, 0)))  # [blocks n, D]
     padded = padded.reshape(blocks, rows, dim)  # [blocks, n, D]
-    place = jnp.arange(columns, dtype=jnp.int32)[:, None]  # [k, 1]
+    column = jnp.arange(columns, dtype=jnp.int32)[:, None]  # [k, 1]
 
     def of_rows(z):  # [n, D]
         z = z - centre[None, :]  # here, where a block is in the cache
@@ -152,7 +152,7 @@ def _on_cpu(z: jax.Array, codes: jax.Array, centre: jax.Array) -> jax.Array:
             dot = jnp.matmul(codes, z.T, precision=lax.Precision.HIGHEST)  # [k, n]
             score = half[:, None] - dot  # [k, n]; eq. 1
             least = jnp.min(score, axis=0)  # [n]
-            index = jnp.min(jnp.where(score == least[None, :], place, columns), axis=0)  # [n]
+            index = jnp.min(jnp.where(score == least[None, :], column, columns), axis=0)  # [n]
             return least, index
 
         return _least_of_blocks(rows, codes, columns, block)  # [n]
@@ -172,7 +172,7 @@ def _least_of_blocks(rows, codes, columns, block):
         rows: n.
         codes: [K, D].
         columns: codes in a block, k.
-        block: codes [k, D], |e|^2 / 2 [k] -> least score [n] and its place int32[n] in [0, k).
+        block: codes [k, D], |e|^2 / 2 [k] -> least score [n] and its column int32[n] in [0, k).
     """
     size, dim = codes.shape
     blocks = -(-size // columns)

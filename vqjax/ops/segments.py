@@ -21,8 +21,8 @@ def count(indices: jax.Array, size: int) -> jax.Array:
         return jnp.zeros(size, jnp.float32).at[indices].add(1.0)  # [K]
 
     def compare(indices):
-        def block(places):  # [k]
-            picked = places[:, None] == indices[None, :]  # [k, N], fused: never written
+        def block(code_ids):  # [k]
+            picked = code_ids[:, None] == indices[None, :]  # [k, N], fused: never written
             return jnp.sum(picked, axis=-1, dtype=jnp.float32)  # [k]
 
         return _over_blocks(block, indices.shape[0], size)
@@ -40,8 +40,8 @@ def sum_by_code(z: jax.Array, indices: jax.Array, size: int) -> jax.Array:
         return jax.ops.segment_sum(z, indices, num_segments=size)  # [K, D]
 
     def multiply(z, indices):
-        def block(places):  # [k]
-            picked = (places[:, None] == indices[None, :]).astype(z.dtype)  # [k, N]
+        def block(code_ids):  # [k]
+            picked = (code_ids[:, None] == indices[None, :]).astype(z.dtype)  # [k, N]
             return jnp.matmul(picked, z, precision=lax.Precision.HIGHEST)  # [k, D]
 
         return _over_blocks(block, indices.shape[0], size)
@@ -59,13 +59,13 @@ def take(codes: jax.Array, indices: jax.Array) -> jax.Array:
 
 
 def _take_forward(codes, indices):
-    taken = codes[indices]  # [..., D]
+    picked_codes = codes[indices]  # [..., D]
     like = jnp.zeros((codes.shape[0], 0), codes.dtype)  # [K, 0], for its size and dtype
-    return taken, (indices, like)
+    return picked_codes, (indices, like)
 
 
-def _take_backward(kept, gradient):
-    indices, like = kept
+def _take_backward(residuals, gradient):
+    indices, like = residuals
     flat = gradient.reshape(-1, gradient.shape[-1])  # [N, D]
     summed = sum_by_code(flat, indices.reshape(-1), like.shape[0])  # [K, D]
     return summed.astype(like.dtype), np.zeros(indices.shape, jax.dtypes.float0)
@@ -88,9 +88,9 @@ def _over_rows(function, *arrays):
 
 
 def _over_blocks(function, rows: int, size: int) -> jax.Array:
-    """function(places int32[k]) -> [k, ...], over blocks of [0, K), K = size: [K, ...]."""
+    """function(code_ids int32[k]) -> [k, ...], over blocks of [0, K), K = size: [K, ...]."""
     columns = block_of_codes(rows, size)  # k
     blocks = -(-size // columns)
-    places = jnp.arange(blocks * columns, dtype=jnp.int32).reshape(blocks, columns)  # [blocks, k]
-    out = lax.map(function, places)  # [blocks, k, ...]
+    code_ids = jnp.arange(blocks * columns, dtype=jnp.int32).reshape(blocks, columns)  # [blocks, k]
+    out = lax.map(function, code_ids)  # [blocks, k, ...]
     return out.reshape(blocks * columns, *out.shape[2:])[:size]  # [K, ...]

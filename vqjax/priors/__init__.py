@@ -1,4 +1,4 @@
-"""Models of tokens: what comes before pictures can be drawn.
+"""Models of tokens: what draws new ones, which a tokenizer then decodes.
 
 Floor 5, imports floor 0, `nn`, `ops` and `sampling`. Most important file: `gpt.py`, on `base.py`.
 """

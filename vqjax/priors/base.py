@@ -59,8 +59,8 @@ class Prior(nn.Module):
         if len(order.levels) == 1:
             return logits
         level_at = jnp.asarray(order.level_at)[positions]  # [t]
-        own = level_at[:, None] == jnp.asarray(order.level_of)[None]  # [t, V]
-        return jnp.where(own[None], logits, jnp.finfo(logits.dtype).min)  # [B, t, V]
+        in_level = level_at[:, None] == jnp.asarray(order.level_of)[None]  # [t, V]
+        return jnp.where(in_level[None], logits, jnp.finfo(logits.dtype).min)  # [B, t, V]
 
     def with_guidance(
         self, cond: jax.Array | None, count: int, guidance: Guidance

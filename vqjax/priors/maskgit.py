@@ -8,7 +8,7 @@ from flax import linen as nn
 from vqjax.config.annotations import check_fields
 from vqjax.nn.attention import INIT
 from vqjax.priors.base import EDITS, TransformerPrior
-from vqjax.sampling import Guidance, MaskedDecoding, TokenSampling, sample_in_parallel
+from vqjax.sampling import Guidance, MaskedDecoding, TokenSampling, sample_masked
 from vqjax.sampling.masked_decoding import masked_share
 from vqjax.types import Level, Tree, UsageError
 
@@ -145,7 +145,7 @@ class MaskGIT(TransformerPrior):
             tokens = jnp.tile(tokens, (copies, 1))  # [B', T]
             return self.apply({"params": params}, tokens, cond)  # [B', T, V]
 
-        return sample_in_parallel(
+        return sample_masked(
             network,
             length=self.order.length,
             mask_token=self.mask_token,

@@ -61,8 +61,8 @@ class TokenOrder:
         finest = np.max([level.grid for level in self.levels], axis=0)
         parts = []
         for level in self.levels:
-            places = np.arange(math.prod(level.grid))  # [level's T]
-            index = np.stack(np.unravel_index(places, level.grid), -1)  # [level's T, axes]
+            positions = np.arange(math.prod(level.grid))  # [level's T]
+            index = np.stack(np.unravel_index(positions, level.grid), -1)  # [level's T, axes]
             parts.append((index + 0.5) * finest / np.asarray(level.grid) + 0.5)
         return self._put_together(parts)
 

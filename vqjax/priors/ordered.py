@@ -59,7 +59,7 @@ class OrderedPrior(Prior):
 
         Args:
             params: of this module.
-            keys: key[B]; an example depends on its own alone.
+            keys: key[B]; an example depends on its own key alone.
             cond: what `condition` takes, of B examples; None: unconditional.
             sampling: how one token is drawn.
             guidance: classifier-free.

@@ -93,24 +93,24 @@ def sample_masked(
     shares = jnp.asarray(np.clip(shares, 0.0, 1.0), jnp.float32)  # [steps]
 
     def body(number: jax.Array, tokens: jax.Array) -> jax.Array:
-        done = (number + 1) / how.steps
+        masked, done = tokens == mask_token, (number + 1) / how.steps  # [B, T], []
         own_keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)  # key[B]
         logits = network(tokens)  # [B', T, V]
         logits = combine(logits, number / max(how.steps - 1, 1))  # [B, T, V]
-        each = jax.vmap(lambda key: jax.random.split(key, length + 1))(own_keys)  # [B, T + 1]
+        subkeys = jax.vmap(lambda key: jax.random.split(key, length + 1))(own_keys)  # [B, T + 1]
         flat = logits.reshape(-1, logits.shape[-1])  # [B T, V]
-        drawn = choose(flat, each[:, :length].reshape(-1))  # [B T]
-        drawn = jnp.where(tokens == mask_token, drawn.reshape(batch, length), tokens)  # [B, T]
+        new = choose(flat, subkeys[:, :length].reshape(-1))  # [B T]
+        new = jnp.where(masked, new.reshape(batch, length), tokens)  # [B, T]
         log_p = jax.nn.log_softmax(logits)  # [B, T, V]
-        sure = jnp.take_along_axis(log_p, drawn[..., None], axis=-1)[..., 0]  # [B, T]
-        gumbel = _gumbel(each[:, length], length)  # [B, T]
-        sure = sure + how.choice_temperature * (1.0 - done) * gumbel
-        sure = jnp.where(tokens == mask_token, sure, jnp.inf)  # what is known stays known
+        confidence = jnp.take_along_axis(log_p, new[..., None], axis=-1)[..., 0]  # [B, T]
+        gumbel = _gumbel(subkeys[:, length], length)  # [B, T]
+        confidence = confidence + how.choice_temperature * (1.0 - done) * gumbel
+        confidence = jnp.where(masked, confidence, jnp.inf)  # what is known stays known
         count = jnp.floor(unknown * shares[number]).astype(jnp.int32)  # [B]
-        left = jnp.sum(tokens == mask_token, axis=1)  # [B]
+        left = jnp.sum(masked, axis=1)  # [B]
         count = jnp.minimum(count, jnp.maximum(left - 1, 0))  # at least one more is kept
-        rank = jnp.argsort(jnp.argsort(sure, axis=1), axis=1)  # [B, T], 0 for the least sure
+        rank = jnp.argsort(jnp.argsort(confidence, axis=1), axis=1)  # [B, T], 0 for the least sure
         again = (rank < count[:, None]) & (number + 1 < how.steps)  # [B, T]
-        return jnp.where(again, mask_token, drawn)
+        return jnp.where(again, mask_token, new)
 
     return jax.lax.fori_loop(0, how.steps, body, first)

@@ -38,15 +38,15 @@ class TokenSampling:
         impossible = logits <= jnp.finfo(logits.dtype).min / 2
         logits = jnp.where(impossible, lowest, logits / self.temperature)
         if self.top_k is not None and self.top_k < logits.shape[-1]:
-            kept = jax.lax.top_k(logits, self.top_k)[0][:, -1:]  # [B, 1], the least that remains
-            logits = jnp.where(logits < kept, lowest, logits)
+            least = jax.lax.top_k(logits, self.top_k)[0][:, -1:]  # [B, 1], the least that remains
+            logits = jnp.where(logits < least, lowest, logits)
         if self.top_p < 1.0:
             order = jnp.flip(jnp.sort(logits, axis=-1), axis=-1)  # [B, V], the largest first
             p = jax.nn.softmax(order, axis=-1)
             # A token stays while those before it do not yet make top_p: the first one always.
             stays = jnp.cumsum(p, axis=-1) - p < self.top_p  # eq. 2
-            kept = jnp.min(jnp.where(stays, order, jnp.inf), axis=-1, keepdims=True)  # [B, 1]
-            logits = jnp.where(logits < kept, lowest, logits)
+            least = jnp.min(jnp.where(stays, order, jnp.inf), axis=-1, keepdims=True)  # [B, 1]
+            logits = jnp.where(logits < least, lowest, logits)
         return logits
 
     def __call__(self, logits: jax.Array, keys: jax.Array) -> jax.Array:
