@@ -60,51 +60,29 @@ class Strip:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A sheet, or strips beneath each other.
-
-    Attributes:
-        caption: what it shows; "": nothing is above it.
-        detail: more of that in smaller letters.
-        link: (id of the section, name) of the run that it is of, where the page has several.
-        image: the sheet; None: there are strips.
-        headings: (text, columns that it is over) above the sheet.
-        width: of the sheet in pixels, at most; None: as its place on the page.
-        least_width: of a sheet under headings, in characters; narrower pages scroll.
-    """
+    """A sheet, or strips beneath each other."""
 
     caption: str = ""
-    detail: str = ""
-    link: tuple[str, str] | None = None
-    image: Image | None = None
+    detail: str = ""  # of the caption, in smaller letters
+    link: tuple[str, str] | None = None  # (anchor, name) of its run, where the page has several
+    image: Image | None = None  # the sheet
     strips: Sequence[Strip] = ()
-    headings: Sequence[tuple[str, int]] = ()
-    width: int | None = None
-    least_width: int = 0
+    headings: Sequence[tuple[str, int]] = ()  # (text, columns beneath it) over the sheet
+    width: int | None = None  # of the sheet in pixels, at most; None: that of the page
+    least_width: int = 0  # likewise, in characters; where there is less, it scrolls
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One run.
-
-    Attributes:
-        anchor: its id on the page.
-        name, summary: what it begins with among several; "" on a page of its own.
-        facts: the band of numbers on top.
-        shows: heading of its pictures; "": it makes none.
-        pictures: of its newest evaluations.
-        no_pictures: why there are none.
-        charts: of its training.
-        numbers, sizes: tables; None: nothing is known.
-        command, experiment, log: how it was made; "": not known.
-    """
+    """One run; "", None and empty lists stand for what is not known of it."""
 
     anchor: str
-    name: str
+    name: str  # that it begins with among several, and `summary`; "": it is the page's own
     summary: str
     facts: Sequence[Fact]
-    shows: str
+    shows: str  # heading of its pictures; "": it makes none
     pictures: Sequence[Figure]
-    no_pictures: str
+    no_pictures: str  # why there are none
     charts: Sequence[Chart]
     numbers: Table | None
     sizes: Table | None
@@ -115,18 +93,11 @@ class Section:
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """What only `vqjax compare` shows.
+    """What only `vqjax compare` shows."""
 
-    Attributes:
-        plot: rate and distortion; None where no run has both.
-        legend: what the columns of the table mean.
-        pictures: the same originals through each run.
-        samples: what priors made.
-    """
-
-    plot: Chart | None
-    legend: Sequence[Entry]
-    pictures: Sequence[Figure]
+    plot: Chart | None  # of rate and distortion
+    legend: Sequence[Entry]  # of the table's columns
+    pictures: Sequence[Figure]  # the same originals through each run
     samples: Sequence[Figure]
 
 
@@ -154,27 +125,15 @@ def _visible(value: object) -> object:
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """One HTML file.
+    """One HTML file; it shows no more than it gets."""
 
-    Attributes:
-        kind: what wrote it.
-        title: of the page and its window.
-        lead: a sentence on what it shows.
-        path: of the run that it is of; "": it is of several.
-        drawn: sheets of `sample` and `edit`.
-        table: the runs side by side, and `notes` on it.
-        compared: what only `vqjax compare` shows.
-        sections: one for each run.
-        glossary: what the numbers mean.
-    """
-
-    kind: str
+    kind: str  # what wrote it
     title: str
-    lead: str = ""
-    path: str = ""
-    drawn: Sequence[Figure] = ()
-    table: Table | None = None
-    notes: Sequence[str] = ()
+    lead: str = ""  # a sentence on what it shows
+    path: str = ""  # of the run, where it is of one
+    drawn: Sequence[Figure] = ()  # what `sample` and `edit` drew
+    table: Table | None = None  # the runs side by side
+    notes: Sequence[str] = ()  # on the table
     compared: Compared | None = None
     sections: Sequence[Section] = ()
     glossary: Sequence[Entry] = ()
