@@ -27,20 +27,20 @@ def quantizer_text(task: Any) -> str | None:
     found: list[tuple[str, Any]] = []
     for path, value in tree.walk(getattr(task, "tokenizer", None)):
         parts = path.split(".")
-        place = parts[-1] == "quantizer" or parts[-2:-1] == ["quantizers"]
+        named = parts[-1] == "quantizer" or parts[-2:-1] == ["quantizers"]
         inside = any(path.startswith(f"{outer}.") for outer, _ in found)
-        if place and not inside and tree.is_object(value):
+        if named and not inside and tree.is_object(value):
             found.append((path, value))
-    return " + ".join(_written(value) for _, value in found) or None
+    return " + ".join(_constructor_call(value) for _, value in found) or None
 
 
-def _written(module: Any) -> str:
-    """A constructor call: leading fields that have no default by place, others by name."""
-    fields, words, by_place = tree.fields_of(type(module)), [], True
+def _constructor_call(module: Any) -> str:
+    """A constructor call: leading fields without a default by position, others by name."""
+    fields, words, by_position = tree.fields_of(type(module)), [], True
     for name, value in tree.children(module).items():
-        by_place = by_place and tree.is_required(fields[name])
+        by_position = by_position and tree.is_required(fields[name])
         if tree.differs_from_default(fields[name], value):
-            words.append(f"{'' if by_place else f'{name}='}{tree.show(value, 200)}")
+            words.append(f"{'' if by_position else f'{name}='}{tree.show(value, 200)}")
     return f"{type(module).__name__}({', '.join(words)})"
 
 
@@ -216,7 +216,7 @@ EARLY = Column(
     _minutes,
 )
 # Numbers that have columns of their own, or need none; others get theirs as they come.
-SETTLED = {
+WITH_COLUMNS = {
     *(c.key for c in (PSNR, SSIM, LPIPS, L1, DETAIL, BOUND, DIVERSITY, USAGE, PERPLEXITY)), "mse",
     "codebook_alive",
 }  # fmt: skip
@@ -229,7 +229,7 @@ REPORTED = (
 def extra_names(rows: Sequence[Row]) -> list[str]:
     """Numbers of the eval split that only some tasks have, in the order in which they come up."""
     names = dict.fromkeys(name for row in rows for name in row.numbers)
-    return [name for name in names if name.partition("/")[0] not in SETTLED]
+    return [name for name in names if name.partition("/")[0] not in WITH_COLUMNS]
 
 
 def _extra(name: str, rows: Sequence[Row]) -> Column:
