@@ -200,5 +200,7 @@ def test_nothing_is_broader_than_a_telephone(tokenizer, prior):
     assert ".sheet img{display:block;width:100%;height:auto;image-rendering:pixelated" in CSS
     least = re.findall(r"minmax\((\d+px|min\([^)]*\))", CSS)
     assert all(width.startswith("min(100%,") or int(width[:-2]) <= 136 for width in least)
+    names = re.search(r"([^\n{]*)\{overflow-wrap:anywhere\}", CSS)[1].split(",")
+    assert {"h1", "h2", "p", "figcaption", "footer"} <= {*names}  # a name may have no space
     phone = CSS[CSS.index("@media (max-width:640px)") :]
     assert "svg text,.charts svg .note{font-size:17px}" in phone
