@@ -14,7 +14,7 @@ from vqjax.files import check_output, is_ours, json_text, write_json, write_outp
 from vqjax.hardware.sweep_chart import sweep_svg
 from vqjax.media.gallery import png_file
 from vqjax.paths import as_path
-from vqjax.reports.page import whole_page
+from vqjax.reports.page import Page
 from vqjax.types import DataError, UsageError
 
 POINT = types.SimpleNamespace(
@@ -28,7 +28,7 @@ PICTURES = [np.zeros((2, 2, c), np.uint8) for c in (1, 2, 3, 4)]
 
 def test_what_is_written_is_known_again(tmp_path):
     contents = [png_file(p, "a <text>\udcff" * 400) for p in PICTURES]
-    contents += [whole_page("t" * 9_000, "", "kind"), sweep_svg("t", [POINT])]
+    contents += [Page("kind", "t" * 9_000).html(), sweep_svg("t", [POINT])]
     contents += ["<main></main>made by vqjax 0.1.0</footer></main></body></html>\n"]  # before it
     paths = [write_output(tmp_path / str(i), content) for i, content in enumerate(contents)]
     paths.append(write_json(tmp_path / "deep" / "a.json", {"a": [1.5]}))

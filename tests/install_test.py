@@ -7,12 +7,14 @@ import os
 import pathlib
 import shlex
 import sys
+import zipfile
 
 import pytest
 
 from tests.installing import ROOT, Environment, python_like
 
 pytestmark = pytest.mark.slow
+TEMPLATES = ROOT / "vqjax" / "reports" / "templates"
 TRAIN = ("train", "digits_vqgan", "total_steps=2")
 DIGITS = 'data=Digits(augment=(Resize(16, method="nearest"),))'
 USE = """
@@ -30,7 +32,10 @@ def test_the_wheel_alone(tmp_path):
     here = tmp_path / "empty"
     here.mkdir()
     environment = Environment(tmp_path / "environment", sys.executable)
-    environment.pip(str(_wheel(environment, tmp_path)))
+    wheel = _wheel(environment, tmp_path)
+    templates = {f"vqjax/reports/templates/{path.name}" for path in TEMPLATES.iterdir()}
+    assert templates and templates <= {*zipfile.ZipFile(wheel).namelist()}
+    environment.pip(str(wheel))
 
     def vqjax(*words: str) -> str:
         return environment.run("vqjax", *words, cwd=here).stdout

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests import tiny
+from tests.reports.parts import comparison_page, part
 from tests.reports.report_test import _check
 from tests.small_source import SmallSource, small_experiment
 from vqjax.cli.main import main
@@ -19,16 +20,16 @@ from vqjax.data import TFDS, CenterCrop, Folder, RandomFlip
 from vqjax.media.gallery import Gallery, png_file
 from vqjax.media.scatter import DOT, Box, Point, _scale, labels_of, scatter
 from vqjax.quantizers import EMAVectorQuantizer, KMeans, VectorQuantizer
-from vqjax.reports import compare, compare_page
+from vqjax.reports import compare
 from vqjax.reports.compare import compare_runs
 from vqjax.reports.compare_page import strips_of, write_comparison
 from vqjax.reports.compare_table import (
     Row,
     columns_of,
-    html_table,
     json_row,
     markdown_table,
     names_of,
+    page_table,
     quantizer_text,
     text_table,
 )
@@ -260,11 +261,12 @@ def test_tables_say_the_same(row):
     assert len(text) == 5 and len({len(line) for line in text[1:]}) == 1
     marks = markdown_table(rows, columns_of(rows)).splitlines()
     assert len(marks) == 4 and "b\\|c" in marks[3]
-    page = html_table(rows, columns_of(rows))
+    page = part("table", page_table(rows, columns_of(rows)))
+    plain = part("table", page_table(rows, columns_of(rows), ranked=False))
     for shown in ("29.13", "VectorQuantizer(8, 3)", "0.750", "1.80"):
         places = (text[-1], marks[-1], page.replace("<wbr>", ""))
         assert all(shown in place for place in places), shown
-    assert 'best">29.13' in page and "best" not in html_table(rows, columns_of(rows), ranked=False)
+    assert 'best">29.13' in page and "best" not in plain
 
 
 def test_a_number_that_is_none_is_null(row):
@@ -298,13 +300,15 @@ def test_the_plot_is_whole_and_escaped():
         Point("b", 0.25, 20.0),
         Point("<c>", None, 30.0, "no tokens"),
     ]
-    text = scatter("t", points, "bits per pixel", "PSNR, dB")
+    text = part("chart", scatter("t", points, "bits per pixel", "PSNR, dB"))
     _check(text)
     assert "&lt;c&gt;, no tokens" in text and text.count("<circle") == 2
-    assert scatter("t", points[2:], "x", "y") == ""
-    _check(scatter("t", [Point("a" * 300, 0.01, 1.0), Point("b", 9.0, 1.0)], "x", "y"))
+    assert scatter("t", points[2:], "x", "y") is None
+    far = [Point("a" * 300, 0.01, 1.0), Point("b", 9.0, 1.0)]
+    _check(part("chart", scatter("t", far, "x", "y")))
     for y in (1e60, 5e-324, 0.0):
-        _check(scatter("t", [Point("a", 1.0, y), Point("b", 1.0, -y)], "x", "y"))
+        odd = [Point("a", 1.0, y), Point("b", 1.0, -y)]
+        _check(part("chart", scatter("t", odd, "x", "y")))
 
 
 def test_the_page_shows_the_same_pictures_through_each_run(trained_records, trust, tmp_path):
@@ -321,7 +325,7 @@ def test_the_page_shows_the_same_pictures_through_each_run(trained_records, trus
     assert "one" in parsed.text and "Rate and distortion" in parsed.text
     assert len(re.findall("<circle", text)) == 2
     single = compare_runs(runs[:1], trust=trust)
-    assert "<h1>one</h1>" in compare_page.comparison_page(single, [])
+    assert "<h1>one</h1>" in comparison_page(single, [])
 
 
 def drawn(run, path, source):
@@ -344,7 +348,7 @@ def test_a_sheet_of_an_older_version_is_shown_whole(run_dir, trust, tmp_path):
     assert [row.name for row, _ in strip.through][0] == "a"
     alone = compare_runs(runs[1:], trust=trust)
     assert strips_of(alone.rows, "auto", trust, lambda line: None) == []
-    text = compare_page.comparison_page(alone, [])
+    text = comparison_page(alone, [])
     assert _check(text).tags.count("img") == 1
 
 

@@ -5,11 +5,11 @@ import re
 import numpy as np
 import pytest
 
+from tests.reports.parts import page
 from tests.reports.report_test import HOSTILE, _check
 from vqjax.media.gallery import lay, png_file
 from vqjax.reports import drawn as module
 from vqjax.reports.history import read_record
-from vqjax.reports.report import page
 from vqjax.runs.drawn import conditions_in_names, picture_name
 
 

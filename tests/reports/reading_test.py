@@ -8,16 +8,14 @@ import re
 import pytest
 
 from tests import tiny
+from tests.reports.parts import CSS, comparison_page, page, part
 from tests.reports.report_test import _check
 from vqjax import numbers
 from vqjax.media.chart import ON_PAGE, Series, line_chart
 from vqjax.reports.compare import Comparison
-from vqjax.reports.compare_page import comparison_page
-from vqjax.reports.compare_table import Row, columns_of, html_table
+from vqjax.reports.compare_table import Row, columns_of, page_table
 from vqjax.reports.history import read_record
 from vqjax.reports.legend import READING
-from vqjax.reports.report import page
-from vqjax.reports.style import CSS
 from vqjax.reports.tables import numbers_table
 
 
@@ -111,7 +109,7 @@ def test_a_tokenizer_comes_before_its_prior(tokenizer, prior):
 
 
 def test_best_is_best_in_every_number(prior):
-    shown = cells(numbers_table(prior))
+    shown = cells(part("table", numbers_table(prior)))
     assert shown["Nats per token"] == ["3.5000", "3.2500", "20"]
     assert shown["Bits per dimension"] == ["1.2500", "1.1250", "20"]
     numbers = {"psnr": 20, "ssim": 0.5, "accuracy": 0.5, "nll_bound": 9, "cross_entropy": 2,
@@ -119,7 +117,7 @@ def test_best_is_best_in_every_number(prior):
                "sample_diversity": 1.25, "perplexity": 9, "mine": 1}  # fmt: skip
     worse = {name: value + 0.5 for name, value in numbers.items()}
     evals = [{"step": 1, **numbers}, {"step": 2, **worse}]
-    shown = cells(numbers_table(dataclasses.replace(prior, evals=evals)))
+    shown = cells(part("table", numbers_table(dataclasses.replace(prior, evals=evals))))
     at_step = {name: row[2] for name, row in shown.items()}
     higher = ("PSNR, dB", "SSIM", "Accuracy, %")
     assert {name: step for name, step in at_step.items() if step == "2"}.keys() == {*higher}
@@ -129,7 +127,7 @@ def test_best_is_best_in_every_number(prior):
 
 def test_rankings_of_runs_and_of_steps_know_the_same_directions(prior):
     rows = [Row.of(dataclasses.replace(prior, evals=[line]), "a") for line in prior.evals]
-    assert 'best">3.25<' in html_table(rows, columns_of(rows))
+    assert 'best">3.25<' in part("table", page_table(rows, columns_of(rows)))
     direction = lambda name: numbers.described(name).best  # noqa: E731
     for column in columns_of(rows):
         assert column.best == direction(column.key), column.key
@@ -172,9 +170,10 @@ def test_curves_of_the_same_numbers_are_one(prior):
     near = [(x, y * (1 + 1e-8)) for x, y in points]
     other = [(1.0, 2.0), (2.0, 1.001)]
     series = [Series("nll", points), Series("total", near), Series("l1", other)]
-    text = line_chart("t", series, "x", "y")
+    text = part("chart", line_chart("t", series, "x", "y"))
     assert text.count("<polyline") == 2 and text.count("<li>") == 2 and "nll = total <b>" in text
-    assert line_chart("t", [series[0], Series("a", points[:1])], "x", "y").count("<polyline") == 2
+    two = line_chart("t", [series[0], Series("a", points[:1])], "x", "y")
+    assert two.svg.count("<polyline") == 2
     assert "nll = total" in page([prior])
 
 
@@ -201,5 +200,7 @@ def test_nothing_is_broader_than_a_telephone(tokenizer, prior):
     assert ".sheet img{display:block;width:100%;height:auto;image-rendering:pixelated" in CSS
     least = re.findall(r"minmax\((\d+px|min\([^)]*\))", CSS)
     assert all(width.startswith("min(100%,") or int(width[:-2]) <= 136 for width in least)
+    names = re.search(r"([^\n{]*)\{overflow-wrap:anywhere\}", CSS)[1].split(",")
+    assert {"h1", "h2", "p", "figcaption", "footer"} <= {*names}  # a name may have no space
     phone = CSS[CSS.index("@media (max-width:640px)") :]
     assert "svg text,.charts svg .note{font-size:17px}" in phone

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.reports.parts import comparison_page, page, part
 from vqjax.format import count, number, span
 from vqjax.media import gallery
 from vqjax.media.chart import Mark, Series, line_chart, log_ticks, nice_ticks
 from vqjax.media.gallery import GAP, png_file, read_sheet
 from vqjax.reports import page as frame
-from vqjax.reports import report
 from vqjax.reports.compare import Comparison
-from vqjax.reports.compare_page import comparison_page
 from vqjax.reports.compare_table import (
     Row,
     columns_of,
@@ -26,7 +25,7 @@ from vqjax.reports.compare_table import (
     text_table,
 )
 from vqjax.reports.history import read_record
-from vqjax.reports.report import page, write_report
+from vqjax.reports.report import write_report
 from vqjax.types import DataError, UsageError
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -239,9 +238,9 @@ def test_pictures_that_are_none_or_too_large_are_left_out(trained_records, monke
 
 def test_a_page_tells_no_pictures_from_those_that_it_cannot_show(trained_records, tmp_path):
     record = read_record(trained_records)
-    assert "No pictures yet" in report._pictures(dataclasses.replace(record, samples=[]))
+    assert "No pictures yet" in page([dataclasses.replace(record, samples=[])])
     (bad := tmp_path / "00000400.png").write_bytes(b"")
-    shown = report._pictures(dataclasses.replace(record, samples=[(400, bad)]))
+    shown = page([dataclasses.replace(record, samples=[(400, bad)])])
     assert "each is damaged, or of more than 160 million pixels" in shown
 
 
@@ -250,8 +249,8 @@ def test_what_a_training_draws_is_read_and_shown_smaller(tmp_path, monkeypatch):
         assert (8 * (side + GAP) + GAP) * (4 * (side + GAP) + GAP) <= gallery.MAX_PIXELS
     monkeypatch.setattr(frame, "SHOWN_PIXELS", 200)
     picture = np.zeros((20, 40, 3), np.uint8)
-    assert 'width="20" height="10"' in frame.png(picture, "")
-    assert 'width="4" height="3"' in frame.png(picture[:3, :4], "")
+    assert 'width="20" height="10"' in part("image", frame.Image.of(picture, ""))
+    assert 'width="4" height="3"' in part("image", frame.Image.of(picture[:3, :4], ""))
 
 
 def test_several_runs_are_compared_and_the_best_stands_out(
@@ -311,7 +310,8 @@ def test_ticks_are_round_and_inside():
 @pytest.mark.parametrize("log", [False, True])
 def test_any_curve_can_be_drawn(values, log):
     points = [(float(i), v) for i, v in enumerate(values)]
-    text = line_chart("t", [Series("<a>", points)], "x", "y", log=log, mark=Mark(0, 1, "<m>"))
+    chart = line_chart("t", [Series("<a>", points)], "x", "y", log=log, mark=Mark(0, 1, "<m>"))
+    text = part("chart", chart)
     assert text or log and max(values) < 1e-60
     if text:
         Page(text)
@@ -319,7 +319,8 @@ def test_any_curve_can_be_drawn(values, log):
 
 
 def test_points_stand_where_their_values_are():
-    text = line_chart("t", [Series("a", [(0, 0.0), (10, 50.0), (20, 100.0)])], "x", "y")
+    chart = line_chart("t", [Series("a", [(0, 0.0), (10, 50.0), (20, 100.0)])], "x", "y")
+    text = part("chart", chart)
     places = re.search(r'class="line"[^>]*points="([^"]*)"', text)[1].split()
     x, y = zip(*[tuple(map(float, p.split(","))) for p in places], strict=True)
     assert x[2] - x[1] == pytest.approx(x[1] - x[0], abs=0.2)

@@ -53,7 +53,7 @@ def sweep_svg(title: str, points: Sequence[Point]) -> str:
     """An SVG file of examples/s over chips, both logarithmic; a dashed line is one chip's rate
     times the chips.
 
-    Filled dots were compiled, hollow ones worked out.
+    Filled dots were compiled, hollow ones extrapolated.
     """
     chips = [p.topology.chips for p in points]
     rates = [p.roofline.examples_per_second for p in points]
@@ -66,8 +66,8 @@ def sweep_svg(title: str, points: Sequence[Point]) -> str:
         body.append(polyline(list(zip(chips, values, strict=True)), x, y, kind))
     for p, n, rate in zip(points, chips, rates, strict=True):
         dot = {"class": "compiled" if p.compiled else "worked", "cx": x(n), "cy": y(rate), "r": 4}
-        said = f"{number(rate)} at {n} chips, {p.efficiency:.1%}"
-        body.append(element("circle", dot, element("title", {}, said)))
+        hover = f"{number(rate)} at {n} chips, {p.efficiency:.1%}"
+        body.append(element("circle", dot, element("title", {}, hover)))
     body.append(element("text", {"class": "title", "x": WIDTH / 2, "y": TOP + 8}, title))
     frame = {
         "xmlns": "http://www.w3.org/2000/svg",

@@ -1,6 +1,7 @@
-"""Line charts as inline SVG: axes, ticks, a legend, light and dark by the page's colours.
+"""Line charts as inline SVG: axes, ticks and curves, light and dark by the page's colours.
 
-Text and strokes take their colours from the CSS variables of the page.
+Text and strokes take their colours from the CSS variables of the page, which also sets the title
+and the legend around the drawing.
 """
 
 import dataclasses
@@ -9,18 +10,19 @@ import math
 from collections.abc import Sequence
 
 from vqjax.format import number
-from vqjax.media.markup import NOTHING, Markup, element
+from vqjax.media.markup import Markup, element
 
 Points = list[tuple[float, float]]
 
 WIDTH, HEIGHT = 620, 300  # of a drawing that is a file of its own
-# Of a chart on a page, which is about as wide on a desktop: letters come out as the style sheet
-# says, and on a telephone not much smaller.
+# Of a chart on a page, which is about as wide on a desktop: letters get the style sheet's size, and
+# on a phone not much less.
 ON_PAGE = (500, 272)
 LEFT, RIGHT, TOP, BOTTOM = 60, 24, 12, 46
 COLOURS = 8  # --c0 to --c7
 DENSE = 40  # curves with more points than this are drawn faint, with a smooth line over them
 DRAWN = 500  # points per curve
+ALL_DRAWN = 2_800  # points of all curves, which keeps a chart under 40 kB
 TINY = 1e-60  # what is nearer to 0 is drawn as 0
 SAME = 1e-6  # relative difference of numbers that are drawn as one
 SMOOTH = 0.04  # the smooth line averages over about this share of the curve
@@ -43,11 +45,28 @@ class Mark:
     text: str
 
 
-def nice_ticks(low: float, high: float, wanted: int = 6) -> list[float]:
-    """Round numbers (1, 2 or 5 times a power of ten apart) within [low, high]."""
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """A drawing and what a page writes around it.
+
+    Attributes:
+        title: heading.
+        svg: the drawing, as wide as its box.
+        legend: (number of the colour, name, newest value) of each curve; (): the drawing has names.
+        note: a sentence beneath; "": none.
+    """
+
+    title: str
+    svg: Markup
+    legend: tuple[tuple[int, str, str], ...] = ()
+    note: str = ""
+
+
+def nice_ticks(low: float, high: float, count: int = 6) -> list[float]:
+    """About `count` round numbers (1, 2 or 5 times a power of ten apart) within [low, high]."""
     if not high - low > TINY:
         return [low]
-    rough = (high - low) / wanted
+    rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
@@ -66,7 +85,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     return ticks[:: math.ceil(len(ticks) / 8)] if ticks else ticks
 
 
-def _thin(points: Points, limit: int = DRAWN) -> Points:
+def _thin(points: Points, limit: int) -> Points:
     """At most `limit` points: means over equally many neighbours."""
     size = math.ceil(len(points) / limit)
     if size <= 1:
@@ -91,7 +110,7 @@ def _smooth(points: Points) -> Points:
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """From values to places along one axis."""
+    """From values to positions along one axis."""
 
     low: float
     high: float
@@ -119,9 +138,9 @@ def _limits(values: Sequence[float], log: bool, floor: float | None) -> tuple[fl
 
 def polyline(points: Points, x: Scale, y: Scale, kind: str, colour: int | None = None) -> Markup:
     """A curve of a `kind` that the style sheet knows, in one of its colours."""
-    places = " ".join(f"{x(a)},{y(b)}" for a, b in points)
+    positions = " ".join(f"{x(a)},{y(b)}" for a, b in points)
     stroke = None if colour is None else f"stroke:var(--c{colour})"
-    return element("polyline", {"class": kind, "style": stroke, "points": places})
+    return element("polyline", {"class": kind, "style": stroke, "points": positions})
 
 
 def _merged(series: Sequence[Series]) -> list[Series]:
@@ -144,12 +163,11 @@ def _are_same(one: Series, other: Series) -> bool:
     )
 
 
-def _curve(series: Series, x: Scale, y: Scale, colour: int, unit: str) -> list[Markup]:
+def _curve(series: Series, x: Scale, y: Scale, colour: int, unit: str, limit: int) -> list[Markup]:
     if len(series.points) > DENSE:
-        thin = _thin(series.points)
         return [
-            polyline(thin, x, y, "faint", colour),
-            polyline(_thin(_smooth(series.points)), x, y, "line", colour),
+            polyline(_thin(series.points, limit), x, y, "faint", colour),
+            polyline(_thin(_smooth(series.points), limit), x, y, "line", colour),
         ]
     dots = [
         element(
@@ -170,65 +188,45 @@ def axes(
     out = []
     for tick in log_ticks(y.low, y.high) if y.log else nice_ticks(y.low, y.high):
         out.append(_stroke("grid", (LEFT, y(tick)), (right, y(tick))))
-        spot = {"class": "tick y", "x": LEFT - 8, "y": y(tick) + 4}
-        out.append(element("text", spot, number(tick)))
+        beside = {"class": "tick y", "x": LEFT - 8, "y": y(tick) + 4}
+        out.append(element("text", beside, number(tick)))
     for tick in log_ticks(x.low, x.high) if x.log else nice_ticks(x.low, x.high):
         out.append(_stroke("axis", (x(tick), base), (x(tick), base + 5)))
-        spot = {"class": "tick x", "x": x(tick), "y": base + 19}
-        out.append(element("text", spot, number(tick)))
+        below = {"class": "tick x", "x": x(tick), "y": base + 19}
+        out.append(element("text", below, number(tick)))
     out.append(_stroke("axis", (LEFT, base), (right, base)))
-    below = {"class": "label", "x": (LEFT + right) / 2, "y": size[1] - 5}
-    beside = f"translate(13 {(TOP + base) / 2}) rotate(-90)"
-    out.append(element("text", below, x_label))
-    out.append(element("text", {"class": "label", "transform": beside}, y_label))
+    center = {"class": "label", "x": (LEFT + right) / 2, "y": size[1] - 5}
+    turned = f"translate(13 {(TOP + base) / 2}) rotate(-90)"
+    out.append(element("text", center, x_label))
+    out.append(element("text", {"class": "label", "transform": turned}, y_label))
     return out
 
 
 def _stroke(kind: str, start: tuple[float, float], end: tuple[float, float]) -> Markup:
-    places = {"x1": start[0], "x2": end[0], "y1": start[1], "y2": end[1]}
-    return element("line", {"class": kind, **places})
+    ends = {"x1": start[0], "x2": end[0], "y1": start[1], "y2": end[1]}
+    return element("line", {"class": kind, **ends})
 
 
-def _marked(mark: Mark, x: Scale, y: Scale) -> list[Markup]:
+def _marker(mark: Mark, x: Scale, y: Scale) -> list[Markup]:
     width, height = ON_PAGE
-    base, place = height - BOTTOM, x(mark.x)
-    on_left = place > (LEFT + width) * 0.55
+    base, across = height - BOTTOM, x(mark.x)
+    on_left = across > (LEFT + width) * 0.55
     anchor, shift = ("end", -8) if on_left else ("start", 8)
-    spot = {"class": "note", "text-anchor": anchor, "x": place + shift, "y": base - 12}
+    beside = {"class": "note", "text-anchor": anchor, "x": across + shift, "y": base - 12}
     return [
-        _stroke("mark", (place, base), (place, y(mark.y))),
-        element("circle", {"class": "mark", "cx": place, "cy": y(mark.y), "r": 5}),
-        element("text", spot, mark.text),
+        _stroke("mark", (across, base), (across, y(mark.y))),
+        element("circle", {"class": "mark", "cx": across, "cy": y(mark.y), "r": 5}),
+        element("text", beside, mark.text),
     ]
 
 
-def _legend(series: Sequence[Series]) -> Markup:
-    entries = [
-        element(
-            "li",
-            {},
-            element("i", {"style": f"background:var(--c{i % COLOURS})"}),
-            f"{s.name} ",
-            element("b", {}, number(s.points[-1][1], 3)),
-        )
-        for i, s in enumerate(series)
-    ]
-    return element("ul", {"class": "legend"}, entries)
-
-
-def figure(
-    title: str,
-    described: str,
-    body: Sequence[Markup],
-    size: tuple[int, int] = ON_PAGE,
-    above: Markup = NOTHING,
-    below: Markup = NOTHING,
+def drawing(
+    title: str, x_label: str, y_label: str, body: Sequence[Markup], size: tuple[int, int] = ON_PAGE
 ) -> Markup:
-    """A chart as an HTML figure; `described` is for those who cannot see it."""
+    """The SVG of a chart on a page, with a description for those who cannot see it."""
     box = f"0 0 {size[0]} {size[1]}"
-    drawing = element("svg", {"viewBox": box, "role": "img", "aria-label": described}, body)
-    caption = element("figcaption", {}, title)
-    return element("figure", {"class": "chart"}, caption, above, drawing, below)
+    description = f"{title}: {y_label} over {x_label}"
+    return element("svg", {"viewBox": box, "role": "img", "aria-label": description}, body)
 
 
 def line_chart(
@@ -240,8 +238,8 @@ def line_chart(
     floor: float | None = None,
     mark: Mark | None = None,
     note: str = "",
-) -> Markup:
-    """One chart as an HTML figure; nothing where nothing can be drawn.
+) -> Chart | None:
+    """One chart; None where nothing can be drawn.
 
     Args:
         title: heading.
@@ -257,13 +255,13 @@ def line_chart(
         series = [Series(s.name, [p for p in s.points if p[1] > TINY]) for s in series]
     series = _merged([s for s in series if s.points])
     if not series:
-        return NOTHING
+        return None
     width, height = ON_PAGE
     # Limits follow what is drawn boldly: one outlier must not press all curves flat.
     bold = [_smooth(s.points) if len(s.points) > DENSE else s.points for s in series]
     values = [b for points in bold for _, b in points]
-    places = [a for s in series for a, _ in s.points]
-    x = Scale(min(0.0, *places, 0.0), max(places) or 1.0, LEFT, width - RIGHT)
+    across = [a for s in series for a, _ in s.points]
+    x = Scale(min(0.0, *across, 0.0), max(across) or 1.0, LEFT, width - RIGHT)
     y = Scale(*_limits(values, log, floor), height - BOTTOM, TOP, log)
     body = axes(x, y, x_label, y_label, ON_PAGE)
     # An svg within the svg cuts off what noise lies outside; unlike clipPath it needs no id.
@@ -274,9 +272,11 @@ def line_chart(
         "height": height - TOP - BOTTOM + 10,
     }
     box = " ".join(str(value) for value in window.values())
-    curves = [_curve(one, x, y, i % COLOURS, x_label) for i, one in enumerate(series)]
+    limit = min(DRAWN, max(2, ALL_DRAWN // (2 * len(series))))  # each is drawn twice
+    colours = [i % COLOURS for i in range(len(series))]
+    curves = [_curve(s, x, y, c, x_label, limit) for s, c in zip(series, colours, strict=True)]
     body.append(element("svg", {**window, "viewBox": box}, curves))
-    body += _marked(mark, x, y) if mark else []
-    below = element("p", {"class": "note"}, note) if note else NOTHING
-    described = f"{title}: {y_label} over {x_label}"
-    return figure(title, described, body, above=_legend(series), below=below)
+    body += _marker(mark, x, y) if mark else []
+    newest = [number(s.points[-1][1], 3) for s in series]
+    legend = tuple(zip(colours, [s.name for s in series], newest, strict=True))
+    return Chart(title, drawing(title, x_label, y_label, body), legend, note)

@@ -5,8 +5,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from vqjax.format import number, shorten
-from vqjax.media.chart import BOTTOM, COLOURS, LEFT, RIGHT, TOP, Scale, axes, figure
-from vqjax.media.markup import NOTHING, Markup, element
+from vqjax.media.chart import BOTTOM, COLOURS, LEFT, RIGHT, TOP, Chart, Scale, axes, drawing
+from vqjax.media.markup import Markup, element
 
 WIDTH, HEIGHT = 760, 420
 DOT = 5.5  # radius of a point
@@ -65,20 +65,20 @@ def _box_at(text: str, x: float, y: float, across: float, down: float) -> Box:
     return Box(left, top, left + width, top + LINE)
 
 
-def _places(text: str, x: float, y: float) -> Iterator[tuple[Box, float]]:
-    """Places for the name of a point at (x, y), the best first, with their distances."""
+def _boxes(text: str, x: float, y: float) -> Iterator[tuple[Box, float]]:
+    """Boxes for the name of a point at (x, y), the best first, with their distances."""
     distance = NEAR
     while distance < FAR:
         for turn in (0, 8, 12, 4, 14, 2, 10, 6, 15, 1, 13, 3, 11, 5, 9, 7):  # sixteenths
             angle = turn * math.pi / 8
             across, down = math.cos(angle), math.sin(angle)
-            place = (x + across * distance, y + down * distance)
-            yield _box_at(text, *place, across, down), distance
+            center = (x + across * distance, y + down * distance)
+            yield _box_at(text, *center, across, down), distance
         distance += 9.0
 
 
-def _line_places(text: str, y: float, frame: Box) -> Iterator[tuple[Box, float]]:
-    """Places for the name of a line across at `y`: at its right end, then farther left."""
+def _line_boxes(text: str, y: float, frame: Box) -> Iterator[tuple[Box, float]]:
+    """Boxes for the name of a line across at `y`: at its right end, then farther left."""
     right = frame.right - 4.0
     while right - LETTER * len(text) > frame.left:
         for down in (-1, 1):
@@ -86,10 +86,12 @@ def _line_places(text: str, y: float, frame: Box) -> Iterator[tuple[Box, float]]
         right -= 24.0
 
 
-def placed(text: str, places: Iterator[tuple[Box, float]], taken: list[Box], frame: Box) -> Label:
-    """The first place that is inside `frame` and free, or the freest; it is added to `taken`."""
+def place_label(
+    text: str, boxes: Iterator[tuple[Box, float]], taken: list[Box], frame: Box
+) -> Label:
+    """At the first box inside `frame` that is free, or the freest; it is added to `taken`."""
     best, least = None, math.inf
-    for box, distance in places:
+    for box, distance in boxes:
         if not box.inside(frame):
             continue
         covered = sum(box.overlap(other) for other in taken)
@@ -121,16 +123,15 @@ def labels_of(points: Sequence[Point], x: Scale, y: Scale) -> list[Label]:
     heights = [y(p.y) for p in points if p.x is None]
     lines = [Box(frame.left, h - 1, frame.right, h + 1) for h in heights]
     labels: dict[int, Label] = {}
-    # Lines first: their names have fewer places to go.
+    # Lines first: their names have fewer positions.
     for i, point in sorted(enumerate(points), key=lambda item: item[1].x is not None):
         text = shorten(point.name, NAME)
         if point.x is None:
             text = f"{text}, {point.note}" if point.note else text
-            places = _line_places(text, y(point.y), frame)
+            boxes = _line_boxes(text, y(point.y), frame)
         else:
-            places = _places(text, x(point.x), y(point.y))
-        spoken = taken + lines
-        labels[i] = placed(text, places, spoken, frame)
+            boxes = _boxes(text, x(point.x), y(point.y))
+        labels[i] = place_label(text, boxes, taken + lines, frame)
         taken.append(labels[i].box)
     return [labels[i] for i in range(len(points))]
 
@@ -143,27 +144,27 @@ def _drawn(point: Point, label: Label, x: Scale, y: Scale, colour: int) -> list[
         stroke = {"class": "across", "style": f"stroke:var(--c{colour})"}
         ends = {"x1": LEFT, "x2": WIDTH - RIGHT, "y1": height, "y2": height}
         out.append(element("line", stroke | ends))
-        anchor, place = "end", box.right
+        anchor, text_x = "end", box.right
     else:
-        spot = x(point.x)
-        anchor, place = ("end", box.right) if box.right < spot else ("start", box.left)
-        if box.left < spot < box.right:
-            anchor, place = "middle", (box.left + box.right) / 2
+        point_x = x(point.x)
+        anchor, text_x = ("end", box.right) if box.right < point_x else ("start", box.left)
+        if box.left < point_x < box.right:
+            anchor, text_x = "middle", (box.left + box.right) / 2
         if label.distance > NEAR:
-            near_x = min(max(spot, box.left), box.right)
+            near_x = min(max(point_x, box.left), box.right)
             near_y = min(max(height, box.top + 3), box.bottom - 3)
-            ends = {"x1": spot, "y1": height, "x2": f"{near_x:.1f}", "y2": f"{near_y:.1f}"}
+            ends = {"x1": point_x, "y1": height, "x2": f"{near_x:.1f}", "y2": f"{near_y:.1f}"}
             out.append(element("line", {"class": "leader", **ends}))
         title = f"{point.name}: {number(point.y)} at {number(point.x)}"
-        dot = {"cx": spot, "cy": height, "r": DOT, "style": f"fill:var(--c{colour})"}
+        dot = {"cx": point_x, "cy": height, "r": DOT, "style": f"fill:var(--c{colour})"}
         out.append(element("circle", dot, element("title", {}, title)))
-    spot = {"x": f"{place:.1f}", "y": f"{box.bottom - 4:.1f}"}
-    out.append(element("text", {"class": "note", "text-anchor": anchor, **spot}, label.text))
+    corner = {"x": f"{text_x:.1f}", "y": f"{box.bottom - 4:.1f}"}
+    out.append(element("text", {"class": "note", "text-anchor": anchor, **corner}, label.text))
     return out
 
 
-def scatter(title: str, points: Sequence[Point], x_label: str, y_label: str) -> Markup:
-    """The plot as an HTML figure; nothing where no point has an `x`.
+def scatter(title: str, points: Sequence[Point], x_label: str, y_label: str) -> Chart | None:
+    """The plot; None where no point has an `x`.
 
     Args:
         title: heading.
@@ -173,11 +174,11 @@ def scatter(title: str, points: Sequence[Point], x_label: str, y_label: str) -> 
     """
     across = [p.x for p in points if p.x is not None]
     if not across:
-        return NOTHING
+        return None
     wide = min(across) > 0 and max(across) / min(across) > DECADE
     x = _scale(across, LEFT, WIDTH - RIGHT, log=wide)
     y = _scale([p.y for p in points], HEIGHT - BOTTOM, TOP)
     body = axes(x, y, x_label, y_label, (WIDTH, HEIGHT))
     for i, (point, label) in enumerate(zip(points, labels_of(points, x, y), strict=True)):
         body += _drawn(point, label, x, y, i % COLOURS)
-    return figure(title, f"{title}: {y_label} over {x_label}", body, (WIDTH, HEIGHT))
+    return Chart(title, drawing(title, x_label, y_label, body, (WIDTH, HEIGHT)))

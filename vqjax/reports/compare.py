@@ -16,8 +16,8 @@ from vqjax.training.restore import PARAMS
 from vqjax.training.seal import sealed_steps
 from vqjax.types import DataError, UsageError, VqjaxError
 
-DIFFERENCE = 120  # characters of what differs between two data sources
-KEEPING = ("data_dir", "cache_bytes")  # fields of sources: where data lie, not what they are
+DIFFERENCE_TEXT = 120  # characters of what differs between two data sources
+STORAGE = ("data_dir", "cache_bytes")  # fields of sources: where data are, not what they are
 READING = {"reading", "formats"}  # fields of a folder: what is taken from it
 
 
@@ -26,7 +26,7 @@ class Comparison:
     """Runs side by side.
 
     Attributes:
-        rows: one per run, in the order given.
+        rows: one per run, in the order of `runs`.
         notes: lines that a reader of the table must know, such as runs on other data.
         same_data: whether all runs are known to be evaluated on the data of the first.
     """
@@ -56,7 +56,7 @@ def compare_runs(
         params: "ema" or "raw"; "auto": averaged where a run keeps them.
         trust: modules and files whose classes may be built.
         evaluate: evaluate every run anew.
-        say: is given lines about what takes time or went wrong.
+        say: takes lines on what takes time or went wrong.
 
     Raises:
         DataError: no run, or one that has neither an evaluation nor a checkpoint.
@@ -132,7 +132,7 @@ def notes_on_data(rows: Sequence[Row]) -> list[str]:
     for row in known[1:]:
         changes = config.difference(_eval_data(known[0]), _eval_data(row))
         if changes:
-            text = shorten("; ".join(changes), DIFFERENCE).removeprefix("experiment: ")
+            text = shorten("; ".join(changes), DIFFERENCE_TEXT).removeprefix("experiment: ")
             other = "is evaluated on other data than {}"
             if all(READING.intersection(_path(change)) for change in changes):
                 other = "reads its folder in another way than {}, perhaps other pictures"
@@ -154,7 +154,7 @@ def _eval_data(row: Row) -> Any:
     if not dataclasses.is_dataclass(data):
         return data
     fields = {field.name: field for field in dataclasses.fields(data)}
-    changes = {name: fields[name].default for name in KEEPING if name in fields}
+    changes = {name: fields[name].default for name in STORAGE if name in fields}
     if "augment" in fields:
         changes["augment"] = tuple(t for t in data.augment if not isinstance(t, RandomFlip))
     return dataclasses.replace(data, **changes)
@@ -173,5 +173,5 @@ def _kinds(rows: Sequence[Row]) -> list[str]:
     averaged = [row.name for row in rows if row.params == "ema"]
     if not averaged:
         return []
-    whose = "all runs" if len(averaged) == len(rows) else ", ".join(averaged)
-    return [f"averaged parameters (ema) of {whose}"]
+    names = "all runs" if len(averaged) == len(rows) else ", ".join(averaged)
+    return [f"averaged parameters (ema) of {names}"]

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from vqjax.files import write_output
+from vqjax.media.chart import Chart
 from vqjax.media.gallery import Gallery, Sheet, read_sheet
-from vqjax.media.markup import NOTHING, Content, Markup, element, fragment
 from vqjax.media.scatter import Point, scatter
 from vqjax.reports.compare import Comparison
 from vqjax.reports.compare_table import (
@@ -20,11 +19,10 @@ from vqjax.reports.compare_table import (
     PSNR,
     Row,
     columns_of,
-    html_table,
+    page_table,
 )
-from vqjax.reports.glossary import reading
 from vqjax.reports.legend import READING
-from vqjax.reports.page import captioned, png, quiet, strips, whole_page
+from vqjax.reports.page import Compared, Figure, Image, Page, Strip
 from vqjax.runs.drawn import newest_samples
 from vqjax.runs.examples import held_out
 from vqjax.runs.load import load
@@ -35,7 +33,7 @@ PRIORS = 4  # newest pictures of a prior that are shown, per run
 
 
 @dataclasses.dataclass
-class Strip:
+class SharedOriginals:
     """The same originals, uint8 [h, W, 3], through several runs, each with such a band."""
 
     of: str
@@ -86,14 +84,14 @@ class _Remaker:
 
 def strips_of(
     rows: Sequence[Row], params: str, trust: Sequence[str], say: Callable[[str], None]
-) -> list[Strip]:
+) -> list[SharedOriginals]:
     """The first run's originals through every run that takes them; others with their own."""
-    strips: list[Strip] = []
+    strips: list[SharedOriginals] = []
     remake: _Remaker | None = None
     for row in rows:
         own = _bands_of(row)
         if not strips and own is not None:
-            strips.append(Strip(row.name, own[0], [(row, own[1])]))
+            strips.append(SharedOriginals(row.name, own[0], [(row, own[1])]))
             remake = _Remaker(row, params, trust)
             continue
         if own is not None and strips[0].has_same(own[0]):
@@ -118,18 +116,18 @@ def strips_of(
         if own is not None:
             known = next((strip for strip in strips if strip.has_same(own[0])), None)
             if known is None:
-                strips.append(known := Strip(row.name, own[0], []))
+                strips.append(known := SharedOriginals(row.name, own[0], []))
             known.through.append((row, own[1]))
     return strips
 
 
-def _caption(row: Row) -> Content:
+def _distortion_and_rate(row: Row) -> str:
     words = []
     if PSNR.value(row) is not None:
         words.append(f"{PSNR.cell(row)} dB")
     if BITS_PER_PIXEL.value(row) is not None:
         words.append(f"{BITS_PER_PIXEL.cell(row)} {_rate_unit([row])}")
-    return element("b", {}, row.name), " · ".join(words)
+    return " · ".join(words)
 
 
 def _rate_unit(rows: Sequence[Row]) -> str:
@@ -138,39 +136,36 @@ def _rate_unit(rows: Sequence[Row]) -> str:
     return "bits/pixel" if pictures else "bits/position"
 
 
-def _pictures(found: Sequence[Strip], rows: Sequence[Row]) -> Markup:
+def _pictures(shared: Sequence[SharedOriginals], rows: Sequence[Row]) -> list[Figure]:
     """The strips; and whole, sheets of runs in none of them, as older versions drew them."""
-    through = [row.name for strip in found for row, _ in strip.through]
-    others = [row for row in rows if row.record.reconstructs and row.name not in through]
-    wholes = [(row, sheet) for row in others if (sheet := _newest(row)) is not None]
-    if not found and not wholes:
-        return quiet("No reconstructions: the runs hold none.")
-    out = []
-    for strip in found:
-        lines = [("original", png(strip.originals, "originals"))]
-        for row, band in strip.through:
-            lines.append((_caption(row), png(band, f"through {row.name}")))
-        out.append(captioned(None if strip is found[0] else f"Of {strip.of}", strips(lines)))
-    out += [captioned(_caption(row), png(sheet.image, row.name)) for row, sheet in wholes]
-    return element("div", {"class": "sheets"}, out)
+    figures = []
+    for one in shared:
+        strips = [Strip(Image.of(one.originals, "originals"), "original")]
+        for row, band in one.through:
+            image = Image.of(band, f"through {row.name}")
+            strips.append(Strip(image, _distortion_and_rate(row), row.name))
+        figures.append(Figure("" if one is shared[0] else f"Of {one.of}", strips=strips))
+    through = [row.name for one in shared for row, _ in one.through]
+    for row in rows:
+        if row.record.reconstructs and row.name not in through and (sheet := _newest(row)):
+            image = Image.of(sheet.image, row.name)
+            figures.append(Figure(row.name, _distortion_and_rate(row), image=image))
+    return figures
 
 
-def _priors(rows: Sequence[Row]) -> Markup:
+def _samples(rows: Sequence[Row]) -> list[Figure]:
     """What `vqjax sample` drew."""
     figures = []
     for row in rows:
         for path in newest_samples(row.record.path / "samples", PRIORS):
             sheet = read_sheet(path)
             if sheet is not None:
-                title = (f"{row.name} ", element("small", {}, path.stem))
-                figures.append(captioned(title, png(sheet.image, f"{row.name}, {path.stem}")))
-    if not figures:
-        return NOTHING
-    heading = element("h2", {}, "Samples")
-    return fragment(heading, element("div", {"class": "sheets small"}, figures))
+                image = Image.of(sheet.image, f"{row.name}, {path.stem}")
+                figures.append(Figure(row.name, path.stem, image=image))
+    return figures
 
 
-def _plot(rows: Sequence[Row]) -> Markup:
+def _plot(rows: Sequence[Row]) -> Chart | None:
     points = [
         Point(row.name, BITS_PER_PIXEL.value(row), PSNR.value(row), "no tokens")
         for row in rows
@@ -180,22 +175,16 @@ def _plot(rows: Sequence[Row]) -> Markup:
     return scatter("Rate and distortion", points, unit, "PSNR, dB")
 
 
-def comparison_page(comparison: Comparison, found: Sequence[Strip]) -> str:
-    """The whole page."""
+def comparison_page(comparison: Comparison, shared: Sequence[SharedOriginals]) -> Page:
+    """The page of `comparison` and what `strips_of` found for it."""
     rows = comparison.rows
-    title = rows[0].name if len(rows) == 1 else f"{len(rows)} runs"
-    kind = element("p", {"class": "kind"}, "vqjax compare")
-    body = (
-        element("header", {}, kind, element("h1", {}, title)),
-        element("h2", {}, "Side by side"),
-        html_table(rows, columns_of(rows), ranked=comparison.same_data),
-        [quiet(f"Note: {note}") for note in comparison.notes],
-        element("div", {"class": "plot"}, _plot(rows), reading(READING)),
-        element("h2", {}, "The same held-out pictures"),
-        _pictures(found, rows),
-        _priors(rows),
+    return Page(
+        "vqjax compare",
+        rows[0].name if len(rows) == 1 else f"{len(rows)} runs",
+        table=page_table(rows, columns_of(rows), ranked=comparison.same_data),
+        notes=comparison.notes,
+        compared=Compared(_plot(rows), READING, _pictures(shared, rows), _samples(rows)),
     )
-    return whole_page(title, body, "vqjax compare", broad=True)
 
 
 def write_comparison(
@@ -218,5 +207,5 @@ def write_comparison(
     Raises:
         UsageError: `out` cannot be written, or must not be.
     """
-    found = strips_of(comparison.rows, params, trust, say)
-    return write_output(out, comparison_page(comparison, found), overwrite=overwrite)
+    shared = strips_of(comparison.rows, params, trust, say)
+    return comparison_page(comparison, shared).write(out, overwrite=overwrite)

@@ -13,10 +13,9 @@ from typing import Any
 from vqjax.config import tree
 from vqjax.format import NONE, count, number, printable, shorten
 from vqjax.media.gallery import Sheet
-from vqjax.media.markup import Content, Markup, element
 from vqjax.numbers import NUMBERS, described, worth
 from vqjax.reports.history import REACHED, Record, is_number
-from vqjax.reports.tables import Cell, table
+from vqjax.reports.tables import Cell, Table
 from vqjax.runs.footprint import Footprint
 
 QUANTIZER_TEXT = 44  # characters of a quantizer on the terminal
@@ -28,20 +27,20 @@ def quantizer_text(task: Any) -> str | None:
     found: list[tuple[str, Any]] = []
     for path, value in tree.walk(getattr(task, "tokenizer", None)):
         parts = path.split(".")
-        place = parts[-1] == "quantizer" or parts[-2:-1] == ["quantizers"]
+        named = parts[-1] == "quantizer" or parts[-2:-1] == ["quantizers"]
         inside = any(path.startswith(f"{outer}.") for outer, _ in found)
-        if place and not inside and tree.is_object(value):
+        if named and not inside and tree.is_object(value):
             found.append((path, value))
-    return " + ".join(_written(value) for _, value in found) or None
+    return " + ".join(_constructor_call(value) for _, value in found) or None
 
 
-def _written(module: Any) -> str:
-    """A constructor call: leading fields that have no default by place, others by name."""
-    fields, words, by_place = tree.fields_of(type(module)), [], True
+def _constructor_call(module: Any) -> str:
+    """A constructor call: leading fields without a default by position, others by name."""
+    fields, words, by_position = tree.fields_of(type(module)), [], True
     for name, value in tree.children(module).items():
-        by_place = by_place and tree.is_required(fields[name])
+        by_position = by_position and tree.is_required(fields[name])
         if tree.differs_from_default(fields[name], value):
-            words.append(f"{'' if by_place else f'{name}='}{tree.show(value, 200)}")
+            words.append(f"{'' if by_position else f'{name}='}{tree.show(value, 200)}")
     return f"{type(module).__name__}({', '.join(words)})"
 
 
@@ -217,7 +216,7 @@ EARLY = Column(
     _minutes,
 )
 # Numbers that have columns of their own, or need none; others get theirs as they come.
-SETTLED = {
+WITH_COLUMNS = {
     *(c.key for c in (PSNR, SSIM, LPIPS, L1, DETAIL, BOUND, DIVERSITY, USAGE, PERPLEXITY)), "mse",
     "codebook_alive",
 }  # fmt: skip
@@ -230,7 +229,7 @@ REPORTED = (
 def extra_names(rows: Sequence[Row]) -> list[str]:
     """Numbers of the eval split that only some tasks have, in the order in which they come up."""
     names = dict.fromkeys(name for row in rows for name in row.numbers)
-    return [name for name in names if name.partition("/")[0] not in SETTLED]
+    return [name for name in names if name.partition("/")[0] not in WITH_COLUMNS]
 
 
 def _extra(name: str, rows: Sequence[Row]) -> Column:
@@ -281,14 +280,9 @@ def _short(column: Column, row: Row) -> str:
     return shorten(column.cell(row), QUANTIZER_TEXT)
 
 
-def _parted(words: Sequence[str], name: str) -> list[Content]:
-    """The words with an empty element of that `name` between them."""
-    return [part for word in words for part in (element(name, {}), word)][1:]
-
-
-def _breakable(code: str) -> list[Content]:
+def _breakable(code: str) -> list[str]:
     """Code that a narrow cell may break between the words of a name and after brackets."""
-    return _parted(re.split(r"(?<=[a-z])(?=[A-Z])|(?<=\()", code), "wbr")
+    return re.split(r"(?<=[a-z])(?=[A-Z])|(?<=\()", code)
 
 
 def _one_line(title: str) -> str:
@@ -322,9 +316,9 @@ def _code(text: str) -> str:
     return f"`{printable(text).replace('`', chr(39))}`"
 
 
-def html_table(
+def page_table(
     rows: Sequence[Row], columns: Sequence[Column], anchors: Sequence[str] = (), ranked: bool = True
-) -> Markup:
+) -> Table:
     """The table for a page.
 
     Args:
@@ -332,23 +326,19 @@ def html_table(
         ranked: whether the best of each number stands out.
     """
     columns = _filled(rows, columns)
-    titles = [_parted(column.title.split("\n"), "br") for column in columns]
-    head = [
-        Cell(title) if column.is_text else title
-        for title, column in zip(titles, columns, strict=True)
-    ]
+    head = [Cell(c.title.split("\n"), "" if c.is_text else "n") for c in columns]
     lines = []
-    for i, row in enumerate(rows):
-        line = [element("a", {"href": f"#{anchors[i]}"}, row.name) if anchors else row.name]
+    for row, anchor in zip(rows, anchors or [""] * len(rows), strict=True):
+        line = [Cell([row.name], anchor=anchor)]
         for column in columns:
             cell = column.cell(row)
             if column.is_text:
-                cell = Cell(_breakable(cell), "code")
-            elif ranked and column.is_best(row, rows):
-                cell = Cell(cell, "n best")
-            line.append(cell)
+                line.append(Cell(_breakable(cell), "code"))
+            else:
+                is_best = ranked and column.is_best(row, rows)
+                line.append(Cell([cell], "n best" if is_best else "n"))
         lines.append(line)
-    return table(["Run", *head], lines, "wide compact")
+    return Table([Cell(["Run"]), *head], lines, compact=True)
 
 
 def json_row(row: Row) -> dict[str, Any]:

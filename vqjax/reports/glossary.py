@@ -1,37 +1,23 @@
 """What the numbers of a page mean: names with a line each, for every page that has numbers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from vqjax.format import printable
-from vqjax.media.markup import NOTHING, Markup, element, fragment
 from vqjax.numbers import BITS, IN_WORDS, LOSSES, NUMBERS, PARAMETERS
 from vqjax.reports.history import REACHED, Record, is_number
 
 Entry = tuple[str, str]  # a name and what it means
 
 
-def reading(entries: Iterable[Entry]) -> Markup:
-    """Each name with what it means, as a sentence of its own."""
-    lines = [
-        (element("dt", {}, name), element("dd", {}, f"{text[0].upper()}{text[1:]}."))
-        for name, text in entries
-    ]
-    return element("dl", {"class": "reading"}, lines)
-
-
-def glossary(records: Sequence[Record], heads: Mapping[str, str] | None = None) -> Markup:
-    """Explains the numbers that `records` have, and no others; nothing where they have none.
+def glossary(records: Sequence[Record], heads: Mapping[str, str] | None = None) -> list[Entry]:
+    """Explains the numbers that `records` have, and no others.
 
     Args:
         records: the runs on the page.
         heads: {name of a number: its column's head} of a table of the runs on the page.
     """
     heads = heads or {}
-    entries = [*_metrics(records, heads), *_terms(records), *_sizes(records, heads)]
-    if not entries:
-        return NOTHING
-    heading = element("h2", {}, "What the numbers mean")
-    return fragment(heading, element("div", {"class": "glossary"}, reading(entries)))
+    return [*_metrics(records, heads), *_terms(records), *_sizes(records, heads)]
 
 
 def _metrics(records: Sequence[Record], heads: Mapping[str, str]) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""How a report begins: one sentence for somebody who knows nothing of the run yet."""
+"""How a report begins: one sentence for a reader who does not know the run."""
 
 import pathlib
 from collections import Counter

@@ -1,72 +1,153 @@
-"""What every page is made of: its frame, and pictures inside it.
+"""A page: of one run, of several, or of `vqjax compare`.
 
-No script, no font, no picture from elsewhere: the file can be mailed, archived and opened offline.
-The browser is told so, too: by its policy a page runs nothing and asks for nothing.
+Reports gather what is on it, `templates/` lay it out, all text escaped. No script, no font, no
+picture from elsewhere: the file can be mailed, archived and opened offline, and its policy makes
+the browser run nothing and ask for nothing.
 """
 
 import base64
+import dataclasses
+import functools
+import importlib.resources
 import io
+import os
+import pathlib
 from collections.abc import Sequence
 
+import jinja2
 import numpy as np
-from PIL import Image
+from PIL import Image as Images
 
 from vqjax._version import __version__
-from vqjax.files import GENERATOR
-from vqjax.media.markup import Content, Markup, document, element, style
-from vqjax.reports.style import CSS
+from vqjax.files import GENERATOR, write_output
+from vqjax.format import printable_lines
+from vqjax.media.chart import Chart
+from vqjax.reports.glossary import Entry
+from vqjax.reports.tables import Fact, Table
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 SHOWN_PIXELS = 4 << 20  # of a picture on a page; larger ones are made smaller
 
 
-def png(picture: np.ndarray, text: str) -> Markup:
-    """An `img` with the picture inside; size attributes keep the page from jumping."""
-    buffer, image = io.BytesIO(), Image.fromarray(picture)
-    share = (SHOWN_PIXELS / (image.width * image.height)) ** 0.5
-    if share < 1:
-        image.thumbnail((image.width * share, image.height * share), Image.Resampling.LANCZOS)
-    image.save(buffer, "PNG", optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    width, height = image.size
-    source = f"data:image/png;base64,{data}"
-    return element("img", {"src": source, "width": width, "height": height, "alt": text})
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """A PNG inside the page. Its size keeps the page from jumping."""
+
+    base64: str
+    width: int
+    height: int
+    text: str
+
+    @classmethod
+    def of(cls, picture: np.ndarray, text: str) -> "Image":
+        """A picture uint8 [H, W, C]; `text` is for those who cannot see it."""
+        buffer, image = io.BytesIO(), Images.fromarray(picture)
+        share = (SHOWN_PIXELS / (image.width * image.height)) ** 0.5
+        if share < 1:
+            image.thumbnail((image.width * share, image.height * share), Images.Resampling.LANCZOS)
+        image.save(buffer, "PNG", optimize=True)
+        return cls(base64.b64encode(buffer.getvalue()).decode(), *image.size, text)
 
 
-def quiet(text: str) -> Markup:
-    """A paragraph that stands back."""
-    return element("p", {"class": "quiet"}, text)
+@dataclasses.dataclass(frozen=True)
+class Strip:
+    """One line of pictures. On its left stands `name` in bold, and `label`."""
+
+    image: Image
+    label: str
+    name: str = ""
 
 
-def captioned(caption: Content, *content: Content) -> Markup:
-    """A sheet of pictures with what it shows; `caption` may be None."""
-    above = None if caption is None else element("figcaption", {}, caption)
-    return element("figure", {"class": "sheet"}, above, *content)
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """A sheet, or strips beneath each other."""
+
+    caption: str = ""
+    detail: str = ""  # of the caption, in smaller letters
+    link: tuple[str, str] | None = None  # (anchor, name) of its run, where the page has several
+    image: Image | None = None  # the sheet
+    strips: Sequence[Strip] = ()
+    headings: Sequence[tuple[str, int]] = ()  # (text, columns beneath it) over the sheet
+    width: int | None = None  # of the sheet in pixels, at most; None: that of the page
+    least_width: int = 0  # likewise, in characters; where there is less, it scrolls
 
 
-def strips(rows: Sequence[tuple[Content, Markup]]) -> Markup:
-    """Pictures beneath each other, each with its label on the left."""
-    lines = [(element("span", {}, label), picture) for label, picture in rows]
-    return element("div", {"class": "strips"}, lines)
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """One run; "", None and empty lists stand for what is not known of it."""
+
+    anchor: str
+    name: str  # that it begins with among several, and `summary`; "": it is the page's own
+    summary: str
+    facts: Sequence[Fact]
+    shows: str  # heading of its pictures; "": it makes none
+    pictures: Sequence[Figure]
+    no_pictures: str  # why there are none
+    charts: Sequence[Chart]
+    numbers: Table | None
+    sizes: Table | None
+    command: str
+    experiment: str
+    log: str
 
 
-def whole_page(title: str, body: Content, kind: str, broad: bool = False) -> str:
-    """The document.
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """What only `vqjax compare` shows."""
 
-    Args:
-        title: of the window.
-        body: what is on it.
-        kind: what stands in front of the version at the bottom.
-        broad: whether it may be broader than is good for reading, for the sake of a table.
-    """
-    meta = [
-        {"charset": "utf-8"},
-        {"name": "generator", "content": GENERATOR},
-        {"http-equiv": "Content-Security-Policy", "content": POLICY},
-        {"name": "viewport", "content": "width=device-width, initial-scale=1"},
-    ]
-    described = [element("meta", attributes) for attributes in meta]
-    head = element("head", {}, described, element("title", {}, title), style(CSS))
-    footer = element("footer", {}, f"{kind} · made by vqjax {__version__}")
-    main = element("main", {"class": "broad" if broad else None}, body, footer)
-    return document(element("html", {"lang": "en"}, head, element("body", {}, main)))
+    plot: Chart | None  # of rate and distortion
+    legend: Sequence[Entry]  # of the table's columns
+    pictures: Sequence[Figure]  # the same originals through each run
+    samples: Sequence[Figure]
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """Where templates are found, and what may become of values in them: text, escaped."""
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_visible,
+    )
+
+
+def _template(name: str) -> str:
+    """A file, of which the lines of a template are joined: their indentation is for people."""
+    text = importlib.resources.files("vqjax.reports").joinpath("templates", name).read_text("utf-8")
+    return text if name.endswith(".css") else "".join(map(str.strip, text.splitlines()))
+
+
+def _visible(value: object) -> object:
+    """Text with its control characters as escapes; what is made of elements stays as it is."""
+    return value if hasattr(value, "__html__") else printable_lines(str(value))
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """One HTML file; it shows no more than it gets."""
+
+    kind: str  # what wrote it
+    title: str
+    lead: str = ""  # a sentence on what it shows
+    path: str = ""  # of the run, where it is of one
+    drawn: Sequence[Figure] = ()  # what `sample` and `edit` drew
+    table: Table | None = None  # the runs side by side
+    notes: Sequence[str] = ()  # on the table
+    compared: Compared | None = None
+    sections: Sequence[Section] = ()
+    glossary: Sequence[Entry] = ()
+
+    def html(self) -> str:
+        """The text of the file."""
+        template = environment().get_template("page.html.j2")
+        made = {"generator": GENERATOR, "policy": POLICY, "version": __version__}
+        return template.render(page=self, **made) + "\n"
+
+    def write(self, path: str | os.PathLike, *, overwrite: bool = False) -> pathlib.Path:
+        """Writes the file and returns its path.
+
+        Raises:
+            UsageError: `path` cannot be written, or must not be (`vqjax.files.check_output`).
+        """
+        return write_output(path, self.html(), overwrite=overwrite)

@@ -4,12 +4,49 @@ import dataclasses
 from collections.abc import Sequence
 
 from vqjax.format import NONE, count, fixed, number, printable, span
-from vqjax.media.markup import NOTHING, Content, Markup, element
 from vqjax.numbers import described, worth
 from vqjax.reports.history import REACHED, Record, is_number
-from vqjax.reports.page import quiet
 
 NAME = 80  # characters of a number's name
+
+
+@dataclasses.dataclass(frozen=True)
+class Fact:
+    """A number at the head of a page, its unit beside it, a note beneath."""
+
+    name: str
+    value: str
+    unit: str = ""
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """A cell of a table, of a `kind` that the style sheet knows ("": text).
+
+    Heads are broken between `parts`, other cells may be; `anchor` is a section that it leads to.
+    """
+
+    parts: Sequence[str]
+    kind: str = ""
+    anchor: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Heads and rows of cells; a `compact` table has many columns."""
+
+    head: Sequence[Cell]
+    rows: Sequence[Sequence[Cell]]
+    compact: bool = False
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """The first of a row is text, the others are numbers, aligned right."""
+    head, *lines = (
+        [Cell([text], "n" if i else "") for i, text in enumerate(row)] for row in (head, *rows)
+    )
+    return Table(head, lines)
 
 
 def label(record: Record, name: str) -> str:
@@ -24,50 +61,44 @@ def shown_value(record: Record, name: str, value: float) -> str:
     return described(name, record.numbers).shown(value)
 
 
-def _fact(name: str, value: str, unit: str = "", below: str = "") -> Markup:
-    small = (" ", element("small", {}, unit)) if unit else None
-    note = element("dd", {}, below) if below else None
-    return element("div", {}, element("dt", {}, name), element("dd", {}, value, small), note)
-
-
-def _perplexity(record: Record) -> Markup:
+def _perplexity(record: Record) -> Fact:
     sizes = record.footprint
     name = next((n for n in record.final if n.partition("/")[0] == "perplexity"), "perplexity")
     if not is_number(record.final, name):
-        return _fact("Perplexity", NONE)
+        return Fact("Perplexity", NONE)
     value = record.final[name]
     level = name.partition("/")[2]
     books = () if sizes is None else [v for v in sizes.levels if level in ("", v.name)]
     if not books:
-        return _fact("Perplexity", fixed(value, ",.0f"))
+        return Fact("Perplexity", fixed(value, ",.0f"))
     size = books[0].codebook_size
     share = fixed(100 * value / size, ".0f")
-    below = f"{share}% of the codebook" + (f", {level}" if level else "")
-    return _fact("Perplexity", fixed(value, ",.0f"), f"of {size:,}", below)
+    note = f"{share}% of the codebook" + (f", {level}" if level else "")
+    return Fact("Perplexity", fixed(value, ",.0f"), f"of {size:,}", note)
 
 
 def _heading(record: Record) -> list[str]:
     """Names of the numbers at the head of the page."""
-    wanted = record.headline
-    leading = [n for n in record.final if described(n, record.numbers).leads and n not in wanted]
+    names = record.headline
+    leading = [n for n in record.final if described(n, record.numbers).leads and n not in names]
     sizes = record.footprint
     if sizes is not None and not sizes.levels:
-        wanted = tuple(name for name in wanted if name != "perplexity")
-    always = (*wanted[:1], "perplexity")
-    return leading + [n for n in wanted if n in always or is_number(record.final, n)]
+        names = tuple(name for name in names if name != "perplexity")
+    always = (*names[:1], "perplexity")
+    return leading + [n for n in names if n in always or is_number(record.final, n)]
 
 
-def _headline(record: Record, name: str) -> Markup:
+def _headline(record: Record, name: str) -> Fact:
     """One number at the head of the page; a dash before the first evaluation."""
     if name == "perplexity":
         return _perplexity(record)
     what = described(name, record.numbers)
     shown = what.fact or what.label
     if not is_number(record.final, name):
-        return _fact(shown, NONE)
+        return Fact(shown, NONE)
     value = what.shown(record.final[name], what.fact_digits)
     unit = what.unit if what.fact_unit is None else what.fact_unit
-    return _fact(shown, value, unit, what.per or (_early(record) if name == "psnr" else ""))
+    return Fact(shown, value, unit, what.per or (_early(record) if name == "psnr" else ""))
 
 
 def _early(record: Record) -> str:
@@ -76,46 +107,23 @@ def _early(record: Record) -> str:
     return "" if seconds is None else f"{REACHED:.0%} after {span(seconds)}"
 
 
-def facts(record: Record) -> Markup:
+def facts(record: Record) -> list[Fact]:
     """The run in one band of numbers."""
     sizes = record.footprint
     entries = [_headline(record, name) for name in _heading(record)]
     if sizes is not None and sizes.levels:
-        place = "pixel" if len(sizes.shape) == 3 else "position"
+        position = "pixel" if len(sizes.shape) == 3 else "position"
         tokens = f"{sizes.tokens:,} tokens per example"
-        entries.append(_fact(f"Bits per {place}", number(sizes.bits_per_position, 3), "", tokens))
+        entries.append(Fact(f"Bits per {position}", number(sizes.bits_per_position, 3), "", tokens))
     total = record.total_steps
     done = total is not None and record.step >= total
     of = "" if total is None or done else f"of {total:,}"
-    entries.append(_fact("Steps", f"{record.step:,}", of, "" if done or not of else "not done yet"))
+    entries.append(Fact("Steps", f"{record.step:,}", of, "" if done or not of else "not done yet"))
     rate = "" if record.rate is None else f"{number(record.rate, 3)} examples/s"
-    entries.append(_fact("Wall time", span(record.elapsed), "", rate))
+    entries.append(Fact("Wall time", span(record.elapsed), "", rate))
     if sizes is not None:
-        entries.append(_fact("Parameters", count(sizes.total)))
-    return element("dl", {"class": "facts"}, entries)
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """A cell of a table, of a `kind` that the style sheet knows ("": text)."""
-
-    content: Content
-    kind: str = ""
-
-
-def table(head: Sequence[Content], rows: Sequence[Sequence[Content]], kind: str = "wide") -> Markup:
-    """A table. The first of a row is text, the others are numbers, aligned right; `Cell` says
-    otherwise.
-    """
-
-    def cells(row: Sequence[Content], name: str) -> list[Markup]:
-        made = [c if isinstance(c, Cell) else Cell(c, "n" if i else "") for i, c in enumerate(row)]
-        return [element(name, {"class": cell.kind or None}, cell.content) for cell in made]
-
-    lines = [element("tr", {}, cells(row, "td")) for row in rows]
-    top = element("thead", {}, element("tr", {}, cells(head, "th")))
-    whole = element("table", {}, top, element("tbody", {}, lines))
-    return element("div", {"class": kind}, whole)
+        entries.append(Fact("Parameters", count(sizes.total)))
+    return entries
 
 
 def _best(record: Record, name: str) -> tuple[str, str]:
@@ -128,11 +136,11 @@ def _best(record: Record, name: str) -> tuple[str, str]:
     return shown_value(record, name, value), f"{step:,.0f}"
 
 
-def numbers_table(record: Record) -> Markup:
-    """All numbers of the newest evaluation, beside the best ones."""
+def numbers_table(record: Record) -> Table | None:
+    """All numbers of the newest evaluation, beside the best ones; None before the first."""
     names = [name for name in record.names("eval") if is_number(record.final, name)]
     if not names:
-        return quiet("No evaluation yet.")
+        return None
     rows = []
     for name in names:
         newest = shown_value(record, name, record.final[name])
@@ -141,8 +149,8 @@ def numbers_table(record: Record) -> Markup:
     return table(head, rows)
 
 
-def run_table(record: Record) -> Markup:
-    """Sizes and machine."""
+def run_table(record: Record) -> Table | None:
+    """Sizes and machine; None where nothing is known of them."""
     rows: list[list[str]] = []
     sizes = record.footprint
     if sizes is not None:
@@ -169,4 +177,4 @@ def run_table(record: Record) -> Markup:
         )
     if record.version:
         rows.append(["vqjax", record.version])
-    return table(["Run", ""], rows) if rows else NOTHING
+    return table(["Run", ""], rows) if rows else None
