@@ -172,10 +172,10 @@ class Column:
     def is_best(self, row: Row, rows: Sequence[Row]) -> bool:
         """Whether no other of several runs that have the number is better."""
         values = [v for v in map(self.value, rows) if v is not None]
-        mine = self.value(row)
-        if self.best is None or mine is None or len(values) < 2:
+        own = self.value(row)
+        if self.best is None or own is None or len(values) < 2:
             return False
-        return worth(self.best, mine) == max(worth(self.best, value) for value in values)
+        return worth(self.best, own) == max(worth(self.best, value) for value in values)
 
 
 def _measured(name: str, value: Callable[[Row], Any] | None = None) -> Column:

@@ -310,10 +310,8 @@ def check_can(
         return
     reasons = kind.abilities(experiment)
     why = next((f", {reasons[name]}" for name in names if reasons.get(name)), "")
-    possible = ", ".join(name for name, reason in reasons.items() if reason is None)
-    raise UsageError(
-        f"{path} is {with_article(kind.kind)}: it cannot {verb}{why} (it can: {possible})"
-    )
+    able = ", ".join(name for name, reason in reasons.items() if reason is None)
+    raise UsageError(f"{path} is {with_article(kind.kind)}: it cannot {verb}{why} (it can: {able})")
 
 
 def require(run: Run, verb: str, *names: str) -> None:
