@@ -28,7 +28,7 @@ from vqjax.runs.footprint import Footprint
 from vqjax.sampling import Guidance, TokenSampling
 from vqjax.tasks.prior import FROZEN
 from vqjax.training.experiment import Experiment
-from vqjax.training.record import read_record
+from vqjax.training.record import load_record
 from vqjax.types import ArraySpec, Level, Tree, UsageError
 
 BATCH = 64  # examples per call of the program
@@ -54,7 +54,7 @@ class PriorRun(Editing, Run):
         spec = opened.inputs.get(self.task.inputs)
         if spec is None:  # it learned from a token set
             below = config.find_frozen(opened.experiment)[FROZEN]
-            known = below.inputs or read_record(below.path, opening.trust).inputs
+            known = below.inputs or load_record(below.path, opening.trust).inputs
             spec = known[self.task.inputs]
         self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"
         self._variables = (opened.params, opening.frozen)

@@ -1,1 +1,1 @@
-"""The run: state, the one step, the loop around it, and what is kept on disk."""
+"""The run: state, the one step, the loop around it, and its files on disk."""
