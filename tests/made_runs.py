@@ -8,7 +8,7 @@ import pytest
 from tests.small_source import SmallSource, small_experiment, started
 from vqjax.media.gallery import Gallery, png_file
 from vqjax.training import checkpoint
-from vqjax.training.record import Record, new_id, owner_of, write_record
+from vqjax.training.record import ExperimentRecord, new_id, owner_of, write_record
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +25,7 @@ def make_run(tmp_path_factory):
         run = tmp_path_factory.mktemp(name)
         inputs = experiment.data.example_spec()
         command = ("vqjax", "train", f"{name}.py")
-        record = Record(experiment, inputs, name, command, id=new_id())
+        record = ExperimentRecord(experiment, inputs, name, command, id=new_id())
         write_record(run, record)
         state = started(experiment)
         saver = checkpoint.Checkpoints(run / "checkpoints", keep=3, owner=owner_of(record))

@@ -9,7 +9,7 @@ import pytest
 from tests import tiny
 from vqjax.cli.main import main
 from vqjax.training.platform import devices_at_hand
-from vqjax.training.record import Record, write_record
+from vqjax.training.record import ExperimentRecord, write_record
 from vqjax.types import UsageError
 
 FILE = str(pathlib.Path(__file__).parent.parent / "training" / "files" / "small_vqvae.py")
@@ -21,7 +21,7 @@ for _ in range(400):
 @pytest.fixture
 def run(tmp_path):
     data = tiny.arrays()
-    write_record(tmp_path / "run", Record(tiny.vqvae(), data.example_spec(), "tiny"))
+    write_record(tmp_path / "run", ExperimentRecord(tiny.vqvae(), data.example_spec(), "tiny"))
     return tmp_path / "run"
 
 
@@ -76,7 +76,7 @@ def test_no_sense_in_an_override(capsys, tmp_path, override, line):
 def test_a_prior_over_itself(capsys, tmp_path):
     prior = tiny.token_prior()
     run = tmp_path / "run"
-    write_record(run, Record(prior, prior.data.example_spec(), "prior"))
+    write_record(run, ExperimentRecord(prior, prior.data.example_spec(), "prior"))
     record = json.loads((run / "experiment.json").read_text())
     tokenizer = record["experiment"]["task"]["tokenizer"]
     tokenizer |= {"path": str(run), "experiment": json.loads(json.dumps(record["experiment"]))}

@@ -168,7 +168,7 @@ def test_methods_of_an_older_version_are_said_so_in_one_line(method, call):
     kind = dataclasses.dataclass(frozen=True)(type("Own", (ClassifierTask,), {method: older}))
     experiment = tiny.classifier()
     task = kind(experiment.task.encoder, classes=10)
-    with pytest.raises(UsageError, match=f"task: wanted is Own.{method}.*{call}") as refused:
+    with pytest.raises(UsageError, match=f"task: wanted Own.{method}.*{call}") as refused:
         dataclasses.replace(experiment, task=task).check_parts()
     assert "\n" not in str(refused.value)
 

@@ -4,7 +4,7 @@ import pytest
 
 from vqjax.benchmark.peak import peak_flops
 from vqjax.hardware.chips import CHIPS, chip_of
-from vqjax.hardware.topology import of_so_many, parse_topology
+from vqjax.hardware.topology import default_topology, parse_topology
 from vqjax.types import UsageError
 
 
@@ -70,16 +70,16 @@ def test_refused(text, slices, line):
     ],
 )
 def test_so_many_chips(kind, chips, name):
-    assert str(of_so_many(CHIPS[kind], chips)) == name
+    assert str(default_topology(CHIPS[kind], chips)) == name
 
 
 def test_numbers_of_chips_that_no_slice_has():
     with pytest.raises(UsageError, match=r"7 chips of v5e: no slice has so many \(near: 8, 4, 2|1"):
-        of_so_many(CHIPS["v5e"], 7)
+        default_topology(CHIPS["v5e"], 7)
     with pytest.raises(UsageError, match="network between hosts of v100 is not known"):
-        of_so_many(CHIPS["v100"], 64)
+        default_topology(CHIPS["v100"], 64)
     with pytest.raises(UsageError, match="131,073 chips of v5p are more than 131,072"):
-        of_so_many(CHIPS["v5p"], 2**17 + 1)
+        default_topology(CHIPS["v5p"], 2**17 + 1)
 
 
 def test_rings():

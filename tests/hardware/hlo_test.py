@@ -129,7 +129,7 @@ def test_groups(text, group):
 )
 def test_bytes_of_shapes(shape, size):
     assert hlo.shape_bytes(shape) == size
-    assert hlo.shape_bytes(shape, leave_out=(1,)) == (0 if "S(1)" in shape else size)
+    assert hlo.shape_bytes(shape, excluded=(1,)) == (0 if "S(1)" in shape else size)
 
 
 def test_bytes_moved_by_hand():

@@ -14,7 +14,7 @@ from vqjax.hardware.roofline import CollectiveGroup, group_of_all
 from vqjax.hardware.scaling import extrapolate, fit_batch, largest_batch, sweep
 from vqjax.hardware.sweep_chart import sweep_svg, sweep_table
 from vqjax.hardware.tables import notes, table
-from vqjax.hardware.topology import Topology, of_so_many, parse_topology
+from vqjax.hardware.topology import Topology, default_topology, parse_topology
 from vqjax.types import UsageError
 
 GB = 10**9
@@ -34,7 +34,7 @@ def step(topology, batch_size, temporaries=0, collectives=(), refused=False, mes
         compute_dtype="float32",
         flops={"float32": 1e9 * batch_size},
         memory=memory,
-        wanted=99.0 * GB if refused else 0.0,
+        required=99.0 * GB if refused else 0.0,
         bytes_moved=1e6 * batch_size / n,
         collectives=tuple(collectives),
         unknown_loops=0,
@@ -134,7 +134,7 @@ def test_a_sweep_compiles_two_sizes_and_marks_the_rest():
         own = [all_reduce(topology)] if topology.devices > 1 else []
         return step(topology, batch_size, collectives=own)
 
-    points = sweep([of_so_many(chip, n) for n in (1, 4, 256, 1024)], 8, compile_on)
+    points = sweep([default_topology(chip, n) for n in (1, 4, 256, 1024)], 8, compile_on)
     assert compiled == [1, 4]
     assert [p.compiled for p in points] == [True, True, False, False]
     assert [p.batch_size for p in points] == [8, 32, 2048, 8192]
@@ -151,7 +151,7 @@ def test_a_sweep_says_what_does_not_fit():
     def compile_on(topology, batch_size):
         return step(topology, batch_size, temporaries=20 * GB * (topology.chips > 1))
 
-    points = sweep([of_so_many(CHIPS["v5e"], n) for n in (1, 4, 256)], 8, compile_on)
+    points = sweep([default_topology(CHIPS["v5e"], n) for n in (1, 4, 256)], 8, compile_on)
     assert [p.fits for p in points] == [True, False, False]
     rows = sweep_table(points).splitlines()[1:]
     assert ["DOES NOT FIT" in row for row in rows] == [False, True, True]
@@ -209,15 +209,15 @@ def test_only_want_of_main_memory_is_a_batch_that_does_not_fit(text, wanted):
             raise jax.errors.JaxRuntimeError(f"RESOURCE_EXHAUSTED: {text}")
 
     if wanted:
-        assert compiled._compiled(Lowered(), None) == (None, wanted)
+        assert compiled._compile(Lowered(), None) == (None, wanted)
     else:
         with pytest.raises(jax.errors.JaxRuntimeError, match="vmem"):
-            compiled._compiled(Lowered(), None)
+            compiled._compile(Lowered(), None)
 
 
 def test_what_gpus_are_not_told():
     told = "\n".join(notes(step(parse_topology("h100x16"), 32)))
-    assert "cuDNN's workspace" in told and "not tuned" in told and "different hosts" in told
+    assert "cuDNN's workspace" in told and "not autotuned" in told and "different hosts" in told
 
 
 def test_quantities():

@@ -24,7 +24,7 @@ from vqjax.tasks import PriorTask
 from vqjax.training.experiment import Experiment
 from vqjax.training.loop import train
 from vqjax.training.optim import AdamW
-from vqjax.training.record import read_record
+from vqjax.training.record import load_record
 from vqjax.types import DataError, UsageError
 
 PRIORS = {
@@ -162,13 +162,13 @@ def test_it_is_told_a_text(tokenizer, tmp_path, capsys):
     plan = experiment(prior, tokenizer, data=Captions(named, BPE(280), 6), total_steps=2)
     path, devices = tmp_path / "run", jax.devices()[:1]
     train(plan, path, make_evaluator=make_evaluator, devices=devices)
-    data = read_record(path).experiment.data
+    data = load_record(path).experiment.data
     assert 0 < len(data.vocabulary.merges) <= 280 - 257
     # It goes on with the vocabulary of the first start, whatever its data hold now.
     other = dataclasses.replace(plan.data, source=CaptionsByLabel(Digits(), NUMBERS))
     later = dataclasses.replace(plan, data=other, total_steps=3)
     train(later, path, allow_change=True, devices=devices)
-    assert read_record(path).experiment.data.vocabulary == data.vocabulary
+    assert load_record(path).experiment.data.vocabulary == data.vocabulary
 
     run, words = vqjax.load(path), ["a seven", "a two"]
     drawn = run.sample(3, prompts=words)

@@ -286,9 +286,9 @@ def test_another_model_is_refused_by_the_names_of_its_arrays(directory):
     )
     with pytest.raises(DataError, match=line):
         restore(directory, wider)
-    with pytest.raises(DataError, match=r"\['params'\]\['bias'\] is not wanted"):
+    with pytest.raises(DataError, match=r"\['params'\]\['bias'\] is not expected"):
         restore(directory, {**TARGET, "params": {"kernel": TARGET["params"]["kernel"]}})
-    with pytest.raises(DataError, match=r"\['more'\] is not there"):
+    with pytest.raises(DataError, match=r"\['more'\] is missing"):
         restore(directory, {**TARGET, "more": TARGET["step"]})
 
 

@@ -18,7 +18,7 @@ from vqjax.training import checkpoint
 from vqjax.training.claim import claim, fitted
 from vqjax.training.loop import train
 from vqjax.training.mesh import make_mesh
-from vqjax.training.record import Record, read_record, write_record
+from vqjax.training.record import ExperimentRecord, load_record, write_record
 from vqjax.training.restore import initial_state
 from vqjax.training.seal import read_seal, sealed_steps
 from vqjax.types import ArraySpec, DataError, UsageError
@@ -35,7 +35,7 @@ def state():
 def go(run, *overrides, saves=(), allow_change=False, inputs=None):
     """What is said where a training begins that saves the steps `saves`."""
     experiment = fitted(config.load_file(FILE, {}, overrides), run)
-    record = Record(experiment, inputs or experiment.data.example_spec(), "small")
+    record = ExperimentRecord(experiment, inputs or experiment.data.example_spec(), "small")
     found = claim(run, record, allow_change)
     folder, newest, lines = run / "checkpoints", None, []
     if not found.fresh:
@@ -79,8 +79,8 @@ def test_a_copied_and_moved_run_is_the_same_run(run):
     assert said_by(run) == []
     for step in sealed_steps(run / "checkpoints"):
         owner = read_seal(run / "checkpoints" / str(step))["owner"]
-        assert owner["run"] == read_record(run).id
-        assert owner["experiment"] == read_record(run).digest
+        assert owner["run"] == load_record(run).id
+        assert owner["experiment"] == load_record(run).digest
 
 
 def test_a_record_changed_by_hand_is_refused(run):
@@ -111,11 +111,11 @@ def test_other_inputs_are_a_change(run):
     with pytest.raises(UsageError, match=r"inputs.image.shape.0: 8 -> 16; inputs.image.shape.1: 8"):
         go(run, "total_steps=4", inputs=inputs)
     go(run, "total_steps=4", inputs=inputs, allow_change=True)
-    assert "inputs.image.shape.0: 8 -> 16" in read_record(run).replaced[0].changes
+    assert "inputs.image.shape.0: 8 -> 16" in load_record(run).replaced[0].changes
 
 
 def test_what_an_earlier_record_could_not_say_is_no_change(run):
-    inputs = read_record(run).inputs
+    inputs = load_record(run).inputs
     spec = dataclasses.replace(inputs["image"], medium="image", rate=25.0)
     assert go(run, "total_steps=4", inputs={**inputs, "image": spec}) == []
     assert spec.is_like(inputs["image"])
@@ -152,7 +152,7 @@ def test_a_change_that_was_allowed_is_said_of_the_steps_before_it(run):
     go(run, "total_steps=8", "log_every=2", allow_change=True, saves=(8,))
     (line,) = said_by(run, step=4)
     assert line.endswith("total_steps: 4 -> 6; total_steps: 6 -> 8; log_every: 1 -> 2")
-    assert len(read_record(run).replaced) == 2
+    assert len(load_record(run).replaced) == 2
 
 
 def test_a_checkpoint_of_another_run_is_named_and_not_used(run, finished, tmp_path):
@@ -177,15 +177,18 @@ def test_a_newest_checkpoint_that_is_gone_is_said(run):
 
 
 def test_a_record_that_is_gone_comes_back_only_as_it_was(run):
-    before = read_record(run)
+    before = load_record(run)
     (run / "experiment.json").unlink()
-    with pytest.raises(DataError, match="no experiment.json, and these settings are others"):
+    with pytest.raises(DataError, match="no experiment.json, and these settings are not those"):
         go(run, "total_steps=4", "seed=1")
     assert not (run / "experiment.json").exists()
     (run / "checkpoints" / "4" / "seal.json").write_text("torn")  # an older one knows, too
     (line, passed) = go(run, "total_steps=4")
     assert "was missing: written anew, with the settings of step 2" in line and "4 is" in passed
-    assert (read_record(run).id, read_record(run).digest) == (before.id, before.digest)
+    assert (load_record(run).id, load_record(run).digest) == (
+        before.id,
+        before.digest,
+    )
 
 
 def test_a_record_that_is_gone_may_be_replaced_on_purpose(run):
@@ -209,7 +212,7 @@ def test_old_runs_open_and_go_on(run):
     assert "checkpoint 4 was sealed by an earlier vqjax" in line
     assert "sealed by an earlier vqjax" in go(run, "total_steps=4")[0]
     go(run, "total_steps=6", allow_change=True, saves=(6,))
-    assert said_by(run) == [] and read_record(run).id is not None
+    assert said_by(run) == [] and load_record(run).id is not None
 
 
 def test_an_old_run_without_its_record_does_not_go_on(run):
@@ -229,7 +232,7 @@ def test_a_command_that_failed_before_its_first_step_claims_nothing(run):
     (run / "note.txt").write_text("mine")
     (line,) = go(run, "total_steps=2", "seed=1", saves=(0, 2))
     assert "experiment that never finished a step: replaced" in line
-    assert read_record(run).experiment.seed == 1 and read_record(run).id != first
+    assert load_record(run).experiment.seed == 1 and load_record(run).id != first
     assert (run / "note.txt").exists() and (run / "checkpoints" / "0.damaged").is_dir()
     assert said_by(run, step=0) == []
 

@@ -12,7 +12,7 @@ from tests import tiny
 from vqjax import quantizers as q
 from vqjax.training import checkpoint
 from vqjax.training.loop import train
-from vqjax.training.platform import own_defaults
+from vqjax.training.platform import jax_defaults
 from vqjax.training.restore import open_run
 from vqjax.training.state import create_state
 from vqjax.types import ArraySpec
@@ -53,14 +53,14 @@ def test_a_state_has_float32_and_threefry_keys(make, other_defaults):
     experiment = make()
     inputs = experiment.data.example_spec()
     state = described(jax.eval_shape(lambda: create_state(experiment, inputs)))
-    with own_defaults():
+    with jax_defaults():
         assert state == described(jax.eval_shape(lambda: create_state(experiment, inputs)))
     assert {dtype for _, dtype in state.values()} <= {"float32", "int32", "key<fry>"}
 
 
 def test_own_defaults_leave_float64_to_whoever_asks_for_it(other_defaults):
     for dtype, wanted in (("float32", "float32"), ("bfloat16", "float32"), ("float64", "float64")):
-        with own_defaults(dtype):
+        with jax_defaults(dtype):
             assert jnp.zeros(2).dtype == wanted
             assert str(jax.random.key(0).dtype) == "key<fry>"
     assert jnp.zeros(2).dtype == "float64" and str(jax.random.key(0).dtype) == "key<rbg>"

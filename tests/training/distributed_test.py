@@ -60,7 +60,7 @@ def test_a_port_that_is_taken(monkeypatch):
 
 def test_numbers_of_the_environment(monkeypatch):
     monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
-    with pytest.raises(UsageError, match="JAX_NUM_PROCESSES='two': a number of processes"):
+    with pytest.raises(UsageError, match="JAX_NUM_PROCESSES='two': wanted a number of processes"):
         distributed.connect("host:1")
     monkeypatch.setenv("JAX_NUM_PROCESSES", "1")
     monkeypatch.setenv("JAX_PROCESS_ID", "0")
@@ -83,14 +83,14 @@ def test_alone_nothing_is_waited_for(tmp_path):
 def test_a_directory_that_was_not_there_is_asked_for_anew(tmp_path, monkeypatch):
     """By making it, which no file system answers from memory."""
 
-    def comes_up(token):
+    def appears(token):
         assert token.parent.is_dir()
         return True
 
     monkeypatch.setattr(distributed, "several", lambda: True)
     monkeypatch.setattr(distributed, "_exchange", lambda text: [text])
     monkeypatch.setattr(distributed, "from_first", lambda leave: "token")
-    monkeypatch.setattr(distributed, "_comes_up", comes_up)
+    monkeypatch.setattr(distributed, "_appears", appears)
     distributed.check_shared(tmp_path / "a" / "run")
 
 

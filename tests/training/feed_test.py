@@ -85,18 +85,18 @@ def test_the_first_batch_or_an_error_can_be_waited_for():
 
 
 def test_who_waits_for_a_source_that_hangs_can_leave(monkeypatch):
-    monkeypatch.setattr(feed, "ASK_SECONDS", 0.01)
-    hangs, asked = threading.Event(), []
+    monkeypatch.setattr(feed, "POLL_SECONDS", 0.01)
+    hangs, checks = threading.Event(), []
 
     def batches():
         yield {"n": 0}
         hangs.wait()
 
-    def leave():
-        asked.append(1)
-        return len(asked) > 5
+    def stop():
+        checks.append(1)
+        return len(checks) > 5
 
     with Feed(batches()) as source:
-        assert source.ready(lambda: False) and source.ready(leave) and next(source) == {"n": 0}
-        assert not source.ready(leave) and len(asked) == 6
+        assert source.has_next(lambda: False) and source.has_next(stop) and next(source) == {"n": 0}
+        assert not source.has_next(stop) and len(checks) == 6
         hangs.set()

@@ -16,11 +16,11 @@ from vqjax.config import FrozenRun, WeightFile
 from vqjax.data import TFDS
 from vqjax.training.checkpoint import Checkpoints
 from vqjax.training.experiment import Experiment
-from vqjax.training.frozen import frozen_shapes, load_frozen, pin, resolve_known, shape_notes
+from vqjax.training.frozen import frozen_shapes, load_frozen, pin, resolve_for_shapes, shape_notes
 from vqjax.training.loop import train
 from vqjax.training.mesh import make_mesh
 from vqjax.training.optim import SGD
-from vqjax.training.record import Record, read_record, write_record
+from vqjax.training.record import ExperimentRecord, load_record, write_record
 from vqjax.training.seal import seal_of
 from vqjax.training.state import create_state
 from vqjax.types import ArraySpec, DataError, TaskOutput, UsageError
@@ -90,14 +90,14 @@ def save_step(run, step):
 @pytest.fixture
 def base(tmp_path):
     run = tmp_path / "base"
-    write_record(run, Record(tiny.vqvae(), INPUTS, "base"))
+    write_record(run, ExperimentRecord(tiny.vqvae(), INPUTS, "base"))
     save_step(run, 4)
     return run
 
 
 def go(experiment, run, **settings):
     train(experiment, run, devices=jax.devices()[:1], trust=TRUST, **settings)
-    return read_record(run, TRUST).experiment.task.base
+    return load_record(run, TRUST).experiment.task.base
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,14 +117,14 @@ def test_a_run_that_is_there_is_not_replaced_because_another_is_missing(base):
     there, gone = (FrozenRun(str(base.parent / n), experiment=stand_in) for n in ("base", "gone"))
     tree = {"a": there, "b": gone, "lens": Lens(WeightFile("no.pt"))}
     told = []
-    found = resolve_known(tree, trust=TRUST, say=told.append)
+    found = resolve_for_shapes(tree, trust=TRUST, say=told.append)
     steps = {name: found[name].experiment.total_steps for name in "ab"}
     assert steps == {"a": tiny.vqvae().total_steps, "b": 99}
     assert told == [f"b: no run at {gone.path}: its stand-in takes its place"]
     with pytest.raises(DataError, match="b: no run at"):
-        resolve_known(tree, [f"b={gone.path}"], TRUST)
+        resolve_for_shapes(tree, [f"b={gone.path}"], TRUST)
     with pytest.raises(DataError, match="lens.file: no file no.pt: grind one"):
-        resolve_known(tree, ["file=no.pt"], TRUST)
+        resolve_for_shapes(tree, ["file=no.pt"], TRUST)
 
 
 def test_the_first_start_pins_and_later_ones_stay_with_it(base, tmp_path):
@@ -170,7 +170,7 @@ def test_a_run_that_is_not_there_makes_nothing(tmp_path):
     with pytest.raises(DataError, match="task.base: no run at .*make it by `vqjax train base.py`"):
         go(above(tmp_path / "nowhere"), tmp_path / "run")
     (tmp_path / "empty").mkdir()
-    write_record(tmp_path / "empty", Record(tiny.vqvae(), INPUTS, "empty"))
+    write_record(tmp_path / "empty", ExperimentRecord(tiny.vqvae(), INPUTS, "empty"))
     with pytest.raises(DataError, match="task.base: .*empty has no sealed step yet"):
         go(above(tmp_path / "empty"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -201,7 +201,7 @@ def test_pictures_of_another_size_than_the_run_below_are_said(base):
     plan = above(base)
     assert shape_notes(plan, INPUTS, TRUST) == ()
     assert shape_notes(plan, wide, TRUST) == (
-        "note: task.base learned from 'image' of [8, 8, 1], this run has [8, 16, 1]",
+        "note: task.base was trained on 'image' of [8, 8, 1], this run has [8, 16, 1]",
     )
 
 
@@ -219,5 +219,5 @@ def test_shapes_come_from_a_runs_own_inputs():
     assert frozen_shapes(plan, inputs).keys() == {"task.tokenizer"}
     gone = dataclasses.replace(known, inputs=None, experiment=tiny.vqvae(data=TFDS("nowhere")))
     plan = dataclasses.replace(plan, task=dataclasses.replace(plan.task, tokenizer=gone))
-    with pytest.raises(DataError, match="no run at nowhere, and its data is not here"):
+    with pytest.raises(DataError, match="no run at nowhere, and its data is missing"):
         frozen_shapes(plan, inputs)

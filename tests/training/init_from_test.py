@@ -67,7 +67,7 @@ def test_another_codebook_starts_anew_by_name_alone(old, tmp_path, capsys):
     names = str(error.value).rpartition("init_new=")[2].split(",")
     assert names == ["tokenizer/quantizer", "tokenizer/codebook"]
     new = begun(dataclasses.replace(wanted, init_new=tuple(names)), tmp_path / "run")
-    assert "new here: tokenizer/quantizer/codes (as asked)" in capsys.readouterr().err
+    assert "new here: tokenizer/quantizer/codes (as requested)" in capsys.readouterr().err
     encoder, before = (leaves(r.params["tokenizer"]["encoder"]) for r in (new, open_run(old)))
     for name in encoder:
         np.testing.assert_array_equal(encoder[name], before[name])
@@ -79,7 +79,7 @@ def test_what_the_old_run_has_not_must_be_named(old, tmp_path):
         train(tiny.vqgan(quantizer=VectorQuantizer(16, 4), init_from=str(old)), tmp_path / "run")
     with pytest.raises(UsageError, match="no array here is below 'tokeniser'"):
         train(vqvae(init_from=str(old), init_new=("tokeniser",)), tmp_path / "run")
-    with pytest.raises(UsageError, match="say something about init_from"):
+    with pytest.raises(UsageError, match="need init_from"):
         train(vqvae(init_cast=True), tmp_path / "run")
 
 
@@ -102,7 +102,7 @@ def test_what_the_first_process_found_is_taken(old, monkeypatch):
     taken = init_from.check_init_from(wanted, wanted.data.example_spec())
     one = make_mesh(jax.devices()[:1])
     run = open_run(old, mesh=one)
-    *_, source = init_from.filled(run.params, run.collections, wanted, one, taken.step)
+    *_, source = init_from.take_over(run.params, run.collections, wanted, one, taken.step)
     assert source == f"{old}, step 0, raw parameters"
 
 

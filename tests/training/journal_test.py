@@ -7,7 +7,7 @@ import time
 import pytest
 
 from vqjax.training import journal
-from vqjax.training.journal import Aside, Journal, reason
+from vqjax.training.journal import BackgroundWriter, Journal, reason
 
 FULL = OSError(28, "No space left on device")
 
@@ -54,16 +54,16 @@ def test_what_fails_aside_is_said_once_and_tried_again():
             raise FULL
         done.append(number)
 
-    aside = Aside(said.append)
+    writer = BackgroundWriter(said.append)
     for _ in range(3):
-        aside.do("pictures", lambda: write(-1))
-        aside.do("events", lambda: write(-1))
-    while not aside._queue.empty():
+        writer.do("pictures", lambda: write(-1))
+        writer.do("events", lambda: write(-1))
+    while not writer._queue.empty():
         time.sleep(0.001)
     works.set()
     for number in range(3):
-        aside.do("events", lambda number=number: write(number))
-    aside.close()
+        writer.do("events", lambda number=number: write(number))
+    writer.close()
     assert done[-3:] == [0, 1, 2]
     assert sorted(said) == [
         f"cannot write {what} (No space left on device): left out, training goes on"
@@ -73,10 +73,10 @@ def test_what_fails_aside_is_said_once_and_tried_again():
 
 def test_a_disk_that_hangs_holds_nobody_up():
     said, hangs, started = [], threading.Event(), time.monotonic()
-    aside = Aside(said.append, capacity=5)
+    writer = BackgroundWriter(said.append, capacity=5)
     for _ in range(20):
-        aside.do("events", hangs.wait)
-    aside.close(seconds=0.1)
+        writer.do("events", hangs.wait)
+    writer.close(seconds=0.1)
     assert time.monotonic() - started < 2.0
     assert said == ["cannot write events (the disk does not answer): left out, training goes on"]
     hangs.set()
@@ -84,14 +84,14 @@ def test_a_disk_that_hangs_holds_nobody_up():
 
 def test_nothing_is_written_once_it_must_not_be():
     allowed, done = [True], []
-    aside = Aside(print, lambda: allowed[0])
-    aside.do("events", lambda: done.append(1))
-    while not aside._queue.empty():
+    writer = BackgroundWriter(print, lambda: allowed[0])
+    writer.do("events", lambda: done.append(1))
+    while not writer._queue.empty():
         time.sleep(0.001)
     time.sleep(0.01)
     allowed[0] = False
-    aside.do("events", lambda: done.append(2))
-    aside.close()
+    writer.do("events", lambda: done.append(2))
+    writer.close()
     assert done == [1]
 
 

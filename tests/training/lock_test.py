@@ -12,7 +12,16 @@ import time
 import pytest
 
 from vqjax.training import lock
-from vqjax.training.lock import LOCK, Holder, Lock, LockLostError, Stamp, holder, look, read_stamp
+from vqjax.training.lock import (
+    LOCK,
+    Holder,
+    Lock,
+    LockLostError,
+    Stamp,
+    find_lock,
+    holder,
+    read_stamp,
+)
 from vqjax.training.lock import this_process as mine
 from vqjax.types import DataError, UsageError
 
@@ -32,7 +41,7 @@ def dead(run, **changes):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(lock, "SETTLE_SECONDS", 0.02)
-    monkeypatch.setattr(lock, "ASK_SECONDS", 0.02)
+    monkeypatch.setattr(lock, "POLL_SECONDS", 0.02)
 
 
 @pytest.mark.parametrize("end", [None, KeyError("x")])
@@ -40,7 +49,7 @@ def test_a_second_training_is_refused_while_the_first_lives(tmp_path, end):
     run = tmp_path / "runs" / "x"
     with pytest.raises(KeyError) if end else contextlib.nullcontext(), Lock(run):
         here = holder(run)
-        assert here.pid == os.getpid() and look(run) == here
+        assert here.pid == os.getpid() and find_lock(run) == here
         words = f"x is being trained by process {os.getpid()} on {here.host}: .* --workdir"
         for stale in (None, dataclasses.replace(mine(run), pid=DEAD)):
             with pytest.raises(UsageError, match=words), Lock(run, stale):
@@ -57,7 +66,7 @@ def test_what_the_dead_have_left_is_taken_over_at_once(tmp_path):
         time.sleep(0.01)
     for changes in ({}, {"pid": os.getpid(), "born": "1"}, {"pid": zombie.pid}):
         stamp = dead(tmp_path, **changes)
-        assert holder(tmp_path, say=pytest.fail) is None and look(tmp_path) == stamp
+        assert holder(tmp_path, say=pytest.fail) is None and find_lock(tmp_path) == stamp
         with Lock(tmp_path, stamp):
             assert holder(tmp_path).pid == os.getpid()
         assert list(tmp_path.iterdir()) == []
@@ -67,7 +76,7 @@ def test_what_the_dead_have_left_is_taken_over_at_once(tmp_path):
 @pytest.mark.parametrize("changes", [{"host": "elsewhere"}, {"boot": "before"}, {"boot": ""}])
 def test_another_machine_is_watched_by_its_counter(tmp_path, changes):
     stamp, said = dead(tmp_path, **changes), []
-    assert look(tmp_path, 0.1, said.append) == stamp
+    assert find_lock(tmp_path, 0.1, said.append) == stamp
     assert len(said) == 1 and f"process {DEAD} on {stamp.host}: watching up to 0 s" in said[0]
     with Lock(tmp_path, stamp):
         pass
@@ -76,10 +85,10 @@ def test_another_machine_is_watched_by_its_counter(tmp_path, changes):
         dead(tmp_path, **changes, token=stamp.token, counter=7)
 
     leave(tmp_path, stamp)
-    assert look(tmp_path, 5.0, count) == Holder(stamp.host, DEAD)
+    assert find_lock(tmp_path, 5.0, count) == Holder(stamp.host, DEAD)
     (tmp_path / LOCK).write_text('{"host": "el')  # half written, or not ours
-    assert isinstance(look(tmp_path, 0.1, said.append), Stamp)
-    assert look(tmp_path, 5.0, lambda _: (tmp_path / LOCK).unlink()) is None
+    assert isinstance(find_lock(tmp_path, 0.1, said.append), Stamp)
+    assert find_lock(tmp_path, 5.0, lambda _: (tmp_path / LOCK).unlink()) is None
 
 
 def test_the_owner_counts_without_changing_the_size(tmp_path):
@@ -201,9 +210,9 @@ def test_a_process_that_the_machine_hides_is_watched(tmp_path, monkeypatch):
         raise PermissionError
 
     monkeypatch.setattr(lock.os, "kill", not_yours)
-    assert look(tmp_path, 0.1, said.append) == stamp and len(said) == 1
+    assert find_lock(tmp_path, 0.1, said.append) == stamp and len(said) == 1
 
 
 def test_a_pipe_in_its_place_holds_nobody_up(tmp_path):
     os.mkfifo(tmp_path / LOCK)
-    assert isinstance(look(tmp_path, 0), Stamp)
+    assert isinstance(find_lock(tmp_path, 0), Stamp)

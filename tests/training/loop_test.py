@@ -150,7 +150,7 @@ def test_a_run_that_is_taken_over_is_left_alone(tmp_path, one_device, monkeypatc
         return {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
     def take_over(logbook):
-        wait_for(logbook._aside._queue.empty)
+        wait_for(logbook._writer._queue.empty)
         time.sleep(0.1)  # for the last of them
         stamp = dataclasses.replace(lock.this_process(tmp_path), pid=7)
         part = tmp_path / ".lock.part"

@@ -15,7 +15,7 @@ from vqjax.training.checkpoint import Checkpoints, restore
 from vqjax.training.logbook import read_metrics
 from vqjax.training.loop import train
 from vqjax.training.mesh import MeshShape, make_mesh
-from vqjax.training.partition import shardings, spec_of, whole_arrays
+from vqjax.training.partition import replicated_arrays, shardings, spec_of
 from vqjax.training.programs import trace_programs
 from vqjax.training.restore import initial_state, state_target
 from vqjax.training.sharding import batch_sharding, local_rows, put_batch
@@ -88,7 +88,7 @@ def test_every_doubling_of_fsdp_halves_what_a_device_holds(make, sizes):
         where = mesh(fsdp=fsdp)
         (traced,) = trace_programs(experiment, inputs, {}, where).values()
         memory = traced.lower().compile().memory_analysis()
-        whole = whole_arrays(state_target(experiment, inputs, where), where)
+        whole = replicated_arrays(state_target(experiment, inputs, where), where)
         assert fsdp == 1 or all(np.prod(shape) < 4096 for shape in whole.values())
         held[fsdp] = memory.argument_size_in_bytes
         assert memory.alias_size_in_bytes > 0.98 * held[fsdp]  # the state is donated, all of it

@@ -19,7 +19,7 @@ from vqjax.training import checkpoint
 from vqjax.training.logbook import read_metrics
 from vqjax.training.loop import train
 from vqjax.training.mesh import make_mesh
-from vqjax.training.record import read_record
+from vqjax.training.record import load_record
 from vqjax.training.restore import state_target
 from vqjax.training.seal import sealed_steps
 
@@ -56,7 +56,7 @@ def deterministic_lines(run):
 
 def checksum(run):
     """sha256 over all arrays of the last checkpoint, the random key included."""
-    record, mesh = read_record(run), make_mesh(jax.devices()[:1])
+    record, mesh = load_record(run), make_mesh(jax.devices()[:1])
     target = state_target(record.experiment, record.inputs, mesh)
     state = checkpoint.restore(run / "checkpoints", target).state
     state = state.replace(rng=jax.random.key_data(state.rng))

@@ -25,10 +25,10 @@ def test_a_run_in_training_is_refused_before_anything_is_planned(run):
         with pytest.raises(UsageError, match=f"trained by process {os.getpid()} on"):
             Turn(run, 8)
         finished = Turn(run, 4)  # it will not be written to
-        with pytest.raises(UsageError, match="is being trained"), finished.taken():
+        with pytest.raises(UsageError, match="is being trained"), finished.hold():
             pass
-    with finished.taken():
-        assert finished.ours() and (run / LOCK).exists()
+    with finished.hold():
+        assert finished.may_write() and (run / LOCK).exists()
     assert not (run / LOCK).exists()
 
 
@@ -38,14 +38,14 @@ def test_what_another_training_wrote_meanwhile_is_not_overlooked(run):
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).write_text("[]")
         words = "another training wrote to .*run the same command"
-        with pytest.raises(UsageError, match=words), turn.taken():
+        with pytest.raises(UsageError, match=words), turn.hold():
             pass
         assert not (run / LOCK).exists()
 
 
 def test_a_run_whose_record_is_gone_is_not_written_to(run):
     turn = Turn(run, 8)
-    with turn.taken():
+    with turn.hold():
         turn.check()
         (run / "experiment.json").unlink()
         with pytest.raises(DataError, match="run lost its experiment.json while it trained"):
@@ -58,7 +58,7 @@ def test_a_save_on_its_way_leaves_nothing_where_the_run_was(run, monkeypatch):
         [("checkpoints/8/state/d/x", True), ("checkpoints/8/seal.json", False), ("mine", False)]
     ):
         turn = Turn(run, 8)
-        with pytest.raises(DataError, match="was moved to"), turn.taken():
+        with pytest.raises(DataError, match="was moved to"), turn.hold():
             run.rename(run.with_name(f"moved{number}"))
             (run / name).parent.mkdir(parents=True)
             (run / name).touch()

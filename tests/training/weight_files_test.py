@@ -19,7 +19,7 @@ from vqjax.losses import L1
 from vqjax.training.frozen import frozen_shapes, load_frozen
 from vqjax.training.loop import train
 from vqjax.training.mesh import make_mesh
-from vqjax.training.record import read_record
+from vqjax.training.record import load_record
 from vqjax.training.state import create_state
 from vqjax.types import Context, DataError, UsageError
 
@@ -65,7 +65,7 @@ def plan(file, base=tiny.vqvae):
 
 def go(experiment, run):
     train(experiment, run, devices=jax.devices()[:1], trust=TRUST)
-    return read_record(run, TRUST).experiment.task.losses[1].file
+    return load_record(run, TRUST).experiment.task.losses[1].file
 
 
 @pytest.fixture(scope="module")

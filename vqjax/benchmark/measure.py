@@ -90,7 +90,7 @@ def measure(
     """Measures an experiment on all devices.
 
     Args:
-        experiment: with its frozen runs (`resolve_known`).
+        experiment: with its frozen runs (`resolve_for_shapes`).
         inputs: `ArraySpec` of one example.
         say: is called with a line on what is measured next.
 

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     from vqjax.benchmark.measure import SCHEMA, BenchmarkOptions, devices_here, measure
     from vqjax.benchmark.table import against, check_comparable, table
     from vqjax.files import write_json
-    from vqjax.training.frozen import resolve_known
+    from vqjax.training.frozen import resolve_for_shapes
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         precisions=args.precisions,
         sweep=args.sweep,
     )
-    experiment = resolve_known(
+    experiment = resolve_for_shapes(
         experiment,
         args.frozen,
         tuple(args.trust),

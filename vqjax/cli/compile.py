@@ -197,9 +197,9 @@ def _sweep(
     from vqjax.hardware.scaling import sweep
     from vqjax.hardware.sweep_chart import sweep_svg, sweep_table
     from vqjax.hardware.tables import FORMULAS, chip_table, notes
-    from vqjax.hardware.topology import of_so_many
+    from vqjax.hardware.topology import default_topology
 
-    topologies = [of_so_many(topology.chip, n) for n in sizes]
+    topologies = [default_topology(topology.chip, n) for n in sizes]
     per_chip = math.ceil(experiment.batch_size / topology.chips)
 
     steps = []

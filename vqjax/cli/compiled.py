@@ -14,9 +14,9 @@ def prepare(experiment: Any, args: argparse.Namespace) -> tuple[Any, dict]:
     Raises:
         DataError: its examples' shapes are unknown, or what --frozen names is missing.
     """
-    from vqjax.training.frozen import resolve_known
+    from vqjax.training.frozen import resolve_for_shapes
 
-    experiment = resolve_known(experiment, args.frozen, tuple(args.trust), say)
+    experiment = resolve_for_shapes(experiment, args.frozen, tuple(args.trust), say)
     experiment.check()
     inputs = inputs_of(experiment, args.shape)
     experiment.task.check(inputs)

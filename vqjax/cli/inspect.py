@@ -72,12 +72,12 @@ def _as_data_errors(runs: list[str], shape: str | None) -> Iterator[None]:
 
 
 def _read_run(path: str, args: argparse.Namespace) -> tuple[Any, dict]:
-    from vqjax.training.record import read_record
+    from vqjax.training.record import load_record
     from vqjax.types import UsageError
 
     if args.overrides or args.arg or args.frozen:
         raise UsageError(f"{path} is a run: overrides, --arg and --frozen belong to a FILE")
-    record = read_record(path, args.trust)
+    record = load_record(path, args.trust)
     return record.experiment, record.inputs
 
 

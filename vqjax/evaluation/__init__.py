@@ -1,7 +1,7 @@
-"""What judges parameters over a split: numbers, and examples to look at.
+"""Evaluates parameters over a split: numbers, and examples to look at.
 
-Attributes load on first use: no verb pays for what it does not use. Those that live in other rooms
-now are here until version 0.3.
+Attributes load on first use: no verb pays for what it does not use. Those that have moved to other
+rooms stay here until version 0.3.
 
 Floor 7, imports floor 0, `metrics`, `ops`, `sampling`, `tasks` and `training`. Most important file:
 `base.py`.
@@ -37,5 +37,5 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, other = _HOMES[name].partition(":")
-    return getattr(importlib.import_module(module), other or name)
+    module, _, new_name = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), new_name or name)

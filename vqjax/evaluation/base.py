@@ -1,4 +1,4 @@
-"""What every evaluator gives, its way through the eval split, and how parts are put together."""
+"""What every evaluator returns, its pass over the eval split, and how states are merged."""
 
 import dataclasses
 import math
@@ -19,13 +19,13 @@ from vqjax.types import BATCH_AXES, Batch, DataError
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What came out.
+    """The result of an evaluation.
 
     Attributes:
         numbers: by name.
         gallery: examples to look at, or None.
-        protocol: lines that say how to get numbers again that do not say it by themselves.
-        described: what those of the numbers are that stand nowhere in `vqjax.numbers`, by name.
+        protocol: lines on how numbers were measured, where their names do not say it.
+        described: descriptions, by name, of numbers that `vqjax.numbers` does not list.
     """
 
     numbers: dict[str, float]
@@ -35,22 +35,21 @@ class Evaluation:
 
     @property
     def pictures(self) -> np.ndarray | None:
-        """The gallery as one picture uint8 [H, W, 3]; until version 0.3."""
+        """The gallery as one image uint8 [H, W, 3]; until version 0.3."""
         return None if self.gallery is None else self.gallery.sheet().image
 
 
 def over_split(experiment: Experiment, mesh: Mesh) -> Iterator[tuple[np.ndarray, Batch]]:
-    """This host's rows of every batch of the eval split, each with their positions in the split.
+    """This host's rows of every batch of the eval split, with their positions in the split.
 
-    The batch size is the experiment's, rounded up to what the devices can share: no number may
+    The batch size is the experiment's, rounded up to a multiple of the devices: no number may
     depend on it.
 
     Yields:
-        (positions, batch): int32[b]; arrays of b rows, of which those where "mask" is False are
-        padding.
+        (positions, batch): int32[b]; arrays of b rows, which are padding where "mask" is False.
 
     Raises:
-        DataError: a batch holds numbers that the task cannot take.
+        DataError: a batch holds numbers that the task does not accept.
     """
     unit = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     size = -(-(experiment.eval_batch_size or experiment.batch_size) // unit) * unit
@@ -63,7 +62,7 @@ def over_split(experiment: Experiment, mesh: Mesh) -> Iterator[tuple[np.ndarray,
 
 
 def check_not_empty(count: int, experiment: Experiment) -> None:
-    """Refuses, with DataError, an eval split of no examples."""
+    """Refuses, with DataError, an empty eval split."""
     if not count:
         raise DataError(f"the eval split of {type(experiment.data).__name__} is empty")
 

@@ -16,11 +16,11 @@ BATCH = 100  # examples per call of the program
 class ClassifierEvaluator:
     """`accuracy` and `cross_entropy` over the eval split; every example counts once, padding never.
 
-    The cross-entropy is that of the labels themselves, whatever smoothing training had.
+    The cross-entropy is that of the labels themselves, whatever smoothing training used.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree | None = None) -> None:
-        """Touches neither data nor devices. A classifier builds on nothing `frozen`."""
+        """Touches neither data nor devices. A classifier has no `frozen` networks."""
         del frozen
         self._experiment, self._mesh = experiment, mesh
         self._task = experiment.network_task()
@@ -30,12 +30,12 @@ class ClassifierEvaluator:
         """Evaluates once over the split.
 
         Raises:
-            DataError: the eval split is empty, or a label is no class.
+            DataError: the eval split is empty, or a label is out of range.
         """
         state = Classification.empty()
         for _, batch in over_split(self._experiment, self._mesh):
-            wanted = {name: batch[name] for name in (self._task.inputs, LABEL, "mask")}
-            put = put_batch(wanted, self._mesh)
+            arrays = {name: batch[name] for name in (self._task.inputs, LABEL, "mask")}
+            put = put_batch(arrays, self._mesh)
             with jax.set_mesh(self._mesh):
                 state = state.merge(self._program(params, put))
         check_not_empty(state.count, self._experiment)

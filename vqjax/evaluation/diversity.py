@@ -3,7 +3,7 @@
 import chex
 import numpy as np
 
-COMPARED = 64  # samples, and as many originals: every pair of them is looked at
+COMPARED = 64  # samples, and as many originals: all pairs of either are compared
 
 
 def mean_distance(x: np.ndarray) -> float:
@@ -20,7 +20,7 @@ def mean_distance(x: np.ndarray) -> float:
         raise ValueError(f"{len(x)} examples: a distance needs at least 2")
     flat = x.reshape(len(x), -1).astype(np.float64)
     flat = flat / 255.0 if x.dtype == np.uint8 else (np.clip(flat, -1.0, 1.0) + 1.0) / 2.0
-    # Row by row: the differences of all pairs at once would not fit for large pictures.
+    # Row by row: the differences of all pairs at once would not fit in memory for large images.
     sums = [
         np.sqrt(np.square(flat[i + 1 :] - flat[i]).mean(axis=1)).sum() for i in range(len(flat) - 1)
     ]
@@ -30,14 +30,13 @@ def mean_distance(x: np.ndarray) -> float:
 def sample_diversity(samples: np.ndarray, originals: np.ndarray) -> float:
     """`mean_distance` of samples over that of originals; NaN where all originals are equal.
 
-    1: they differ as much as the originals do; 0: all are the same. Means of a decoder are
-    smoother than data that were drawn around them, so a good model of binarised pixels stays
-    below 1.
+    1: they differ as much as the originals do; 0: all are the same. A decoder's means are smoother
+    than data sampled around them, so a good model of binarised pixels stays below 1.
 
     Args:
         samples: [N, *S, C], uint8 or float in [-1, 1], N >= 2.
         originals: [M, *S, C] likewise, M >= 2.
     """
     chex.assert_equal_shape_suffix([samples, originals], np.ndim(samples) - 1)
-    whole = mean_distance(originals)
-    return mean_distance(samples) / whole if whole else float("nan")
+    reference = mean_distance(originals)
+    return mean_distance(samples) / reference if reference else float("nan")

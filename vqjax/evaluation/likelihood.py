@@ -1,8 +1,8 @@
 """Bounds on -log p(x) over the eval split, of runs whose latents have a prior.
 
-`nll_bound` is the negative evidence lower bound, `nll_bound_K` its importance-weighted kin, both in
-nats per example, lower being better. The noise of an example is a pure function of its place in
-the split and of the number of the draw, so that neither batch size nor devices move a number.
+`nll_bound` is the negative evidence lower bound, `nll_bound_K` its importance-weighted form, both
+in nats per example, lower being better. The noise of an example is a pure function of its position
+in the split and of the number of the draw: neither batch size nor devices change a number.
 """
 
 import math
@@ -24,38 +24,38 @@ from vqjax.training.sharding import batch_sharding, put_batch, replicated
 from vqjax.types import Batch, Tree, UsageError
 
 SEED = 0  # of the noise
-ELBO_DRAW = 2**31 - 1  # the number of the draw that `nll_bound` takes; no importance sample has it
+ELBO_DRAW = 2**31 - 1  # the number of the draw that `nll_bound` uses; no importance sample has it
 MAX_SAMPLES = 1_000_000
 CHUNK_VALUES = 1 << 22  # of decoded examples at a time
 
 
-def noise_of(places: jax.Array, draw: int | jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Standard normal noise of the examples at `places` of the split, float32[B, *shape].
+def noise_of(positions: jax.Array, draw: int | jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Standard normal noise of the examples at `positions` of the split, float32[B, *shape].
 
     Args:
-        places: int32[B].
+        positions: int32[B].
         draw: its number.
         shape: of one example's latents, (*s, D).
     """
 
-    def one(place: jax.Array) -> jax.Array:
-        key = jax.random.fold_in(make_key(SEED), place)
+    def one(position: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(make_key(SEED), position)
         return jax.random.normal(jax.random.fold_in(key, draw), shape, jnp.float32)
 
-    return jax.vmap(one)(places)
+    return jax.vmap(one)(positions)
 
 
-def with_place(batch: Batch, inputs: str, places: np.ndarray) -> Batch:
-    """What a bound needs of a host's batch, its examples' places in the split beside it."""
-    return {inputs: batch[inputs], "mask": batch["mask"], "place": places}
+def with_positions(batch: Batch, inputs: str, positions: np.ndarray) -> Batch:
+    """The arrays of a host's batch that a bound needs, and its examples' positions in the split."""
+    return {inputs: batch[inputs], "mask": batch["mask"], "position": positions}
 
 
 def elbo_at(
     task: Any, params: Tree, collections: Tree, batch: Batch, latents: jax.Array
 ) -> jax.Array:
-    """The evidence lower bound of each example of a batch `with_place`, float[B]."""
+    """The evidence lower bound of each example of a batch `with_positions`, float[B]."""
     shape = (*latents.shape[1:-1], task.tokenizer.quantizer.codebook_dim)
-    noise = noise_of(batch["place"], ELBO_DRAW, shape)
+    noise = noise_of(batch["position"], ELBO_DRAW, shape)
     return elbo(task, params, collections, batch[task.inputs], latents, noise)
 
 
@@ -73,8 +73,8 @@ class ImportanceEvaluator:
     """The importance-weighted bound over the whole eval split, `nll_bound_<samples>`.
 
     log p(x) >= E log (1/K) sum_k p(x, z_k) / q(z_k | x) (arXiv 1509.00519, eq. 8). The samples of
-    an example go through the decoder in chunks; sums are kept in logarithms, and merged in
-    float64. Every example counts once, padding never.
+    an example go through the decoder in chunks; sums are logarithms, merged in float64. Every
+    example counts once, padding never.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh, samples: int) -> None:
@@ -104,17 +104,17 @@ class ImportanceEvaluator:
         """
         state = NegativeBound.empty()
         batches = over_split(self._experiment, self._mesh)
-        # Shown on a terminal only, and only where this takes a while.
+        # Shown on a terminal only, and only if it takes long.
         bar = {"desc": "importance samples", "unit": "batch", "delay": 2.0, "disable": None}
-        for places, batch in tqdm.tqdm(batches, leave=False, **bar):
-            wanted = with_place(batch, self._task.inputs, places)
-            put = put_batch(wanted, self._mesh)
-            with jax.set_mesh(self._mesh):  # for what works on each device's own rows
+        for positions, batch in tqdm.tqdm(batches, leave=False, **bar):
+            arrays = with_positions(batch, self._task.inputs, positions)
+            put = put_batch(arrays, self._mesh)
+            with jax.set_mesh(self._mesh):  # for layers that work on each device's own rows
                 latents, mask = self._encode(params, collections, put)
                 bound = self._bound(params, collections, put, latents)
-            keep = np.asarray(mask)
-            bound = bound[keep]
-            state = state.merge(NegativeBound(-bound.sum(), keep.sum()))
+            counted = np.asarray(mask)
+            bound = bound[counted]
+            state = state.merge(NegativeBound(-bound.sum(), counted.sum()))
         check_not_empty(state.count, self._experiment)
         return {f"nll_bound_{self._samples}": state.compute()["nll_bound"]}
 
@@ -147,7 +147,7 @@ class ImportanceEvaluator:
         """log of the sum of the importance weights of draws first .. first + size - 1, float[B]."""
         shape = (*latents.shape[1:-1], self._task.tokenizer.quantizer.codebook_dim)
         draws = first + jnp.arange(size)
-        noise = jax.vmap(lambda draw: noise_of(batch["place"], draw, shape), out_axes=1)(draws)
+        noise = jax.vmap(lambda draw: noise_of(batch["position"], draw, shape), out_axes=1)(draws)
         x = batch[self._task.inputs]
         weights = log_weights(self._task, params, collections, x, latents, noise)  # [B, size]
         counts = jnp.broadcast_to(draws < self._samples, weights.shape)  # the last chunk is padded
@@ -155,7 +155,7 @@ class ImportanceEvaluator:
 
 
 def protocol(experiment: Experiment) -> tuple[str, ...]:
-    """Of a VAE: what the bounds are of, and a line per transform of the data that draws."""
+    """For a VAE: what the bounds are of, and a line per random transform of the data."""
     likelihoods = [type(v).__name__ for v in experiment.task.losses if hasattr(v, "log_prob")]
     lines = [
         "nll_bound: nats per example, lower is better; one draw of the latents per example, exact "

@@ -1,4 +1,4 @@
-"""What a task's own losses come to over the eval split: the evaluation of any task."""
+"""The means of a task's losses over the eval split: the evaluation of any task."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class LossEvaluator:
     """The mean over held-out examples of each unweighted loss, by its name, and a gallery of what
     the task shows of the first ones.
 
-    The losses of an example are those that the task gives for a batch of it alone, out of training,
+    The losses of an example are those that the task computes for a batch of it alone, not training,
     all players and terms active. The noise of an example is a pure function of its position in the
     split. So every example counts once, padding never, whatever the batch size and the devices.
     """
@@ -49,12 +49,12 @@ class LossEvaluator:
             step = np.int32(self._experiment.total_steps)
             if not count:
                 shown = jax.device_get(self._show(params, collections, self._frozen, put))
-                seen, *rows = shown  # the mask of all hosts' rows, as these are
+                mask, *rows = shown  # of all hosts' rows
                 rows = zip(self._rows, rows, strict=True)
-                shown = {name: examples[seen][:SHOWN] for name, examples in rows}
-            found, seen = self._sums(params, collections, self._frozen, put, step)
-            count += int(seen)
-            for name, value in jax.device_get(found).items():
+                shown = {name: examples[mask][:SHOWN] for name, examples in rows}
+            batch_sums, examples = self._sums(params, collections, self._frozen, put, step)
+            count += int(examples)
+            for name, value in jax.device_get(batch_sums).items():
                 sums[name] += float(value)
         check_not_empty(count, self._experiment)
         spec = self._experiment.data.example_spec().get(self._task.inputs)
@@ -71,16 +71,16 @@ class LossEvaluator:
     def _batch_sums(
         self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, step: jax.Array
     ) -> Any:
-        """Sums of each loss over the examples that count, and how many these are."""
+        """Sums of each loss over the examples that are not padding, and how many these are."""
         batch = dict(batch)
         positions, mask = batch.pop("position"), batch.pop("mask")
 
-        def of_one(position: jax.Array, example: Batch) -> dict[str, jax.Array]:
+        def losses_of(position: jax.Array, example: Batch) -> dict[str, jax.Array]:
             rng = jax.random.fold_in(make_key(SEED), position)
             context = Context(rng, step, self._active, train=False)
-            alone = jax.tree.map(lambda array: array[None], example)
-            return self._task(params, collections, frozen, alone, context).losses
+            single = jax.tree.map(lambda array: array[None], example)
+            return self._task(params, collections, frozen, single, context).losses
 
-        losses = jax.vmap(of_one)(positions, batch)  # {name: [B]}
+        losses = jax.vmap(losses_of)(positions, batch)  # {name: [B]}
         sums = jax.tree.map(lambda loss: jnp.sum(jnp.where(mask, loss, 0.0)), losses)
         return sums, jnp.sum(mask)

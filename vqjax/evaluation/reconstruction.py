@@ -1,4 +1,4 @@
-"""How well a tokenizer puts the eval split back together, in numbers and in one picture.
+"""How well a tokenizer reconstructs the eval split, in numbers and in one sheet.
 
 The training loop and `vqjax evaluate` call the same object, so their numbers agree.
 """
@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from vqjax.evaluation.base import Evaluation, check_not_empty, merged, over_split
 from vqjax.evaluation.diversity import COMPARED, sample_diversity
-from vqjax.evaluation.likelihood import elbo_at, protocol, with_place
+from vqjax.evaluation.likelihood import elbo_at, protocol, with_positions
 from vqjax.media.gallery import Gallery
 from vqjax.metrics import (
     AbsoluteError,
@@ -33,17 +33,17 @@ from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import put_batch, replicated
 from vqjax.types import Batch, Level, Tree
 
-SHOWN = 16  # examples in the picture: the first of the eval split
-PICTURE_RANK = 4  # [B, H, W, C]
+SHOWN = 16  # examples on the sheet: the first of the eval split
+IMAGE_RANK = 4  # [B, H, W, C]
 
 
 def states_of(x: jax.Array, x_hat: jax.Array, mask: jax.Array) -> dict[str, State]:
-    """The metrics of one batch, [B, *S, C] in [-1, 1]; those of pictures only for pictures."""
+    """The metrics of one batch, [B, *S, C] in [-1, 1]; those of images only for images."""
     states: dict[str, State] = {
         "error": SquaredError.of(x, x_hat, mask),
         "absolute": AbsoluteError.of(x, x_hat, mask),
     }
-    if x.ndim == PICTURE_RANK:
+    if x.ndim == IMAGE_RANK:
         states["structure"] = StructuralSimilarity.of(x, x_hat, mask)
         states["detail"] = HighFrequency.of(x, x_hat, mask)
     return states
@@ -61,20 +61,20 @@ def numbers_of(states: dict[str, State], levels: tuple[Level, ...]) -> dict[str,
 class ReconstructionEvaluator:
     """Reconstructs the whole eval split; every example counts once, padding never.
 
-    `psnr` (dB over all values in [0, 1]), `mse`, `l1`, for pictures `ssim` and
+    `psnr` (dB over all values in [0, 1]), `mse`, `l1`, for images `ssim` and
     `high_frequency_ratio`, and per level of tokens `codebook_usage` and `perplexity` (with
     `/level` where there are several): see `vqjax.metrics`. Where the latents have a prior and the
     losses a likelihood, also `nll_bound`, see `vqjax.evaluation.likelihood`; where the losses have
     LPIPS, `lpips` in float32; where the latents have a prior, `sample_diversity` of `COMPARED`
-    samples, see `vqjax.evaluation.diversity`; and the task's own `metrics`. Numbers that the data
-    do not define are left out.
+    samples, see `vqjax.evaluation.diversity`; and the task's own `metrics`. Numbers that are not
+    defined on these data are left out.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree | None = None) -> None:
         """Touches neither data nor devices; programs compile at the first call.
 
         Args:
-            frozen: arrays of losses; numbers whose arrays are not there are left out.
+            frozen: arrays of losses; numbers whose arrays are missing are left out.
         """
         self._frozen = frozen or {}
         self._losses = experiment.task.losses  # in float32, whatever trained
@@ -82,12 +82,12 @@ class ReconstructionEvaluator:
         self._experiment = experiment
         self._task = experiment.network_task()
         self._mesh = mesh
-        # Whole copies of small results on every device: every host reads the same numbers.
+        # Small results are replicated: every host reads the same numbers.
         self._program = jax.jit(self._batch_states, out_shardings=replicated(mesh))
         self._has_prior = self._task.has_prior
-        self._wanted = SHOWN  # originals to keep
+        self._num_originals = SHOWN  # originals to keep
         if self._has_prior:
-            self._wanted = max(SHOWN, COMPARED)
+            self._num_originals = max(SHOWN, COMPARED)
             self._sample = jax.jit(
                 self._task.sample_prior, static_argnames="shape", out_shardings=replicated(mesh)
             )
@@ -105,27 +105,27 @@ class ReconstructionEvaluator:
         states: dict[str, State] = {}
         pending: dict[str, State] = {}
         originals: list[np.ndarray] = []
-        copies: list[np.ndarray] = []
-        for places, batch in over_split(self._experiment, self._mesh):
-            put = put_batch(with_place(batch, self._task.inputs, places), self._mesh)
-            with jax.set_mesh(self._mesh):  # for what works on each device's own rows
+        reconstructions: list[np.ndarray] = []
+        for positions, batch in over_split(self._experiment, self._mesh):
+            put = put_batch(with_positions(batch, self._task.inputs, positions), self._mesh)
+            with jax.set_mesh(self._mesh):  # for layers that work on each device's own rows
                 new, shown = self._program(params, collections, self._frozen, put)
             states, pending = merged(states, pending), new  # one behind: the device never waits
-            if sum(map(len, originals)) < self._wanted:
-                keep, x, x_hat = jax.device_get(shown)
-                originals.append(x[keep])
-                copies.append(x_hat[keep])
+            if sum(map(len, originals)) < self._num_originals:
+                counted, x, x_hat = jax.device_get(shown)
+                originals.append(x[counted])
+                reconstructions.append(x_hat[counted])
         states = merged(states, pending)
         check_not_empty(sum(map(len, originals)), self._experiment)
-        x, x_hat = (np.concatenate(part) for part in (originals, copies))
+        x, x_hat = (np.concatenate(part) for part in (originals, reconstructions))
         numbers = numbers_of(states, self._task.token_layout(x.shape[1:]))
         if self._has_prior and len(x) > 1:
             numbers["sample_diversity"] = self._diversity(params, collections, x[:COMPARED])
         shown = {"originals": x[:SHOWN], "reconstructions": x_hat[:SHOWN]}
         spec = self._experiment.data.example_spec()[self._task.inputs]
         gallery = Gallery(shown, spec.shown_as, spec.rate)
-        said = protocol(self._experiment) if has_bound(self._experiment.task) else ()
-        return Evaluation(numbers, gallery, said)
+        lines = protocol(self._experiment) if has_bound(self._experiment.task) else ()
+        return Evaluation(numbers, gallery, lines)
 
     def _diversity(self, params: Tree, collections: Tree, originals: np.ndarray) -> float:
         """Of the samples that `Run.sample` draws by default."""
@@ -139,11 +139,11 @@ class ReconstructionEvaluator:
         x_hat = self._task.decode_latents(params, collections, tokens.z_q)
         x = normalize(raw)
         states = states_of(x, x_hat.astype(x.dtype), mask)
-        shown = jnp.clip(x_hat.astype(x.dtype), -1.0, 1.0)  # as the other metrics take it
+        shown = jnp.clip(x_hat.astype(x.dtype), -1.0, 1.0)  # as for the other metrics
         for name, distance in distances(self._losses, frozen, x, shown).items():
             states[f"distance {name}"] = ExampleMean.of(name, distance, mask)
-        for place, metric in enumerate(self._metrics):
-            states[f"own {place:03d}"] = ExampleMean.of(metric.name, metric(x, shown), mask)
+        for index, metric in enumerate(self._metrics):
+            states[f"metric {index:03d}"] = ExampleMean.of(metric.name, metric(x, shown), mask)
         if has_bound(self._task):
             bound = elbo_at(self._task, params, collections, batch, tokens.z)
             states["bound"] = NegativeBound.of(bound, mask)
@@ -152,5 +152,5 @@ class ReconstructionEvaluator:
             states[f"codes {level.name}"] = CodebookCounts.of(
                 tokens.indices[level.name], level.codebook_size, mask
             )
-        kept = slice(self._wanted)
-        return states, (mask[kept], x[kept], x_hat[kept])
+        first = slice(self._num_originals)
+        return states, (mask[first], x[first], x_hat[first])

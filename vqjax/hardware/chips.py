@@ -1,12 +1,12 @@
-"""What chips can do, by their data sheets.
+"""Peaks, memory and links of chips, by their data sheets.
 
-A *chip* is what is bought and what a data sheet describes: a TPU chip, a GPU. A *device* is what
-JAX counts and what one copy of a program runs on. They differ on v4 TPUs, whose chips are two
-devices each when a program is compiled ahead of time.
+A *chip* is what a data sheet describes: a TPU chip, a GPU. A *device* is what JAX counts and what
+one copy of a program runs on. They differ on v4 TPUs, whose chips are two devices each when a
+program is compiled ahead of time.
 
-Memory is what a program can have: of TPUs what their compiler offers (libtpu 0.0.42), of L4 and T4
+Memory is what a program can use: of TPUs what their compiler allows (libtpu 0.0.42), of L4 and T4
 fifteen sixteenths of the data sheet's, the rest being ECC's, of other GPUs what XLA's files say.
-Latencies are assumptions but for a TPU's hop (SCALING_BOOK).
+Latencies are assumptions, except for a TPU's hop (SCALING_BOOK).
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ GIB = 2**30
 TPU_DOCS = "https://docs.cloud.google.com/tpu/docs/"
 XLA_SPECS = "https://github.com/openxla/xla/tree/main/xla/backends/gpu/target_config/specs"
 SCALING_BOOK = "https://jax-ml.github.io/scaling-book/"
-# What JAX may call devices besides `Chip.device_kind`.
+# Other names by which JAX may call devices, beside `Chip.device_kind`.
 OTHER_KINDS = {"TPU v5e": "TPU v5 lite", "TPU v5p": "TPU v5", "TPU v6e": "TPU v6 lite"}
 
 
@@ -27,20 +27,20 @@ class Chip:
     Attributes:
         name: as in `--topology`.
         platform: "tpu" or "gpu".
-        device_kind: what JAX calls its devices.
+        device_kind: JAX's name for its devices.
         peak: {precision (`vqjax.hardware.flops`): FLOP/s} of dense matrix products.
         memory: bytes that a program can use.
         memory_bandwidth: bytes/s.
-        link: bytes/s that one link to other chips carries each way.
+        link: bytes/s of one link to other chips, each way.
         links: of a chip.
         hop_latency: seconds from chip to neighbour; of GPUs, per step of a ring, an assumption.
         network: bytes/s of one chip each way to chips of other slices; None: not known.
         network_latency: seconds from slice to slice, an assumption.
         devices: per chip.
-        sources: addresses of what the numbers were read from.
+        sources: addresses of the pages that the numbers are from.
         forms: of TPU slices that are no multiples of 4 in all directions; () for GPUs.
         largest: slice of TPUs.
-        target: fields of the GPU that its compiler asks for.
+        target: fields of the GPU that its compiler needs.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Chip:
 
 
 def _tpu(name: str, kind: str, bf16: float, memory: float, **rest) -> Chip:
-    """TPUs multiply in bfloat16; float32 as it comes is one pass of it, exact float32 six."""
+    """TPUs multiply in bfloat16: float32 by default in one pass of it, exact float32 in six."""
     peak = {"bfloat16": bf16, "float32": bf16, "float32 exact": bf16 / 6}
     return Chip(name, "tpu", kind, peak, memory, hop_latency=1e-6, **rest)
 
@@ -86,7 +86,7 @@ def _sm(major: int, minor: int, cores: int, units: int, clock: float, l2: int, s
         "clock_rate_ghz": clock,
         "l2_cache_size": l2,
         "shared_memory_per_core": shared,
-        # From compute capability 8 on, 1 KiB of it is the driver's.
+        # From compute capability 8 on, the driver reserves 1 KiB of it.
         "shared_memory_per_block_optin": shared - 1024 if major >= 8 else shared,
         "threads_per_core_limit": 2048,
     }
@@ -154,7 +154,7 @@ CHIPS: dict[str, Chip] = {
             ),
             sources=("https://www.nvidia.com/en-us/data-center/l4/",),
         ),
-        # No tensor core of it takes bfloat16: XLA computes it in float32.
+        # Its tensor cores do not support bfloat16: XLA computes it in float32.
         _gpu(
             "t4", "Tesla T4", (8.1e12, 8.1e12, 8.1e12), 15 * GIB,
             memory_bandwidth=320e9, link=16e9, links=1, network=None,
@@ -174,6 +174,6 @@ CHIPS: dict[str, Chip] = {
 
 
 def chip_of(device_kind: str) -> Chip | None:
-    """The chip whose devices JAX calls so; None: it is not in the table."""
+    """The chip whose devices JAX calls `device_kind`; None: it is not in the table."""
     kind = OTHER_KINDS.get(device_kind, device_kind)
     return next((chip for chip in CHIPS.values() if chip.device_kind == kind), None)

@@ -1,6 +1,4 @@
-"""The real train step, compiled for a mesh whose devices need not be there: what it needs and what
-it does.
-"""
+"""The real train step, compiled for a mesh whose devices need not be there: its memory and work."""
 
 import collections
 import dataclasses
@@ -25,9 +23,9 @@ from vqjax.training.step import patterns
 from vqjax.types import ArraySpec, Tree
 
 ON_CHIP = {"tpu": (1,), "gpu": (), "cpu": ()}  # memory spaces that are not main memory
-# Without a card to try them on, XLA may find no tiles at all for a product written in Triton.
+# Without a GPU to tune on, XLA may find no tiles at all for a matrix product written in Triton.
 GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
-# How the TPU compiler says what it wants of main memory; of its vmem it speaks likewise.
+# How the TPU compiler reports main memory; of VMEM it reports likewise.
 _EXCEEDS = re.compile(r"\(([\d.]+)([KMGT]?)\) exceeds available HBM\b")
 _USED = re.compile(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm\b")
 POWERS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
@@ -40,7 +38,7 @@ class Memory:
     Attributes:
         arguments: state, frozen networks, batch.
         temporaries: at their peak.
-        results: those that do not take an argument's place.
+        results: those that do not alias an argument.
         program: its code.
     """
 
@@ -56,11 +54,11 @@ class Memory:
 
 @dataclasses.dataclass(frozen=True)
 class CompiledStep:
-    """What is known of a compiled step. Where a compiler refused it for want of memory, `memory` is
-    None and `wanted` says how many bytes it wanted of a device, at least.
+    """A compiled step. Where the compiler refused it for lack of memory, `memory` is None and
+    `required` a lower bound of the bytes that a device would need.
 
     Attributes:
-        topology: None: no chip of the table (a CPU).
+        topology: None: the chip is not in the table (a CPU).
         mesh: {axis: devices along it}.
         slices: of the mesh.
         batch_size: over all devices.
@@ -68,9 +66,9 @@ class CompiledStep:
         compute_dtype: of the experiment.
         flops: {precision: of a step, over all devices}.
         bytes_moved: to and from one device's main memory.
-        collectives: each with the way its groups talk (None: not known).
-        unknown_loops: that count once.
-        xla_counts: FLOPs and bytes of one device by the compiler's count, where it gives any.
+        collectives: each with the links of its groups (None: not known).
+        unknown_loops: loops of unknown trip count, which count once.
+        xla_counts: FLOPs and bytes of one device by the compiler's count, where there is one.
     """
 
     topology: Topology | None
@@ -82,7 +80,7 @@ class CompiledStep:
     compute_dtype: str
     flops: dict[str, float]
     memory: Memory | None
-    wanted: float
+    required: float
     bytes_moved: float
     collectives: tuple[tuple[hlo.Collective, CollectiveGroup | None], ...]
     unknown_loops: int
@@ -110,7 +108,7 @@ class CompiledStep:
     @property
     def needed(self) -> float:
         """Bytes that a device needs."""
-        return self.memory.total if self.memory else self.wanted
+        return self.memory.total if self.memory else self.required
 
     @property
     def fits(self) -> bool | None:
@@ -121,7 +119,7 @@ class CompiledStep:
 
     @property
     def roofline(self) -> Roofline | None:
-        """None: it does not compile, or the chips or the network between them are not known."""
+        """None: it did not compile, or the chips or the network between them are not known."""
         if self.topology is None or self.memory is None:
             return None
         over_network = any(group and group.slices > 1 for _, group in self.collectives)
@@ -131,24 +129,24 @@ class CompiledStep:
             self.topology,
             self.flops_per_device,
             self.bytes_moved,
-            [(c, r) for c, r in self.collectives if r is not None],
+            [(c, group) for c, group in self.collectives if group is not None],
             self.batch_size,
         )
 
     def by_kind(self) -> dict[str, dict[str, float]]:
         """{kind: {"operations", "runs" and "bytes" of a step}}."""
-        found: dict = collections.defaultdict(lambda: {"operations": 0, "runs": 0, "bytes": 0.0})
-        for one, _ in self.collectives:
-            entry = found[kind_of(one)]
+        kinds: dict = collections.defaultdict(lambda: {"operations": 0, "runs": 0, "bytes": 0.0})
+        for collective, _ in self.collectives:
+            entry = kinds[collective_kind(collective)]
             entry["operations"] += 1
-            entry["runs"] += one.times
-            entry["bytes"] += one.times * one.bytes
-        return dict(sorted(found.items()))
+            entry["runs"] += collective.times
+            entry["bytes"] += collective.times * collective.bytes
+        return dict(sorted(kinds.items()))
 
 
-def kind_of(one: hlo.Collective) -> str:
-    """As it is listed."""
-    return f"{one.kind} between slices" if one.between else one.kind
+def collective_kind(collective: hlo.Collective) -> str:
+    """Its kind in tables and JSON."""
+    return f"{collective.kind} between slices" if collective.between else collective.kind
 
 
 def step_json(step: CompiledStep) -> dict[str, Any]:
@@ -167,7 +165,7 @@ def step_json(step: CompiledStep) -> dict[str, Any]:
         "compute_dtype": step.compute_dtype,
         "memory_per_device": {**vars(step.memory), "total": step.memory.total}
         if step.memory
-        else {"total": step.wanted},
+        else {"total": step.required},
         "memory_of_device": step.capacity,
         "fits": step.fits,
         "flops": step.flops,
@@ -198,7 +196,7 @@ def step_json(step: CompiledStep) -> dict[str, Any]:
 
 
 def frozen_target(experiment: Experiment, inputs: Mapping[str, ArraySpec], mesh: Mesh) -> Tree:
-    """Shapes of the frozen networks, with a whole copy on every device of the mesh."""
+    """Shapes of the frozen networks, replicated on the mesh."""
     return jax.tree.map(
         lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=replicated(mesh)),
         frozen_shapes(experiment, dict(inputs)),
@@ -212,14 +210,14 @@ def compile_step(
     topology: Topology | None,
     say: Callable[[str], None] = lambda line: None,
 ) -> CompiledStep:
-    """Compiles that of a run's programs in which the most players move and the most terms count.
+    """Compiles the one of a run's programs in which the most players move and most terms count.
 
     Args:
         experiment: to train.
         inputs: `ArraySpec` of one example.
-        mesh: of devices, or of what stands for them.
-        topology: what they are; None: not known.
-        say: is given lines of progress.
+        mesh: of devices, or of their descriptions.
+        topology: of the devices; None: not known.
+        say: called with lines of progress.
 
     Raises:
         UsageError: the batch does not divide over the mesh.
@@ -234,13 +232,13 @@ def compile_step(
     flops = flops_of(program.jaxpr)
     lowered = program.lower()
     trace_seconds = time.perf_counter() - started
-    where = str(topology) if topology else f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
-    say(f"compiling for {where} (started {time.strftime('%H:%M')})")
+    target = str(topology) if topology else f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
+    say(f"compiling for {target} (started {time.strftime('%H:%M')})")
     started = time.perf_counter()
     options = GPU_OPTIONS if topology and topology.chip.platform == "gpu" else None
-    compiled, wanted = _compiled(lowered, options)
+    compiled, required = _compile(lowered, options)
     compile_seconds = time.perf_counter() - started
-    facts = _facts(compiled, mesh, topology) if compiled else _nothing()
+    analysis = _analysis(compiled, mesh, topology) if compiled else _no_analysis()
     return CompiledStep(
         topology=topology,
         mesh=dict(mesh.shape),
@@ -250,43 +248,43 @@ def compile_step(
         programs=len(firsts),
         compute_dtype=experiment.compute_dtype,
         flops=flops,
-        wanted=wanted,
+        required=required,
         trace_seconds=trace_seconds,
         compile_seconds=compile_seconds,
-        **facts,
+        **analysis,
     )
 
 
-def _compiled(lowered: Any, options: Mapping[str, Any] | None) -> tuple[Any, float]:
-    """The program; or None, and the bytes of a device that it wants."""
+def _compile(lowered: Any, options: Mapping[str, Any] | None) -> tuple[Any, float]:
+    """The program; or None, and the bytes of a device that it would need."""
     try:
         return lowered.compile(compiler_options=options), 0.0
     except jax.errors.JaxRuntimeError as error:
         text = str(error)
-        found = _EXCEEDS.search(text) or _USED.search(text)
-        if "RESOURCE_EXHAUSTED" not in text or not found:
+        size = _EXCEEDS.search(text) or _USED.search(text)
+        if "RESOURCE_EXHAUSTED" not in text or not size:
             raise
-        return None, float(found[1]) * 2.0 ** POWERS[found[2]]
+        return None, float(size[1]) * 2.0 ** POWERS[size[2]]
 
 
-def _nothing() -> dict[str, Any]:
+def _no_analysis() -> dict[str, Any]:
     return {
         "memory": None, "bytes_moved": 0.0, "collectives": (), "unknown_loops": 0, "xla_counts": {},
     }  # fmt: skip
 
 
-def _facts(compiled: Any, mesh: Mesh, topology: Topology | None) -> dict[str, Any]:
+def _analysis(compiled: Any, mesh: Mesh, topology: Topology | None) -> dict[str, Any]:
     sizes = compiled.memory_analysis()
     program = hlo.parse(compiled.as_text())
     platform = topology.chip.platform if topology else "cpu"
     devices = list(mesh.devices.flat)
 
-    def group_along(one: hlo.Collective) -> CollectiveGroup | None:
+    def group_along(collective: hlo.Collective) -> CollectiveGroup | None:
         if topology is None:
             return None
-        if one.between:
+        if collective.between:
             return CollectiveGroup(1, topology.slices)
-        return group_of([devices[i] for i in one.group] or devices, topology)
+        return group_of([devices[i] for i in collective.group] or devices, topology)
 
     return {
         "memory": Memory(
@@ -296,18 +294,20 @@ def _facts(compiled: Any, mesh: Mesh, topology: Topology | None) -> dict[str, An
             program=sizes.generated_code_size_in_bytes,
         ),
         "bytes_moved": program.bytes_moved(ON_CHIP[platform]),
-        "collectives": tuple((one, group_along(one)) for one in program.collectives()),
+        "collectives": tuple(
+            (collective, group_along(collective)) for collective in program.collectives()
+        ),
         "unknown_loops": program.unknown_loops,
         "xla_counts": _xla_counts(compiled),
     }
 
 
 def _xla_counts(compiled: Any) -> dict[str, float]:
-    """What the compiler counts itself; nothing for GPUs."""
+    """The compiler's own counts; nothing for GPUs."""
     try:
         counts = compiled.cost_analysis()
-    except Exception:  # not implemented, by whatever exception the plugin has for it
+    except Exception:  # not implemented; the class of the exception is the plugin's choice
         return {}
     counts = counts[0] if isinstance(counts, list) else counts
     names = {"flops": "flops", "bytes accessed": "bytes_moved"}
-    return {ours: counts[name] for name, ours in names.items() if name in (counts or {})}
+    return {field: counts[name] for name, field in names.items() if name in (counts or {})}

@@ -1,5 +1,5 @@
-"""Devices of machines that are not here: what a compiler needs to know of a TPU slice or a GPU box,
-and which way their devices talk.
+"""Devices of machines that are not at hand: what a compiler needs to know of a TPU slice or a GPU
+host, and the links between their devices.
 """
 
 import dataclasses
@@ -17,15 +17,13 @@ EXTRAS = {"tpu": "compile-tpu", "gpu": "compile-gpu"}
 
 
 def check_compiler(topology: Topology) -> None:
-    """Refuses a topology whose compiler is not installed, with UsageError that says which extra
-    brings it.
-    """
+    """Refuses, with UsageError that names the extra, a topology whose compiler is not installed."""
     platform = topology.chip.platform
     if platform == "tpu":
-        there = _installed("libtpu")
+        installed = _installed("libtpu")
     else:
-        there = _installed("jax_plugins.xla_cuda12") or _installed("jax_plugins.xla_cuda13")
-    if not there:
+        installed = _installed("jax_plugins.xla_cuda12") or _installed("jax_plugins.xla_cuda13")
+    if not installed:
         raise UsageError(
             f"--topology {topology.name}: the compiler for it is not installed: "
             f"{pip_install(EXTRAS[platform])} (best into an environment of its own)"
@@ -35,12 +33,12 @@ def check_compiler(topology: Topology) -> None:
 def _installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package around it
+    except ModuleNotFoundError:  # of its parent package
         return False
 
 
 def devices_of(topology: Topology) -> list[Any]:
-    """What stands for a topology's devices; a mesh of them can be compiled for, not run on.
+    """Descriptions of a topology's devices; a mesh of them can be compiled for, not run on.
 
     Raises:
         UsageError: the compiler is not installed, or refuses the topology.
@@ -52,28 +50,28 @@ def devices_of(topology: Topology) -> list[Any]:
         if topology.chip.platform == "gpu":
             # Partitions x hosts x devices of a host.
             hosts = topology.hosts * topology.slices
-            described = topologies.get_topology_desc(
+            description = topologies.get_topology_desc(
                 platform="cuda",
                 topology=f"1x{hosts}x{min(topology.shape[0], GPUS_PER_HOST)}",
                 target_config=target_config(topology),
             )
         else:
-            more = {"num_slices": topology.slices} if topology.slices > 1 else {}
+            options = {"num_slices": topology.slices} if topology.slices > 1 else {}
             if set(topology.shape) == {1}:
-                more["chips_per_host_bounds"] = (1, 1, 1)
-            described = topologies.get_topology_desc(
-                platform="tpu", topology_name=topology.name, **more
+                options["chips_per_host_bounds"] = (1, 1, 1)
+            description = topologies.get_topology_desc(
+                platform="tpu", topology_name=topology.name, **options
             )
     except Exception as error:  # of the plugin, whatever its class
         text = " ".join(str(error).split())[:300]
         raise UsageError(f"--topology {topology}: its compiler refuses it: {text}") from error
-    return list(described.devices)
+    return list(description.devices)
 
 
 def target_config(topology: Topology) -> str:
     """A GPU as XLA's `GpuTargetConfigProto`, in text.
 
-    `device_memory_size` is the real one: it decides what is worked out twice to save memory.
+    `device_memory_size` is the real one: it decides what is rematerialized.
     """
     chip = topology.chip
     fields = dict(chip.target)
@@ -100,18 +98,18 @@ def target_config(topology: Topology) -> str:
 
 
 def topology_of(devices: Sequence[Any]) -> Topology | None:
-    """What devices at hand are; None where the table has no such chip."""
+    """The topology of devices at hand; None where the table has no such chip."""
     chip = chip_of(devices[0].device_kind)
     if chip is None:
         return None
     if chip.platform == "gpu":
         return Topology(chip, (len(devices),))
     slices = len({_slice(d) for d in devices})
-    places = [d.coords[: len(chip.largest)] for d in devices]
-    shape = tuple(max(axis) - min(axis) + 1 for axis in zip(*places, strict=True))
-    found = Topology(chip, shape, slices)
-    per_chip = max(1, len(devices) // found.chips)
-    return dataclasses.replace(found, chip=dataclasses.replace(chip, devices=per_chip))
+    coords = [d.coords[: len(chip.largest)] for d in devices]
+    shape = tuple(max(axis) - min(axis) + 1 for axis in zip(*coords, strict=True))
+    topology = Topology(chip, shape, slices)
+    per_chip = max(1, len(devices) // topology.chips)
+    return dataclasses.replace(topology, chip=dataclasses.replace(chip, devices=per_chip))
 
 
 def _slice(device: Any) -> int:
@@ -119,7 +117,7 @@ def _slice(device: Any) -> int:
 
 
 def group_of(group: Sequence[Any], topology: Topology) -> CollectiveGroup:
-    """Which way a group of a topology's devices talks."""
+    """The links that a group of a topology's devices uses."""
     if topology.chip.platform == "gpu":
         hosts = len({d.process_index for d in group})
         return CollectiveGroup(len(group) // hosts, hosts)

@@ -1,8 +1,8 @@
-"""A compiled program's text, read for what its cost model leaves out: what moves between devices,
-how often loops run, how many bytes go through main memory.
+"""Reads a compiled program's text for what its cost model leaves out: collectives, trip counts of
+loops, bytes moved to and from main memory.
 
-Everything counts as often as it runs: a body of a loop by the loop's trip count, which the
-compiler's own `cost_analysis` counts once (seen on CPU, and on v5e with jax 0.10.2).
+Everything counts as often as it runs: a loop's body by the trip count; the compiler's own
+`cost_analysis` counts it once (on CPU, and on v5e with jax 0.10.2).
 """
 
 import collections
@@ -16,7 +16,7 @@ COLLECTIVES = (
     "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "ragged-all-to-all",
     "collective-permute", "collective-broadcast",
 )  # fmt: skip
-# Names for what is there already: nothing is moved.
+# Other names of existing buffers, and constants: nothing is moved.
 FREE = {
     "parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional",
     "call", "after-all", "opt-barrier", "partition-id", "replica-id", "iota", "domain",
@@ -52,13 +52,13 @@ class Collective:
 
     Attributes:
         kind: one of COLLECTIVES.
-        bytes: of the whole array of a group: what an all-reduce or reduce-scatter takes in on every
-            device, what an all-gather gives out, what a device holds in the others.
-        group: places of the devices of its first group in the mesh's order; () for all of them.
-        times: it runs per step.
-        where: the operation of the model it came from.
+        bytes: of the whole array of a group: the operand of an all-reduce or reduce-scatter on a
+            device, the result of an all-gather, a device's operand in the others.
+        group: indices, in the mesh's order, of the devices of its first group; () for all of them.
+        times: runs per step.
+        where: the operation of the model that it came from.
         between: whether it is the part between TPU slices, through their hosts, of one that the
-            compiler has taken apart; then `bytes` is the piece of one device.
+            compiler has split; then `bytes` is the shard of one device.
     """
 
     kind: str
@@ -75,11 +75,11 @@ class Program:
 
     Attributes:
         computations: by name.
-        entry: name of the one that runs.
-        times: {computation: runs per step} of all that are reached, not those that an instruction
-            applies to elements.
-        fused: names of the computations that are the inside of a fusion.
-        unknown_loops: whose trip counts could not be read; they count once.
+        entry: name of the entry computation.
+        times: {computation: runs per step} of all that are reached, without those that are applied
+            to elements.
+        fused: names of the computations that are bodies of fusions.
+        unknown_loops: loops whose trip counts could not be read; they count once.
         devices: over which it is partitioned.
     """
 
@@ -91,25 +91,25 @@ class Program:
     devices: int
 
     def collectives(self) -> tuple[Collective, ...]:
-        """Every collective once, however many pieces the compiler has cut it into."""
-        found: dict[tuple, Collective] = {}
+        """Every collective once, however many parts the compiler has split it into."""
+        collectives: dict[tuple, Collective] = {}
         for name, times in self.times.items():
             instructions = self.computations[name]
             shapes = {i.name: i.shape for i in instructions}
             for i in instructions:
-                kind = _kind_of(i)
+                kind = _collective_kind(i)
                 if kind is None:
                     continue
-                # A fusion of an all-reduce and the cut that keeps one's own piece of it.
+                # A fusion of an all-reduce and the slice that keeps the device's own shard.
                 if kind == "all-reduce" and name.startswith("all-reduce-scatter"):
                     kind = "reduce-scatter"
-                one = self._collective(i, kind, shapes, times)
-                # The pieces of one that runs beside other work share its channel.
+                new = self._collective(i, kind, shapes, times)
+                # The parts of an asynchronous one share its channel.
                 channel = re.search(r"channel_id=(\d+)", i.attributes)
-                key = (kind, channel[1], one.between) if channel else (name, i.name)
-                if key not in found or found[key].bytes < one.bytes:
-                    found[key] = one
-        return tuple(found.values())
+                key = (kind, channel[1], new.between) if channel else (name, i.name)
+                if key not in collectives or collectives[key].bytes < new.bytes:
+                    collectives[key] = new
+        return tuple(collectives.values())
 
     def _collective(self, i: Instruction, kind: str, shapes: dict, times: int) -> Collective:
         between = i.opcode == "send"
@@ -123,9 +123,9 @@ class Program:
     def bytes_moved(self, on_chip: tuple[int, ...] = ()) -> float:
         """Bytes that one device reads from and writes to main memory in a step.
 
-        Every instruction reads its operands and writes its result, a fusion does so as a whole;
-        of what is sliced, only the slice counts. Caches are not known of, so it is an upper bound
-        where they help.
+        Every instruction, or fusion as a whole, reads its operands and writes its result; of a
+        sliced array only the slice counts. Caches are ignored, so it is an upper bound where they
+        help.
 
         Args:
             on_chip: memory spaces (`S(n)` in a layout) that are not main memory.
@@ -153,46 +153,46 @@ class Program:
 
     def _fusion_bytes(self, fusion: Instruction, shapes: dict, on_chip: tuple[int, ...]) -> float:
         total = 0.0
-        for place, operand in enumerate(fusion.operands):
-            whole = shape_bytes(shapes.get(operand, ""), on_chip)
-            total += min(whole, self._read_by(fusion, place, whole)) if whole else 0.0
-        return total + self._written_by(fusion, on_chip)
+        for index, operand in enumerate(fusion.operands):
+            size = shape_bytes(shapes.get(operand, ""), on_chip)
+            total += min(size, self._operand_reads(fusion, index, size)) if size else 0.0
+        return total + self._written_bytes(fusion, on_chip)
 
-    def _inside(self, fusion: Instruction) -> tuple[Instruction, ...]:
+    def _fused(self, fusion: Instruction) -> tuple[Instruction, ...]:
         called = [c for key, c in called_by(fusion) if key == "calls"]
         return self.computations.get(called[0], ()) if called else ()
 
-    def _read_by(self, fusion: Instruction, place: int, whole: float) -> float:
-        """Bytes of the operand at a place, `whole` of them in all, that a fusion reads."""
-        inside = self._inside(fusion)
+    def _operand_reads(self, fusion: Instruction, index: int, size: float) -> float:
+        """Bytes that a fusion reads of operand `index`, which has `size` of them."""
+        body = self._fused(fusion)
         users = collections.defaultdict(list)
-        for i in inside:
-            for at, operand in enumerate(i.operands):
-                users[operand].append((i, at))
-        number = re.compile(rf"{place}\b")
-        parameters = (i for i in inside if i.opcode == "parameter")
+        for i in body:
+            for position, operand in enumerate(i.operands):
+                users[operand].append((i, position))
+        number = re.compile(rf"{index}\b")
+        parameters = (i for i in body if i.opcode == "parameter")
         parameter = next((i for i in parameters if number.match(i.attributes)), None)
-        return self._read_of(parameter.name, users, whole) if parameter else whole
+        return self._value_reads(parameter.name, users, size) if parameter else size
 
-    def _read_of(self, name: str, users: dict, whole: float) -> float:
+    def _value_reads(self, name: str, users: dict, size: float) -> float:
         total = 0.0
-        for user, place in users[name]:
+        for user, index in users[name]:
             if user.opcode == "fusion":
-                total += self._read_by(user, place, whole)
+                total += self._operand_reads(user, index, size)
             elif user.opcode in ("bitcast", "copy", "reshape") and users[user.name]:
-                total += self._read_of(user.name, users, whole)
-            elif place == 0 and user.opcode in ("dynamic-slice", "slice", "gather"):
+                total += self._value_reads(user.name, users, size)
+            elif index == 0 and user.opcode in ("dynamic-slice", "slice", "gather"):
                 total += shape_bytes(user.shape)
-            elif place == 0 and user.opcode == "dynamic-update-slice":
+            elif index == 0 and user.opcode == "dynamic-update-slice":
                 continue  # written in place
             else:
-                return whole
+                return size
         return total
 
-    def _written_by(self, fusion: Instruction, on_chip: tuple[int, ...]) -> float:
-        """Bytes of its results; where one is an update of an operand, those of the update."""
-        inside = {i.name: i for i in self._inside(fusion)}
-        root = next((i for i in inside.values() if i.root), None)
+    def _written_bytes(self, fusion: Instruction, on_chip: tuple[int, ...]) -> float:
+        """Bytes of its results; of an operand updated in place, those of the update."""
+        body = {i.name: i for i in self._fused(fusion)}
+        root = next((i for i in body.values() if i.root), None)
         results = arrays_of(fusion.shape)
         if root is None:
             return shape_bytes(fusion.shape, on_chip)
@@ -201,22 +201,22 @@ class Program:
             return shape_bytes(fusion.shape, on_chip)
         total = 0.0
         for name, result in zip(ends, results, strict=True):
-            end = inside.get(name)
-            while end and end.opcode in ("bitcast", "copy") and end.operands[0] in inside:
-                end = inside[end.operands[0]]
+            end = body.get(name)
+            while end and end.opcode in ("bitcast", "copy") and end.operands[0] in body:
+                end = body[end.operands[0]]
             if end and end.opcode == "dynamic-update-slice" and shape_bytes(result, on_chip):
-                update = inside.get(end.operands[1])
+                update = body.get(end.operands[1])
                 total += shape_bytes(update.shape if update else result)
             else:
                 total += shape_bytes(result, on_chip)
         return total
 
 
-def _kind_of(i: Instruction) -> str | None:
-    """The kind of collective that an instruction begins; None: it is none."""
+def _collective_kind(i: Instruction) -> str | None:
+    """The kind of collective that an instruction begins; None: it begins none."""
     if i.opcode == "send":
-        found = re.search(r'_xla_megascale_transfer_type="(\w+)"', i.attributes)
-        kind = found[1].lower().replace("_", "-") if found else None
+        transfer = re.search(r'_xla_megascale_transfer_type="(\w+)"', i.attributes)
+        kind = transfer[1].lower().replace("_", "-") if transfer else None
         return "collective-permute" if kind == "one-to-one" else kind
     kind = i.opcode.removesuffix("-start")
     return kind if kind in COLLECTIVES else None
@@ -241,12 +241,12 @@ def _plain_bytes(i: Instruction, shapes: dict, on_chip: tuple[int, ...]) -> floa
     return sum(sizes) + result
 
 
-def shape_bytes(shape: str, leave_out: tuple[int, ...] = ()) -> float:
-    """Bytes of all arrays in a shape's text, but for those in the memory spaces `leave_out`."""
+def shape_bytes(shape: str, excluded: tuple[int, ...] = ()) -> float:
+    """Bytes of all arrays in a shape's text, except those in the memory spaces `excluded`."""
     total = 0.0
     for kind, sizes, layout in _ARRAY.findall(shape):
         space = re.search(r"S\((\d+)\)", layout)
-        if space and int(space[1]) in leave_out:
+        if space and int(space[1]) in excluded:
             continue
         digits = re.match(r"[a-z]+(\d+)", kind)
         bits = BITS.get(kind, int(digits[1]) if digits else 0)
@@ -257,11 +257,11 @@ def shape_bytes(shape: str, leave_out: tuple[int, ...] = ()) -> float:
 
 def arrays_of(shape: str) -> list[str]:
     """The arrays of a shape's text, each with its layout."""
-    return [found[0] for found in _ARRAY.finditer(shape)]
+    return [array[0] for array in _ARRAY.finditer(shape)]
 
 
 def called_by(i: Instruction) -> list[tuple[str, str]]:
-    """(attribute, computation) of every computation that an instruction names."""
+    """(attribute, computation) of every computation that an instruction calls."""
     return [
         (key, name.strip().lstrip("%"))
         for key, names in _CALLED.findall(i.attributes)
@@ -272,7 +272,7 @@ def called_by(i: Instruction) -> list[tuple[str, str]]:
 def group_of(attributes: str, devices: int) -> tuple[int, ...]:
     """The first group of `replica_groups`, in any of its four notations; () for all devices.
 
-    {{0,1},{2,3}}; [2,4]<=[8] and [2,4]<=[4,2]T(1,0), groups cut from numbers put in order; and
+    {{0,1},{2,3}}; [2,4]<=[8] and [2,4]<=[4,2]T(1,0), rows of a transposed iota; and
     mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'b'}, the devices along axes of a mesh.
     """
     pairs = re.search(r"source_target_pairs=\{\{(\d+),(\d+)\}", attributes)
@@ -290,9 +290,9 @@ def group_of(attributes: str, devices: int) -> tuple[int, ...]:
         ids = np.arange(math.prod(axes.values()))
         if named[2] and (cut := re.match(r"\[([\d,]+)\](?:T\(([\d,]+)\))?", named[2])):
             ids = _ordered(_numbers(cut[1]), _numbers(cut[2])).reshape(-1)
-        wanted = re.findall(r"'([^']*)'", named[3])
-        first = tuple(slice(None) if axis in wanted else 0 for axis in axes)
-        return tuple(ids.reshape(tuple(axes.values()))[first].reshape(-1).tolist())
+        group_axes = re.findall(r"'([^']*)'", named[3])
+        along = tuple(slice(None) if axis in group_axes else 0 for axis in axes)
+        return tuple(ids.reshape(tuple(axes.values()))[along].reshape(-1).tolist())
     return tuple(range(devices))
 
 
@@ -318,8 +318,8 @@ def parse(text: str) -> Program:
             head = _COMPUTATION.match(line)
             current = computations.setdefault(head[2], []) if head else None
             entry = head[2] if head and head[1] else entry
-        elif current is not None and (found := _INSTRUCTION.match(line)):
-            current.append(_instruction(*found.groups()))
+        elif current is not None and (match := _INSTRUCTION.match(line)):
+            current.append(_instruction(*match.groups()))
     if not entry:
         raise ValueError("this is not the text of a compiled program")
     done = {name: tuple(lines) for name, lines in computations.items()}
@@ -331,22 +331,22 @@ def parse(text: str) -> Program:
 
 
 def _instruction(root: str | None, name: str, rest: str) -> Instruction:
-    found = _OPCODE.search(rest)
-    if found is None:
+    opcode = _OPCODE.search(rest)
+    if opcode is None:
         return Instruction(name, "", rest, (), "", bool(root))
-    start, depth, end = found.end(), 1, found.end()
+    start, depth, end = opcode.end(), 1, opcode.end()
     while depth and end < len(rest):
         depth += {"(": 1, ")": -1}.get(rest[end], 0)
         end += 1
-    inside = rest[start : end - 1]
-    operands = tuple(re.findall(r"%([\w.\-]+)", inside))
-    # A parameter's number and a constant's value stand where operands do.
-    attributes = rest[end:] if operands else f"{inside}{rest[end:]}"
-    return Instruction(name, found[1], rest[: found.start()], operands, attributes, bool(root))
+    arguments = rest[start : end - 1]
+    operands = tuple(re.findall(r"%([\w.\-]+)", arguments))
+    # A parameter's number and a constant's value are written in place of operands.
+    attributes = rest[end:] if operands else f"{arguments}{rest[end:]}"
+    return Instruction(name, opcode[1], rest[: opcode.start()], operands, attributes, bool(root))
 
 
 def _times(computations: dict, entry: str) -> tuple[dict[str, int], int]:
-    """How often each computation runs, and the loops whose trip count is not known."""
+    """How often each computation runs, and the number of loops of unknown trip count."""
     times: dict[str, int] = collections.Counter()
     unknown = 0
 
@@ -362,7 +362,7 @@ def _times(computations: dict, entry: str) -> tuple[dict[str, int], int]:
                 unknown += trips is None
                 trips = trips or 1
             for key, called in called_by(i):
-                # to_apply is applied to elements, but for a call, whose body it is.
+                # to_apply is applied to elements, except in a call, whose body it is.
                 if called in computations and (key != "to_apply" or i.opcode == "call"):
                     visit(called, runs * trips)
 
@@ -371,16 +371,16 @@ def _times(computations: dict, entry: str) -> tuple[dict[str, int], int]:
 
 
 def trip_count(loop: Instruction, computations: dict) -> int | None:
-    """Of a while loop: what the compiler says, or the one whole number in its condition (the loops
-    of `lax.scan` and `fori_loop` count up from 0); None: neither.
+    """Of a while loop: the compiler's, or the only integer in its condition (the loops of
+    `lax.scan` and `fori_loop` count up from 0); None: neither.
     """
     if known := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.attributes):
         return int(known[1])
     condition = next((c for key, c in called_by(loop) if key == "condition"), "")
-    found = {
+    limits = {
         int(value[0])
         for i in computations.get(condition, ())
         if i.opcode == "constant" and re.match(r"[su]\d+\[\]", i.shape)
         if (value := re.match(r"-?\d+", i.attributes))
     }
-    return found.pop() if len(found) == 1 else None
+    return limits.pop() if len(limits) == 1 else None

@@ -1,4 +1,4 @@
-"""How fast a step could be: pure arithmetic on what it does and what the chips can do.
+"""How fast a step could be: pure arithmetic on its work and the chips' peaks.
 
 Per device, with the table of `vqjax.hardware.chips`:
 
@@ -7,8 +7,8 @@ Per device, with the table of `vqjax.hardware.chips`:
     interconnect  sum of the collectives within a slice
     network       their part between slices
 
-    step          compute + memory + interconnect + network: nothing runs beside anything else
-    at best       the largest of the four: all runs beside all
+    step          compute + memory + interconnect + network: nothing overlaps
+    at best       the largest of the four: all overlap
     bound         which of the four is the largest
     MFU           FLOPs / (step x peak of bfloat16)
 
@@ -18,15 +18,15 @@ bytes/s and h hops, rings in both directions where the links close to a ring:
     all-gather, reduce-scatter   (n-1)/n B / W + h t
     all-reduce                   2 ((n-1)/n B / W + h t): a reduce-scatter, then an all-gather
     all-to-all                   (n-1)/n B / W x max(1, s/4) + h t, with s chips along the longest
-                                 side of a torus: its middle is where all must pass
+                                 side of a torus: the bisection is the bottleneck
     permute, broadcast           B / W + h t
 
-Over S slices each device exchanges B/n with its like in the other slices, at the network's
+Over S slices each device exchanges B/n with its peers in the other slices, at the network's
 bandwidth N of one device, in a tree: (S-1)/S (B/n) / N + log2(S) T, twice for an all-reduce.
 
 Approximations: a group uses the links of the torus's directions along which its chips differ, and
-has them to itself; GPUs of a host see each other through a switch; so do hosts of a slice of GPUs,
-by the network. A collective of one device costs nothing.
+shares them with no other; GPUs of a host are connected by a switch, hosts of GPUs by the network. A
+collective of one device costs nothing.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ PARTS = ("compute", "memory", "interconnect", "network")
 
 @dataclasses.dataclass(frozen=True)
 class CollectiveGroup:
-    """Which way a group of devices talks.
+    """The links that a group of devices uses.
 
     Attributes:
         devices: of the group within a slice (of GPUs: within a host).
@@ -83,23 +83,23 @@ class Roofline:
 
 
 def group_of_all(topology: Topology, devices: int | None = None) -> CollectiveGroup:
-    """Of the group of all devices of a topology, or of so many that lie side by side."""
-    chip, wanted = topology.chip, devices or topology.devices
+    """The group of all devices of a topology, or of a number of adjacent ones."""
+    chip, count = topology.chip, devices or topology.devices
     if chip.platform == "gpu":
-        inside = min(topology.shape[0], GPUS_PER_HOST)
-        return CollectiveGroup(min(wanted, inside), max(1, wanted // inside))
-    inside = math.prod(topology.shape) * chip.devices
+        per_slice = min(topology.shape[0], GPUS_PER_HOST)
+        return CollectiveGroup(min(count, per_slice), max(1, count // per_slice))
+    per_slice = math.prod(topology.shape) * chip.devices
     sides = [(n, topology.wraps(axis)) for axis, n in enumerate(topology.shape) if n > 1]
-    if wanted < inside:  # as many directions as hold them
-        kept, chips = [], max(1, wanted // chip.devices)
+    if count < per_slice:  # as few directions as hold them
+        used, chips = [], max(1, count // chip.devices)
         for side, ring in sides:
             if chips > 1:
-                kept.append((min(side, chips), ring and chips >= side))
+                used.append((min(side, chips), ring and chips >= side))
                 chips = math.ceil(chips / side)
-        sides = kept
+        sides = used
     return CollectiveGroup(
-        min(wanted, inside),
-        max(1, wanted // inside),
+        min(count, per_slice),
+        max(1, count // per_slice),
         tuple(n for n, _ in sides),
         tuple(ring for _, ring in sides),
     )
@@ -117,8 +117,8 @@ def seconds_of(
         if chip.platform == "gpu":
             width, hops, crowding = chip.link * chip.links, n - 1, 1.0
         else:
-            ways = [2 if ring else 1 for ring in group.rings] or [1]
-            width = chip.link * sum(ways) / chip.devices
+            directions = [2 if ring else 1 for ring in group.rings] or [1]
+            width = chip.link * sum(directions) / chip.devices
             hops = sum(
                 side // 2 if ring else side - 1
                 for side, ring in zip(group.sides, group.rings, strict=True)
@@ -142,13 +142,13 @@ def roofline(
     collectives: Sequence[tuple[Collective, CollectiveGroup]],
     batch_size: int,
 ) -> Roofline:
-    """Works out a step's time.
+    """Computes a step's time.
 
     Args:
         topology: of all devices.
         flops: {precision: of one device}.
         bytes_moved: to and from one device's memory.
-        collectives: each with the way its groups talk.
+        collectives: each with the links of its groups.
         batch_size: over all devices.
     """
     chip = topology.chip

@@ -1,4 +1,4 @@
-"""From a few compiled steps to the others: the largest batch that fits, and more chips."""
+"""Extrapolates from a few compiled steps: the largest batch that fits, and more chips."""
 
 import dataclasses
 import math
@@ -16,8 +16,8 @@ Compile = Callable[[int], CompiledStep]  # batch size -> the step with it
 
 @dataclasses.dataclass(frozen=True)
 class BatchFit:
-    """The line bytes(batch) = fixed + slope x batch of one device, through the first two that were
-    compiled, and what came of it.
+    """The line bytes(batch) = fixed + slope x batch of one device, through the first two batch
+    sizes that compiled, and the batch that it led to.
 
     Attributes:
         fixed: bytes.
@@ -54,12 +54,12 @@ def largest_batch(fixed: float, slope: float, capacity: float, unit: int) -> int
 
 def fit_batch(compile_at: Compile, start: int, unit: int) -> BatchFit:
     """Compiles two batch sizes, solves the line, and compiles its answer to verify it. Where that
-    is too much, or leaves more than SLACK of the memory, the line is solved anew with it.
+    is too large, or leaves more than SLACK of the memory, the line is solved again with it.
 
     Args:
         compile_at: compiles the step.
         start: batch size to begin with; halved while it does not compile.
-        unit: the batch size is a multiple of.
+        unit: the batch size is a multiple of it.
 
     Raises:
         UsageError: nothing compiles, memory does not grow with the batch, or the device's is not
@@ -98,10 +98,10 @@ def fit_batch(compile_at: Compile, start: int, unit: int) -> BatchFit:
     first = line_of(tried)
     for turn in range(VERIFICATIONS):
         line = line_of(tried)
-        if turn and line[1] <= 0:  # of two near the end of the memory
+        if turn and line[1] <= 0:  # of two close to the limit
             break
         size = largest_batch(*line, capacity, unit)
-        # Near the end of the memory compilers trade work for it, and the line bends.
+        # Close to the limit compilers trade work for memory, and the line bends.
         low = best.batch_size if best else 0
         over = (*refused, *(n for n, v in tried.items() if v > capacity))
         bounds = [(low + n) // 2 for n in over] + ([2 * low] if turn and low else [])
@@ -121,7 +121,7 @@ class Point:
     Attributes:
         topology: of so many chips.
         batch_size: over all devices.
-        compiled: or worked out from one that was.
+        compiled: or extrapolated from one that was.
         memory: bytes of one device.
         fits: whether it has so many.
         roofline: of its step.
@@ -137,32 +137,31 @@ class Point:
     efficiency: float = 1.0
 
 
-def extrapolate(known: CompiledStep, topology: Topology) -> tuple[int, Roofline]:
-    """(batch size, roofline) of the known step on more chips, the batch per chip as it is.
+def extrapolate(base: CompiledStep, topology: Topology) -> tuple[int, Roofline]:
+    """(batch size, roofline) of the `base` step on more chips, with the same batch per chip.
 
-    What a device does stays as it is; so do groups that lie within an axis other than "data".
-    Those that reach along "data" grow with the chips, and use the links of all directions.
+    A device's work stays the same; so do groups within an axis other than "data". Groups along
+    "data" grow with the chips, and use the links of all directions.
     """
-    factor = topology.devices / known.devices
-    batch_size = round(known.batch_size * factor)
-    inside = known.devices // known.mesh[DATA_AXIS]  # devices of one group of data parallelism
-    grown = []
-    for one, group in known.collectives:
-        if one.between:
-            grown.append((one, CollectiveGroup(1, topology.slices)))
+    factor = topology.devices / base.devices
+    batch_size = round(base.batch_size * factor)
+    replica = base.devices // base.mesh[DATA_AXIS]  # devices of one
+    scaled = []
+    for collective, group in base.collectives:
+        if collective.between:
+            scaled.append((collective, CollectiveGroup(1, topology.slices)))
             continue
-        along_data = _along_data(one.group, inside, known.devices)
-        devices = round((len(one.group) or known.devices) * factor) if along_data else 0
-        grown.append(
-            (one, group_of_all(topology, devices) if along_data else group or CollectiveGroup(1))
-        )
-    line = roofline(topology, known.flops_per_device, known.bytes_moved, grown, batch_size)
+        size = len(collective.group) or base.devices
+        if _along_data(collective.group, replica, base.devices):
+            group = group_of_all(topology, round(size * factor))
+        scaled.append((collective, group or CollectiveGroup(1)))
+    line = roofline(topology, base.flops_per_device, base.bytes_moved, scaled, batch_size)
     return batch_size, line
 
 
-def _along_data(group: tuple[int, ...], inside: int, devices: int) -> bool:
-    """Whether a group holds devices at different places along "data", the mesh's first axis."""
-    return len({place // inside for place in group or range(devices)}) > 1
+def _along_data(group: tuple[int, ...], replica: int, devices: int) -> bool:
+    """Whether devices of a group differ along "data", the mesh's first axis."""
+    return len({index // replica for index in group or range(devices)}) > 1
 
 
 def sweep(
@@ -171,26 +170,26 @@ def sweep(
     compile_on: Callable[[Topology, int], CompiledStep],
     compiled: int = 2,
 ) -> tuple[Point, ...]:
-    """Weak scaling: the first `compiled` sizes compiled, the others worked out from the last.
+    """Weak scaling: the first `compiled` sizes compiled, the others extrapolated from the last.
 
-    The last has to be of several devices: one has no collectives to work out anything from.
+    The last must have several devices: a step on one has no collectives to extrapolate.
 
     Args:
         topologies: in increasing order.
         compile_on: compiles the step for a topology, with a batch size.
     """
     points: list[Point] = []
-    known: CompiledStep | None = None
-    for place, topology in enumerate(topologies):
+    base: CompiledStep | None = None
+    for index, topology in enumerate(topologies):
         batch_size = batch_per_chip * topology.chips
-        if place < compiled or known is None or known.devices == 1:
-            known = compile_on(topology, batch_size)
-            if known.roofline is None:
+        if index < compiled or base is None or base.devices == 1:
+            base = compile_on(topology, batch_size)
+            if base.roofline is None:
                 raise UsageError(f"--sweep: the step does not fit {topology}")
-            line, was = known.roofline, True
+            line, is_compiled = base.roofline, True
         else:
-            (_, line), was = extrapolate(known, topology), False
-        points.append(Point(topology, batch_size, was, known.needed, known.fits, line))
+            (_, line), is_compiled = extrapolate(base, topology), False
+        points.append(Point(topology, batch_size, is_compiled, base.needed, base.fits, line))
     first = points[0].roofline.examples_per_second / points[0].topology.chips
     return tuple(
         dataclasses.replace(p, efficiency=p.roofline.examples_per_second / p.topology.chips / first)

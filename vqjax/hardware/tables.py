@@ -1,10 +1,10 @@
-"""A compiled step for people: tables of text, and what they do not tell."""
+"""A compiled step as tables of text, with notes on what they leave out."""
 
 from collections.abc import Sequence
 
 from vqjax.format import duration, number, quantity
 from vqjax.hardware.chips import Chip
-from vqjax.hardware.compiled import CompiledStep, kind_of
+from vqjax.hardware.compiled import CompiledStep, collective_kind
 from vqjax.hardware.roofline import PARTS
 from vqjax.hardware.topology import GPUS_PER_HOST
 
@@ -18,13 +18,13 @@ formulas (vqjax/hardware/roofline.py)
                 permute, broadcast B/W + h t
   network       between S slices: (S-1)/S (B/n)/N + log2(S) T; all-reduce twice that; permute,
                 broadcast B/N + log2(S) T
-  step          the sum of the four, nothing beside anything else; at best: the largest of them
+  step          the sum of the four, nothing overlaps; at best: the largest of them
   MFU           FLOPs / (step x peak of bfloat16)"""
 
 
 def table(step: CompiledStep) -> str:
-    """All that is known of a compiled step."""
-    blocks = [_what(step), _memory(step), _work(step)]
+    """All tables of a compiled step."""
+    blocks = [_setup(step), _memory(step), _work(step)]
     if step.memory:
         blocks.append(_collectives(step))
     if step.roofline:
@@ -36,7 +36,7 @@ def _rows(title: str, rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join([title, *(f"  {name:<28}{value}" for name, value in rows)])
 
 
-def _what(step: CompiledStep) -> str:
+def _setup(step: CompiledStep) -> str:
     mesh = ", ".join(f"{axis} {n}" for axis, n in step.mesh.items())
     rows = [("mesh of devices", mesh), ("active", ", ".join(step.active))]
     if step.topology:
@@ -54,7 +54,7 @@ def _what(step: CompiledStep) -> str:
 def _memory(step: CompiledStep) -> str:
     memory = step.memory
     if memory is None:
-        rows = [("total, at least", quantity(step.wanted, "B"))]
+        rows = [("total, at least", quantity(step.required, "B"))]
     else:
         rows = [
             ("arguments", quantity(memory.arguments, "B")),
@@ -63,10 +63,10 @@ def _memory(step: CompiledStep) -> str:
             ("total", quantity(memory.total, "B")),
         ]
     if step.capacity is not None:
-        left = step.capacity - step.needed
+        spare = step.capacity - step.needed
         verdict = "fits, with" if step.fits else "DOES NOT FIT: short of"
-        share = f"{abs(left) / step.capacity:.1%} of {quantity(step.capacity, 'B')}"
-        rows.append((verdict, f"{quantity(abs(left), 'B')} ({share})"))
+        share = f"{abs(spare) / step.capacity:.1%} of {quantity(step.capacity, 'B')}"
+        rows.append((verdict, f"{quantity(abs(spare), 'B')} ({share})"))
     return _rows("memory per device", rows)
 
 
@@ -79,21 +79,21 @@ def _work(step: CompiledStep) -> str:
     if step.memory:
         rows.append(("bytes moved", f"{quantity(step.bytes_moved, 'B')} a device"))
     if step.xla_counts:
-        told = [f"{quantity(step.xla_counts.get('flops', 0), 'FLOP')}"]
-        told.append(quantity(step.xla_counts.get("bytes_moved", 0), "B"))
-        rows.append(("compiler's count", f"{', '.join(told)} a device, bodies of loops once"))
+        counts = [f"{quantity(step.xla_counts.get('flops', 0), 'FLOP')}"]
+        counts.append(quantity(step.xla_counts.get("bytes_moved", 0), "B"))
+        rows.append(("compiler's count", f"{', '.join(counts)} a device, bodies of loops once"))
     return _rows("work per step", rows)
 
 
 def _collectives(step: CompiledStep) -> str:
-    found = step.by_kind()
-    if not found:
+    totals = step.by_kind()
+    if not totals:
         return "collectives per step\n  none"
     groups = {
         kind: sorted(
-            {len(c.group) or step.slices for c, _ in step.collectives if kind_of(c) == kind}
+            {len(c.group) or step.slices for c, _ in step.collectives if kind == collective_kind(c)}
         )
-        for kind in found
+        for kind in totals
     }
     return _rows(
         "collectives per step (bytes of whole arrays)",
@@ -103,7 +103,7 @@ def _collectives(step: CompiledStep) -> str:
                 f"{v['operations']} operations, {v['runs']} runs, {quantity(v['bytes'], 'B')}, "
                 f"groups of {', '.join(map(str, groups[kind]))}",
             )
-            for kind, v in found.items()
+            for kind, v in totals.items()
         ],
     )
 
@@ -121,7 +121,7 @@ def _roofline(step: CompiledStep) -> str:
 
 
 def chip_table(chips: Sequence[Chip]) -> str:
-    """The numbers that a roofline rests on, per chip, and their sources."""
+    """The numbers that a roofline uses, per chip, and their sources."""
     lines = []
     for chip in chips:
         peaks = ", ".join(f"{p} {quantity(v, 'FLOP/s')}" for p, v in chip.peak.items())
@@ -140,7 +140,7 @@ def chip_table(chips: Sequence[Chip]) -> str:
 
 
 def notes(step: CompiledStep) -> list[str]:
-    """What the compiler does not tell."""
+    """What the compiler does not report."""
     lines = []
     if step.programs > 1:
         lines.append(
@@ -151,16 +151,16 @@ def notes(step: CompiledStep) -> list[str]:
         lines += [
             "cuDNN's workspace and the driver's own memory are not counted: leave some hundred MB",
             "JAX takes 75 % of a GPU's memory unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise",
-            "kernels are not tuned here: the card's own choice of tiles may be faster or slower",
+            "kernels are not autotuned here: the GPU's own choice of tiles may be faster or slower",
         ]
         if step.topology.chips > GPUS_PER_HOST:
-            lines.append("GPUs of different hosts meet over the network")
+            lines.append("GPUs of different hosts communicate over the network")
     if step.topology is None:
         lines.append("these devices are not in the table of chips: no roofline")
     elif step.memory and not step.roofline:
         lines.append("the network between these chips is not known: no roofline")
     if step.unknown_loops:
-        lines.append(f"{step.unknown_loops} loop(s) of unknown length count as one turn")
+        lines.append(f"{step.unknown_loops} loop(s) of unknown trip count count once")
     if step.roofline:
-        lines.append("data, host and evaluations are not in the step's time")
+        lines.append("the step's time leaves out data, host and evaluations")
     return lines

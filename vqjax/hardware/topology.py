@@ -1,4 +1,4 @@
-"""`parse_topology`: so many chips, laid out so."""
+"""`parse_topology`: a number of chips and their layout."""
 
 import dataclasses
 import math
@@ -10,17 +10,17 @@ from vqjax.types import UsageError, did_you_mean
 
 GPUS_PER_HOST = 8
 MAX_CHIPS = 2**17
-MAX_LETTERS = 40  # of a topology
+MAX_LENGTH = 40  # characters of a topology
 
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-    """Chips laid out.
+    """Chips and their layout.
 
     Attributes:
-        chip: of which kind.
+        chip: their kind.
         shape: of one slice, in chips: of a TPU slice along its torus, of GPUs (number,).
-        slices: with the slower network between them.
+        slices: connected by the slower network.
     """
 
     chip: Chip
@@ -37,19 +37,19 @@ class Topology:
 
     @property
     def name(self) -> str:
-        """As `--topology` takes it, of one slice."""
+        """As given to `--topology`, of one slice."""
         if self.chip.platform == "gpu":
             return self.chip.name + (f"x{self.shape[0]}" if self.shape[0] > 1 else "")
         return f"{self.chip.name}:{'x'.join(map(str, self.shape))}"
 
     @property
     def hosts(self) -> int:
-        """Of one slice of GPUs."""
+        """Hosts of one slice of GPUs."""
         return -(-self.shape[0] // GPUS_PER_HOST)
 
     def wraps(self, axis: int) -> bool:
-        """Whether a TPU slice's links close to a ring along an axis: from 4 chips on in a slice
-        that is a multiple of 4 x 4 x 4, and along 16 chips of those that are flat.
+        """Whether a TPU slice's links close to a ring along an axis: in a slice that is a multiple
+        of 4 x 4 x 4, and along 16 chips of a flat one.
         """
         if len(self.shape) == 2:
             return self.shape[axis] == 16
@@ -60,13 +60,13 @@ class Topology:
 
 
 def parse_topology(text: str, slices: int = 1) -> Topology:
-    """ "v5e:16x16", "v5p:4x4x4", "h100x8", "t4" -> what it stands for.
+    """ "v5e:16x16", "v5p:4x4x4", "h100x8", "t4" -> the topology.
 
     Raises:
-        UsageError: no such chip or form. It is found out here, because the TPU compiler ends the
-            process over a name that it does not know.
+        UsageError: no such chip or form. It is checked here, because the TPU compiler ends the
+            process on an unknown name.
     """
-    if not isinstance(text, str) or len(text) > MAX_LETTERS:
+    if not isinstance(text, str) or len(text) > MAX_LENGTH:
         raise UsageError(f"--topology {got(text)}: wanted a text such as v5e:16x16")
     slices = whole("slices", slices)
     kind, colon, form = text.strip().lower().partition(":")
@@ -80,12 +80,12 @@ def parse_topology(text: str, slices: int = 1) -> Topology:
     if slices > 1 and chip.network is None:
         raise UsageError(f"--slices {slices}: the network between slices of {kind} is not known")
     shape = _gpu_shape(text, form) if chip.platform == "gpu" else _tpu_shape(text, chip, form)
-    found = Topology(chip, shape, slices)
-    if chip.platform == "gpu" and found.hosts > 1 and chip.network is None:
+    topology = Topology(chip, shape, slices)
+    if chip.platform == "gpu" and topology.hosts > 1 and chip.network is None:
         raise UsageError(f"--topology {text}: the network between hosts of {kind} is not known")
-    if found.chips > MAX_CHIPS:
-        raise UsageError(f"--topology {text}: {found.chips:,} chips are more than {MAX_CHIPS:,}")
-    return found
+    if topology.chips > MAX_CHIPS:
+        raise UsageError(f"--topology {text}: {topology.chips:,} chips are more than {MAX_CHIPS:,}")
+    return topology
 
 
 def _gpu_shape(text: str, form: str) -> tuple[int, ...]:
@@ -115,8 +115,8 @@ def _tpu_shape(text: str, chip: Chip, form: str) -> tuple[int, ...]:
     raise UsageError(f"--topology {text}: slices of {chip.name} are {forms}{more}")
 
 
-def of_so_many(chip: Chip, chips: int) -> Topology:
-    """The usual layout of so many chips, in slices where one does not hold them.
+def default_topology(chip: Chip, chips: int) -> Topology:
+    """The usual layout of a number of chips, in slices where one does not hold them.
 
     Raises:
         UsageError: there is none.
@@ -140,6 +140,6 @@ def of_so_many(chip: Chip, chips: int) -> Topology:
         return Topology(chip, sizes[chips])
     slices = next((n for n in range(2, chips + 1) if chips % n == 0 and chips // n in sizes), 0)
     if chips < most or not slices or chip.network is None:
-        near = ", ".join(map(str, sorted(sizes, key=lambda n: abs(n - chips))[:3]))
-        raise UsageError(f"{chips} chips of {chip.name}: no slice has so many (near: {near})")
+        nearest = ", ".join(map(str, sorted(sizes, key=lambda n: abs(n - chips))[:3]))
+        raise UsageError(f"{chips} chips of {chip.name}: no slice has so many (near: {nearest})")
     return Topology(chip, sizes[chips // slices], slices)

@@ -29,7 +29,7 @@ from vqjax.runs.examples import held_out
 from vqjax.runs.footprint import Footprint, parts_of, size_of, state_of
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import load_frozen
-from vqjax.training.platform import own_defaults
+from vqjax.training.platform import jax_defaults
 from vqjax.training.restore import OpenedRun
 from vqjax.types import ArraySpec, Tree, UsageError
 
@@ -210,7 +210,7 @@ class Run:
         self._check_process()
         opening = self._opening
         frozen = opening.frozen or load_frozen(self.experiment, opening.mesh, opening.trust)
-        with own_defaults(self.experiment.compute_dtype):
+        with jax_defaults(self.experiment.compute_dtype):
             evaluator = type(self).evaluator(self.experiment, opening.mesh, frozen)
             return evaluator(opening.opened.params, opening.opened.collections)
 
@@ -238,7 +238,7 @@ class Run:
         if self.module is None:
             raise UsageError(f"{type(self).__name__}.network() names no module to apply")
         variables = {"params": params, **self.collections}
-        with own_defaults(self.experiment.compute_dtype):
+        with jax_defaults(self.experiment.compute_dtype):
             return self.module.apply(variables, *args, method=method, **keywords)
 
     def save_weights(self, path: str | os.PathLike, *, overwrite: bool = False) -> None:
@@ -284,7 +284,7 @@ class Run:
         """Within `with`, whatever the caller has set, the mesh is that of the parameters and JAX's
         defaults are those of training.
         """
-        with jax.set_mesh(self._mesh), own_defaults(self.experiment.compute_dtype):
+        with jax.set_mesh(self._mesh), jax_defaults(self.experiment.compute_dtype):
             yield
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:

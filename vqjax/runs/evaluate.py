@@ -11,7 +11,7 @@ from vqjax.runs.base import check_can
 from vqjax.runs.load import make_evaluator, run_class
 from vqjax.training.frozen import load_frozen
 from vqjax.training.mesh import make_mesh
-from vqjax.training.platform import own_defaults
+from vqjax.training.platform import jax_defaults
 from vqjax.training.restore import OpenedRun, open_run
 from vqjax.types import DataError
 
@@ -57,7 +57,7 @@ def evaluate_run(
             raise
         say(f"note: numbers that need it are left out: {error}")
         frozen_arrays = {}
-    with own_defaults(opened.experiment.compute_dtype):
+    with jax_defaults(opened.experiment.compute_dtype):
         evaluation = make_evaluator(opened.experiment, mesh, frozen_arrays)(*variables)
         if importance is not None:
             # Beside the bound that it tightens, before the numbers of the reconstructions.

@@ -28,7 +28,7 @@ from vqjax.runs.footprint import Footprint
 from vqjax.sampling import Guidance, TokenSampling
 from vqjax.tasks.prior import FROZEN
 from vqjax.training.experiment import Experiment
-from vqjax.training.record import read_record
+from vqjax.training.record import load_record
 from vqjax.types import ArraySpec, Level, Tree, UsageError
 
 CALL_BATCH = 64  # examples per call of the program
@@ -54,7 +54,7 @@ class PriorRun(Editing, Run):
         spec = opened.inputs.get(self.task.inputs)
         if spec is None:  # trained on a token set
             tokenizer = config.find_frozen(opened.experiment)[FROZEN]
-            inputs = tokenizer.inputs or read_record(tokenizer.path, opening.trust).inputs
+            inputs = tokenizer.inputs or load_record(tokenizer.path, opening.trust).inputs
             spec = inputs[self.task.inputs]
         self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"
         self._variables = (opened.params, opening.frozen)

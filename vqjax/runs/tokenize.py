@@ -19,7 +19,7 @@ from vqjax.runs.load import run_class
 from vqjax.training import seal
 from vqjax.training.experiment import Experiment
 from vqjax.training.mesh import make_mesh
-from vqjax.training.platform import devices_at_hand, own_defaults
+from vqjax.training.platform import devices_at_hand, jax_defaults
 from vqjax.training.restore import OpenedRun, open_run
 from vqjax.training.sharding import put_batch, replicated
 from vqjax.training.state import HOST_ONLY
@@ -76,7 +76,7 @@ def tokenize_run(
 
     def encode_batch(batch: Batch) -> Tree:
         only = {task.inputs: batch[task.inputs]}
-        with jax.set_mesh(mesh), own_defaults(experiment.compute_dtype):
+        with jax.set_mesh(mesh), jax_defaults(experiment.compute_dtype):
             x = put_batch(only, mesh)[task.inputs]
             return jax.device_get(encode(opened.params, opened.collections, x))
 

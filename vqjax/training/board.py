@@ -1,7 +1,7 @@
 """TensorBoard's event file of one start of a run.
 
-tensorboardX makes the records; it does not write them, because its thread dies of the first error
-of the disk and then holds up whoever has more to write.
+tensorboardX encodes the records; it does not write them, because its thread dies of the first error
+of the disk and then blocks its callers.
 """
 
 import math
@@ -23,11 +23,11 @@ VERSION = "brain.Event:2"
 
 
 class Board:
-    """Appends events to RUN/events.*, which is made by the first of them.
+    """Appends events to RUN/events.*, which the first of them creates.
 
     Args:
         run: the run directory.
-        first: the step from which on TensorBoard forgets what earlier starts have written.
+        first: the step from which on TensorBoard discards events of earlier starts.
     """
 
     def __init__(self, run: pathlib.Path, first: int) -> None:
@@ -42,21 +42,21 @@ class Board:
         when: float,
         described: Mapping[str, Number] | None = None,
     ) -> None:
-        """The finite ones of `numbers` as scalars ``kind/name``; `when` is their wall time, what
-        they are stands in `vqjax.numbers` or, of a task of one's own, in `described`.
+        """The finite ones of `numbers` as scalars ``kind/name``; `when` is their wall time, their
+        descriptions are in `vqjax.numbers` or, for a user's task, in `described`.
         """
         event = Event(step=step, wall_time=when)
         for name, value in numbers.items():
             if math.isfinite(value):
-                what = lookup(name, described or {}) if kind == "eval" else None
-                words = ("", "") if what is None else (what.label, what.help)
-                event.summary.MergeFrom(summary.scalar(f"{kind}/{name}", value, *words))
+                number = lookup(name, described or {}) if kind == "eval" else None
+                texts = ("", "") if number is None else (number.label, number.help)
+                event.summary.MergeFrom(summary.scalar(f"{kind}/{name}", value, *texts))
         self._append(event)
 
-    def picture(self, name: str, step: int, picture: np.ndarray, when: float) -> None:
-        """`picture` is uint8[H, W, 3]."""
-        made = summary.image(name, picture, dataformats="HWC")
-        self._append(Event(step=step, wall_time=when, summary=made))
+    def image(self, name: str, step: int, image: np.ndarray, when: float) -> None:
+        """`image` is uint8[H, W, 3]."""
+        content = summary.image(name, image, dataformats="HWC")
+        self._append(Event(step=step, wall_time=when, summary=content))
 
     def close(self) -> None:
         if self._journal is not None:
@@ -67,16 +67,16 @@ class Board:
             name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}"
             journal = Journal(self._run / name)
             start = SessionLog(status=SessionLog.START)
-            head = Event(file_version=VERSION, wall_time=time.time())
-            cut = Event(step=self._first, session_log=start, wall_time=time.time())
-            journal.append(_record(head) + _record(cut))
+            version = Event(file_version=VERSION, wall_time=time.time())
+            restart = Event(step=self._first, session_log=start, wall_time=time.time())
+            journal.append(_record(version) + _record(restart))
             self._journal = journal
         self._journal.append(_record(event))
 
 
 def _record(event: Event) -> bytes:
-    """Length, its check sum, the event, its check sum."""
+    """Length, its checksum, the event, its checksum."""
     content = event.SerializeToString()
     length = struct.pack("<Q", len(content))
-    sums = (struct.pack("<I", masked_crc32c(part)) for part in (length, content))
-    return b"".join((length, next(sums), content, next(sums)))
+    checksums = (struct.pack("<I", masked_crc32c(part)) for part in (length, content))
+    return b"".join((length, next(checksums), content, next(checksums)))

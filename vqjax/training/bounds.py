@@ -1,8 +1,8 @@
-"""Whole numbers that a task takes from the data: one out of range is named, with its example.
+"""Integers that a task reads from the data: one out of range is named, with its example.
 
-Inside a program such a number would pass for another one, or for none: a label that is no class
-makes a target of zeros. So they are looked at on the host: all of a split where the source has them
-at hand, before anything is trained, and those of each batch.
+Inside a program such a number would pass for a valid one: a label out of range makes a target of
+zeros. So they are checked on the host: those of a whole split, where the source has them at hand,
+before anything is trained, and those of each batch.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,16 +12,16 @@ import numpy as np
 
 from vqjax.types import Batch, Bound, DataError
 
-BLOCK = 1 << 14  # examples looked at at once
+BLOCK = 1 << 14  # examples checked at once
 PARTS = {"train": "training", "eval": "eval"}
 
 
 def check_at_hand(task: Any, data: Any) -> None:
-    """Looks at the numbers that are known without reading examples.
+    """Checks the numbers that are known without reading examples.
 
     Args:
-        task: `bounds` says, by array of a batch, which numbers it takes.
-        data: a source; `at_hand` has what it knows.
+        task: `bounds` has, by array of a batch, the range of its numbers.
+        data: a source; `at_hand` returns the numbers that it knows.
 
     Raises:
         DataError: one is out of range.
@@ -31,7 +31,7 @@ def check_at_hand(task: Any, data: Any) -> None:
 
 
 def within_bounds(task: Any, data: Any, part: str, batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Returns `batches` of `part`, "train" or "eval", each looked at before it is handed on.
+    """Yields `batches` of `part`, "train" or "eval", each checked before.
 
     Raises:
         DataError: as in `check_at_hand`; at the first batch of a split that is then in memory, also

@@ -19,14 +19,14 @@ from vqjax.training.seal import SEAL, STATE, Owner, describe, sealed_steps, step
 from vqjax.types import DataError, Tree, VqjaxError
 
 TRIAL = "state.trial"
-LISTEN_SECONDS = 0.5  # between two questions whether another process has failed
+POLL_SECONDS = 0.5  # between two checks whether another process has failed
 _writers = itertools.count()
-MESSAGE = 200  # characters of what Orbax says
+MESSAGE = 200  # characters of Orbax's message
 
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """A state read back, its step, and what had to be said on the way there."""
+    """A state read back, its step, and lines for the user."""
 
     state: Any
     step: int
@@ -42,11 +42,11 @@ def restore(
         directory: RUN/checkpoints.
         target: tree of `jax.ShapeDtypeStruct` with shardings.
         step: this one or an error; None: the newest that is sound.
-        owner: whose steps they must be; None: anybody's.
+        owner: the run that they must belong to; None: any.
 
     Raises:
-        DataError: every sealed step is damaged or has lost its seal, `step` is not there, or the
-            arrays are others.
+        DataError: every sealed step is damaged or has lost its seal, `step` is missing, or the
+            arrays differ from `target`.
     """
     number, lines = newest_sound(directory, step, owner)
     if number is None:
@@ -58,83 +58,83 @@ def newest_sound(
     directory: str | os.PathLike, step: int | None = None, owner: Owner | None = None
 ) -> tuple[int | None, list[str]]:
     """The newest sealed step whose files are as they were sealed, or None where nothing was ever
-    sealed; a line on each newer one that was passed over, and what must be said of its settings.
+    sealed; a line on each newer one that was passed over, and caveats on its settings.
 
     Args:
         step: this one or an error.
-        owner: whose steps they must be; None: anybody's.
+        owner: the run that they must belong to; None: any.
 
     Raises:
-        DataError: as `restore`; a step of this run under an experiment that it never was.
+        DataError: as `restore`; a step of this run under an experiment that it never had.
     """
     root = pathlib.Path(directory)
-    steps, lost = sealed_steps(root), _unsealed(root)
-    if lost and not steps:
+    steps, unsealed = sealed_steps(root), _unsealed_steps(root)
+    if unsealed and not steps:
         raise DataError(
-            f"no sealed checkpoint in {root}: {', '.join(map(str, lost))} lost {SEAL}; "
+            f"no sealed checkpoint in {root}: {', '.join(map(str, unsealed))} lost {SEAL}; "
             "start anew in another --workdir"
         )
     if step is not None:
         if step not in steps:
-            have = ", ".join(map(str, steps)) or "none"
-            raise DataError(f"no sealed step {step} in {root} (sealed: {have})")
+            sealed = ", ".join(map(str, steps)) or "none"
+            raise DataError(f"no sealed step {step} in {root} (sealed: {sealed})")
         steps = [step]
     lines = []
     for number in reversed(steps):
-        wrong = _wrong(root / str(number), owner)
-        if wrong is None:
-            bare = [n for n in lost if n > number and step is None]
-            lines = [f"checkpoint {n} has no {SEAL}: passed over" for n in bare] + lines
-            doubts = [owner and seal.caveat(root / str(number), owner)]
+        problem = _problem(root / str(number), owner)
+        if problem is None:
+            newer = [n for n in unsealed if n > number and step is None]
+            lines = [f"checkpoint {n} has no {SEAL}: passed over" for n in newer] + lines
+            caveats = [owner and seal.caveat(root / str(number), owner)]
             old = defaults.caveat(seal.read_seal(root / str(number))["arrays"])
-            doubts.append(old and f"checkpoint {number}: {old}")
-            return number, [*lines, *filter(None, doubts)]
-        lines.append(f"checkpoint {number} {wrong}: passed over")
+            caveats.append(old and f"checkpoint {number}: {old}")
+            return number, [*lines, *filter(None, caveats)]
+        lines.append(f"checkpoint {number} {problem}: passed over")
     if lines:
         raise DataError(f"no sound checkpoint in {root}: {'; '.join(lines)}")
     return None, []
 
 
-def _wrong(folder: pathlib.Path, owner: Owner | None) -> str | None:
+def _problem(folder: pathlib.Path, owner: Owner | None) -> str | None:
     damage = seal.verify(folder)
     if damage is not None:
         return f"is damaged ({damage})"
-    foreign = owner and seal.not_of(folder, owner)
-    return f"is not this run's ({foreign})" if foreign else None
+    mismatch = owner and seal.mismatch(folder, owner)
+    return f"is not this run's ({mismatch})" if mismatch else None
 
 
 def read(directory: str | os.PathLike, step: int, target: Tree) -> Tree:
-    """The arrays of a sealed step as `target` wants them; its files are not verified here.
+    """The arrays of a sealed step with the shardings of `target`; its files are not verified here.
 
     Raises:
-        DataError: the arrays are others.
+        DataError: the arrays differ from `target`.
     """
     folder = pathlib.Path(directory) / str(step)
     arrays = (seal.read_seal(folder) or {"arrays": {}})["arrays"]
     _compare(arrays, target, folder)
     saved = ocp.args.StandardRestore(defaults.as_saved(target, arrays))
     with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-        return defaults.as_wanted(reader.restore(folder / STATE, args=saved), target)
+        return defaults.as_target(reader.restore(folder / STATE, args=saved), target)
 
 
-def _unsealed(root: pathlib.Path) -> list[int]:
-    """Steps with arrays that carry no seal: it was lost, or their save was killed. Before step 0 is
-    sealed, no other step is begun: where nothing is sealed, they are what is left of a run.
+def _unsealed_steps(root: pathlib.Path) -> list[int]:
+    """Steps with arrays but without a seal: it was lost, or their save was killed. No other step is
+    begun before step 0 is sealed: where nothing is sealed, they are the remains of a run.
     """
-    begun = [n for n in steps_in(root) if n and seal.kind_of(root / str(n) / STATE) != 0]
+    begun = [n for n in steps_in(root) if n and seal.file_type(root / str(n) / STATE) != 0]
     return sorted(set(begun) - set(sealed_steps(root)))
 
 
 class Checkpoints:
     """Saves in the background, seals what is complete, keeps the newest `keep` sealed steps.
 
-    Use it in `with`: at the end it waits. Errors of the background surface at the next call. All
-    processes of a run call it alike; process 0 alone moves, seals and deletes.
+    Use it in `with`: at the end it waits. Errors of the background are raised by the next call. All
+    processes of a run make the same calls; only process 0 moves, seals and deletes.
 
     Args:
-        directory: RUN/checkpoints; RUN has to be there.
+        directory: RUN/checkpoints; RUN must exist.
         keep: how many sealed steps stay.
-        owner: whose steps they are.
+        owner: the run that they belong to.
         check: raises VqjaxError where the run may not be written to any more.
     """
 
@@ -149,45 +149,45 @@ class Checkpoints:
         self.keep = keep
         self.owner = owner
         self._check = check
-        # Made in its thread, a directory that fails leaves others waiting for it for five minutes.
+        # If making a directory fails in Orbax's thread, other threads wait five minutes for it.
         options = ocp.options.AsyncOptions(create_directories_asynchronously=False)
         self._writer = ocp.AsyncCheckpointer(ocp.StandardCheckpointHandler(), async_options=options)
         self._quiet = Quiet()
-        # Of this writer and of its saves: each process counts alike.
-        self._among, self._number = next(_writers), 0
+        # Of this writer and of its saves, the same on every process.
+        self._writer_number, self._save_number = next(_writers), 0
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
-        self._broken = False  # whether a save has failed
+        self._has_failed = False  # whether a save has failed
         if distributed.is_first() and self.directory.is_dir():
-            for left in self.directory.glob("*/*.orbax-checkpoint-tmp*"):
-                shutil.rmtree(left, ignore_errors=True)  # of a save that was killed
+            for leftover in self.directory.glob("*/*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(leftover, ignore_errors=True)  # of a save that was killed
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and distributed.several():
-            return  # the others may never come here
+            return  # other processes may never come here
         try:
             self.wait()
         except VqjaxError:
-            if kind is None:  # else what went wrong first counts
+            if kind is None:  # else the first error counts
                 raise
         finally:
-            with contextlib.suppress(Exception):  # it was said, or every step is sealed
+            with contextlib.suppress(Exception):  # it was raised, or every step is sealed
                 self._writer.close()
-            if not self._broken:
+            if not self._has_failed:
                 self._quiet.end()
 
     @property
     def failed(self) -> bool:
-        """Whether the next call will raise what has happened in the background."""
+        """Whether the next call will raise an error of the background."""
         return self._error is not None
 
     def save(self, step: int, state: Tree) -> None:
         """Copies `state` off the device, then returns; the rest happens in the background.
 
-        A step that is sealed already stays as it is.
+        A step that is already sealed stays as it is.
 
         Raises:
             DataError: the step cannot be written, or the one before could not.
@@ -197,34 +197,32 @@ class Checkpoints:
         if not distributed.from_first(lambda: self._make_room(folder)):
             return
         arrays = describe(state), seal.as_stored(state)
-        self._number += 1
+        self._save_number += 1
         try:
             self._writer.save(folder / STATE, args=ocp.args.StandardSave(state), force=True)
         except (OSError, ValueError) as error:
-            distributed.tell(self._name())
+            distributed.set_flag(self._failure_flag())
             raise self._failure(error) from error
         self._thread = threading.Thread(target=self._finish, args=(folder, *arrays), daemon=True)
         self._thread.start()
 
     def _make_room(self, folder: pathlib.Path) -> bool:
-        """A folder for a step that is not sealed yet, in which folders can be made; False where it
-        is sealed.
-        """
+        """Makes a writable folder for a step that is not sealed yet; False where it is sealed."""
         self._check()
         try:
             if int(folder.name) in sealed_steps(self.directory):
                 return False
             if folder.exists() and not folder.is_dir():
                 folder.rename(_damaged(folder))
-            for made in (self.directory, folder, folder / TRIAL):  # no parents: RUN may be gone
-                made.mkdir(exist_ok=True)
-            made.rmdir()
+            for path in (self.directory, folder, folder / TRIAL):  # no parents: RUN may be gone
+                path.mkdir(exist_ok=True)
+            path.rmdir()
         except OSError as error:
             raise self._failure(error) from error
         return True
 
     def wait(self) -> None:
-        """Until the last save is sealed.
+        """Waits until the last save is sealed.
 
         Raises:
             DataError: it failed.
@@ -232,22 +230,22 @@ class Checkpoints:
         if self._thread is None:
             return
         while self._thread.is_alive():
-            self._thread.join(LISTEN_SECONDS if distributed.several() else None)
-            if distributed.several() and distributed.heard(self._name()):
-                break  # in Orbax this process would wait for the one that failed
+            self._thread.join(POLL_SECONDS if distributed.several() else None)
+            if distributed.several() and distributed.has_flag(self._failure_flag()):
+                break  # Orbax would wait for the process that failed
         self._thread = None
-        distributed.agree(self._complain)
+        distributed.agree(self._raise_failure)
 
-    def _name(self) -> str:
-        return f"vqjax_save_{self._among}_{self._number}_failed"
+    def _failure_flag(self) -> str:
+        return f"vqjax_save_{self._writer_number}_{self._save_number}_failed"
 
-    def _complain(self) -> None:
+    def _raise_failure(self) -> None:
         if self._error is not None:
             error, self._error = self._error, None
             raise error if isinstance(error, VqjaxError) else self._failure(error) from error
 
     def _failure(self, error: BaseException) -> DataError:
-        self._broken = True
+        self._has_failed = True
         why = reason(error)
         sealed = []
         with contextlib.suppress(DataError):  # the directory may be what fails
@@ -259,11 +257,11 @@ class Checkpoints:
         self.__exit__(None)
 
     def set_aside(self, after: int | None) -> None:
-        """Renames what is sealed and newer than `after`, the step that is gone on from, so that it
-        is neither kept nor counted, and deletes what kills have left of older ones.
+        """Renames sealed steps newer than `after`, from which the run resumes, so that they do not
+        count as kept ones, and deletes unfinished saves of older steps.
 
         Args:
-            after: None: the run starts anew, and nothing that lies there is a step of it.
+            after: None: the run starts anew, and no step in the directory belongs to it.
         """
         if not distributed.is_first():
             return
@@ -285,19 +283,19 @@ class Checkpoints:
                     _delete(self.directory / str(old))
         except BaseException as error:
             self._error = error
-            distributed.tell(self._name())
+            distributed.set_flag(self._failure_flag())
 
 
 def _delete(folder: pathlib.Path) -> None:
-    """Of a step that is not kept any longer; where that is not allowed, it stays."""
+    """Deletes an old step; where that is not permitted, it stays."""
     with contextlib.suppress(OSError):
         (folder / SEAL).unlink()  # first: what is half deleted must not look finished
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _damaged(folder: pathlib.Path) -> pathlib.Path:
-    """A free name beside `folder`, whose content is of no use any more but is not ours to delete
-    unseen: the one of before goes.
+    """A free path to move `folder` to, whose content is useless but the user may want to look at;
+    the one moved there before is deleted.
     """
     target = folder.with_name(f"{folder.name}.damaged")
     if target.is_dir():
@@ -307,15 +305,15 @@ def _damaged(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _compare(saved: dict, target: Tree, folder: pathlib.Path) -> None:
-    """Orbax casts a dtype in silence; here whatever differs is an error."""
-    wanted = describe(target)
-    differs = [f"{n} is not wanted" for n in sorted(saved.keys() - wanted.keys())]
-    differs += [f"{n} is not there" for n in sorted(wanted.keys() - saved.keys())]
-    differs += [
-        f"{n} is {saved[n]}, wanted {wanted[n]}"
-        for n in sorted(wanted.keys() & saved.keys())
-        if not defaults.fits(saved[n], wanted[n])
+    """Orbax casts dtypes silently; here any difference is an error."""
+    expected = describe(target)
+    differences = [f"{n} is not expected" for n in sorted(saved.keys() - expected.keys())]
+    differences += [f"{n} is missing" for n in sorted(expected.keys() - saved.keys())]
+    differences += [
+        f"{n} is {saved[n]}, wanted {expected[n]}"
+        for n in sorted(expected.keys() & saved.keys())
+        if not defaults.fits(saved[n], expected[n])
     ]
-    if differs:
-        more = f" and {len(differs) - 3} more" if len(differs) > 3 else ""
-        raise DataError(f"{folder} holds another model: {'; '.join(differs[:3])}{more}")
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise DataError(f"{folder} holds another model: {'; '.join(differences[:3])}{more}")

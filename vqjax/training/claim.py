@@ -1,4 +1,4 @@
-"""Whose a run directory is: the same experiment's, another's, or nobody's yet."""
+"""Whether a run directory belongs to the same experiment, to another one, or to none yet."""
 
 import contextlib
 import copy
@@ -18,40 +18,40 @@ from vqjax.training.record import (
     BY_HAND,
     PINS,
     RECORD,
-    Record,
+    ExperimentRecord,
     Replaced,
-    as_record,
     new_id,
     owner_of,
+    parse_record,
     read_content,
     replaced_in,
 )
 from vqjax.training.seal import Owner
 from vqjax.types import ArraySpec, DataError, UsageError, VqjaxError
 
-GLOB = "*?[]\\"  # Orbax takes its own path for a pattern
+GLOB = "*?[]\\"  # Orbax reads its own path as a pattern
 UNKNOWN = "settings that nobody recorded"
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A run directory as a training finds it.
+    """What a training may do with a run directory.
 
     Attributes:
-        record: what the run is from now on.
-        writes: whether that has to be written.
-        fresh: nothing there is a step of this run.
-        lines: what should be said.
+        record: of the run from now on.
+        writes: whether the record has to be written.
+        fresh: no step in the directory belongs to this run.
+        lines: for the user.
     """
 
-    record: Record
+    record: ExperimentRecord
     writes: bool
     fresh: bool
     lines: tuple[str, ...] = ()
 
     @property
     def owner(self) -> Owner:
-        """Whose steps may be gone on from."""
+        """The run from whose steps the training may resume."""
         return owner_of(self.record)
 
 
@@ -65,8 +65,8 @@ def fitted(experiment: Experiment, run: pathlib.Path, trust: Sequence[str] = ())
     if not hasattr(experiment.data, "fitted"):
         return experiment
     before = None
-    if seal.kind_of(run / RECORD) != 0 and is_begun(run):
-        with contextlib.suppress(VqjaxError):  # a class that was edited since: `claim` says so
+    if seal.file_type(run / RECORD) != 0 and is_begun(run):
+        with contextlib.suppress(VqjaxError):  # a class that was edited since: `claim` reports it
             before = config.decode(read_content(run)["experiment"].get("data"), trust)
     return dataclasses.replace(experiment, data=experiment.data.fitted(before))
 
@@ -75,41 +75,41 @@ def check_writable(run: pathlib.Path) -> None:
     """Refuses, with UsageError, a run directory that cannot be made or used; makes nothing."""
     if not is_text(run):
         raise UsageError(f"cannot keep checkpoints in {run}: it is not UTF-8: another --workdir")
-    odd = sorted(set(GLOB) & set(str(run)))
-    if odd:
+    bad = sorted(set(GLOB) & set(str(run)))
+    if bad:
         raise UsageError(
-            f"cannot keep checkpoints in {run}: a run's path must not have {' '.join(odd)} in it, "
+            f"cannot keep checkpoints in {run}: a run's path must not have {' '.join(bad)} in it, "
             "give another --workdir"
         )
-    place = next(p for p in (run, *run.parents) if p.exists())
-    if not place.is_dir():
-        raise UsageError(f"cannot write to {run}: {place} is not a directory")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write to {run}: no permission to write in {place}")
+    parent = next(p for p in (run, *run.parents) if p.exists())
+    if not parent.is_dir():
+        raise UsageError(f"cannot write to {run}: {parent} is not a directory")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write to {run}: no permission to write in {parent}")
 
 
 def claim(
-    run: pathlib.Path, record: Record, allow_change: bool, trust: Sequence[str] = ()
+    run: pathlib.Path, record: ExperimentRecord, allow_change: bool, trust: Sequence[str] = ()
 ) -> Claim:
-    """Compares `record` with what lies in a run directory; writes nothing.
+    """Compares `record` with the content of a run directory; writes nothing.
 
-    Where another experiment lies there of which no step was ever finished, as after a first command
-    that failed, `record` takes its place.
+    `record` replaces that of another experiment which never finished a step, as after a first
+    command that failed.
 
     Args:
-        record: its frozen runs and files say what is in `PINS` only where the user does.
-        allow_change: whether another experiment may take the run over.
+        record: its frozen runs and files have the fields in `PINS` only where the user set them.
+        allow_change: whether the run may go on with another experiment.
         trust: modules and files whose classes may be built from the old record.
 
     Returns:
         `record` with the run's id, all `PINS`, and what it replaces.
 
     Raises:
-        UsageError: another experiment lies there and `allow_change` is not set.
-        DataError: what lies there cannot be read, or has steps without a record that explains them;
-            as `pin`.
+        UsageError: the directory is another experiment's and `allow_change` is not set.
+        DataError: its content cannot be read, or has steps without a record that explains them; as
+            `pin`.
     """
-    if seal.kind_of(run / RECORD) == 0:
+    if seal.file_type(run / RECORD) == 0:
         return _without_record(run, _pinned(record), allow_change)
     content = read_content(run)
     old = content["experiment"]
@@ -128,47 +128,47 @@ def claim(
             "give another --workdir, or --allow-change to go on with the new settings"
         )
     record = _pinned(dataclasses.replace(record, experiment=experiment))
-    before, lines = content.get("digest"), ()
-    if edited and before == record.digest:
+    digest, lines = content.get("digest"), ()
+    if edited and digest == record.digest:
         lines = (f"{run / RECORD} was changed by hand: written anew, as it was",)
     elif edited and not allow_change:
         raise DataError(f"{run / RECORD} {BY_HAND}, or --allow-change to go on all the same")
     replaced = replaced_in(content)
-    if before not in (None, record.digest):
-        replaced += (Replaced(before, (UNKNOWN,) if edited else tuple(changes)),)
+    if digest not in (None, record.digest):
+        replaced += (Replaced(digest, (UNKNOWN,) if edited else tuple(changes)),)
     record = dataclasses.replace(record, id=content.get("id") or new_id(), replaced=replaced)
-    there = content.get("id"), before, old
-    writes = there != (record.id, record.digest, config.encode(record.experiment))
+    on_disk = content.get("id"), digest, old
+    writes = on_disk != (record.id, record.digest, config.encode(record.experiment))
     return Claim(record, writes, False, lines)
 
 
 def _is_edited(content: Mapping[str, Any], path: pathlib.Path, trust: Sequence[str]) -> bool:
-    """Whether a record is another than vqjax wrote; False where that cannot be told, as where its
+    """Whether a record differs from what vqjax wrote; False where that is not known, as where its
     classes cannot be built any more.
     """
     try:
-        return content.get("digest") not in (None, as_record(content, path, trust).digest)
+        return content.get("digest") not in (None, parse_record(content, path, trust).digest)
     except VqjaxError:
         return False
 
 
 def _changed_inputs(old: Any, new: Mapping[str, ArraySpec]) -> list[str]:
-    """How the arrays of one example differ from those that a record tells of."""
+    """How the arrays of one example differ from those in a record."""
     now = {name: spec.as_json() for name, spec in new.items()}
-    for name, said in now.items():
+    for name, array in now.items():
         before = old.get(name) if isinstance(old, Mapping) else None
-        for later in ("medium", "rate"):  # which earlier records do not say
-            if isinstance(before, Mapping) and later not in before:
-                said.pop(later, None)
+        for field in ("medium", "rate"):  # which earlier records do not have
+            if isinstance(before, Mapping) and field not in before:
+                array.pop(field, None)
     return config.difference({"inputs": old}, {"inputs": now})
 
 
-def _pinned(record: Record) -> Record:
+def _pinned(record: ExperimentRecord) -> ExperimentRecord:
     return dataclasses.replace(record, experiment=pin(record.experiment))
 
 
-def _without_record(run: pathlib.Path, record: Record, allow_change: bool) -> Claim:
-    """Of a directory whose record is missing: only its seals tell what was trained."""
+def _without_record(run: pathlib.Path, record: ExperimentRecord, allow_change: bool) -> Claim:
+    """Of a directory whose record is missing: only its seals know what was trained."""
     if not is_begun(run):
         return Claim(dataclasses.replace(record, id=new_id()), True, True)
     steps = seal.sealed_steps(run / "checkpoints")
@@ -181,7 +181,7 @@ def _without_record(run: pathlib.Path, record: Record, allow_change: bool) -> Cl
         line = f"{run / RECORD} was missing: earlier steps had {UNKNOWN}"
         replaced = () if digest is None else (Replaced(digest, (UNKNOWN,)),)
     else:
-        why = "are others than its steps were trained with" if digest else "cannot be compared"
+        why = "are not those of its steps" if digest else "cannot be compared with theirs"
         raise DataError(
             f"{run} has finished steps but no {RECORD}, and these settings {why}: put it back, "
             "give another --workdir, or --allow-change to go on all the same"
@@ -191,7 +191,7 @@ def _without_record(run: pathlib.Path, record: Record, allow_change: bool) -> Cl
 
 
 def is_begun(run: pathlib.Path) -> bool:
-    """Whether a step above 0 was ever finished, saved, or half saved."""
+    """Whether a step above 0 was ever finished, or its save begun."""
     folder = run / "checkpoints"
     try:
         names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
@@ -203,25 +203,25 @@ def is_begun(run: pathlib.Path) -> bool:
 
 
 def _comparable(old: Any, experiment: Experiment) -> Any:
-    """The encoded old experiment with what a run may change as `experiment` has it."""
+    """The encoded old experiment with the values from `experiment` that a run may change."""
     compared = copy.deepcopy(old)
-    moved = _pinnable(experiment)
+    current = _pinnable(experiment)
     for path, node in _recorded_pins(compared, ""):
-        if path in moved and node[PINS[node["class"]][-1]] is not None:
-            # Where a run lies and how it went on does not matter: its seal does. So with files.
-            node["path"] = moved[path].path
+        if path in current and node[PINS[node["class"]][-1]] is not None:
+            # The path of a run and its later steps do not matter, its seal does. So with files.
+            node["path"] = current[path].path
             if "command" in node:
-                node["command"] = moved[path].command
-            if isinstance(moved[path], config.FrozenRun) and "experiment" in node:
-                node["experiment"] = config.encode(moved[path])["experiment"]
-                node["inputs"] = config.encode(moved[path])["inputs"]
-    compared["mesh"] = config.encode(experiment.mesh)  # a run goes on in any layout
+                node["command"] = current[path].command
+            if isinstance(current[path], config.FrozenRun) and "experiment" in node:
+                node["experiment"] = config.encode(current[path])["experiment"]
+                node["inputs"] = config.encode(current[path])["inputs"]
+    compared["mesh"] = config.encode(experiment.mesh)  # a run resumes in any layout
     return compared
 
 
 def _with_defaults(tree: Any, trust: Sequence[str]) -> Any:
-    """An encoded experiment with the fields that its classes have got since; itself where classes
-    cannot be built any more, as after an edit of the file that defines them.
+    """An encoded experiment with the fields that its classes have gained since; unchanged where
+    classes cannot be built any more, as after an edit of the file that defines them.
     """
     try:
         return config.encode(config.decode(tree, trust))
@@ -255,7 +255,7 @@ def _repinned(
         if any(getattr(frozen, name) is not None for name in PINS[kind]):
             continue
         if allow_change and frozen.path != pins[path]["path"]:
-            continue  # another one on purpose
+            continue  # changed on purpose
         recorded = {name: pins[path][name] for name in PINS[kind]}
         pinned = dataclasses.replace(frozen, **recorded)
         experiment = config.with_frozen(experiment, path, pinned)

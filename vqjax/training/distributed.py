@@ -1,7 +1,7 @@
-"""Several processes as one run: how they find each other, what they agree on, how they end.
+"""Several processes as one run: how they connect, agree and end.
 
-Every process runs the same program. What one of them alone can know (its files, its data) is
-agreed on before it counts: what fails on one is raised on all, so that none waits for the others.
+Every process runs the same program. What may differ between them (files, data) is agreed on before
+it is used: an error on one is raised on all, so that none waits for the others.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ from vqjax.types import DataError, Stopped, UsageError, VqjaxError
 
 Value = TypeVar("Value")
 
-LEAVE_SECONDS = 60  # for the others to come to their end, too
-VISIBLE_SECONDS = 10.0  # for a new file to show up on another host
-# How many processes they have started. SLURM_NTASKS is set in a batch script, too, that runs once.
+LEAVE_SECONDS = 60  # for the other processes to end
+VISIBLE_SECONDS = 10.0  # for a new file to become visible on another host
+# Variables with the number of processes (a batch script, which runs once, has SLURM_NTASKS, too).
 LAUNCHERS = {"Open MPI": "OMPI_COMM_WORLD_SIZE", "Slurm": "SLURM_STEP_NUM_TASKS"}
-# What the runtime says when another process has gone: gloo, NCCL, and JAX's own service.
+# Errors of the runtime when another process is gone: of gloo, NCCL, and JAX's own service.
 _LOST = re.compile(
     r"UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|[Cc]onnection (closed|reset|refused)"
     r"|[Gg]loo|NCCL|heartbeat|[Cc]oordination service|another task|[Bb]arrier"
@@ -40,9 +40,7 @@ _LOST = re.compile(
 
 
 class PeerLost(VqjaxError):
-    """Another process of the run is gone; exit code 75 where there is a sealed step to go on from,
-    else 1.
-    """
+    """Another process of the run is gone; exit code 75 if a sealed step can be resumed, else 1."""
 
     def __init__(self, run: os.PathLike, sealed: Sequence[int], why: str) -> None:
         self.exit_code = Stopped.exit_code if sealed else 1
@@ -61,25 +59,25 @@ def connect(
     timeout: int | None = None,
     patience: int | None = None,
 ) -> None:
-    """Joins the other processes; does nothing where this is the only one. Call it before JAX
+    """Connects to the other processes; does nothing where this is the only one. Call it before JAX
     touches a device.
 
     Args:
-        coordinator: "host:port" of process 0; None: JAX_COORDINATOR_ADDRESS, or what JAX knows of
-            TPU slices, Slurm and Open MPI.
+        coordinator: "host:port" of process 0; None: JAX_COORDINATOR_ADDRESS, or what JAX detects
+            on TPU slices, Slurm and Open MPI.
         processes: how many there are; None: JAX_NUM_PROCESSES, or likewise.
-        process: which one this is, from 0; None: JAX_PROCESS_ID, or likewise.
-        timeout: seconds without a sign of life after which a process counts as dead; None: JAX's.
-        patience: seconds until all processes must have come; None: JAX's.
+        process: the index of this one, from 0; None: JAX_PROCESS_ID, or likewise.
+        timeout: seconds without a heartbeat after which a process counts as dead; None: JAX's.
+        patience: seconds until all processes must have connected; None: JAX's.
 
     Raises:
         UsageError: settings that contradict each other.
-        VqjaxError: not all processes came, or process 0 cannot listen.
+        VqjaxError: not all processes connected, or process 0 cannot listen.
     """
     coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
     processes = _number("processes", processes, "JAX_NUM_PROCESSES")
     process = _number("process", process, "JAX_PROCESS_ID")
-    _check(coordinator, processes, process)
+    _check_settings(coordinator, processes, process)
     if processes == 1:
         return
     options: dict[str, Any] = {
@@ -87,10 +85,10 @@ def connect(
         "heartbeat_timeout_seconds": timeout,
         "shutdown_timeout_seconds": LEAVE_SECONDS,
     }
-    known = inspect.signature(jax.distributed.initialize).parameters  # the last two since JAX 0.8
-    options = {k: v for k, v in options.items() if k in known and v is not None}
+    valid = inspect.signature(jax.distributed.initialize).parameters  # the last two since JAX 0.8
+    options = {k: v for k, v in options.items() if k in valid and v is not None}
     if coordinator and re.fullmatch(r"(localhost|127\.[\d.]+):\d+", coordinator):
-        options["coordinator_bind_address"] = coordinator  # nobody else has to reach it
+        options["coordinator_bind_address"] = coordinator  # no other host has to reach it
         if process == 0:
             _check_port(coordinator)
     if coordinator:
@@ -106,26 +104,26 @@ def connect(
     except RuntimeError as error:
         text = str(error).splitlines()[0]
         if "Failed to start RPC server" in text:
-            raise _taken(coordinator or "the port that JAX chose") from error
-        where = coordinator or "process 0"
-        raise VqjaxError(f"not all processes came to {where}: {text}") from error
+            raise _port_in_use(coordinator or "the port that JAX chose") from error
+        address = coordinator or "process 0"
+        raise VqjaxError(f"not all processes connected to {address}: {text}") from error
 
 
 def _check_port(address: str) -> None:
-    """Of this machine alone: on one that is taken JAX crashes."""
+    """Refuses a port of this machine that is in use, on which JAX would crash."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_server((host, int(port))).close()
     except (OSError, OverflowError) as error:
-        raise _taken(address) from error
+        raise _port_in_use(address) from error
 
 
-def _taken(where: str) -> VqjaxError:
-    return VqjaxError(f"process 0 cannot listen at {where}: is another run using the port?")
+def _port_in_use(address: str) -> VqjaxError:
+    return VqjaxError(f"process 0 cannot listen at {address}: is another run using the port?")
 
 
 def _check_alone() -> None:
-    """Refuses to take one of several processes for all there is."""
+    """Refuses to run as the only process where a launcher has started several."""
     for launcher, variable in LAUNCHERS.items():
         if (_number("processes", None, variable) or 1) > 1:
             raise UsageError(
@@ -141,10 +139,10 @@ def _number(name: str, value: int | None, variable: str) -> int | None:
         return int(os.environ[variable])
     except ValueError:
         text = os.environ[variable]
-        raise UsageError(f"{variable}={text!r}: a number of {name} is wanted") from None
+        raise UsageError(f"{variable}={text!r}: wanted a number of {name}") from None
 
 
-def _check(coordinator: str | None, processes: int | None, process: int | None) -> None:
+def _check_settings(coordinator: str | None, processes: int | None, process: int | None) -> None:
     if (processes is None) != (process is None):
         raise UsageError("give --processes and --process together (or neither)")
     if processes is None:
@@ -168,10 +166,10 @@ def is_first() -> bool:
 
 
 def agree(action: Callable[[], Value]) -> Value:
-    """`action()` of this process, when it succeeded on all. It must not wait for other processes.
+    """`action()` of this process, once it succeeded on all. It must not wait for other processes.
 
     Raises:
-        VqjaxError: what the first process said in which it failed, on every process.
+        VqjaxError: on every process, the error of the first process that failed.
     """
     if not several():
         return action()
@@ -180,16 +178,16 @@ def agree(action: Callable[[], Value]) -> Value:
         value = action()
     except Exception as error:
         failure = error
-    said = [json.loads(text) for text in _exchange(json.dumps(_told(failure)))]
+    failures = [json.loads(text) for text in _exchange(json.dumps(_as_json(failure)))]
     if failure is not None:
         raise failure
-    for number, words in enumerate(said):
-        if words:
-            raise _of(words["code"], f"process {number}: {words['line']}")
+    for number, other in enumerate(failures):
+        if other:
+            raise _error(other["code"], f"process {number}: {other['line']}")
     return value
 
 
-def _told(failure: Exception | None) -> dict[str, Any]:
+def _as_json(failure: Exception | None) -> dict[str, Any]:
     if failure is None:
         return {}
     code = failure.exit_code if isinstance(failure, VqjaxError) else 1
@@ -197,15 +195,15 @@ def _told(failure: Exception | None) -> dict[str, Any]:
     return {"code": code, "line": text or type(failure).__name__}
 
 
-def _of(code: int, line: str) -> VqjaxError:
+def _error(code: int, line: str) -> VqjaxError:
     kinds: Mapping[int, type[VqjaxError]] = {2: UsageError, 3: DataError}
     return kinds.get(code, VqjaxError)(line)
 
 
 def _exchange(text: str) -> list[str]:
-    """What every process says, in their order."""
+    """The texts of all processes, in their order."""
     data = np.frombuffer(text.encode(), np.uint8)
-    with jax.transfer_guard("allow"):  # process_allgather moves things unseen
+    with jax.transfer_guard("allow"):  # process_allgather makes implicit transfers
         sizes = np.asarray(multihost_utils.process_allgather(np.int32(data.size))).ravel()
         padded = np.zeros(sizes.max(initial=1), np.uint8)
         padded[: data.size] = data
@@ -214,20 +212,15 @@ def _exchange(text: str) -> list[str]:
 
 
 def from_first(make: Callable[[], Any]) -> Any:
-    """What `make()`, called on process 0 alone, returned there: JSON values.
+    """The result of `make()`, called on process 0 alone: JSON values.
 
     Raises:
-        VqjaxError: what it raised, on every process.
+        VqjaxError: its error, on every process.
     """
     if not several():
         return make()
-    made: list[Any] = [None]
-
-    def first() -> None:
-        made[0] = make() if is_first() else None
-
-    agree(first)
-    return json.loads(_exchange(json.dumps(made[0]))[0])
+    value = agree(lambda: make() if is_first() else None)
+    return json.loads(_exchange(json.dumps(value))[0])
 
 
 def check_same(what: str, text: str) -> None:
@@ -235,9 +228,9 @@ def check_same(what: str, text: str) -> None:
     if not several():
         return
     everyone = _exchange(hashlib.sha256(text.encode()).hexdigest())
-    others = [str(n) for n, digest in enumerate(everyone) if digest != everyone[0]]
-    if others:
-        raise UsageError(f"process {', '.join(others)} has another {what} than process 0")
+    different = [str(n) for n, digest in enumerate(everyone) if digest != everyone[0]]
+    if different:
+        raise UsageError(f"process {', '.join(different)} has another {what} than process 0")
 
 
 def check_shared(directory: pathlib.Path) -> None:
@@ -252,10 +245,10 @@ def check_shared(directory: pathlib.Path) -> None:
         return name
 
     token = directory / from_first(leave)
-    with contextlib.suppress(OSError):  # NFS keeps for a minute that it was not there; this asks
+    with contextlib.suppress(OSError):  # NFS caches its absence for a minute; this refreshes that
         directory.mkdir(parents=True, exist_ok=True)
-    sees = _exchange(json.dumps(_comes_up(token)))
-    blind = [str(number) for number, seen in enumerate(sees) if seen != "true"]
+    answers = _exchange(json.dumps(_appears(token)))
+    blind = [str(number) for number, answer in enumerate(answers) if answer != "true"]
     if is_first():
         token.unlink(missing_ok=True)
     if blind:
@@ -265,7 +258,7 @@ def check_shared(directory: pathlib.Path) -> None:
         )
 
 
-def _comes_up(file: pathlib.Path) -> bool:
+def _appears(file: pathlib.Path) -> bool:
     deadline = time.monotonic() + VISIBLE_SECONDS
     while not file.exists():
         if time.monotonic() > deadline:
@@ -275,39 +268,39 @@ def _comes_up(file: pathlib.Path) -> bool:
 
 
 def should_stop(step: int) -> bool:
-    """Whether a signal has asked one of the processes to stop and `step` is where all do. Call it
-    on every process after every step.
+    """Whether one of the processes was signalled to stop and all stop at `step`. Call it on every
+    process after every step.
     """
     return several() and multihost_utils.reached_preemption_sync_point(step)
 
 
-def ask_to_stop() -> None:
-    """Has `should_stop` say so on all of several processes, at the same step."""
+def request_stop() -> None:
+    """Makes `should_stop` true on all of several processes, at the same step."""
     os.kill(os.getpid(), signal.SIGTERM)  # which is JAX's among several
 
 
-def tell(word: str) -> None:
-    """Leaves a word for the other processes, whatever they are doing; see `heard`."""
+def set_flag(name: str) -> None:
+    """Sets a flag that other processes can read at any time, by `has_flag`."""
     if several():
-        with contextlib.suppress(Exception):  # they are gone, and hear nothing any more
-            ocp.multihost.get_jax_distributed_client().key_value_set(word, "told")
+        with contextlib.suppress(Exception):  # they are gone
+            ocp.multihost.get_jax_distributed_client().key_value_set(name, "set")
 
 
-def heard(word: str) -> bool:
-    """Whether another process, or this one, has told a word."""
+def has_flag(name: str) -> bool:
+    """Whether another process, or this one, has set a flag."""
     try:
-        return bool(ocp.multihost.get_jax_distributed_client().key_value_try_get(word))
-    except Exception:  # not told; or the service is gone, which JAX will notice by itself
+        return bool(ocp.multihost.get_jax_distributed_client().key_value_try_get(name))
+    except Exception:  # not set; or the service is gone, which JAX will notice by itself
         return False
 
 
 def is_lost_peer(error: Exception) -> bool:
-    """Whether an error of the runtime says that another process is gone."""
+    """Whether an error of the runtime means that another process is gone."""
     return several() and bool(_LOST.search(str(error)))
 
 
 def abandon(code: int) -> NoReturn:
-    """Ends this process at once, without waiting for others that may never come to this end."""
+    """Ends this process at once, without waiting for others that may never end."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""`Experiment`: everything that one training run is, as plain objects.
+"""`Experiment`: the complete description of one training run, as plain objects.
 
 An experiment file defines `experiment(...)` that returns one; its tree is written to the run as
 JSON and read back without the file (`vqjax.config`).
@@ -43,7 +43,7 @@ TASK_NEEDS = (
     "update",
     "alarm",
 )
-CALLED = {  # methods of a task, and what they are given
+SIGNATURES = {  # of a task's methods
     "__call__": ("params", "collections", "frozen", "batch", "context"),
     "start": ("params", "collections", "frozen", "batches", "rng"),
 }
@@ -53,11 +53,11 @@ SCHEDULE_NUMBERS = ("value", "start", "steps", "warmup", "final")
 
 
 class Task(Protocol):
-    """What training knows of a model; `vqjax.tasks.Task` says what each is for.
+    """The interface of a model for training; `vqjax.tasks.Task` documents each member.
 
-    `terms` names every loss term and the player that it trains; `weights` has just these names:
-    what the task's field `loss_weights` says, and what its parts bring along where that says
-    nothing. `averaged` are the players whose parameters `ema_decay` averages.
+    `terms` maps every loss term to the player that it trains; `weights` has the same names: the
+    values of the task's field `loss_weights`, else the defaults of its parts. `averaged` are the
+    players whose parameters `ema_decay` averages.
     """
 
     players: tuple[str, ...]
@@ -96,10 +96,10 @@ class Experiment:
         save_every: steps between checkpoints; None: max(50, total_steps // 10).
         keep: checkpoints kept, the newest ones.
         max_nonfinite: steps in a row with infinite or NaN gradients after which the run ends.
-        mesh: how the devices are laid out; a run goes on in any other layout.
-        init_from: another run, whose newest parameters and codebooks step 0 takes over.
-        init_new: paths below which that does not happen, such as "prior/head".
-        init_cast: whether arrays of another dtype may be taken over, too.
+        mesh: how the devices are laid out; a run resumes in any other layout.
+        init_from: another run, with whose newest parameters and codebooks step 0 begins.
+        init_new: paths below which arrays are initialized anew, such as "prior/head".
+        init_cast: whether to cast arrays of another dtype.
     """
 
     task: Any
@@ -140,7 +140,7 @@ class Experiment:
         self.check_parts()
         self._check_numbers()
         if self.init_from is None and (self.init_new or self.init_cast):
-            raise UsageError("init_new and init_cast say something about init_from: give that, too")
+            raise UsageError("init_new and init_cast need init_from")
         _same_names("optimizers", self.optimizers, self.task.players)
         _same_names("task.loss_weights", self.task.weights, self.task.terms)
         for name, weight in self.task.weights.items():
@@ -149,7 +149,7 @@ class Experiment:
             self._check_optimizer(player, optimizer)
 
     def check_parts(self) -> None:
-        """Refuses, with UsageError, a task, data or an optimizer that is none."""
+        """Refuses, with UsageError, a task, data or an optimizer that lacks methods or fields."""
         check_offers("task", self.task, TASK_NEEDS)
         _check_calls(self.task)
         check_offers("data", self.data, DATA_NEEDS)
@@ -196,26 +196,26 @@ class Experiment:
 
 
 def _check_calls(task: Any) -> None:
-    """Refuses, with UsageError, a task whose methods take other arguments than they are given."""
+    """Refuses, with UsageError, a task whose methods take other arguments."""
     kind = type(task)
-    for name, wanted in CALLED.items():
+    for name, expected in SIGNATURES.items():
         method = next((vars(each)[name] for each in kind.__mro__ if name in vars(each)), None)
         if method is None:
             raise UsageError(f"task: {kind.__name__} does not fit here: it has no {name!r}")
         try:
-            inspect.signature(method).bind(task, *wanted)
+            inspect.signature(method).bind(task, *expected)
         except TypeError as error:
-            call = f"{kind.__name__}.{name}(self, {', '.join(wanted)})"
-            more = ": context has rng, step, active, train and statistics"
+            call = f"{kind.__name__}.{name}(self, {', '.join(expected)})"
+            hint = ": context has rng, step, active, train and statistics"
             raise UsageError(
-                f"task: wanted is {call}{more if name == '__call__' else ''} ({error})"
+                f"task: wanted {call}{hint if name == '__call__' else ''} ({error})"
             ) from error
-        except ValueError:  # what is no function of Python tells nothing
+        except ValueError:  # not a Python function: no signature
             continue
 
 
 def with_dtype(value: Any, dtype: str) -> Any:
-    """Puts `dtype` where an object's field `dtype` is None, anywhere in a tree of objects.
+    """Sets `dtype` where an object's field `dtype` is None, anywhere in a tree of objects.
 
     A frozen run keeps the dtype of its own experiment.
     """
@@ -243,20 +243,20 @@ def with_dtype(value: Any, dtype: str) -> Any:
 
 
 def _check_schedule(where: str, value: Any) -> None:
-    """Refuses a number, or one of a schedule's, that is not finite or is below 0."""
+    """Refuses a number, or a schedule with one, that is not finite or below 0."""
     numbers = {where: value}
     if isinstance(value, Schedule):
-        given = vars(value)
-        numbers = {f"{where}.{name}": given[name] for name in SCHEDULE_NUMBERS if name in given}
+        fields = vars(value)
+        numbers = {f"{where}.{name}": fields[name] for name in SCHEDULE_NUMBERS if name in fields}
     for name, number in numbers.items():
         if isinstance(number, int | float) and not 0 <= number < math.inf:
             raise UsageError(f"{name}={number}: wanted a finite number, at least 0")
 
 
-def _same_names(where: str, given: Mapping[str, Any], wanted: Any) -> None:
-    for name in given:
-        if name not in wanted:
-            raise UsageError(f"{where} has no {name!r}: {did_you_mean(name, wanted)}")
-    for name in wanted:
-        if name not in given:
-            raise UsageError(f"{where} lacks {name!r} (it has {', '.join(given) or 'nothing'})")
+def _same_names(where: str, names: Mapping[str, Any], expected: Any) -> None:
+    for name in names:
+        if name not in expected:
+            raise UsageError(f"{where} has no {name!r}: {did_you_mean(name, expected)}")
+    for name in expected:
+        if name not in names:
+            raise UsageError(f"{where} lacks {name!r} (it has {', '.join(names) or 'nothing'})")

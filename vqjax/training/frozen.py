@@ -1,6 +1,4 @@
-"""Frozen networks: which sealed step of which run, which files; their shapes without files, their
-arrays.
-"""
+"""Frozen networks: their sealed steps or files of weights, shapes without files, and arrays."""
 
 import dataclasses
 import pathlib
@@ -13,7 +11,7 @@ from vqjax import config
 from vqjax.paths import as_path
 from vqjax.training import seal
 from vqjax.training.experiment import Experiment
-from vqjax.training.record import RECORD, read_record
+from vqjax.training.record import RECORD, load_record
 from vqjax.training.restore import open_run
 from vqjax.training.sharding import replicate
 from vqjax.training.state import state_shapes
@@ -21,76 +19,76 @@ from vqjax.types import ArraySpec, DataError, Tree
 
 
 def resolve_frozen(experiment: Experiment, trust: tuple[str, ...] = ()) -> Experiment:
-    """Puts into every `FrozenRun` the experiment that its run holds, in place of any stand-in, and
-    what its examples are; makes its path absolute, as those of files of weights.
+    """Puts into every `FrozenRun` the experiment of its run, in place of any stand-in, and the
+    specs of its examples; makes its path absolute, and those of files of weights.
 
     Raises:
         DataError: no run or file there; the line says what makes one.
         UsageError: it names classes that are not trusted.
     """
     for path, run in config.find_frozen(experiment).items():
-        experiment = _adopted(experiment, path, run, trust)
+        experiment = _with_record(experiment, path, run, trust)
     for path, owner in config.find_owners(experiment).items():
         for name in owner.sources:
-            file = _file(path, owner, name)
-            moved = dataclasses.replace(getattr(owner, name), path=str(file))
-            experiment = config.with_frozen(experiment, f"{path}.{name}", moved)
+            file = _weight_file(path, owner, name)
+            absolute = dataclasses.replace(getattr(owner, name), path=str(file))
+            experiment = config.with_frozen(experiment, f"{path}.{name}", absolute)
     return experiment
 
 
-def resolve_known(
+def resolve_for_shapes(
     experiment: Experiment,
-    given: Sequence[str] = (),
+    frozen: Sequence[str] = (),
     trust: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> Experiment:
-    """`resolve_frozen` where only shapes are needed: a run that is not there keeps its
-    stand-in, and files need not be there.
+    """`resolve_frozen` where only shapes are needed: a missing run keeps its stand-in, and files
+    may be missing.
 
     Args:
-        given: `--frozen NAME=PATH`; what these name has to be there.
-        say: is told of every stand-in.
+        frozen: `--frozen NAME=PATH`; these runs and files must exist.
+        say: called with a line on every stand-in.
 
     Raises:
-        DataError: what was given is not there, or a run without a stand-in.
+        DataError: a run or file of `frozen` is missing, or a run without a stand-in.
         UsageError: a run names classes that are not trusted.
     """
-    named = {config.frozen_path(experiment, item.partition("=")[0]) for item in given}
+    required = {config.frozen_path(experiment, item.partition("=")[0]) for item in frozen}
     for path, owner in config.find_owners(experiment).items():
         for name in owner.sources:
-            if f"{path}.{name}" in named:
-                _file(path, owner, name)
+            if f"{path}.{name}" in required:
+                _weight_file(path, owner, name)
     for path, run in config.find_frozen(experiment).items():
-        if run.experiment is None or path in named or (_root(path, run) / RECORD).exists():
-            experiment = _adopted(experiment, path, run, trust)
+        if run.experiment is None or path in required or (_root(path, run) / RECORD).exists():
+            experiment = _with_record(experiment, path, run, trust)
         else:
             say(f"{path}: no run at {run.path}: its stand-in takes its place")
     return experiment
 
 
-def _adopted(
+def _with_record(
     experiment: Experiment, path: str, run: config.FrozenRun, trust: tuple[str, ...]
 ) -> Experiment:
     root = _run_directory(path, run)
-    held = read_record(root, trust)
-    known = dataclasses.replace(run, path=str(root), experiment=held.experiment, inputs=held.inputs)
-    return config.with_frozen(experiment, path, known)
+    record = load_record(root, trust)
+    fields = {"path": str(root), "experiment": record.experiment, "inputs": record.inputs}
+    return config.with_frozen(experiment, path, dataclasses.replace(run, **fields))
 
 
-def _file(path: str, owner: Any, name: str) -> pathlib.Path:
+def _weight_file(path: str, owner: Any, name: str) -> pathlib.Path:
     """The file in field `name` of the owner at `path`."""
     file = getattr(owner, name).path
-    found = as_path(file, f"{path}.{name}").absolute()
-    if not found.is_file():
+    absolute = as_path(file, f"{path}.{name}").absolute()
+    if not absolute.is_file():
         raise DataError(
             f"{path}.{name}: no file {file}: {owner.sources[name]}, or say where it is by "
             f"--frozen {name}=FILE"
         )
-    return found
+    return absolute
 
 
 def _root(path: str, run: config.FrozenRun) -> pathlib.Path:
-    return as_path(run.path, path).absolute()  # the run may be opened from elsewhere
+    return as_path(run.path, path).absolute()  # the working directory may change
 
 
 def _run_directory(path: str, run: config.FrozenRun) -> pathlib.Path:
@@ -105,10 +103,10 @@ def _run_directory(path: str, run: config.FrozenRun) -> pathlib.Path:
 
 
 def pin(experiment: Experiment) -> Experiment:
-    """Names, in every `FrozenRun`, the sealed step and the seal that this run builds on, and the
+    """Records, in every `FrozenRun`, the sealed step and the seal that this run builds on, and the
     sha256 of every file of weights.
 
-    What is pinned already must be there unchanged.
+    What is already pinned must exist unchanged.
 
     Raises:
         DataError: no run or file (the line says what makes one), no sealed step, or another one.
@@ -121,19 +119,19 @@ def pin(experiment: Experiment) -> Experiment:
         step = steps[-1] if run.step is None else run.step
         if step not in steps:
             raise DataError(f"{path}: {run.path} has no sealed step {step} any more")
-        found = seal.seal_of(root / "checkpoints", step)
-        if run.seal not in (None, found):
+        digest = seal.seal_of(root / "checkpoints", step)
+        if run.seal not in (None, digest):
             raise DataError(f"{path}: step {step} of {run.path} is not the one recorded")
-        pinned = dataclasses.replace(run, step=step, seal=found)
+        pinned = dataclasses.replace(run, step=step, seal=digest)
         experiment = config.with_frozen(experiment, path, pinned)
     for path, owner in config.find_owners(experiment).items():
         for name in owner.sources:
-            _file(path, owner, name)
+            _weight_file(path, owner, name)
             pinned = _pinned(f"{path}.{name}", getattr(owner, name))
             experiment = config.with_frozen(experiment, f"{path}.{name}", pinned)
     pins = {run.seal for run in config.find_frozen(experiment).values()}
-    for made in getattr(experiment.data, "seals", ()):  # of the steps that made tokens
-        if made not in pins:
+    for digest in getattr(experiment.data, "seals", ()):  # of the steps that made tokens
+        if digest not in pins:
             raise DataError(f"data: {experiment.data} was made by another step or run than is used")
     return experiment
 
@@ -153,10 +151,10 @@ def _pinned(path: str, file: config.WeightFile) -> config.WeightFile:
 
 def load_frozen(experiment: Experiment, mesh: Mesh, trust: tuple[str, ...] = ()) -> Tree:
     """The arrays that a pinned experiment builds on: {path of the FrozenRun: {"params": ...,
-    "collections": ...}}, and by the path of each owner of files what it reads, on all devices.
+    "collections": ...}}, and by the path of each owner of files its arrays, on all devices.
 
     Raises:
-        DataError: a run, its step with the recorded seal, or a file is not there any more.
+        DataError: a run, its step with the recorded seal, or a file is missing.
     """
     experiment = pin(experiment)
     tree = {}
@@ -171,16 +169,16 @@ def load_frozen(experiment: Experiment, mesh: Mesh, trust: tuple[str, ...] = ())
 def shape_notes(
     experiment: Experiment, inputs: dict[str, ArraySpec], trust: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """A line for each frozen run that learned from arrays of other shapes than `inputs`: allowed,
-    and seldom meant.
+    """A line for each frozen run that was trained on arrays of other shapes than `inputs`: allowed,
+    but seldom intended.
     """
     lines = []
     for path, run in config.find_frozen(experiment).items():
-        learned = run.inputs or read_record(_root(path, run), trust).inputs
-        for name in sorted(learned.keys() & inputs.keys()):
-            was, now = (list(specs[name].shape) for specs in (learned, inputs))
+        trained_on = run.inputs or load_record(_root(path, run), trust).inputs
+        for name in sorted(trained_on.keys() & inputs.keys()):
+            was, now = (list(specs[name].shape) for specs in (trained_on, inputs))
             if was != now:
-                lines.append(f"note: {path} learned from {name!r} of {was}, this run has {now}")
+                lines.append(f"note: {path} was trained on {name!r} of {was}, this run has {now}")
     return tuple(lines)
 
 
@@ -188,7 +186,7 @@ def frozen_shapes(experiment: Experiment, inputs: dict[str, ArraySpec]) -> Tree:
     """The shapes of `load_frozen`, from the experiments alone: no checkpoint is read.
 
     Args:
-        inputs: of the experiment, which those of a run that was never there are taken for.
+        inputs: of the experiment, also used for a run that does not exist yet.
     """
     tree = {}
     for path, run in config.find_frozen(experiment).items():
@@ -204,16 +202,16 @@ def frozen_shapes(experiment: Experiment, inputs: dict[str, ArraySpec]) -> Tree:
 def _inputs_of(
     path: str, run: config.FrozenRun, outer: Mapping[str, ArraySpec]
 ) -> dict[str, ArraySpec]:
-    """What the examples of a frozen run are: as recorded, or as those that build on it."""
+    """The specs of a frozen run's examples: as recorded, or those of the experiment around it."""
     if run.inputs is not None:
         return dict(run.inputs)
-    wanted = getattr(run.experiment.task, "inputs", None)
-    if wanted is None or wanted in outer:
+    name = getattr(run.experiment.task, "inputs", None)
+    if name is None or name in outer:
         return dict(outer)
     try:
         return run.experiment.data.example_spec()
     except DataError as error:
         raise DataError(
-            f"{path}: no run at {run.path}, and its data is not here to tell what its {wanted!r} "
-            f"is: {error}"
+            f"{path}: no run at {run.path}, and its data is missing, which would define its "
+            f"{name!r}: {error}"
         ) from error

@@ -1,7 +1,7 @@
-"""Step 0 out of another run: its arrays wherever name, shape and dtype are the same here.
+"""Step 0 from another run: its arrays where name, shape and dtype are the same.
 
-What differs starts anew only where `init_new` names it, so that nothing is left untrained by
-accident; a dtype is changed only where `init_cast` allows it.
+Other arrays are initialized anew only where `init_new` names them, so that nothing stays untrained
+by accident; dtypes are cast only with `init_cast`.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from vqjax.training import distributed
 from vqjax.training.checkpoint import newest_sound
 from vqjax.training.experiment import Experiment
 from vqjax.training.partition import path_of
-from vqjax.training.record import Record, owner_of, read_record
+from vqjax.training.record import ExperimentRecord, load_record, owner_of
 from vqjax.training.restore import open_run
 from vqjax.training.state import state_shapes
 from vqjax.types import ArraySpec, DataError, Tree, UsageError
@@ -25,34 +25,34 @@ SHOWN = 6  # differences in a line
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """How the arrays of a run compare with those that are wanted.
+    """How the arrays of a run compare with those of the experiment.
 
     Attributes:
-        same: paths of arrays to take.
-        cast: those among them that change their dtype.
-        new: {path: what is here and there} of arrays that cannot be taken.
-        left: paths of the run's arrays that nothing here asks for.
-        step: of the run, from which all is taken.
+        same: paths of arrays to take over.
+        cast: those among them whose dtype changes.
+        new: {path: why} of arrays that are initialized anew.
+        unused: paths of the run's other arrays.
+        step: of the run, whose arrays are taken.
     """
 
     same: tuple[str, ...]
     cast: tuple[str, ...]
     new: Mapping[str, str]
-    left: tuple[str, ...]
+    unused: tuple[str, ...]
     step: int
 
     def lines(self, source: str) -> Iterator[str]:
-        """For people."""
+        """The comparison as lines of text."""
         yield f"{len(self.same)} arrays from {source}"
         if self.cast:
-            yield f"  dtype changed: {_some(self.cast)}"
+            yield f"  dtype changed: {_list(self.cast)}"
         if self.new:
-            yield f"  new here: {_some([f'{p} ({why})' for p, why in self.new.items()])}"
-        if self.left:
-            yield f"  not used: {_some(self.left)}"
+            yield f"  new here: {_list([f'{p} ({why})' for p, why in self.new.items()])}"
+        if self.unused:
+            yield f"  not used: {_list(self.unused)}"
 
 
-def _some(items: Sequence[str]) -> str:
+def _list(items: Sequence[str]) -> str:
     more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
     return ", ".join(items[:SHOWN]) + more
 
@@ -60,14 +60,14 @@ def _some(items: Sequence[str]) -> str:
 def check_init_from(
     experiment: Experiment, inputs: Mapping[str, ArraySpec], trust: Sequence[str] = ()
 ) -> Difference:
-    """Compares shapes alone, and finds the newest sound step; nothing is computed or loaded. All
-    processes call it alike.
+    """Compares only shapes, and finds the newest sound step; nothing is computed or loaded. To be
+    called on all processes.
 
     Raises:
         DataError: no run there, or none with a sound step.
-        UsageError: something differs that `init_new` or `init_cast` does not name.
+        UsageError: an array differs that `init_new` or `init_cast` does not cover.
     """
-    record = distributed.agree(lambda: read_record(experiment.init_from, trust))
+    record = distributed.agree(lambda: load_record(experiment.init_from, trust))
     compared = distributed.agree(lambda: _compare(experiment, inputs, record))
     folder = as_path(experiment.init_from, "init_from") / "checkpoints"
     step, _ = distributed.from_first(lambda: newest_sound(folder, owner=owner_of(record)))
@@ -77,58 +77,58 @@ def check_init_from(
 
 
 def _compare(
-    experiment: Experiment, inputs: Mapping[str, ArraySpec], record: Record
+    experiment: Experiment, inputs: Mapping[str, ArraySpec], record: ExperimentRecord
 ) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str], tuple[str, ...]]:
     """All of a `Difference` but its step."""
     state = state_shapes(experiment, inputs)
-    here = _leaves(state)
-    there = _leaves(state_shapes(record.experiment, record.inputs))
-    _check_names(experiment.init_new, here)
+    target = _leaves(state)
+    source = _leaves(state_shapes(record.experiment, record.inputs))
+    _check_names(experiment.init_new, target)
     same, cast, new = [], [], {}
-    for path, leaf in here.items():
-        named = _is_below(path, experiment.init_new)
-        other = there.get(path)
-        if named:
-            new[path] = "as asked"
-        elif other is None or other.shape != leaf.shape:
-            new[path] = f"{_show(leaf)} here, {_show(other)} there"
+    for path, leaf in target.items():
+        is_new = _is_below(path, experiment.init_new)
+        saved = source.get(path)
+        if is_new:
+            new[path] = "as requested"
+        elif saved is None or saved.shape != leaf.shape:
+            new[path] = f"{_show(leaf)} here, {_show(saved)} there"
         else:
             same.append(path)
-            if other.dtype != leaf.dtype:
+            if saved.dtype != leaf.dtype:
                 cast.append(path)
-    missing = [path for path, why in new.items() if why != "as asked"]
-    if missing:
-        told = [f"{path} is {new[path]}" for path in missing]
+    misfits = [path for path, why in new.items() if why != "as requested"]
+    if misfits:
+        details = [f"{path} is {new[path]}" for path in misfits]
         raise UsageError(
-            f"init_from={experiment.init_from} does not fit: {_some(told)}; to start these anew "
-            f"add init_new={','.join(_roots(missing, same, _codebooks(state)))}"
+            f"init_from={experiment.init_from} does not fit: {_list(details)}; to initialize these "
+            f"anew add init_new={','.join(_roots(misfits, same, _codebooks(state)))}"
         )
     if cast and not experiment.init_cast:
         path = cast[0]
         raise UsageError(
-            f"init_from={experiment.init_from}: {path} is {there[path].dtype} there and "
-            f"{here[path].dtype} here: add init_cast=true to change it ({len(cast)} arrays)"
+            f"init_from={experiment.init_from}: {path} is {source[path].dtype} there and "
+            f"{target[path].dtype} here: add init_cast=true to change it ({len(cast)} arrays)"
         )
-    left = tuple(path for path in there if path not in here)
-    return tuple(same), tuple(cast), new, left
+    unused = tuple(path for path in source if path not in target)
+    return tuple(same), tuple(cast), new, unused
 
 
 def _leaves(state: Tree) -> dict[str, jax.ShapeDtypeStruct]:
     """{path: shape and dtype} of parameters ("tokenizer/...") and codebooks
     ("tokenizer/codebook/...").
     """
-    found = {}
+    leaves = {}
     for tree in (state.params, state.collections):
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            found[path_of(path)] = leaf
-    return found
+            leaves[path_of(path)] = leaf
+    return leaves
 
 
-def _check_names(names: Sequence[str], here: Mapping[str, object]) -> None:
+def _check_names(names: Sequence[str], target: Mapping[str, object]) -> None:
     for name in names:
-        if not any(_is_below(path, (name,)) for path in here):
-            near = sorted({"/".join(path.split("/")[:3]) for path in here})
-            raise UsageError(f"init_new: no array here is below {name!r} (there are {_some(near)})")
+        if not any(_is_below(path, (name,)) for path in target):
+            near = sorted({"/".join(path.split("/")[:3]) for path in target})
+            raise UsageError(f"init_new: no array here is below {name!r} (there are {_list(near)})")
 
 
 def _is_below(path: str, names: Sequence[str]) -> bool:
@@ -139,17 +139,17 @@ def _codebooks(state: Tree) -> list[str]:
     return [f"{player}/{name}" for player, books in state.collections.items() for name in books]
 
 
-def _roots(missing: Sequence[str], same: Sequence[str], wholes: Sequence[str]) -> list[str]:
-    """The shortest paths below which everything is missing; of `wholes`, what a codebook counts
-    beside its codes, no part is of use without the others.
+def _roots(misfits: Sequence[str], same: Sequence[str], codebooks: Sequence[str]) -> list[str]:
+    """The shortest paths below which nothing fits; a codebook's statistics are useless without each
+    other, so `codebooks` are not divided.
     """
     roots: list[str] = []
-    for path in missing:
+    for path in misfits:
         if _is_below(path, roots):
             continue
         parts = path.split("/")
         names = ["/".join(parts[:n]) for n in range(2, len(parts) + 1)]
-        free = (n for n in names if n in wholes or not any(_is_below(p, (n,)) for p in same))
+        free = (n for n in names if n in codebooks or not any(_is_below(p, (n,)) for p in same))
         roots.append(next(free))
     return roots
 
@@ -158,7 +158,7 @@ def _show(leaf: jax.ShapeDtypeStruct | None) -> str:
     return "nothing" if leaf is None else f"{leaf.dtype}{list(leaf.shape)}"
 
 
-def filled(
+def take_over(
     params: Tree,
     collections: Tree,
     experiment: Experiment,
@@ -166,19 +166,19 @@ def filled(
     step: int,
     trust: Sequence[str] = (),
 ) -> tuple[Tree, Tree, str]:
-    """The trees with everything that is the same taken from that `step` of `experiment.init_from`,
-    and what that was: "RUN, step N, averaged parameters".
+    """The trees with the arrays that fit from `step` of `experiment.init_from`, and their source:
+    "RUN, step N, averaged parameters".
     """
     run = open_run(experiment.init_from, step=step, mesh=mesh, trust=trust)
-    there = {}
+    arrays = {}
     for tree in (run.params, run.collections):
-        there |= {path_of(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        arrays |= {path_of(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
     def take(path: tuple, leaf: jax.Array) -> jax.Array:
-        other = there.get(path_of(path))
-        if other is None or _is_below(path_of(path), experiment.init_new):
+        saved = arrays.get(path_of(path))
+        if saved is None or _is_below(path_of(path), experiment.init_new):
             return leaf
-        return other.astype(leaf.dtype)
+        return saved.astype(leaf.dtype)
 
     kind = {"ema": "averaged", "raw": "raw"}[run.params_kind]
     source = f"{run.path}, step {run.step}, {kind} parameters"

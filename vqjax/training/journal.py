@@ -1,4 +1,4 @@
-"""Files that grow while a run trains, and the thread that writes what a run can do without."""
+"""Files that a run appends to, and the thread that writes what a run can do without."""
 
 import contextlib
 import errno
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 
 from vqjax.types import DataError, UsageError, VqjaxError
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)  # not the user's choice of a place
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)  # not due to the user's choice of path
 CAPACITY = 1000  # writes that may wait for a slow disk
-LEAVE_SECONDS = 10.0  # for what still waits at the end
+LEAVE_SECONDS = 10.0  # for writes that still wait at the end
 
 
 def reason(error: BaseException) -> str:
@@ -23,10 +23,10 @@ def reason(error: BaseException) -> str:
     return system[1] if system else text or type(error).__name__
 
 
-def unwritable(place: object, error: OSError) -> VqjaxError:
-    """Of a place where a run cannot begin: UsageError, or DataError where the disk is at fault."""
+def unwritable(target: object, error: OSError) -> VqjaxError:
+    """For a path that a run cannot use: UsageError, or DataError where the disk is at fault."""
     kind = DataError if error.errno in DISK else UsageError
-    return kind(f"cannot write to {place}: {reason(error)}")
+    return kind(f"cannot write to {target}: {reason(error)}")
 
 
 @contextlib.contextmanager
@@ -39,17 +39,17 @@ def writing(what: object) -> Iterator[None]:
 
 
 def write_whole(path: pathlib.Path, text: str) -> None:
-    """Gives a file new content: after a crash of the machine, too, it has the old or the new one.
+    """Replaces a file's content: even after a crash of the machine it has the old or the new one.
 
     Raises:
         OSError: it cannot be written.
     """
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as out:
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w", encoding="utf-8") as out:
         out.write(text)
         out.flush()
         os.fsync(out.fileno())
-    part.replace(path)
+    temporary.replace(path)
 
 
 class Journal:
@@ -62,28 +62,28 @@ class Journal:
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        self._whole: int | None = None  # where a torn piece begins that could not be cut yet
+        self._torn_at: int | None = None  # start of a torn piece that is not truncated yet
 
     def append(self, piece: bytes) -> None:
-        if self._whole is not None:
-            self._cut()
-        self._whole = os.fstat(self._file).st_size
+        if self._torn_at is not None:
+            self._truncate()
+        self._torn_at = os.fstat(self._file).st_size
         try:
             rest = memoryview(piece)
             while rest:
                 rest = rest[os.write(self._file, rest) :]
-            self._whole = None
+            self._torn_at = None
         except OSError:
             with contextlib.suppress(OSError):
-                self._cut()
+                self._truncate()
             raise
 
-    def _cut(self) -> None:
-        os.ftruncate(self._file, self._whole)
-        self._whole = None
+    def _truncate(self) -> None:
+        os.ftruncate(self._file, self._torn_at)
+        self._torn_at = None
 
     def sync(self) -> None:
-        """Until all pieces are on the disk and the file is still the one of its name."""
+        """Waits until all pieces are on disk; raises where the path now names another file."""
         os.fsync(self._file)
         if not os.path.samestat(os.fstat(self._file), os.stat(self.path)):
             raise FileNotFoundError(0, "another file has taken its place")
@@ -94,15 +94,15 @@ class Journal:
             os.close(file)
 
 
-class Aside:
+class BackgroundWriter:
     """Writes in a thread of its own what a run can do without.
 
-    A disk that is full or hangs neither ends nor holds up the caller: what cannot be written is
-    left out, and that is said once for each kind of thing.
+    A disk that is full or hangs neither ends nor blocks the caller: what cannot be written is left
+    out, which is reported once for each kind of content.
 
     Args:
-        say: told of what is left out, in one line; called from any thread.
-        may_write: asked before every write.
+        say: called with a line on what is left out, from any thread.
+        may_write: called before every write.
     """
 
     def __init__(
@@ -112,21 +112,21 @@ class Aside:
         capacity: int = CAPACITY,
     ) -> None:
         self._say, self._may_write = say, may_write
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
         self._queue: queue.Queue = queue.Queue(capacity)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def do(self, what: str, write: Callable[[], object]) -> None:
-        """Has `write()` called soon; `what` names the kind of thing."""
+        """Schedules `write()`; `what` names the kind of content."""
         try:
             self._queue.put_nowait((what, write))
         except queue.Full:
-            self._leave_out(what, "the disk does not answer")
+            self._drop(what, "the disk does not answer")
 
     def close(self, seconds: float = LEAVE_SECONDS) -> None:
-        """Until all is written, `seconds` at most."""
+        """Waits until all is written, for `seconds` at most."""
         self._closed.set()
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(("", lambda: None))  # wakes it up
@@ -139,9 +139,9 @@ class Aside:
                 if self._may_write():
                     write()
             except Exception as error:
-                self._leave_out(what, reason(error))
+                self._drop(what, reason(error))
 
-    def _leave_out(self, what: str, why: str) -> None:
-        if what not in self._said:
-            self._said.add(what)
+    def _drop(self, what: str, why: str) -> None:
+        if what not in self._reported:
+            self._reported.add(what)
             self._say(f"cannot write {what} ({why}): left out, training goes on")

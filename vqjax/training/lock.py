@@ -1,10 +1,10 @@
 """One training at a time in a run directory.
 
-The process that writes holds RUN/.lock from before it writes until its end. Neither flock nor
+The process that writes holds RUN/.lock from before its first write until its end. Neither flock nor
 links are needed, which network file systems and mounted buckets may lack: the file is created
-exclusively and says who made it. A process of this machine is known by its number and start time,
-so what a kill has left is taken over at once. One of another machine shows that it lives by a
-number that it counts up; whoever comes watches that number by a clock of its own.
+exclusively and names its owner. A process of this machine is identified by its number and start
+time, so the lock of a killed one is taken over at once. One of another machine shows that it lives
+by a counter; a newcomer watches that counter by its own clock.
 """
 
 import contextlib
@@ -27,20 +27,20 @@ from vqjax.types import DataError, UsageError, VqjaxError
 
 LOCK = ".lock"
 BEAT_SECONDS = 5.0
-# A network file system or a mounted bucket may show for a minute what a file was.
+# A network file system or a mounted bucket may show a file's old content for a minute.
 STILL_SECONDS = 65.0
-ASK_SECONDS = 1.0  # between two looks at the counter of another machine
-SETTLE_SECONDS = 0.5  # until a newcomer of the same moment would have written
-WIDTH = 12  # digits of the counter: the file keeps its size, so that it is never seen half written
+POLL_SECONDS = 1.0  # between two reads of another machine's counter
+SETTLE_SECONDS = 0.5  # until a simultaneous newcomer would have written
+WIDTH = 12  # digits of the counter: the file keeps its size, so it is never read half written
 
 
 class LockLostError(VqjaxError):
-    """The run directory is another process's now; nothing more is written."""
+    """Another process holds the run directory now; nothing more is written."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-    """Who trains in a run directory: a process `pid` of `host`."""
+    """The process that trains in a run directory: `pid` on `host`."""
 
     host: str
     pid: int
@@ -51,16 +51,16 @@ class Holder:
 
 @dataclasses.dataclass(frozen=True)
 class Stamp:
-    """What a lock file says.
+    """The content of a lock file.
 
     Attributes:
         host: name of the machine.
-        boot: since when it runs, and in which space of process numbers; "" where unknown.
+        boot: id of its boot and of its pid namespace; "" where unknown.
         pid: of the process.
-        born: when that process began; "" where unknown.
+        born: start time of that process; "" where unknown.
         run: the run directory, absolute.
-        token: drawn for this lock.
-        counter: goes up while the process lives.
+        token: random, of this lock.
+        counter: increases while the process lives.
     """
 
     host: str
@@ -77,7 +77,7 @@ class Stamp:
 
 
 def read_stamp(path: pathlib.Path) -> Stamp | None:
-    """What lies at `path`; None where that is nothing.
+    """The stamp at `path`; None where there is no file.
 
     Raises:
         OSError: it cannot be read.
@@ -94,29 +94,29 @@ def read_stamp(path: pathlib.Path) -> Stamp | None:
         host, boot = str(values["host"]), str(values["boot"])
         rest = str(values["born"]), str(values["run"]), str(values["token"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        return Stamp("an unknown host", "", 0, "", "", content.hex())  # half written, or not ours
+        return Stamp("an unknown host", "", 0, "", "", content.hex())  # half written, or foreign
     return Stamp(host, boot, pid, *rest, counter)
 
 
 def holder(
     run: str | os.PathLike, patience: float = STILL_SECONDS, say: Callable[[str], object] = show
 ) -> Holder | None:
-    """Who trains in `run`; None where no living process does.
+    """The process that trains in `run`; None where none does.
 
-    Where the lock is that of another machine this takes until its counter moves, `patience` seconds
-    at most; `say` is told so.
+    A lock of another machine is watched until its counter changes, `patience` seconds at most;
+    `say` is called with a line on it.
 
     Raises:
         DataError: the lock cannot be read.
     """
-    found = look(pathlib.Path(run), patience, say)
-    return found if isinstance(found, Holder) else None
+    lock_state = find_lock(pathlib.Path(run), patience, say)
+    return lock_state if isinstance(lock_state, Holder) else None
 
 
-def look(
+def find_lock(
     run: pathlib.Path, patience: float = STILL_SECONDS, say: Callable[[str], object] = show
 ) -> Holder | Stamp | None:
-    """As `holder`; but where the dead have left a lock, its stamp."""
+    """As `holder`, but the stamp of a lock whose process is dead."""
     path = run / LOCK
     try:
         first = read_stamp(path)
@@ -126,7 +126,7 @@ def look(
             since = born(first.pid)
             if since is not None or not _is_hidden(first.pid):
                 lives = since == first.born and not _is_copy(run, first)
-                return _of(first) if lives else first
+                return holder_of(first) if lives else first
         return _watch(path, first, patience, say)
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}") from error
@@ -142,22 +142,22 @@ def _watch(
         )
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
-        time.sleep(ASK_SECONDS)
+        time.sleep(POLL_SECONDS)
         now = read_stamp(path)
         if now is None:
             return None
         if now != first:
-            return _of(now)
+            return holder_of(now)
     return first
 
 
 def _is_copy(run: pathlib.Path, stamp: Stamp) -> bool:
-    """Whether a run was copied while it trained: its owner holds the original."""
+    """Whether a run was copied while it trained: the process holds the original."""
     original = pathlib.Path(stamp.run)
     with contextlib.suppress(OSError):
-        there = read_stamp(original / LOCK)
+        copied = read_stamp(original / LOCK)
         same = original.samefile(run)
-        return there is not None and there.token == stamp.token and not same
+        return copied is not None and copied.token == stamp.token and not same
     return False
 
 
@@ -166,11 +166,11 @@ class Lock:
 
     Args:
         run: the run directory.
-        dead: the stamp of a lock that is to be taken over; any other is respected.
-        beat: seconds between two signs of life; None: BEAT_SECONDS.
+        dead: the stamp of a lock to take over; any other is respected.
+        beat: seconds between two heartbeats; None: BEAT_SECONDS.
 
     Attributes:
-        lost: what became of the lock or the directory; None while all is well.
+        lost: the error where the lock or the directory is lost; None while all is well.
 
     Raises:
         UsageError: another process trains there, or the directory cannot be made or written.
@@ -186,12 +186,12 @@ class Lock:
         self._stamp = this_process(run)
         self._folder: int | None = None
         self._end = threading.Event()
-        self._thread = threading.Thread(target=self._live, daemon=True)
+        self._thread = threading.Thread(target=self._heartbeat, daemon=True)
 
     def __enter__(self) -> "Lock":
         try:
             self.run.mkdir(parents=True, exist_ok=True)
-            self._take()
+            self._acquire()
             self._folder = os.open(self.run, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise unwritable(self.run, error) from error
@@ -200,34 +200,34 @@ class Lock:
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        self._thread.join(self._beat)  # on a disk that hangs it may stay where it is
-        with contextlib.suppress(OSError):  # wherever the directory is by now
+        self._thread.join(self._beat)  # on a disk that hangs it may never end
+        with contextlib.suppress(OSError):  # the directory may have moved
             file = os.open(LOCK, os.O_RDONLY, dir_fd=self._folder)
-            mine = self._stamp.token.encode() in os.read(file, 4096)
+            held = self._stamp.token.encode() in os.read(file, 4096)
             os.close(file)
-            if mine:
+            if held:
                 os.unlink(LOCK, dir_fd=self._folder)
         os.close(self._folder)
 
     def check(self) -> None:
-        """Before something is written that counts.
+        """To be called before every write that matters.
 
         Raises:
             LockLostError: another process has taken the run over, or the lock was removed.
             DataError: the directory was renamed, removed or replaced.
         """
         if self.lost is None:
-            self._look()
+            self._check_lost()
         if self.lost is not None:
             raise self.lost
 
-    def _take(self) -> None:
+    def _acquire(self) -> None:
         for _ in range(3):
             try:
                 self._create()
                 return
             except FileExistsError:
-                self._clear()
+                self._remove_stale()
         raise UsageError(f"{self.run} is taken again and again: is a training started in a loop?")
 
     def _create(self) -> None:
@@ -242,12 +242,12 @@ class Lock:
             os.close(file)
         if self._stale is not None:
             time.sleep(SETTLE_SECONDS)
-        mine, other = self._is_mine()
-        if not mine:
-            raise refusal(self.run, other and _of(other))
+        held, other = self._holds()
+        if not held:
+            raise refusal(self.run, other and holder_of(other))
 
-    def _is_mine(self) -> tuple[bool, Stamp | None]:
-        """And what else lies there. Asks twice: a newcomer that has erred puts the lock back."""
+    def _holds(self) -> tuple[bool, Stamp | None]:
+        """And the stamp found instead. Reads twice: a newcomer's mistaken move is undone."""
         for _ in range(2):
             stamp = read_stamp(self._path)
             if stamp is not None and stamp.token == self._stamp.token:
@@ -255,34 +255,34 @@ class Lock:
             time.sleep(SETTLE_SECONDS)
         return False, stamp
 
-    def _clear(self) -> None:
-        """Moves away the lock that the dead have left, and no other."""
+    def _remove_stale(self) -> None:
+        """Moves away the lock of the dead process, and no other."""
         stamp = read_stamp(self._path)
         if stamp is None:
-            return  # its owner has just left
+            return  # just released
         if stamp != self._stale:
-            raise refusal(self.run, _of(stamp))
-        away = self._path.with_name(f"{LOCK}.{self._stamp.token}")
+            raise refusal(self.run, holder_of(stamp))
+        aside = self._path.with_name(f"{LOCK}.{self._stamp.token}")
         try:
-            self._path.rename(away)  # of several newcomers one succeeds
+            self._path.rename(aside)  # of several newcomers one succeeds
         except FileNotFoundError:
-            return  # `_create` finds out who was faster
-        moved = read_stamp(away)
-        if moved != self._stale:  # between the two lines above somebody was faster
-            away.rename(self._path)
-            raise refusal(self.run, moved and _of(moved))
-        away.unlink()
+            return  # another newcomer was faster, which `_create` finds
+        moved = read_stamp(aside)
+        if moved != self._stale:  # it was replaced between reading and moving
+            aside.rename(self._path)
+            raise refusal(self.run, moved and holder_of(moved))
+        aside.unlink()
 
-    def _live(self) -> None:
+    def _heartbeat(self) -> None:
         while not self._end.wait(self._beat) and self.lost is None:
-            self._look()
+            self._check_lost()
             if self.lost is None:
-                self._count()
+                self._write_beat()
 
-    def _count(self) -> None:
-        """Writes the next number into the very file that was looked at."""
+    def _write_beat(self) -> None:
+        """Writes the next counter into the file, if it is still this lock."""
         self._stamp = dataclasses.replace(self._stamp, counter=self._stamp.counter + 1)
-        with contextlib.suppress(OSError):  # who cannot write, cannot save either, and will hear it
+        with contextlib.suppress(OSError):  # saves will fail, too, and report it
             file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 if self._stamp.token.encode() in os.pread(file, 4096, 0):
@@ -291,78 +291,78 @@ class Lock:
             finally:
                 os.close(file)
 
-    def _look(self) -> None:
+    def _check_lost(self) -> None:
         """Sets `lost` where the directory or the lock is not what it was."""
         try:
             moved = not os.path.samestat(os.stat(self.run), os.fstat(self._folder))
         except (FileNotFoundError, NotADirectoryError):
             moved = True
         except OSError:
-            return  # nothing is known
+            return  # unknown
         if moved:
-            self.lost = DataError(_moved(self.run, self._folder))
+            self.lost = DataError(_moved_line(self.run, self._folder))
             return
         try:
-            mine, other = self._is_mine()
+            held, other = self._holds()
         except OSError:
             return
-        if not mine:
-            who = f"{_of(other)} has taken it over" if other else "its lock was removed"
+        if not held:
+            who = f"{holder_of(other)} has taken it over" if other else "its lock was removed"
             self.lost = LockLostError(f"{self.run} is not this process's any more: {who}; stopped")
 
 
-def _of(stamp: Stamp) -> Holder:
+def holder_of(stamp: Stamp) -> Holder:
     return Holder(stamp.host, stamp.pid)
 
 
 def refusal(run: pathlib.Path, who: Holder | None) -> UsageError:
-    """What a second training is told."""
+    """The error of a second training."""
     return UsageError(
         f"{run} is being trained by {who or 'another process'}: wait for its end or stop it, or "
         "give another --workdir"
     )
 
 
-def _moved(run: pathlib.Path, folder: int) -> str:
-    """Where a directory that is open as `folder` is now, as far as the system tells."""
-    place = ""
+def _moved_line(run: pathlib.Path, folder: int) -> str:
+    """Where a directory that is open as `folder` is now, as far as the system knows."""
+    target = ""
     with contextlib.suppress(OSError):
-        place = os.readlink(f"/proc/self/fd/{folder}")
-    if place and os.path.isdir(place) and place != str(run):
-        return f"{run} was moved to {place} while it trained: stopped; train there to go on"
+        target = os.readlink(f"/proc/self/fd/{folder}")
+    if target and os.path.isdir(target) and target != str(run):
+        return f"{run} was moved to {target} while it trained: stopped; train there to go on"
     return f"{run} was removed or replaced while it trained: stopped"
 
 
 def this_process(run: pathlib.Path) -> Stamp:
-    """A stamp of this process for `run`, with a token of its own."""
+    """A new stamp of this process for `run`."""
     pid, token = os.getpid(), uuid.uuid4().hex
     return Stamp(socket.gethostname(), boot(), pid, born(pid) or "", str(run.absolute()), token)
 
 
 @functools.cache
 def boot() -> str:
-    """Since when this machine runs, and whose process numbers: containers have their own."""
+    """The machine's boot id and pid namespace, of which containers have their own."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
             return f"{boot} {os.readlink('/proc/self/ns/pid')}"
         return ""
-    return _told("sysctl", "-n", "kern.boottime")
+    return _output("sysctl", "-n", "kern.boottime")
 
 
 def born(pid: int) -> str | None:
-    """When a process of this machine began; None where it has ended."""
+    """The start time of a process of this machine; None where it has ended."""
     if sys.platform != "linux":
-        return _told("ps", "-o", "lstart=", "-p", str(pid)) or None
+        return _output("ps", "-o", "lstart=", "-p", str(pid)) or None
     try:
         fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] in "ZX" else fields[19]  # one that is not yet waited for has ended
+    return None if fields[0] in "ZX" else fields[19]  # a zombie has ended
 
 
 def _is_hidden(pid: int) -> bool:
-    """Whether a process is another user's on a machine that does not show it (`hidepid`)."""
+    """Whether a process is another user's, hidden by the machine (`hidepid`)."""
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -372,7 +372,7 @@ def _is_hidden(pid: int) -> bool:
     return False
 
 
-def _told(*command: str) -> str:
+def _output(*command: str) -> str:
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):

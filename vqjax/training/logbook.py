@@ -1,7 +1,7 @@
-"""What a run writes down: metrics.jsonl, TensorBoard, log.txt, pictures, and the terminal.
+"""A run's records: metrics.jsonl, TensorBoard, log.txt, sheets of examples, and the terminal.
 
-Lines of kind "train" and "eval" are deterministic: after a restart they come out again bit for
-bit. Timings go into lines of kind "time".
+Lines of kind "train" and "eval" are deterministic: after a restart they are the same bit for bit.
+Timings go into lines of kind "time".
 """
 
 import contextlib
@@ -19,12 +19,12 @@ from vqjax.media.gallery import Gallery, Sheet, png_file
 from vqjax.numbers import Number
 from vqjax.training import distributed
 from vqjax.training.board import Board
-from vqjax.training.journal import Aside, Journal, write_whole, writing
-from vqjax.training.terminal import UNHEARD, Bar, is_terminal, show, waiting, wrapped
+from vqjax.training.journal import BackgroundWriter, Journal, write_whole, writing
+from vqjax.training.terminal import STREAM_ERRORS, Bar, is_terminal, show, waiting, wrapped
 from vqjax.types import Alarm
 
 METRICS = "metrics.jsonl"
-TAIL = 1 << 16  # bytes in which the last line is looked for
+TAIL = 1 << 16  # last bytes in which to look for the last line
 MAX_STEP = 1 << 53  # whole numbers below it are exact as floats
 PLAIN_SECONDS = 5.0  # between progress lines where there is no terminal
 SHOWN = 5  # numbers on the progress line
@@ -33,21 +33,21 @@ SHOWN = 5  # numbers on the progress line
 def read_metrics(run: str | pathlib.Path) -> list[dict[str, Any]]:
     """All whole lines of a run's metrics.jsonl, in order; [] where there are none.
 
-    Each has a "kind", a str, and a "step", an int from 0 on; what else is there, is left out.
-    Numbers that are not finite are None: null in the file, or NaN as earlier versions wrote it.
+    Each has a "kind", a str, and a "step", an int from 0 on; other lines are left out. Numbers that
+    are not finite are None: null in the file, or NaN as written by earlier versions.
 
     Raises:
-        DataError: a folder, a pipe or the like has its name, or it cannot be read.
+        DataError: it is no plain file, or cannot be read.
     """
     lines = []
     for text in read_text(pathlib.Path(run) / METRICS, "", "replace").splitlines():
-        if line := _parsed(text):
+        if line := _parse(text):
             lines.append(line)
     return lines
 
 
-def _parsed(text: str) -> dict[str, Any] | None:
-    """One line's content; None where a kill has torn it, or it is not ours."""
+def _parse(text: str) -> dict[str, Any] | None:
+    """One line's content; None where it was torn by a kill, or is not one of a run."""
     try:
         line = json.loads(text, parse_constant=_null, parse_float=_finite)
     except (ValueError, RecursionError):
@@ -56,7 +56,7 @@ def _parsed(text: str) -> dict[str, Any] | None:
 
 
 def last_recorded(run: str | pathlib.Path) -> int:
-    """The last step that a run's metrics.jsonl tells of; 0 where there is none."""
+    """The last step in a run's metrics.jsonl; 0 where there is none."""
     path = pathlib.Path(run) / METRICS
     if not path.is_file():
         return 0
@@ -64,10 +64,10 @@ def last_recorded(run: str | pathlib.Path) -> int:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL))
             texts = file.read().decode(errors="replace").splitlines()
-    except OSError:  # what a checkpoint holds can be used all the same
+    except OSError:  # checkpoints can be used all the same
         return 0
     for text in reversed(texts):
-        if line := _parsed(text):
+        if line := _parse(text):
             return line["step"]
     return 0
 
@@ -82,7 +82,7 @@ def _has_evaluation(lines: Iterable[Mapping[str, Any]], step: int) -> bool:
 
 
 def _null(constant: str) -> None:
-    """For NaN and Infinity, which JSON does not have."""
+    """Parses NaN and Infinity, which JSON does not have."""
 
 
 def _finite(text: str) -> float | None:
@@ -97,17 +97,17 @@ def _is_metrics(line: dict[str, Any]) -> bool:
 
 
 class Logbook:
-    """Opens a run's records at `step`; what was written of later steps is cut.
+    """Opens a run's records at `step`; lines of later steps are cut.
 
-    Only process 0 writes. metrics.jsonl belongs to the checkpoints: what could not be written to it
-    waits for `flush`, which must succeed before a step is sealed. Everything else, the terminal
-    too, neither ends nor holds up the run.
+    Only process 0 writes. metrics.jsonl belongs to the checkpoints: lines that could not be written
+    to it wait for `flush`, which must succeed before a step is sealed. Everything else, including
+    the terminal, neither ends nor blocks the run.
 
     Args:
         run: the run directory.
         step: finished updates.
         total_steps: of the run.
-        may_write: asked before every write; False once the run is another process's.
+        may_write: called before every write; False once another process holds the run.
 
     Attributes:
         elapsed_before: seconds of training in earlier starts.
@@ -130,29 +130,29 @@ class Logbook:
         self._may_write = may_write
         self._started = time.perf_counter()
         self._last_line = 0.0
-        self._timed: tuple[int, float] | None = None  # the first progress: its step and time
+        self._rate_start: tuple[int, float] | None = None  # step and time of the first progress
         self._bar = None
-        self._alarm: Alarm | None = None  # what is wrong at the moment
-        self._odd: set[tuple[str, str]] = set()  # kind and name of numbers that were not finite
-        self._waiting: list[str] = []  # lines that metrics.jsonl could not take yet
+        self._alarm: Alarm | None = None  # the current one
+        self._nonfinite: set[tuple[str, str]] = set()  # kind and name of numbers already reported
+        self._unwritten: list[str] = []  # lines of metrics.jsonl
         self._metrics: Journal | None = None
         self._text: Journal | None = None
         distributed.agree(lambda: self._open(step))
-        self._aside = Aside(self._warn, may_write)
+        self._writer = BackgroundWriter(self._warn, may_write)
         self._board = Board(run, step + 1)
 
     def _open(self, step: int) -> None:
         """Every process needs the times; process 0 cuts the lines."""
         path = self.run / METRICS
         with writing(path):
-            kept = [line for line in read_metrics(self.run) if line["step"] <= step]
+            lines = [line for line in read_metrics(self.run) if line["step"] <= step]
             if distributed.is_first():
-                write_whole(path, "".join(json_text(n) + "\n" for n in kept))
+                write_whole(path, "".join(json_text(n) + "\n" for n in lines))
                 self._metrics = Journal(path)
-        times = [line["elapsed"] for line in kept if "elapsed" in line]
+        times = [line["elapsed"] for line in lines if "elapsed" in line]
         times = [t for t in times if type(t) in (int, float) and 0 <= t < MAX_STEP]
         self.elapsed_before = max(times, default=0.0)
-        self.evaluated = _has_evaluation(kept, step)
+        self.evaluated = _has_evaluation(lines, step)
 
     def __enter__(self) -> "Logbook":
         return self
@@ -170,15 +170,15 @@ class Logbook:
             return
         show(line)
         text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(line)}\n"
-        self._aside.do("log.txt", lambda: self._to_log(text))
+        self._writer.do("log.txt", lambda: self._append_log(text))
 
-    def _to_log(self, text: str) -> None:
+    def _append_log(self, text: str) -> None:
         if self._text is None:
             self._text = Journal(self.run / "log.txt")
         self._text.append(text.encode())
 
     def _warn(self, line: str) -> None:
-        """Of what is left out: log.txt may be just that."""
+        """Reports what is left out, which may be log.txt."""
         show(line) if "log.txt" in line else self.say(line)
 
     def progress(self, step: int, numbers: Mapping[str, float]) -> None:
@@ -192,23 +192,23 @@ class Logbook:
         if self._alarm is not None:
             shown = {"ALARM": self._alarm.short, **shown}
         if is_terminal():
-            with contextlib.suppress(*UNHEARD):
+            with contextlib.suppress(*STREAM_ERRORS):
                 self._bar = self._bar or Bar(self._total, step)
                 self._bar.draw(step, shown)
             return
         now = time.perf_counter()
-        if self._timed is None:  # compilation is over now; the rate counts from here
-            self._timed, self._last_line = (step, now), now
+        if self._rate_start is None:  # compilation is over now; the rate counts from here
+            self._rate_start, self._last_line = (step, now), now
         elif now - self._last_line >= PLAIN_SECONDS or step == self._total:
             self._last_line = now
-            rate = (step - self._timed[0]) / max(now - self._timed[1], 1e-9)
-            left = (self._total - step) / max(rate, 1e-9)
+            rate = (step - self._rate_start[0]) / max(now - self._rate_start[1], 1e-9)
+            left = _duration((self._total - step) / max(rate, 1e-9))
             text = " ".join(f"{k}={v}" for k, v in shown.items())
-            self.say(f"step {step}/{self._total}  {rate:.2f} steps/s  {_span(left)} left  {text}")
+            self.say(f"step {step}/{self._total}  {rate:.2f} steps/s  {left} left  {text}")
 
     @contextlib.contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Within `with`, people see that `what` goes on, and for how long."""
+        """Within `with`, the user sees that `what` goes on, and for how long."""
         if not self._writes:
             yield
             return
@@ -216,7 +216,7 @@ class Logbook:
             yield
 
     def alarm(self, step: int, alarm: Alarm | None) -> None:
-        """Says when something goes wrong and when it is well again; the bar shows it meanwhile."""
+        """Reports when an alarm begins and when it is over; the bar shows it meanwhile."""
         if alarm is not None and self._alarm is None:
             self.say(f"step {step}: WARNING: {alarm.line}")
         elif alarm is None and self._alarm is not None:
@@ -234,27 +234,27 @@ class Logbook:
         gallery: Gallery | None,
         described: Mapping[str, Number] = types.MappingProxyType({}),
     ) -> None:
-        """Numbers over the eval split and, where there are any, examples to look at; `described`:
-        see `Board.numbers`.
+        """Numbers over the eval split and, where there is one, a gallery; `described`: see
+        `Board.numbers`.
         """
         self._write("eval", step, numbers, described)
         for line in wrapped(f"step {step} evaluated:", {k: f"{v:.4g}" for k, v in numbers.items()}):
             self.say(line)
         if self._writes and gallery is not None:
             sheet, when, name = gallery.sheet(), time.time(), list(gallery.rows)[-1]
-            self._aside.do("samples", lambda: self._to_samples(step, sheet))
+            self._writer.do("samples", lambda: self._write_sheet(step, sheet))
             board = self._board
-            self._aside.do("events", lambda: board.picture(name, step, sheet.image, when))
+            self._writer.do("events", lambda: board.image(name, step, sheet.image, when))
 
-    def _to_samples(self, step: int, sheet: Sheet) -> None:
+    def _write_sheet(self, step: int, sheet: Sheet) -> None:
         folder = self.run / "samples"
         folder.mkdir(exist_ok=True)
-        part = folder / f"{step:08d}.part"
+        temporary = folder / f"{step:08d}.part"
         try:
-            part.write_bytes(png_file(sheet))
-            part.replace(folder / f"{step:08d}.png")
+            temporary.write_bytes(png_file(sheet))
+            temporary.replace(folder / f"{step:08d}.png")
         except OSError:
-            part.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
     def timing(self, step: int, numbers: Mapping[str, float]) -> None:
@@ -268,23 +268,24 @@ class Logbook:
         if not self._writes:
             return
         line = {"kind": kind, "step": step, **numbers}
-        self._waiting.append(json_text(line) + "\n")
+        self._unwritten.append(json_text(line) + "\n")
         with contextlib.suppress(OSError):
-            self._append()  # or at the next line; `flush` is where it must work
+            self._append()  # else with the next line; only `flush` must succeed
         numbers, when = dict(numbers), time.time()
-        self._aside.do("events", lambda: self._board.numbers(kind, step, numbers, when, described))
-        odd = [n for n, v in numbers.items() if not math.isfinite(v) and (kind, n) not in self._odd]
+        self._writer.do("events", lambda: self._board.numbers(kind, step, numbers, when, described))
+        odd = [n for n, v in numbers.items() if not math.isfinite(v)]
+        odd = [n for n in odd if (kind, n) not in self._nonfinite]
         if odd:
-            self._odd.update((kind, name) for name in odd)
+            self._nonfinite.update((kind, name) for name in odd)
             names = ", ".join(odd[:SHOWN]) + (", ..." if len(odd) > SHOWN else "")
             self.say(f"step {step}: {kind}: {names} not finite, which {METRICS} has as null")
 
     def _append(self) -> None:
-        self._metrics.append("".join(self._waiting).encode())
-        self._waiting.clear()
+        self._metrics.append("".join(self._unwritten).encode())
+        self._unwritten.clear()
 
     def flush(self) -> None:
-        """Before a step is sealed: its lines must not be younger than the seal.
+        """To be called before a step is sealed: its lines must be on disk before the seal.
 
         Raises:
             DataError: they cannot be written.
@@ -297,19 +298,19 @@ class Logbook:
 
     def close(self) -> None:
         if self._bar is not None:
-            with contextlib.suppress(*UNHEARD):
+            with contextlib.suppress(*STREAM_ERRORS):
                 self._bar.close()
         if self._writes:
             with contextlib.suppress(OSError):
                 self._append()
-        self._aside.do("events", self._board.close)
-        self._aside.close()
+        self._writer.do("events", self._board.close)
+        self._writer.close()
         for journal in (self._metrics, self._text):
             if journal is not None:
                 journal.close()
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

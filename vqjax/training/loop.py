@@ -1,4 +1,4 @@
-"""A training from its plan to its end: what can fail is found out first, then it is written."""
+"""A training from its plan to its end: all checks come first, then the first write."""
 
 import contextlib
 import dataclasses
@@ -22,14 +22,14 @@ from vqjax.training.claim import Claim, check_writable, claim, fitted
 from vqjax.training.experiment import Experiment
 from vqjax.training.feed import Feed
 from vqjax.training.frozen import load_frozen, resolve_frozen, shape_notes
-from vqjax.training.init_from import Difference, check_init_from, filled
+from vqjax.training.init_from import Difference, check_init_from, take_over
 from vqjax.training.journal import writing
 from vqjax.training.logbook import Logbook, is_evaluated
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
-from vqjax.training.platform import devices_at_hand, own_defaults
+from vqjax.training.platform import devices_at_hand, jax_defaults
 from vqjax.training.programs import trace_programs
-from vqjax.training.record import RECORD, Record, write_record
+from vqjax.training.record import RECORD, ExperimentRecord, write_record
 from vqjax.training.restore import initial_state, state_target
 from vqjax.training.seal import sealed_steps
 from vqjax.training.sharding import check_batch_size, local_rows
@@ -37,12 +37,12 @@ from vqjax.training.signals import StopSignal, stopped
 from vqjax.training.start import listener, once_through
 from vqjax.training.state import TrainState
 from vqjax.training.step import patterns
-from vqjax.training.steps import Evaluator, Parts, save, train_steps
+from vqjax.training.steps import Evaluator, LoopContext, save, train_steps
 from vqjax.training.terminal import show, waiting
 from vqjax.training.turn import Turn
 from vqjax.types import ArraySpec, Batch, Tree
 
-START_STREAM = 2**32 - 1  # what `task.start` draws from; no step has this number
+START_STREAM = 2**32 - 1  # number of the random stream of `task.start`; no step has it
 
 MakeEvaluator = Callable[[Experiment, Mesh, Tree], Evaluator]  # with the frozen arrays
 
@@ -63,7 +63,7 @@ def train(
     Args:
         experiment: what to train.
         workdir: the run directory, made where it is missing.
-        make_evaluator: builds what judges the parameters every `eval_every` steps.
+        make_evaluator: builds the evaluator of the parameters, run every `eval_every` steps.
         name: of the experiment, for the record.
         command: for the record.
         allow_change: go on although the run was started with other settings.
@@ -74,10 +74,10 @@ def train(
         The last step.
 
     Raises:
-        UsageError: settings that cannot work, a bucket's URL, a run that another process trains;
-            nothing was written then.
+        UsageError: invalid settings, a bucket's URL, a run that another process trains; nothing was
+            written then.
         DataError: data, a frozen run or a checkpoint is missing or damaged, a save failed, or the
-            run directory went away.
+            run directory was lost.
         NonFiniteError: too many steps in a row without finite gradients; the state is sealed.
         Stopped: a signal came; the state is sealed, where there was one yet.
         PeerLost: another process is gone.
@@ -88,8 +88,8 @@ def train(
     workdir = arguments.path("workdir", workdir, "a run directory")
     trust = tuple(arguments.texts("trust", trust, '["my_networks.py"]'))
     path = as_path(workdir, "--workdir").absolute()
-    devices_at_hand()  # or what comes first would fail for the lack of them
-    with lost_peers_named(path), own_defaults(experiment.compute_dtype):
+    devices_at_hand()  # else some later code would fail for lack of them
+    with lost_peers_named(path), jax_defaults(experiment.compute_dtype):
         distributed.agree(lambda: check_writable(path))
         turn = Turn(path, experiment.total_steps)
         with waiting("preparing") if distributed.is_first() else contextlib.nullcontext():
@@ -99,7 +99,7 @@ def train(
 
 @contextlib.contextmanager
 def lost_peers_named(run: pathlib.Path) -> Iterator[None]:
-    """Within `with`, what the runtime says when another process has gone is raised as PeerLost."""
+    """Within `with`, errors of the runtime that another process is gone are raised as PeerLost."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -129,20 +129,20 @@ def _train(
                 show(line)
         return step
     claimed = plan.claimed
-    with turn.taken():
+    with turn.hold():
         distributed.from_first(lambda: write_record(path, plan.record) if claimed.writes else None)
-        where = path / "checkpoints", experiment.keep
+        folder, keep = path / "checkpoints", experiment.keep
         with (
-            Logbook(path, step, experiment.total_steps, turn.ours) as logbook,
-            Checkpoints(*where, claimed.owner, turn.check) as checkpoints,
+            Logbook(path, step, experiment.total_steps, turn.may_write) as logbook,
+            Checkpoints(folder, keep, claimed.owner, turn.check) as checkpoints,
         ):
             with writing(path):
                 after = None if claimed.fresh else step
                 distributed.from_first(lambda: checkpoints.set_aside(after))
-            return _go(plan, turn, checkpoints, logbook, make_evaluator, trust, started)
+            return _run(plan, turn, checkpoints, logbook, make_evaluator, trust, started)
 
 
-def _go(
+def _run(
     plan: "_Plan",
     turn: Turn,
     checkpoints: Checkpoints,
@@ -154,19 +154,19 @@ def _go(
     step, experiment = plan.step, plan.record.experiment
     for line in (*plan.lines, *experiment.data.notes()):
         logbook.say(line)
-    _introduce(logbook, experiment, step, plan.mesh)
+    _log_header(logbook, experiment, step, plan.mesh)
     with StopSignal() as signal, Feed(_batches(experiment, plan.mesh, step)) as feed:
         programs = _compile(plan, logbook, signal)  # while the first batches are made
         evaluate = make_evaluator(experiment, plan.mesh, plan.frozen) if make_evaluator else None
-        what = experiment, plan.mesh, plan.frozen, programs
-        run = Parts(*what, turn, checkpoints, logbook, evaluate)
-        state = plan.state or _start(run, plan.record.inputs, plan.taken, trust, feed, signal)
+        fixed = experiment, plan.mesh, plan.frozen, programs
+        run = LoopContext(*fixed, turn, checkpoints, logbook, evaluate)
+        state = plan.state or _start(run, plan.record.inputs, plan.transfer, trust, feed, signal)
         return train_steps(run, state, step, signal, started, feed)
 
 
 @dataclasses.dataclass
 class _Plan:
-    """All that can fail for a user's mistake, found out before anything is written."""
+    """The result of all checks that a user's mistake can fail, made before the first write."""
 
     claimed: Claim
     mesh: Mesh
@@ -175,10 +175,10 @@ class _Plan:
     state: TrainState | None  # restored
     lines: tuple[str, ...]
     traced: Mapping[tuple[str, ...], Any]
-    taken: Difference | None  # from the run that step 0 takes arrays from
+    transfer: Difference | None  # to the run whose arrays step 0 takes over
 
     @property
-    def record(self) -> Record:
+    def record(self) -> ExperimentRecord:
         return self.claimed.record
 
 
@@ -191,21 +191,21 @@ def _plan(
     trust: Sequence[str],
     devices: Sequence[jax.Device] | None,
 ) -> _Plan:
-    def alone() -> tuple[Mesh, Claim]:
-        """What a process finds out by itself."""
+    def check_locally() -> tuple[Mesh, Claim]:
+        """The checks of a single process."""
         resolved = resolve_frozen(experiment, tuple(trust))
         resolved.check()
         mesh = make_mesh(devices, resolved.mesh)
         check_batch_size("batch_size", resolved.batch_size, resolved.accumulate, mesh)
-        ready = fitted(resolved, path, trust)  # first of all: it may settle what is read
-        ready.data.check()
-        inputs = ready.data.example_spec()
-        ready.task.check(inputs)
-        check_at_hand(ready.task, ready.data)
-        record = Record(ready, inputs, name, tuple(command))
+        prepared = fitted(resolved, path, trust)  # first: it may decide what is read
+        prepared.data.check()
+        inputs = prepared.data.example_spec()
+        prepared.task.check(inputs)
+        check_at_hand(prepared.task, prepared.data)
+        record = ExperimentRecord(prepared, inputs, name, tuple(command))
         return mesh, claim(path, record, allow_change, trust)
 
-    mesh, claimed = distributed.agree(alone)
+    mesh, claimed = distributed.agree(check_locally)
     experiment, inputs = claimed.record.experiment, claimed.record.inputs
     distributed.check_same("experiment", config.to_json(config.encode(experiment)))
     distributed.check_shared(path)
@@ -221,24 +221,22 @@ def _plan(
     newest, lines = distributed.from_first(newest_sound)
     state, step = None, 0
     if newest is not None:
-        state, step = (
-            checkpoint.read(folder, newest, state_target(experiment, inputs, mesh)),
-            newest,
-        )
-    taken = None
+        target = state_target(experiment, inputs, mesh)
+        state, step = checkpoint.read(folder, newest, target), newest
+    transfer = None
     if newest is None and experiment.init_from is not None:
-        taken = check_init_from(experiment, inputs, trust)
+        transfer = check_init_from(experiment, inputs, trust)
     traced = trace_programs(experiment, inputs, frozen, mesh, step)
     lines = (*claimed.lines, *lines, *shape_notes(experiment, inputs, tuple(trust)))
-    return _Plan(claimed, mesh, frozen, step, state, lines, traced, taken)
+    return _Plan(claimed, mesh, frozen, step, state, lines, traced, transfer)
 
 
-def _introduce(logbook: Logbook, experiment: Experiment, step: int, mesh: Mesh) -> None:
+def _log_header(logbook: Logbook, experiment: Experiment, step: int, mesh: Mesh) -> None:
     kinds = {d.device_kind for d in mesh.devices.flat}
-    where = f"{mesh.size} x {', '.join(sorted(kinds))}"
+    devices = f"{mesh.size} x {', '.join(sorted(kinds))}"
     verb = f"resuming at step {step} of" if step else "training for"
     logbook.say(
-        f"{verb} {experiment.total_steps} steps of {experiment.batch_size} examples on {where}; "
+        f"{verb} {experiment.total_steps} steps of {experiment.batch_size} examples on {devices}; "
         f"run: {logbook.run}"
     )
     weights = ", ".join(f"{k} {config.show(v)}" for k, v in experiment.task.weights.items())
@@ -251,7 +249,7 @@ def _compile(plan: _Plan, logbook: Logbook, signal: StopSignal) -> dict[tuple[st
     """Every program that the rest of the run needs, before its first step.
 
     Raises:
-        Stopped: a signal came, and no other process has to be asked.
+        Stopped: a signal came, and this is the only process.
     """
     started = time.perf_counter()
     programs = {}
@@ -275,9 +273,9 @@ def _batches(experiment: Experiment, mesh: Mesh, step: int) -> Iterator[Batch]:
 
 
 def _start(
-    run: Parts,
+    run: LoopContext,
     inputs: Mapping[str, ArraySpec],
-    taken: Difference | None,
+    transfer: Difference | None,
     trust: Sequence[str],
     feed: Feed,
     signal: StopSignal,
@@ -287,24 +285,24 @@ def _start(
     with run.logbook.waiting("making the parameters"):
         state = jax.block_until_ready(initial_state(experiment, inputs, run.mesh))
     params, collections = state.params, state.collections
-    if taken is not None:
-        where = experiment, run.mesh, taken.step, trust
-        params, collections, source = filled(params, collections, *where)
-        for line in taken.lines(source):
+    if transfer is not None:
+        source_run = experiment, run.mesh, transfer.step, trust
+        params, collections, source = take_over(params, collections, *source_run)
+        for line in transfer.lines(source):
             run.logbook.say(line)
-    if taken is None or taken.new:
-        feed.wait()  # or what it is decoding would be decoded twice
+    if transfer is None or transfer.new:
+        feed.wait()  # else the batch that it is decoding would be decoded twice
         batches = once_through(experiment, run.mesh)
         key = jax.random.fold_in(make_key(experiment.seed), START_STREAM)
         with jax.set_mesh(run.mesh), progress.heard_by(listener(run.logbook, signal)):
-            begun = experiment.network_task().start(params, collections, run.frozen, batches, key)
-        params, collections = begun
-        if taken is not None:  # a start must not take back what is known
-            params, collections, _ = filled(params, collections, *where)
-    placed = {"params": params, "collections": collections}
-    # Waited for: what processes still send each other must not meet what they agree on next.
-    placed = jax.block_until_ready(jax.device_put(placed, shardings(placed, run.mesh)))
-    ema = {p: jax.tree.map(lambda a: a.copy(), placed["params"][p]) for p in state.ema}
-    state = state.replace(**placed, ema=ema)
+            start = experiment.network_task().start
+            params, collections = start(params, collections, run.frozen, batches, key)
+        if transfer is not None:  # `start` must not replace what was taken over
+            params, collections, _ = take_over(params, collections, *source_run)
+    sharded = {"params": params, "collections": collections}
+    # Waited for: pending transfers between processes must not mix with their next agreement.
+    sharded = jax.block_until_ready(jax.device_put(sharded, shardings(sharded, run.mesh)))
+    ema = {p: jax.tree.map(lambda a: a.copy(), sharded["params"][p]) for p in state.ema}
+    state = state.replace(**sharded, ema=ema)
     save(run, state, 0)
     return state

@@ -1,11 +1,10 @@
 """`MeshShape`: how a run's devices are laid out; `make_mesh`: the mesh of it.
 
-Along "data" lie copies of the parameters, along "fsdp" and "tensor" pieces of them
+Parameters are replicated along "data" and sharded along "fsdp" and "tensor"
 (`vqjax.training.partition`). The batch is split over "data" and "fsdp".
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import jax
@@ -22,17 +21,16 @@ __all__ = ["MeshShape"]
 
 @dataclasses.dataclass(frozen=True)
 class MeshShape:
-    """Devices along each axis of the mesh. It is where a run is, not what it is: a run goes on in
-    any other.
+    """Devices along each axis of the mesh. A run can resume in any other shape.
 
     Attributes:
-        data: groups of devices that each hold all parameters; None: as many as there are.
-        fsdp: devices over which a group divides parameters, averages and optimizer states (ZeRO,
+        data: replicas, groups of devices that each hold all parameters; None: as many as fit.
+        fsdp: devices over which a replica shards parameters, averages and optimizer states (ZeRO,
             arXiv 1910.02054); each has rows of its own.
         tensor: devices that share the work on the same rows in wide layers of transformers
             (arXiv 1909.08053).
-        slices: TPU slices, or groups of hosts, with a slower network between them; "data" goes
-            across it, the other axes never do.
+        slices: TPU slices, or groups of hosts, connected by a slower network; only "data" extends
+            across it.
     """
 
     data: int | None = None
@@ -44,7 +42,7 @@ class MeshShape:
         check_fields(self)
 
     def sizes(self, devices: int) -> tuple[int, int, int]:
-        """Sizes of the axes "data", "fsdp" and "tensor" for so many devices.
+        """Sizes of the axes "data", "fsdp" and "tensor" for a number of devices.
 
         Raises:
             UsageError: they do not fit.
@@ -55,8 +53,8 @@ class MeshShape:
         pieces = self.fsdp * self.tensor
         data = self.data or max(devices // pieces, 1)
         if data * pieces != devices:
-            wanted = f"data={self.data}, fsdp={self.fsdp}, tensor={self.tensor}"
-            raise UsageError(f"mesh: {wanted} do not multiply to the {devices} devices at hand")
+            shape = f"data={self.data}, fsdp={self.fsdp}, tensor={self.tensor}"
+            raise UsageError(f"mesh: {shape} do not multiply to the {devices} devices at hand")
         if data % self.slices:
             raise UsageError(f"mesh: slices={self.slices} do not divide data={data}")
         return data, self.fsdp, self.tensor
@@ -83,13 +81,12 @@ def _across_slices(
     devices: list[jax.Device], sizes: tuple[int, int, int], slices: int
 ) -> np.ndarray:
     """Devices in which the slices follow each other along "data"."""
-    found = {getattr(d, "slice_index", d.process_index) for d in devices}
-    if len(found) % slices:
-        raise UsageError(f"mesh.slices={slices}: the devices lie in {len(found)} groups")
-    inside = (sizes[0] // slices, *sizes[1:])
-    if hasattr(devices[0], "slice_index") and len(found) == slices:
-        return mesh_utils.create_hybrid_device_mesh(inside, (slices, 1, 1), devices)
-    # Hosts of GPUs: in order of their processes, so many of them in a group.
+    groups = {getattr(d, "slice_index", d.process_index) for d in devices}
+    if len(groups) % slices:
+        raise UsageError(f"mesh.slices={slices}: the devices lie in {len(groups)} groups")
+    per_slice = (sizes[0] // slices, *sizes[1:])
+    if hasattr(devices[0], "slice_index") and len(groups) == slices:
+        return mesh_utils.create_hybrid_device_mesh(per_slice, (slices, 1, 1), devices)
+    # Hosts of GPUs, in the order of their processes.
     ordered = sorted(devices, key=lambda d: (d.process_index, d.id))
-    groups = np.array(ordered).reshape(slices, math.prod(inside))
-    return groups.reshape(sizes)
+    return np.array(ordered).reshape(sizes)

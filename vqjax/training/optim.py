@@ -23,7 +23,7 @@ __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "Optax", "Transform"]
 
 @runtime_checkable
 class Optimizer(Protocol):
-    """What the training step asks of an optimizer."""
+    """The optimizer interface of the training step."""
 
     learning_rate: float | Schedule
     clip: float | None
@@ -42,7 +42,7 @@ def moves(optimizer: Optimizer, step: int) -> bool:
 
 
 def transformation(optimizer: Optimizer) -> optax.GradientTransformation:
-    """Clipping by global norm, where asked for, then the direction."""
+    """Clipping by global norm, if set, then the direction."""
     if optimizer.clip is None:
         return optimizer.direction()
     return optax.chain(optax.clip_by_global_norm(optimizer.clip), optimizer.direction())
@@ -61,7 +61,7 @@ class _Betas:
 
 @dataclasses.dataclass(frozen=True)
 class SGD:
-    """Gradient descent, with momentum (Nesterov's) where asked for."""
+    """Gradient descent, with momentum or Nesterov's if set."""
 
     learning_rate: float | Schedule
     momentum: float | None = None
@@ -146,12 +146,12 @@ class Transform:
                 f"optax.{self.name} brings a learning rate and sign of its own: name a scale_by_*"
             )
         try:
-            made = getattr(optax, self.name)(**self.arguments)
+            transform = getattr(optax, self.name)(**self.arguments)
         except TypeError as error:
             raise UsageError(f"optax.{self.name}: {error}") from error
-        if not isinstance(made, optax.GradientTransformation):
+        if not isinstance(transform, optax.GradientTransformation):
             raise UsageError(f"optax.{self.name} does not make a gradient transformation")
-        return made
+        return transform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Optax:
     """Any chain of optax transformations, times the learning rate.
 
     Optax(1e-4, (Transform("scale_by_lion"),)). The chain gives a direction: name `scale_by_lion`,
-    not `lion`, which would bring a learning rate of its own.
+    not `lion`, which has a learning rate of its own.
     """
 
     learning_rate: float | Schedule

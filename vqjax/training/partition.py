@@ -1,7 +1,7 @@
-"""Which piece of each array of the state lies where, by the array's path.
+"""How each array of the state is sharded, by the array's path.
 
-Everything that belongs to a parameter (gradient, optimizer state, average) has its shape at the end
-of a path that ends alike, so the same rule divides it; a codebook's counts and sums likewise.
+Everything that belongs to a parameter (gradient, optimizer state, average) has its shape and a path
+that ends like its path, so the same rule shards it; a codebook's counts and sums likewise.
 """
 
 import math
@@ -12,10 +12,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vqjax.types import FSDP_AXIS, TENSOR_AXIS, Tree
 
-WHOLE_BELOW = 4096  # elements: what is smaller saves no memory worth its collectives
+WHOLE_BELOW = 4096  # elements: the memory of smaller arrays is not worth the collectives
 
-# (path, the axis that "tensor" divides, counted from the end). A layer that makes many channels is
-# cut by them, and the one after it by the same channels on its other side: one sum for both.
+# (path, the axis that "tensor" shards, counted from the end). A layer with many output channels is
+# sharded along them, and the next one along the same as its inputs: one all-reduce for both.
 TENSOR_RULES = (
     (r"(attention|cross)/(query|key|value)/kernel$", -1),
     (r"(attention|cross)/out/kernel$", -2),
@@ -24,22 +24,22 @@ TENSOR_RULES = (
     (r"head/kernel$", -1),
     (r"quantizer/.*\b(codes|sums)$", -2),  # as `vqjax.ops.nearest` looks through them
 )
-# Layers stacked for a scan: their first axis is walked over and stays whole.
+# Layers stacked for a scan: their first axis is scanned and stays whole.
 STACKED = re.compile(r"/blocks/block/")
 
 
 def spec_of(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """How an array is divided.
+    """How an array is sharded.
 
     Args:
-        path: its place in the state, "params/prior/.../kernel".
+        path: in the state, "params/prior/.../kernel".
         shape: of the whole array.
-        mesh: of which the axes "fsdp" and "tensor" count.
+        mesh: of which the axes "fsdp" and "tensor" are used.
 
     Returns:
         "tensor" on the axis that its rule names, "fsdp" on the first other axis that it divides,
-        whose pieces lie in memory as a whole; nothing where an array is small, has no such axis (as
-        an optimizer's sums over rows have not) or where none divides evenly.
+        whose shards are contiguous in memory; nothing where an array is small, has no such axis (as
+        an optimizer's sums over rows) or where none divides evenly.
     """
     names: list[str | None] = [None] * len(shape)
     tensor, fsdp = mesh.shape[TENSOR_AXIS], mesh.shape[FSDP_AXIS]
@@ -64,11 +64,11 @@ def shardings(shapes: Tree, mesh: Mesh) -> Tree:
     )
 
 
-def whole_arrays(shapes: Tree, mesh: Mesh) -> dict[str, tuple[int, ...]]:
+def replicated_arrays(shapes: Tree, mesh: Mesh) -> dict[str, tuple[int, ...]]:
     """{path: shape} of the arrays of which every device has a whole copy."""
     leaves = jax.tree_util.tree_leaves_with_path(shapes)
-    found = {path_of(path): leaf.shape for path, leaf in leaves}
-    return {p: s for p, s in found.items() if not any(spec_of(p, s, mesh))}
+    arrays = {path_of(path): leaf.shape for path, leaf in leaves}
+    return {p: s for p, s in arrays.items() if not any(spec_of(p, s, mesh))}
 
 
 def path_of(path: tuple) -> str:

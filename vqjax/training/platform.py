@@ -23,20 +23,20 @@ else:  # before JAX 0.8
 
 
 def devices_at_hand() -> list[jax.Device]:
-    """All devices that JAX works with.
+    """All of JAX's devices.
 
     Raises:
-        UsageError: it finds none, as where JAX_PLATFORMS names what is not installed.
+        UsageError: it finds none, as where JAX_PLATFORMS names a plugin that is not installed.
     """
     try:
         return jax.devices()
-    except Exception as error:  # a plugin fails as it likes, some without a word
+    except Exception as error:  # of a plugin, of any class, sometimes without a message
         reason = printable(" ".join(str(error).split()) or type(error).__name__, 200)
-        asked = os.environ.get("JAX_PLATFORMS")
-        if not asked:
+        value = os.environ.get("JAX_PLATFORMS")
+        if not value:
             raise UsageError(f"JAX finds no device: {reason}") from error
         raise UsageError(
-            f"JAX_PLATFORMS={printable(asked, 60)}: JAX does not find such a device ({reason}): "
+            f"JAX_PLATFORMS={printable(value, 60)}: JAX does not find such a device ({reason}): "
             f"install its plugin ({pip_install('cuda12')}, or [cuda13] or [tpu]), or unset it"
         ) from error
 
@@ -53,13 +53,13 @@ def enable_compilation_cache() -> None:
 
 
 @contextlib.contextmanager
-def own_defaults(compute_dtype: str = "float32") -> Iterator[None]:
-    """Within `with`, JAX's defaults are those that vqjax is made for, not the environment's: 32
-    bits (JAX_ENABLE_X64), threefry keys (JAX_DEFAULT_PRNG_IMPL, JAX_THREEFRY_PARTITIONABLE) and the
-    usual promotion of dtypes. So a run is the same everywhere, and its checkpoints fit.
+def jax_defaults(compute_dtype: str = "float32") -> Iterator[None]:
+    """Within `with`, JAX's defaults are fixed, whatever the environment: 32 bits (JAX_ENABLE_X64),
+    threefry keys (JAX_DEFAULT_PRNG_IMPL, JAX_THREEFRY_PARTITIONABLE) and the standard promotion of
+    dtypes. So a run is the same everywhere, and its checkpoints fit.
 
     Args:
-        compute_dtype: of the experiment; with "float64" JAX_ENABLE_X64 keeps its say.
+        compute_dtype: of the experiment; with "float64" JAX_ENABLE_X64 keeps its value.
     """
     with contextlib.ExitStack() as stack:
         if compute_dtype != "float64":

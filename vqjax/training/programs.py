@@ -1,4 +1,4 @@
-"""The programs of a run's steps, traced for a mesh: what is compiled, measured and trained."""
+"""The programs of a run's steps, traced for a mesh, to be compiled."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,21 +36,21 @@ def trace_programs(
     first: int = 0,
 ) -> dict[tuple[str, ...], Any]:
     """{active: traced step} of every program that steps first..total_steps-1 need, in the order in
-    which they are first needed. Nothing is computed, and no device of the mesh has to be there.
+    which they are first needed. Nothing is computed, and no device of the mesh need be present.
 
     Args:
         inputs: `ArraySpec` of one example.
         frozen: arrays, or their shapes with shardings on the mesh.
-        mesh: of devices or of what stands for them in a description of a machine.
+        mesh: of devices or of descriptions of them.
         first: step.
 
     Raises:
-        UsageError: no step can be built of the settings.
+        UsageError: no step can be built with these settings.
     """
     train_step = make_train_step(experiment, mesh)
     state = state_target(experiment, inputs, mesh)
     batch = batch_target(inputs, experiment.batch_size, mesh)
-    # What works on each device's own rows asks for the mesh while it is traced.
+    # Layers that work on each device's own rows need the mesh while they are traced.
     with settings_named(), jax.set_mesh(mesh):
         return {
             active: train_step.trace(state, frozen, batch, active=active)

@@ -1,22 +1,22 @@
-"""A save that fails is raised as one error; what Orbax prints of it besides is left out."""
+"""A save that fails is raised as one error; further messages of Orbax are suppressed."""
 
 import logging
 import sys
 from typing import Any
 
 LOGGERS = ("absl", "asyncio")
-# A write whose save has failed already comes back to the loop that waited for it.
+# Raised by a write that ends after its save has failed.
 LATE = "Event loop is closed"
-UNHEARD = "exception was never retrieved"
+UNRETRIEVED = "exception was never retrieved"
 
 
 class Quiet(logging.Filter):
-    """From its making to `end`, which is left out after a failure: threads may still be at work."""
+    """In effect until `end`, which is not called after a failure: threads may still be running."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._before = sys.unraisablehook
-        self._hook = self._unraisable  # one object: each access to a method makes another
+        self._previous_hook = sys.unraisablehook
+        self._hook = self._unraisable  # one object: each access to a method creates another
         sys.unraisablehook = self._hook
         for name in LOGGERS:
             logging.getLogger(name).addFilter(self)
@@ -25,13 +25,13 @@ class Quiet(logging.Filter):
         for name in LOGGERS:
             logging.getLogger(name).removeFilter(self)
         if sys.unraisablehook is self._hook:
-            sys.unraisablehook = self._before
+            sys.unraisablehook = self._previous_hook
 
     def filter(self, record: logging.LogRecord) -> bool:
         orbax = record.name == "absl" and "orbax" in record.pathname
-        late = record.name == "asyncio" and UNHEARD in record.getMessage()
+        late = record.name == "asyncio" and UNRETRIEVED in record.getMessage()
         return record.levelno < logging.ERROR or not (orbax or late)
 
     def _unraisable(self, event: Any) -> None:
         if not (isinstance(event.exc_value, RuntimeError) and LATE in str(event.exc_value)):
-            self._before(event)
+            self._previous_hook(event)

@@ -1,4 +1,4 @@
-"""RUN/experiment.json: what a run is, readable without the file that it came from."""
+"""RUN/experiment.json: the record of a run, readable without its experiment file."""
 
 import dataclasses
 import functools
@@ -18,10 +18,10 @@ from vqjax.types import ArraySpec, DataError, UsageError
 
 RECORD = "experiment.json"
 BY_HAND = "was changed by hand since it was written: put the old one back"
-# What the first start records of what is frozen under an experiment, by its class.
+# Fields of frozen parts of an experiment that the first start records, by class.
 PINS = {"FrozenRun": ("step", "seal"), "WeightFile": ("sha256",)}
-# What may differ between two starts of one run: how devices are laid out, where frozen things lie.
-FREE = {
+# Fields that may differ between two starts of one run, by class.
+NOT_COMPARED = {
     "Experiment": ("mesh",),
     "FrozenRun": ("path", "command", "inputs"),
     "WeightFile": ("path",),
@@ -30,7 +30,7 @@ FREE = {
 
 @dataclasses.dataclass(frozen=True)
 class Replaced:
-    """A record that this run had before: its `digest`, and what was changed in its place."""
+    """An earlier record of this run: its `digest`, and the changes that replaced it."""
 
     digest: str
     changes: tuple[str, ...]
@@ -42,7 +42,7 @@ class Replaced:
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
+class ExperimentRecord:
     """One run's record.
 
     Attributes:
@@ -51,7 +51,7 @@ class Record:
         name: the experiment file's stem.
         command: what started the run.
         version: of vqjax.
-        id: of the run, wherever it lies; None in a record of an earlier vqjax.
+        id: of the run, whatever its path; None in a record of an earlier vqjax.
         replaced: the records before this one, oldest first.
     """
 
@@ -65,27 +65,27 @@ class Record:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Of everything that a resume compares."""
+        """Of everything that is compared when a run resumes."""
         inputs = {k: (tuple(v.shape), str(v.dtype)) for k, v in sorted(self.inputs.items())}
-        return config.digest({"experiment": self.experiment, "inputs": inputs}, FREE)
+        return config.digest({"experiment": self.experiment, "inputs": inputs}, NOT_COMPARED)
 
 
 def new_id() -> str:
-    """A run's name that no other has."""
+    """A unique id of a run."""
     return uuid.uuid4().hex
 
 
-def owner_of(record: Record) -> Owner:
-    """Whose steps a record explains."""
+def owner_of(record: ExperimentRecord) -> Owner:
+    """The owner of the steps of a record's run."""
     earlier = {}
-    for place, before in enumerate(record.replaced):
-        since = (line for item in record.replaced[place:] for line in item.changes)
-        earlier[before.digest] = tuple(since)
+    for index, old in enumerate(record.replaced):
+        since = (line for item in record.replaced[index:] for line in item.changes)
+        earlier[old.digest] = tuple(since)
     return Owner(record.id, record.digest, earlier)
 
 
-def write_record(run: pathlib.Path, record: Record) -> None:
-    """Writes the record whole or not at all, into a directory that is made where it is missing.
+def write_record(run: pathlib.Path, record: ExperimentRecord) -> None:
+    """Writes the record atomically; makes the directory where it is missing.
 
     Raises:
         UsageError: the directory cannot be made or written.
@@ -108,15 +108,15 @@ def write_record(run: pathlib.Path, record: Record) -> None:
         raise unwritable(run, error) from error
 
 
-def read_record(run: str | os.PathLike, trust: Sequence[str] = ()) -> Record:
-    """Reads a record; a stranger's is safe to open (`vqjax.config`).
+def load_record(run: str | os.PathLike, trust: Sequence[str] = ()) -> ExperimentRecord:
+    """Reads a record; an untrusted one is safe to open (`vqjax.config`).
 
     Raises:
         DataError: no run there, or a record that cannot be read or was changed by hand.
     """
     run = as_path(run)
     content, path = read_content(run), run / RECORD
-    record = as_record(content, path, trust)
+    record = parse_record(content, path, trust)
     if content.get("digest") not in (None, record.digest):
         raise DataError(
             f"{path} {BY_HAND} (settings are changed by "
@@ -125,8 +125,10 @@ def read_record(run: str | os.PathLike, trust: Sequence[str] = ()) -> Record:
     return record
 
 
-def as_record(content: Mapping[str, Any], path: pathlib.Path, trust: Sequence[str]) -> Record:
-    """The record that `content` of `path` tells, whether or not it is as it was written.
+def parse_record(
+    content: Mapping[str, Any], path: pathlib.Path, trust: Sequence[str]
+) -> ExperimentRecord:
+    """The record in `content` of `path`, whether or not it was changed by hand.
 
     Raises:
         DataError: it cannot be read.
@@ -146,7 +148,7 @@ def as_record(content: Mapping[str, Any], path: pathlib.Path, trust: Sequence[st
         experiment.check_parts()
     except UsageError as error:
         raise DataError(f"{path}: {error}") from error
-    return Record(experiment, inputs, *texts, content.get("id"), replaced_in(content))
+    return ExperimentRecord(experiment, inputs, *texts, content.get("id"), replaced_in(content))
 
 
 def read_content(run: pathlib.Path) -> dict[str, Any]:
@@ -164,12 +166,12 @@ def read_content(run: pathlib.Path) -> dict[str, Any]:
     try:
         replaced_in(content)
     except (KeyError, TypeError) as error:
-        raise DataError(f"{path}: what it says of earlier records has no sense") from error
+        raise DataError(f"{path}: its field 'replaced' is damaged") from error
     if not all(isinstance(content.get(name), (str, type(None))) for name in ("id", "digest")):
-        raise DataError(f"{path}: its id and its digest are no texts")
+        raise DataError(f"{path}: wanted texts as its id and digest")
     return content
 
 
 def replaced_in(content: Mapping[str, Any]) -> tuple[Replaced, ...]:
-    """The records before the one of this content."""
+    """The earlier records in this content."""
     return tuple(map(Replaced.of, content.get("replaced", ())))

@@ -1,4 +1,4 @@
-"""Opening a run: record -> shapes -> shardings for the mesh at hand -> arrays."""
+"""Opening a run: record -> shapes -> shardings for the mesh -> arrays."""
 
 import dataclasses
 import os
@@ -15,8 +15,8 @@ from vqjax.training.experiment import Experiment
 from vqjax.training.logbook import METRICS, last_recorded
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
-from vqjax.training.platform import COMPILE_QUICKLY, own_defaults
-from vqjax.training.record import RECORD, Record, owner_of, read_record
+from vqjax.training.platform import COMPILE_QUICKLY, jax_defaults
+from vqjax.training.record import RECORD, ExperimentRecord, load_record, owner_of
 from vqjax.training.state import TrainState, create_state, state_shapes
 from vqjax.types import ArraySpec, DataError, Tree, UsageError, did_you_mean
 
@@ -29,16 +29,16 @@ class OpenedRun:
 
     Attributes:
         path: of the run.
-        record: what the run is.
+        record: of the run.
         step: of the checkpoint that was read.
         params: {player: tree}; averaged ones where `params_kind` is "ema".
         collections: {player: {collection: tree}}.
         params_kind: "ema" or "raw".
-        lines: what should be said, such as damaged checkpoints that were passed over.
+        lines: for the user, such as damaged checkpoints that were passed over.
     """
 
     path: pathlib.Path
-    record: Record
+    record: ExperimentRecord
     step: int
     params: Tree
     collections: Tree
@@ -58,14 +58,14 @@ def state_target(experiment: Experiment, inputs: dict[str, ArraySpec], mesh: Mes
     """Shapes, dtypes and shardings of the state; nothing is computed."""
     shapes = state_shapes(experiment, inputs)
     return jax.tree.map(
-        lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where),
+        lambda s, sharding: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=sharding),
         shapes,
         shardings(shapes, mesh),
     )
 
 
 def initial_state(experiment: Experiment, inputs: dict[str, ArraySpec], mesh: Mesh) -> TrainState:
-    """Step 0, made where it stays."""
+    """Step 0, made with its shardings."""
     shapes = state_shapes(experiment, inputs)
     make = jax.jit(
         lambda: create_state(experiment, inputs),
@@ -76,13 +76,13 @@ def initial_state(experiment: Experiment, inputs: dict[str, ArraySpec], mesh: Me
 
 
 def usable(state: TrainState, kind: str) -> tuple[Tree, str]:
-    """The parameters to use, and which they are.
+    """The parameters to use, and their kind.
 
     Args:
         kind: "ema", "raw", or "auto": averaged where the run keeps them.
 
     Raises:
-        UsageError: averages asked of a run that keeps none.
+        UsageError: "ema" of a run that keeps no averages.
     """
     if kind not in PARAMS:
         raise UsageError(f"params={kind!r}: {did_you_mean(kind, PARAMS)}")
@@ -110,20 +110,20 @@ def open_run(
         step: a sealed step.
         trust: modules and files whose classes may be built.
         frozen: "NAME=PATH" where a frozen run or a file of weights has moved.
-        mesh: where the arrays go; None: all devices.
+        mesh: for the arrays; None: all devices.
 
     Raises:
         DataError: no run, no checkpoint, or none that is sound.
     """
     run = as_path(path).absolute()
-    record = read_record(run, trust)
+    record = load_record(run, trust)
     if not is_text(run):
         raise DataError(f"checkpoints cannot be read at {run}, which is not UTF-8: rename it")
     experiment = record.experiment
     for item in frozen:
         experiment = config.apply_frozen(experiment, item)
     record = dataclasses.replace(record, experiment=experiment)
-    with own_defaults(experiment.compute_dtype):
+    with jax_defaults(experiment.compute_dtype):
         mesh = mesh or make_mesh()
         try:
             target = state_target(experiment, record.inputs, mesh)

@@ -1,7 +1,7 @@
 """Seals: what makes `checkpoints/<step>/` a finished step of one run.
 
 Orbax alone loads a flipped bit as wrong numbers, takes an empty folder for the newest step, and
-asks nobody whose arrays they are. So a step counts only when `seal.json` lies in it: the sha256 of
+does not know whose arrays they are. So a step counts only with a `seal.json` in it: the sha256 of
 every file, the shape and dtype of every array, the run's id and a digest of the experiment. It is
 written when all of them are on disk and read back.
 """
@@ -29,9 +29,9 @@ from vqjax.types import DataError, Tree
 
 STATE = "state"
 SEAL = "seal.json"
-# What Orbax looks for by name beside the files that it wrote: it must be in the seal.
-SOUGHT = (f"{STATE}/_*", f"{STATE}/checkpoint", f"{STATE}/array_metadatas/process_*")
-ZARRAY = b"/.zarray"  # the key under which an array's shape and dtype lie
+# Files that Orbax reads by name wherever they come from: they must be in the seal.
+READ_BY_NAME = (f"{STATE}/_*", f"{STATE}/checkpoint", f"{STATE}/array_metadatas/process_*")
+ZARRAY = b"/.zarray"  # ends the key of an array's shape and dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Owner:
 
     Attributes:
         run: its id; None: of a run whose record has none.
-        experiment: digest of what is trained.
-        earlier: {digest of an experiment that this run was before: what was changed since}.
+        experiment: digest of the experiment.
+        earlier: {digest of an earlier experiment of this run: the changes since}.
     """
 
     run: str | None
@@ -56,7 +56,7 @@ def sealed_steps(directory: str | os.PathLike) -> list[int]:
         DataError: the directory cannot be read.
     """
     root = pathlib.Path(directory)
-    return [n for n in steps_in(root) if kind_of(root / str(n) / SEAL) in (stat.S_IFREG, None)]
+    return [n for n in steps_in(root) if file_type(root / str(n) / SEAL) in (stat.S_IFREG, None)]
 
 
 def steps_in(root: pathlib.Path) -> list[int]:
@@ -65,7 +65,7 @@ def steps_in(root: pathlib.Path) -> list[int]:
     Raises:
         DataError: `root` is no directory, or cannot be read.
     """
-    if kind_of(root) == 0:
+    if file_type(root) == 0:
         return []
     try:
         return sorted(int(p.name) for p in root.iterdir() if is_step(p))
@@ -74,13 +74,13 @@ def steps_in(root: pathlib.Path) -> list[int]:
 
 
 def is_step(folder: pathlib.Path) -> bool:
-    """Whether the name is one that a step's folder has."""
+    """Whether the name is that of a step's folder."""
     name = folder.name
     return name.isdecimal() and name.isascii() and name == str(int(name[:18]))
 
 
-def kind_of(path: pathlib.Path) -> int | None:
-    """`stat.S_IFREG` and the like; 0: nothing there; None: it cannot be told."""
+def file_type(path: pathlib.Path) -> int | None:
+    """`stat.S_IFREG` and the like; 0: nothing there; None: unknown."""
     try:
         return stat.S_IFMT(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -123,7 +123,7 @@ def verify(folder: pathlib.Path) -> str | None:
             if sha256(folder / name) != digest:
                 return f"{name} differs from its seal"
         for name in _files(folder):
-            if name not in files and any(fnmatch.fnmatchcase(name, p) for p in SOUGHT):
+            if name not in files and any(fnmatch.fnmatchcase(name, p) for p in READ_BY_NAME):
                 return f"{name} is not in its seal"
     except (FileNotFoundError, NotADirectoryError):
         return f"{name} is missing"
@@ -136,7 +136,7 @@ def read_seal(folder: pathlib.Path) -> dict[str, Any] | None:
     """A step's seal, whose values have the right types; None where it cannot be read as one."""
     path = folder / SEAL
     try:
-        seal = json.loads(path.read_text()) if kind_of(path) == stat.S_IFREG else None
+        seal = json.loads(path.read_text()) if file_type(path) == stat.S_IFREG else None
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(seal, dict) or not {"step", "files", "arrays"} <= seal.keys():
@@ -145,11 +145,11 @@ def read_seal(folder: pathlib.Path) -> dict[str, Any] | None:
     return seal if all(isinstance(value, dict) for value in mappings) else None
 
 
-def not_of(folder: pathlib.Path, owner: Owner) -> str | None:
-    """Why a step that is sound is not one of `owner`'s, in a few words, or None.
+def mismatch(folder: pathlib.Path, owner: Owner) -> str | None:
+    """Why a sound step does not belong to `owner`, in a few words, or None.
 
     Raises:
-        DataError: it is, but of an experiment that the run never was.
+        DataError: it does, but to an experiment that the run never had.
     """
     sealed = (read_seal(folder) or {}).get("owner")
     if sealed is None:
@@ -159,19 +159,19 @@ def not_of(folder: pathlib.Path, owner: Owner) -> str | None:
         return f"it belongs to run {str(run)[:8]}; this one is {owner.run[:8]}"
     if experiment not in (owner.experiment, *owner.earlier):
         raise DataError(
-            f"{folder} was sealed under another experiment than experiment.json tells: the record "
+            f"{folder} was sealed under another experiment than experiment.json has: the record "
             "was changed by hand or comes from elsewhere; put the old one back"
         )
     return None
 
 
 def caveat(folder: pathlib.Path, owner: Owner) -> str | None:
-    """What should be said of the settings under which a step of `owner`'s was sealed, or None."""
+    """A caveat on the settings under which a step of `owner` was sealed, or None."""
     sealed = (read_seal(folder) or {}).get("owner")
     if sealed is None:
         return (
             f"checkpoint {folder.name} was sealed by an earlier vqjax and names neither run nor "
-            "settings: experiment.json is taken at its word"
+            "settings: experiment.json is trusted"
         )
     experiment = sealed.get("experiment")
     changes = owner.earlier.get(experiment, ())
@@ -184,9 +184,9 @@ def write_seal(folder: pathlib.Path, arrays: dict, stored: dict, owner: Owner | 
     """Reads back what is in `folder`, then seals it.
 
     Args:
-        arrays: as `describe` has them.
-        stored: as `as_stored` has them.
-        owner: whose step it is.
+        arrays: from `describe`.
+        stored: from `as_stored`.
+        owner: the run of the step.
 
     Raises:
         DataError: what is on disk is not what was saved.
@@ -202,11 +202,11 @@ def write_seal(folder: pathlib.Path, arrays: dict, stored: dict, owner: Owner | 
 
 
 def read_back(state: pathlib.Path, stored: Mapping[str, int]) -> None:
-    """Compares the arrays that lie on disk with those that were saved: how many there are of each
-    shape and dtype, and whether every piece of each is there. Their values are not read.
+    """Compares the arrays on disk with those that were saved: the number of each shape and dtype,
+    and whether all chunks are there. Their values are not read.
 
     Raises:
-        DataError: some are missing, or are others.
+        DataError: some are missing or different.
     """
     base = {"driver": "ocdbt", "base": {"driver": "file", "path": f"{state}/"}}
     try:
@@ -214,19 +214,19 @@ def read_back(state: pathlib.Path, stored: Mapping[str, int]) -> None:
         keys = store.list().result()
         names = [key.removesuffix(ZARRAY) for key in keys if key.endswith(ZARRAY)]
         texts = [store.read(name + ZARRAY) for name in names]
-        heads = [json.loads(text.result().value) for text in texts]
-    except ValueError as error:  # as tensorstore puts all its errors
+        metadata = [json.loads(text.result().value) for text in texts]
+    except ValueError as error:  # the class of all of tensorstore's errors
         raise DataError(f"{state} does not read back: {str(error)[:200]}") from error
-    if not names:  # nothing there, or kept in another way than Orbax does today
+    if not names:  # nothing there, or stored in another format than today's Orbax
         return _read_back_by_orbax(state, stored)
-    pieces = collections.Counter(key.rpartition(b"/")[0] for key in keys)
-    found: collections.Counter[str] = collections.Counter()
-    for name, head in zip(names, heads, strict=True):
-        cuts = zip(head["shape"], head["chunks"], strict=True)
-        if pieces[name] != 1 + math.prod(-(-size // cut) for size, cut in cuts):
+    entries = collections.Counter(key.rpartition(b"/")[0] for key in keys)
+    counts: collections.Counter[str] = collections.Counter()
+    for name, array in zip(names, metadata, strict=True):
+        chunks = zip(array["shape"], array["chunks"], strict=True)
+        if entries[name] != 1 + math.prod(-(-size // chunk) for size, chunk in chunks):
             raise DataError(f"{state} does not read back: parts of {name.decode()} are missing")
-        found[_leaf(head["shape"], np.dtype(head["dtype"]))] += 1
-    _same(state, found, stored)
+        counts[_leaf(array["shape"], np.dtype(array["dtype"]))] += 1
+    _check_same(state, counts, stored)
 
 
 def _read_back_by_orbax(state: pathlib.Path, stored: Mapping[str, int]) -> None:
@@ -235,14 +235,14 @@ def _read_back_by_orbax(state: pathlib.Path, stored: Mapping[str, int]) -> None:
     except Exception as error:
         raise DataError(f"{state} does not read back: {str(error)[:200]}") from error
     leaves = jax.tree.leaves(getattr(tree, "tree", tree), is_leaf=lambda v: hasattr(v, "shape"))
-    _same(state, collections.Counter(_leaf(v.shape, v.dtype) for v in leaves), stored)
+    _check_same(state, collections.Counter(_leaf(v.shape, v.dtype) for v in leaves), stored)
 
 
-def _same(state: pathlib.Path, found: Mapping[str, int], stored: Mapping[str, int]) -> None:
-    for leaf in sorted({*found, *stored}):
-        have, wanted = found.get(leaf, 0), stored.get(leaf, 0)
-        if have != wanted:
-            raise DataError(f"{state} does not read back: {have} of {wanted} arrays {leaf}")
+def _check_same(state: pathlib.Path, counts: Mapping[str, int], stored: Mapping[str, int]) -> None:
+    for leaf in sorted({*counts, *stored}):
+        have, expected = counts.get(leaf, 0), stored.get(leaf, 0)
+        if have != expected:
+            raise DataError(f"{state} does not read back: {have} of {expected} arrays {leaf}")
 
 
 def describe(tree: Tree) -> dict[str, list]:
@@ -252,8 +252,8 @@ def describe(tree: Tree) -> dict[str, list]:
 
 
 def as_stored(tree: Tree) -> dict[str, int]:
-    """How many arrays of each shape and dtype Orbax makes of the tree: a key's words are one."""
-    leaves = [_words(x) if _is_key(x) else x for x in jax.tree.leaves(tree)]
+    """The number of arrays of each shape and dtype that Orbax writes; a key becomes its words."""
+    leaves = [_key_data(x) if _is_key(x) else x for x in jax.tree.leaves(tree)]
     return dict(collections.Counter(_leaf(x.shape, x.dtype) for x in leaves))
 
 
@@ -261,7 +261,7 @@ def _is_key(array: jax.Array) -> bool:
     return jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
 
 
-def _words(key: jax.Array) -> jax.ShapeDtypeStruct:
+def _key_data(key: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.eval_shape(jax.random.key_data, key)
 
 
@@ -270,9 +270,9 @@ def _leaf(shape: Any, dtype: Any) -> str:
 
 
 def _files(folder: pathlib.Path) -> list[str]:
-    """A step's files, by their paths below `folder`; what is no plain file is not among them."""
-    found = (folder / STATE).rglob("*")
-    return sorted(p.relative_to(folder).as_posix() for p in found if p.is_file())
+    """A step's plain files, by their paths below `folder`."""
+    paths = (folder / STATE).rglob("*")
+    return sorted(p.relative_to(folder).as_posix() for p in paths if p.is_file())
 
 
 def _digest(*values: Any) -> str:
@@ -288,7 +288,7 @@ def sha256(path: pathlib.Path) -> str:
     kind = stat.S_IFMT(path.stat().st_mode)
     if kind == stat.S_IFDIR:
         raise IsADirectoryError(21, "Is a directory")
-    if kind != stat.S_IFREG:  # a pipe would be waited for
+    if kind != stat.S_IFREG:  # opening a pipe would block
         raise OSError(22, "not a plain file")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

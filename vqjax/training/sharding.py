@@ -1,7 +1,7 @@
-"""What lies where on the mesh.
+"""Shardings of batches and whole copies on the mesh.
 
-`jit` over arrays with a `NamedSharding` is the one way to run on many devices: models name no
-axis and call no collective; the batch axis is global.
+`jit` over arrays with a `NamedSharding` is the only way to run on many devices: models name no axis
+and call no collective; the batch axis is global.
 """
 
 import math
@@ -25,7 +25,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch_size(name: str, size: int, accumulate: int, mesh: Mesh) -> None:
-    """Refuses a batch that the devices, or its microbatches, cannot share equally."""
+    """Refuses a batch that does not divide over the devices and microbatches."""
     unit = math.prod(mesh.shape[axis] for axis in BATCH_AXES) * accumulate
     if size % unit:
         low = size // unit * unit
@@ -37,16 +37,16 @@ def check_batch_size(name: str, size: int, accumulate: int, mesh: Mesh) -> None:
 
 
 def local_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
-    """This host's places in a global batch, in increasing order, each once."""
+    """This host's rows of a global batch, in increasing order, each once."""
     index = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
-    places = [np.arange(batch_size)[slices] for slices in index.values()]
-    return np.unique(np.concatenate(places))
+    rows = [np.arange(batch_size)[slices] for slices in index.values()]
+    return np.unique(np.concatenate(rows))
 
 
 def put_batch(batch: Batch, mesh: Mesh) -> Batch:
-    """This host's rows -> global arrays split over the mesh. `example_id` stays behind."""
+    """This host's rows -> global arrays split over the mesh, without `example_id`."""
     sharding = batch_sharding(mesh)
-    with jax.transfer_guard("allow"):  # of several processes JAX calls this an implicit one
+    with jax.transfer_guard("allow"):  # with several processes JAX calls it an implicit transfer
         return {
             name: jax.make_array_from_process_local_data(sharding, np.asarray(value))
             for name, value in batch.items()

@@ -1,7 +1,7 @@
-"""SIGTERM, SIGHUP, SIGUSR1 and Ctrl-C as a wish to stop after the step at hand.
+"""SIGTERM, SIGHUP, SIGUSR1 and Ctrl-C as a request to stop after the current step.
 
-Alone, a process sets a flag. Among several, JAX takes SIGTERM, tells the others, and says at which
-step all of them stop.
+A single process sets a flag. Among several, JAX handles SIGTERM, informs the others, and decides at
+which step all of them stop.
 """
 
 import contextlib
@@ -16,27 +16,27 @@ from vqjax.types import Stopped
 
 EXIT_AT_ONCE = 130  # the second Ctrl-C
 STDERR = 2
-# A terminal or connection that is gone; what batch systems send when the time is nearly up.
+# A terminal or connection was lost; a batch system's time is nearly up.
 IGNORABLE = (signal.SIGHUP, signal.SIGUSR1)
 
 
-def heard(signals: Iterable[signal.Signals]) -> list[signal.Signals]:
-    """Those that this process was not told to ignore when it started, as under nohup."""
+def not_ignored(signals: Iterable[signal.Signals]) -> list[signal.Signals]:
+    """Those that this process did not ignore from its start, as under nohup."""
     return [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def stopped(received: str | None, step: int | None) -> Stopped:
-    """What ends a run that a signal stopped.
+    """The error that ends a run that a signal stopped.
 
     Args:
         received: the signal's name.
-        step: that is saved; None: nothing is yet.
+        step: that is saved; None: none is yet.
     """
     if step is None:
-        left = "step 0 was not ready and nothing is saved; run the same command to begin anew"
+        outcome = "step 0 was not ready and nothing is saved; run the same command to begin anew"
     else:
-        left = f"step {step} is saved; run the same command to go on"
-    return Stopped(f"{received}: {left}")
+        outcome = f"step {step} is saved; run the same command to go on"
+    return Stopped(f"{received}: {outcome}")
 
 
 class StopSignal:
@@ -44,23 +44,23 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.received: str | None = None
-        self._before: dict[int, object] = {}
+        self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopSignal":
         if threading.current_thread() is threading.main_thread():
-            ours = [signal.SIGINT, *heard(IGNORABLE)]
+            handled = [signal.SIGINT, *not_ignored(IGNORABLE)]
             if not distributed.several():  # among several, SIGTERM is JAX's
-                ours.append(signal.SIGTERM)
-            for number in ours:
-                self._before[number] = signal.signal(number, self._receive)
+                handled.append(signal.SIGTERM)
+            for number in handled:
+                self._previous[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def stops_at(self, step: int) -> bool:
-        """Whether the run ends with `step` finished; to be asked before every step."""
+        """Whether the run stops with `step` finished; to be called before every step."""
         if not distributed.several():
             return self.received is not None
         stops = distributed.should_stop(step)
@@ -69,7 +69,7 @@ class StopSignal:
         return stops
 
     def ends_alone(self) -> bool:
-        """Whether a signal came and no other process has to agree."""
+        """Whether a signal came and this is the only process."""
         return self.received is not None and not distributed.several()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

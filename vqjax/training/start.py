@@ -1,4 +1,4 @@
-"""What `Task.start` is given before step 0: each example once, and somebody who listens."""
+"""The arguments of `Task.start` before step 0: each example once, and a listener to progress."""
 
 import math
 import time
@@ -20,11 +20,11 @@ SECONDS = 5.0  # between lines
 
 
 def once_through(experiment: Experiment, mesh: Mesh) -> Iterator[Batch]:
-    """The first batches of training, until each example has come; without end where the data does
-    not say how many there are.
+    """The first batches of training, until each example has come; endless where the data does not
+    know how many there are.
 
-    Where the last of them holds examples that came before, at its end, it has a `mask: bool[B]`
-    that is False on these.
+    Where the last batch ends with examples that came before, it has a `mask: bool[B]` that is False
+    on these.
     """
     size, rows = experiment.batch_size, local_rows(experiment.batch_size, mesh)
     data = experiment.data
@@ -41,19 +41,19 @@ def once_through(experiment: Experiment, mesh: Mesh) -> Iterator[Batch]:
 
 
 def listener(logbook: Logbook, signal: StopSignal) -> Listener:
-    """Says in the logbook how far long work has come, now and then.
+    """Writes the progress of long work to the logbook, now and then.
 
-    A process alone ends it, by `Stopped`, when a signal has come. One of several may not: the
+    In a single process a signal ends the work, by `Stopped`. Of several none may end alone: the
     others would wait for it.
     """
-    said = time.perf_counter()
+    last = time.perf_counter()
 
-    def hear(what: str, done: int, total: int) -> None:
-        nonlocal said
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal last
         if signal.received is not None and not distributed.several():
             raise stopped(signal.received, None)
-        if time.perf_counter() - said >= SECONDS:
-            said = time.perf_counter()
+        if time.perf_counter() - last >= SECONDS:
+            last = time.perf_counter()
             logbook.say(f"before step 0: {what}, {done:,} of {total:,}")
 
-    return hear
+    return report

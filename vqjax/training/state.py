@@ -1,4 +1,4 @@
-"""`TrainState`: all that a run is between two steps, as one tree of arrays."""
+"""`TrainState`: the state of a run between two steps, as one tree of arrays."""
 
 import contextlib
 import math
@@ -16,12 +16,12 @@ from vqjax.types import ArraySpec, Tree, UsageError, VqjaxError
 
 MOST_STATE = 1 << 50  # bytes
 MOST_BATCH = 1 << 44  # bytes, of all devices
-_REASON = 200  # characters of what a network says
+_REASON = 200  # characters of a network's error
 
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything but the data's place, which follows from `step`.
+    """Everything but the position in the data, which follows from `step`.
 
     Attributes:
         step: int32[], finished updates.
@@ -30,7 +30,7 @@ class TrainState:
         collections: {player: {collection: tree}}.
         optimizers: {player: optax state}.
         ema: averaged parameters {player: tree}, or {} where the experiment keeps none.
-        nonfinite: int32[], steps in a row that were left out for infinite or NaN gradients.
+        nonfinite: int32[], steps in a row that were skipped for infinite or NaN gradients.
     """
 
     step: jax.Array
@@ -44,7 +44,7 @@ class TrainState:
 
 @contextlib.contextmanager
 def settings_named() -> Iterator[None]:
-    """Within `with`, whatever networks say of settings of which they cannot be built is raised as
+    """Within `with`, all errors of networks that cannot be built with these settings are raised as
     UsageError. For work on shapes.
     """
     try:
@@ -60,7 +60,7 @@ def settings_named() -> Iterator[None]:
 
 
 def state_shapes(experiment: Experiment, inputs: dict[str, ArraySpec]) -> TrainState:
-    """`create_state`, of which only shapes and dtypes are worked out.
+    """Shapes and dtypes of `create_state`.
 
     Raises:
         UsageError: no network can be built of the settings.
@@ -72,7 +72,7 @@ def state_shapes(experiment: Experiment, inputs: dict[str, ArraySpec]) -> TrainS
 
 
 def check_size(what: str, shapes: Tree, most: int) -> None:
-    """Refuses, with UsageError, arrays of more than `most` bytes; compilers crash of some."""
+    """Refuses, with UsageError, arrays of more than `most` bytes, of which some crash compilers."""
     leaves = jax.tree.leaves(shapes)
     size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
     if size > most:
@@ -101,7 +101,7 @@ def create_state(experiment: Experiment, inputs: dict[str, ArraySpec]) -> TrainS
 
 
 def example_batch(inputs: dict[str, ArraySpec], size: int = 1) -> dict[str, Any]:
-    """A batch of zeros that travels to the device: no `example_id`, which stays on the host."""
+    """A batch of zeros as on the device: without `example_id`, which stays on the host."""
     return {
         name: jnp.zeros((size, *spec.shape), spec.dtype)
         for name, spec in inputs.items()
@@ -109,4 +109,4 @@ def example_batch(inputs: dict[str, ArraySpec], size: int = 1) -> dict[str, Any]
     }
 
 
-HOST_ONLY = ("example_id",)  # int64: JAX's default would cut it to int32 in silence
+HOST_ONLY = ("example_id",)  # int64: JAX's default would silently cut it to int32

@@ -1,4 +1,4 @@
-"""The one training step: pure, jitted, for any task and any number of players."""
+"""The training step: pure, jitted, for any task and any number of players."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ Step = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
 
 
 def active_at(experiment: Experiment, step: int) -> tuple[str, ...]:
-    """The players that move in step `step` (from 0) and the terms that count, sorted."""
+    """The players that move in step `step` (from 0) and the active terms, sorted."""
     task = experiment.task
     players = {p for p in task.players if moves(experiment.optimizers[p], step)}
     terms = {
@@ -35,17 +35,17 @@ def active_at(experiment: Experiment, step: int) -> tuple[str, ...]:
 def patterns(experiment: Experiment, first: int, last: int) -> dict[tuple[str, ...], int]:
     """Every value of `active` in steps first..last-1, with the first step that has it.
 
-    Between two starts turns repeat, so one round after each start shows all there is.
+    Between two starts the turns repeat, so one period after each start has all values.
     """
     optimizers = experiment.optimizers.values()
     starts = {first, *(o.start for o in optimizers)}
     starts |= {as_schedule(weight).start for weight in experiment.task.weights.values()}
     turn = math.lcm(*(o.every for o in optimizers))
-    found: dict[tuple[str, ...], int] = {}
+    first_steps: dict[tuple[str, ...], int] = {}
     for start in sorted(s for s in starts if first <= s < last):
         for step in range(start, min(start + turn, last)):
-            found.setdefault(active_at(experiment, step), step)
-    return found
+            first_steps.setdefault(active_at(experiment, step), step)
+    return first_steps
 
 
 def weighted_sum(
@@ -62,7 +62,7 @@ def weighted_sum(
     """
     if set(losses) != expected or not set(multipliers) <= expected:
         raise ValueError(
-            f"the task gave the losses {sorted(losses)} with multipliers {sorted(multipliers)}; "
+            f"the task has the losses {sorted(losses)} with multipliers {sorted(multipliers)}; "
             f"expected {sorted(expected)}"
         )
     total = jnp.zeros((), jnp.float32)
@@ -74,14 +74,14 @@ def weighted_sum(
 def make_train_step(experiment: Experiment, mesh: Mesh | None = None) -> Step:
     """Builds `train_step(state, frozen, batch, *, active) -> (state, metrics)`, jitted.
 
-    `active` is static: each value is a program of its own. The state is donated, and comes back
-    divided over `mesh` as it was given (`vqjax.training.partition`), so that every program takes
-    what another returns.
+    `active` is static: each value is a program of its own. The state is donated, and returned with
+    the same shardings over `mesh` (`vqjax.training.partition`), so that every program accepts what
+    another returns.
     """
     gradients = make_gradients(experiment)
     update = make_update(experiment)
 
-    def divided(tree):
+    def shard(tree):
         if mesh is None:
             return tree
         return jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
@@ -89,15 +89,15 @@ def make_train_step(experiment: Experiment, mesh: Mesh | None = None) -> Step:
     @partial(jax.jit, static_argnames="active", donate_argnums=0)
     def train_step(state: TrainState, frozen: Tree, batch: Batch, *, active: tuple[str, ...]):
         grads, loss, out = gradients(state, frozen, batch, active=active)
-        new, metrics = update(state, divided(grads), loss, out, active=active)
-        return divided(new), metrics
+        new, metrics = update(state, shard(grads), loss, out, active=active)
+        return shard(new), metrics
 
     return train_step
 
 
 def make_gradients(experiment: Experiment) -> Callable[..., tuple[Tree, jax.Array, TaskOutput]]:
     """The first half of a step, `(state, frozen, batch, *, active) -> (gradients, loss, output)`:
-    gradients of the moving players, the weighted loss, and what the task says of the batch.
+    gradients of the moving players, the weighted loss, and the task's output.
     """
     task = experiment.network_task()
 
@@ -116,11 +116,11 @@ def make_gradients(experiment: Experiment) -> Callable[..., tuple[Tree, jax.Arra
         rng, _ = _keys(state)
 
         def differentiate(part, index, statistics):
-            def of_moving(params):
+            def loss_of(params):
                 key = jax.random.fold_in(rng, index)
                 return total({**params, **resting}, state, frozen, part, key, active, statistics)
 
-            return jax.grad(of_moving, has_aux=True)(moving)
+            return jax.grad(loss_of, has_aux=True)(moving)
 
         return _accumulate(differentiate, batch, experiment.accumulate)
 
@@ -129,7 +129,7 @@ def make_gradients(experiment: Experiment) -> Callable[..., tuple[Tree, jax.Arra
 
 def make_update(experiment: Experiment) -> Step:
     """The second half, `(state, gradients, loss, output, *, active) -> (state, metrics)`: the
-    optimizers, the codebooks, the averages, and whether all of it is finite.
+    optimizers, the codebooks, the averages; nothing of it where gradients are not finite.
     """
     task = experiment.network_task()
     optimizers = {p: transformation(experiment.optimizers[p]) for p in task.players}
@@ -200,11 +200,11 @@ def _apply(
 def _average(
     decay: float | None, old: TrainState, stepped: Tree, new: TrainState, players: list[str]
 ) -> Tree:
-    """Averages of the parameters that moved; the first steps weigh more, so that they count less
-    later: the decay of step n is at most (1 + n) / (10 + n).
+    """Averages of the parameters that moved; the decay of step n is at most (1 + n) / (10 + n), so
+    that the initial parameters soon lose their weight.
 
-    What was put elsewhere after the optimizer's step (`stepped`), such as a code that was revived,
-    begins its average there: on the way from its old place it would be nobody's code.
+    Values that were replaced after the optimizer's step (`stepped`), such as a revived code, start
+    a new average: between its old and its new value no latent would use the code.
     """
     if decay is None:
         return old.ema
@@ -223,7 +223,7 @@ def _average(
 
 
 def _keep_if(finite: jax.Array, new: TrainState, old: TrainState) -> TrainState:
-    """`new`, or else `old` with only the step and the count of such steps moved on."""
+    """`new`, or else `old` with only the step and the count of skipped steps increased."""
 
     def choose(a: Tree, b: Tree) -> Tree:
         return jax.tree.map(lambda x, y: jnp.where(finite, x, y), a, b)

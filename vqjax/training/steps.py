@@ -1,4 +1,4 @@
-"""From step to step: batches in, lines, evaluations and saves out, and every way to the end."""
+"""The loop over steps: batches, lines of metrics, evaluations, saves, and all ways to end."""
 
 import collections
 import contextlib
@@ -25,23 +25,23 @@ from vqjax.training.step import active_at
 from vqjax.training.turn import Turn
 from vqjax.types import NonFiniteError, Tree
 
-RUN_AHEAD = 8  # steps given to the device before the oldest of them is waited for
+RUN_AHEAD = 8  # steps dispatched to the device before the oldest of them is waited for
 
 
-class Evaluation(Protocol):
+class EvalResult(Protocol):
     """What an evaluator returns."""
 
     numbers: Mapping[str, float]
     gallery: Gallery | None
-    described: Mapping[str, Number]  # those that `vqjax.numbers` does not know
+    described: Mapping[str, Number]  # of those that `vqjax.numbers` does not list
 
 
-Evaluator = Callable[[Tree, Tree], Evaluation]  # (params, collections) -> numbers and a gallery
+Evaluator = Callable[[Tree, Tree], EvalResult]  # (params, collections) -> numbers and a gallery
 
 
 @dataclasses.dataclass
-class Parts:
-    """What the parts of the loop share."""
+class LoopContext:
+    """What the functions of the loop share."""
 
     experiment: Experiment
     mesh: Mesh
@@ -52,24 +52,24 @@ class Parts:
     logbook: Logbook
     evaluate: Evaluator | None
     pending: collections.deque = dataclasses.field(default_factory=collections.deque)
-    asked: bool = False  # whether this process has asked all to stop
+    stop_requested: bool = False  # by this process, of all
 
 
 def train_steps(
-    run: Parts, state: TrainState, step: int, signal: StopSignal, started: float, feed: Feed
+    run: LoopContext, state: TrainState, step: int, signal: StopSignal, started: float, feed: Feed
 ) -> int:
-    """Goes on from `step` to the end; returns the last step.
+    """Trains from `step` to the end; returns the last step.
 
     Raises:
         Stopped: a signal came; the state is sealed.
         NonFiniteError: too many steps in a row without finite gradients; the state is sealed.
-        DataError: a save failed, or the run directory is not there any more. What the data raised
-            comes as it is, and the state after the last whole step is sealed before.
+        DataError: a save failed, or the run directory was lost. Errors of the data are raised as
+            they are, after the state of the last whole step is sealed.
         LockLostError: another process has taken the run over.
     """
-    # What moves between host and device does so where it is written down.
+    # All transfers between host and device are explicit.
     with jax.transfer_guard("disallow"):
-        step = _until_the_end(run, state, step, signal, started, feed)
+        step = _run_steps(run, state, step, signal, started, feed)
     feed.close()
     run.checkpoints.wait()
     distributed.from_first(run.turn.check)
@@ -77,8 +77,8 @@ def train_steps(
     return step
 
 
-def _until_the_end(
-    run: Parts, state: TrainState, step: int, signal: StopSignal, started: float, feed: Feed
+def _run_steps(
+    run: LoopContext, state: TrainState, step: int, signal: StopSignal, started: float, feed: Feed
 ) -> int:
     experiment, logbook = run.experiment, run.logbook
     clock = _Clock(step, experiment.batch_size)
@@ -86,9 +86,9 @@ def _until_the_end(
         _evaluate_late(run, state, step)
     while step < experiment.total_steps and not signal.stops_at(step):
         _check_background(run)
-        if not feed.ready(signal.ends_alone):
+        if not feed.has_next(signal.ends_alone):
             break
-        with _kept(run, state, step, clock, feed):
+        with _save_on_error(run, state, step, clock, feed):
             batch = put_batch(next(feed), run.mesh)
         active = active_at(experiment, step)
         state, metrics = run.programs[active](state, run.frozen, batch)
@@ -104,7 +104,7 @@ def _until_the_end(
         _drain(run, state, clock, feed, keep=RUN_AHEAD)
         if step % experiment.eval_period == 0 or step == experiment.total_steps:
             _drain(run, state, clock, feed, keep=0)
-            with _kept(run, state, step, clock, feed):
+            with _save_on_error(run, state, step, clock, feed):
                 _evaluate(run, state, step)
             clock.restart(step, feed.waited)
         if step % experiment.save_period == 0 or step == experiment.total_steps:
@@ -118,31 +118,33 @@ def _until_the_end(
     return step
 
 
-def _check_background(run: Parts) -> None:
-    """Ends the run when the threads of saves and of the lock have found something wrong. Several
-    processes stop together, as by a signal; their save then says what it is.
+def _check_background(run: LoopContext) -> None:
+    """Ends the run on an error in the threads of saves and of the lock. Several processes stop
+    together, as by a signal; their save then raises the error.
     """
     if not run.checkpoints.failed and run.turn.lost is None:
         return
     if distributed.several():
-        if not run.asked:
-            run.asked = True
-            distributed.ask_to_stop()
+        if not run.stop_requested:
+            run.stop_requested = True
+            distributed.request_stop()
         return
     run.checkpoints.wait()
     run.turn.check()
 
 
 @contextlib.contextmanager
-def _kept(run: Parts, state: TrainState, step: int, clock: "_Clock", feed: Feed) -> Iterator[None]:
-    """Seals `step` before it lets an error out. Not among several processes: the others are on
-    their way into the next step; they go on from the newest sealed one.
+def _save_on_error(
+    run: LoopContext, state: TrainState, step: int, clock: "_Clock", feed: Feed
+) -> Iterator[None]:
+    """Seals `step` before it raises an error. Not among several processes: the others are already
+    in the next step; the run resumes from the newest sealed one.
     """
     try:
         yield
     except Exception:
         if not distributed.several():
-            with contextlib.suppress(Exception):  # what went wrong first counts
+            with contextlib.suppress(Exception):  # the first error counts
                 _drain(run, state, clock, feed, keep=0)
                 save(run, state, step)
                 run.checkpoints.wait()
@@ -173,15 +175,15 @@ class _Clock:
         return numbers
 
 
-def _drain(run: Parts, state: TrainState, clock: _Clock, feed: Feed, keep: int) -> None:
-    """Takes in what finished steps report, all but the newest `keep`; writes their lines."""
+def _drain(run: LoopContext, state: TrainState, clock: _Clock, feed: Feed, keep: int) -> None:
+    """Writes the lines of finished steps, all but the newest `keep`."""
     while len(run.pending) > keep:
-        step, count = _report(run, clock, feed)
+        step, count = _write_oldest(run, clock, feed)
         if count < run.experiment.max_nonfinite:
             continue
         last = step
-        while run.pending:  # `state` is already that of the newest step given out
-            last, _ = _report(run, clock, feed)
+        while run.pending:  # `state` is already that of the newest dispatched step
+            last, _ = _write_oldest(run, clock, feed)
         save(run, state, last)
         run.checkpoints.wait()
         raise NonFiniteError(
@@ -190,8 +192,8 @@ def _drain(run: Parts, state: TrainState, clock: _Clock, feed: Feed, keep: int) 
         )
 
 
-def _report(run: Parts, clock: _Clock, feed: Feed) -> tuple[int, int]:
-    """Writes the oldest pending step's lines; that step, and its steps in a row left out."""
+def _write_oldest(run: LoopContext, clock: _Clock, feed: Feed) -> tuple[int, int]:
+    """Writes the oldest pending step's lines; returns it and the skipped steps in a row."""
     step, metrics = run.pending.popleft()
     count = int(jax.device_get(metrics["nonfinite"]))
     if count:
@@ -207,19 +209,19 @@ def _report(run: Parts, clock: _Clock, feed: Feed) -> tuple[int, int]:
     return step, count
 
 
-def _evaluate_late(run: Parts, state: TrainState, step: int) -> None:
-    """The evaluation of a step that was saved because its evaluation had failed."""
+def _evaluate_late(run: LoopContext, state: TrainState, step: int) -> None:
+    """Evaluates a step that was saved because its evaluation had failed."""
     if run.evaluate is not None and not distributed.from_first(lambda: run.logbook.evaluated):
         _evaluate(run, state, step)
 
 
-def _evaluate(run: Parts, state: TrainState, step: int) -> None:
+def _evaluate(run: LoopContext, state: TrainState, step: int) -> None:
     if run.evaluate is None:
         return
     params, _ = usable(state, "auto")
     started = time.perf_counter()
     with (
-        jax.transfer_guard("allow"),  # once in a while; only steps are guarded
+        jax.transfer_guard("allow"),  # now and then; only steps are guarded
         run.logbook.waiting("evaluating"),
     ):
         result = run.evaluate(params, state.collections)
@@ -227,18 +229,18 @@ def _evaluate(run: Parts, state: TrainState, step: int) -> None:
     run.logbook.timing(step, {"evaluation_seconds": round(time.perf_counter() - started, 3)})
 
 
-def save(run: Parts, state: TrainState, step: int) -> None:
-    """Begins to save `step`, all of whose lines are on the disk.
+def save(run: LoopContext, state: TrainState, step: int) -> None:
+    """Begins to save `step`, after all of its lines are on disk.
 
     Raises:
-        DataError: this cannot be, or the save before has failed.
+        DataError: it cannot be saved, or the save before has failed.
         LockLostError: another process has taken the run over.
     """
 
-    def ready() -> None:
+    def check_and_flush() -> None:
         run.turn.check()
-        run.logbook.flush()  # a step's lines must not be younger than its seal
+        run.logbook.flush()  # a step's lines must be on disk before its seal
 
-    distributed.from_first(ready)
+    distributed.from_first(check_and_flush)
     with jax.transfer_guard("allow"):
         run.checkpoints.save(step, state)

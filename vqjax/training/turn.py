@@ -1,7 +1,7 @@
 """A training's turn in its run directory: from the first look at it to the end.
 
-What is planned from the content of a run directory must still hold when the first byte is written:
-the directory is looked at, the run planned, the lock taken, and the directory looked at again.
+A plan made from the content of a run directory must still hold when the first byte is written: the
+directory is read, the run planned, the lock taken, and the directory read again.
 """
 
 import contextlib
@@ -10,18 +10,18 @@ import shutil
 from collections.abc import Iterator
 
 from vqjax.training import distributed
-from vqjax.training.lock import Holder, Lock, Stamp, look, refusal
+from vqjax.training.lock import Holder, Lock, Stamp, find_lock, refusal
 from vqjax.training.record import RECORD
 from vqjax.training.seal import SEAL, sealed_steps
 from vqjax.types import DataError, UsageError, VqjaxError
 
 
 class Turn:
-    """All processes of a run make one and ask it alike; process 0 alone looks and locks.
+    """All processes of a run make one and call it alike; only process 0 reads and locks.
 
     Args:
-        run: the run directory, absolute; it need not be there.
-        total_steps: a run that has them all is not asked for: it will not be written to.
+        run: the run directory, absolute; it need not exist.
+        total_steps: the lock of a run that has them all is not read: nothing will be written.
 
     Raises:
         UsageError: another process trains there.
@@ -35,14 +35,14 @@ class Turn:
 
         def first() -> None:
             if not any(step >= total_steps for step in self._content()[1]):
-                self._look()
-            self._before = self._content()  # what another host did while it was watched is over
+                self._refuse_second()
+            self._before = self._content()  # after another host's lock was watched
 
         distributed.from_first(first)
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
-        """Within `with`, the directory is this run's alone.
+    def hold(self) -> Iterator[None]:
+        """Within `with`, this run has the directory alone.
 
         Raises:
             UsageError: another process was faster.
@@ -52,7 +52,7 @@ class Turn:
 
             def first() -> None:
                 if self._dead is None:
-                    self._look()
+                    self._refuse_second()
                 self._lock = stack.enter_context(Lock(self.run, self._dead))
                 if self._content() != self._before:
                     raise UsageError(
@@ -65,19 +65,19 @@ class Turn:
                 yield
             finally:
                 if isinstance(self.lost, DataError):
-                    _tidy(self.run)
+                    _remove_leftovers(self.run)
 
     @property
     def lost(self) -> VqjaxError | None:
-        """How the directory was lost; None while all is well, and on all but process 0."""
+        """The error of a lost directory; None while all is well, and except on process 0."""
         return None if self._lock is None else self._lock.lost
 
-    def ours(self) -> bool:
-        """Whether nothing is known against writing."""
+    def may_write(self) -> bool:
+        """Whether the directory is not lost, as far as known."""
         return self.lost is None
 
     def check(self) -> None:
-        """Before something is written that counts; to be asked on process 0.
+        """To be called before every write that matters, on process 0.
 
         Raises:
             LockLostError: another process has taken the run over, or the lock was removed.
@@ -88,14 +88,14 @@ class Turn:
             if not (self.run / RECORD).is_file():
                 raise DataError(f"{self.run} lost its {RECORD} while it trained: stopped")
 
-    def _look(self) -> None:
-        found = look(self.run)
-        if isinstance(found, Holder):
-            raise refusal(self.run, found)
-        self._dead = found
+    def _refuse_second(self) -> None:
+        state = find_lock(self.run)
+        if isinstance(state, Holder):
+            raise refusal(self.run, state)
+        self._dead = state
 
     def _content(self) -> tuple[bytes | None, list[int]]:
-        """The record and the sealed steps; what cannot be read is for the plan to say."""
+        """The record and the sealed steps; the plan reports what cannot be read."""
         record, content, sealed = self.run / RECORD, None, []
         with contextlib.suppress(OSError, DataError):
             content = record.read_bytes() if record.is_file() else None
@@ -103,8 +103,8 @@ class Turn:
         return content, sealed
 
 
-def _tidy(run: pathlib.Path) -> None:
-    """Removes what a save on its way has made anew where the run was: arrays, and nothing else."""
+def _remove_leftovers(run: pathlib.Path) -> None:
+    """Removes arrays that an unfinished save has written where the run was, if nothing else."""
     with contextlib.suppress(OSError):
         checkpoints = run / "checkpoints"
         if list(run.iterdir()) == [checkpoints] and not any(checkpoints.glob(f"*/{SEAL}")):
