@@ -1,13 +1,14 @@
 """Types that all of vqjax shares: batches, outputs, mesh axes, errors.
 
-Axis letters, in docstrings and end-of-line comments:
+Codes are vectors of a codebook, indices the integers that pick them. Axis letters, in docstrings
+and end-of-line comments:
     B batch, H height, W width, T time or sequence, C channels, D codebook dimension,
     N vectors to be quantized (B times all positions), K codebook size, Q number of codebooks.
     ``*S`` stands for any number of spatial axes: T, (H, W) or (T, H, W); ``*s`` for as many
-    axes of another size, as after a stride. A space is a product: [B T, 2 C].
+    axes of another size, as those of latents. A space is a product: [B T, 2 C].
     In transformers: h heads, kv heads of keys and values, g = h / kv, d channels of a head,
-    S positions that are attended to, F channels inside an MLP, V vocabulary size, P vectors before
-    the first token, M vectors of a context.
+    S positions that are attended to, F channels inside an MLP or before a last layer, V vocabulary
+    size, P vectors before the first token, M vectors of a context.
 """
 
 import dataclasses

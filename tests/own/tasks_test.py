@@ -212,7 +212,7 @@ def test_a_run_class_is_found_along_the_bases():
     assert run_class(object.__new__(type("Nearer", (below,), {"run_class": Own}))) is Own
     with pytest.raises(UsageError, match="Nobodys has no run class: give it a class attribute"):
         run_class(Nobodys())
-    with pytest.raises(UsageError, match=r"Wrong.run_class='x': wanted a class made from vqjax"):
+    with pytest.raises(UsageError, match=r"Wrong.run_class='x': wanted a subclass of vqjax"):
         run_class(type("Wrong", (), {"run_class": "x"})())
 
 

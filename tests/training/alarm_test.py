@@ -98,7 +98,7 @@ def test_the_logbook_says_when_it_starts_and_when_it_is_over(tmp_path, capsys):
         ("GumbelQuantizer(16,4,temperature=0.0)", "wanted > 0 at every step"),
         ("GumbelQuantizer(16,4,temperature=Cosine(1.0,steps=9))", "wanted > 0 at every step"),
         ("Residual(Residual(FSQ((5,5)),2),2)", "does not have just one codebook"),
-        ("Residual(GumbelQuantizer(16,4),2)", "gives no residual"),
+        ("Residual(GumbelQuantizer(16,4),2)", "cannot be stacked"),
         ("Residual(FSQ((5,4),bound='clip'),2)", "takes odd levels, not 4"),
         ("Product(FSQ((5,5)),0)", "groups=0: at least 1"),
         ("MultiScaleResidual(LFQ(4),(1,2))", "'entropy' has no place"),

@@ -27,7 +27,7 @@ class Cache(NamedTuple):
     values: jax.Array
 
 
-class Context(NamedTuple):
+class CrossContext(NamedTuple):
     """What cross-attention attends to.
 
     Attributes:
@@ -218,7 +218,7 @@ class CrossAttention(nn.Module):
         keys, values = self._heads(self.key, vectors), self._heads(self.value, vectors)
         return Cache(keys.swapaxes(1, 2), values.swapaxes(1, 2))  # [B, h, M, d] each
 
-    def __call__(self, x: jax.Array, context: Context) -> jax.Array:
+    def __call__(self, x: jax.Array, context: CrossContext) -> jax.Array:
         """x [B, T, C], context -> [B, T, C]."""
         cache = context.vectors
         cache = cache if isinstance(cache, Cache) else self.keys_values(cache)

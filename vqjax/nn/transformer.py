@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from vqjax.nn.attention import INIT, Attention, Cache, Context, CrossAttention, rows_of
+from vqjax.nn.attention import INIT, Attention, Cache, CrossAttention, CrossContext, rows_of
 from vqjax.nn.norm import RMSNorm
 from vqjax.nn.remat import rematerialised
 from vqjax.ops.mesh_context import keep_rows
@@ -49,15 +49,15 @@ class SwiGLU(nn.Module):
             return down(jax.nn.silu(gate) * up)  # [B T, C]; eq. 6
 
         rows = rows_of(x)  # [B T, C]
-        ends = dense(hidden, "gate")(rows), dense(hidden, "up")(rows)  # [B T, F] each
-        # Of the activations with F channels only these two are kept for the backward pass.
-        y = nn.remat(gated, prevent_cse=False)(dense(x.shape[-1], "down"), *ends)  # [B T, C]
+        gate, up = dense(hidden, "gate")(rows), dense(hidden, "up")(rows)  # [B T, F] each
+        # Stored for the backward pass are gate and up alone; their product is recomputed.
+        down = dense(x.shape[-1], "down")
+        y = nn.remat(gated, prevent_cse=False)(down, gate, up)  # [B T, C]
         return y.reshape(x.shape)  # [B, T, C]
 
 
 class Block(nn.Module):
-    """Attention, attention to a context where there is one, SwiGLU: each of the normalised input,
-    and added to the input.
+    """Self-attention, cross-attention where there is a context, SwiGLU: pre-norm residual branches.
 
     Dropout is on if there is an rng stream "dropout". Attributes: see `Transformer`.
     """
@@ -77,7 +77,7 @@ class Block(nn.Module):
         cache: Cache | None = None,
         offset: jax.Array | int = 0,
         mask: jax.Array | None = None,
-        context: Context | None = None,
+        context: CrossContext | None = None,
     ) -> tuple[jax.Array, Cache]:
         """x [B, T, C] -> [B, T, C] and the cache; see `Attention` and `CrossAttention`."""
         dropout = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))
@@ -98,7 +98,7 @@ class Block(nn.Module):
 
 
 class _Layer(nn.Module):
-    """A block as the body of a scan; its fields are those of `Block`."""
+    """A block as the body of `nn.scan`; its fields are those of `Block`."""
 
     heads: int
     kv_heads: int | None
@@ -109,7 +109,7 @@ class _Layer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, angles: jax.Array, mask: jax.Array | None, context: Context | None
+        self, x: jax.Array, angles: jax.Array, mask: jax.Array | None, context: CrossContext | None
     ) -> tuple[jax.Array, None]:
         block = Block(
             self.heads,
@@ -130,18 +130,18 @@ def unstack_params(params: Tree, layers: int) -> tuple[Tree, ...]:
 
 
 class Transformer(nn.Module):
-    """`layers` blocks and a last norm.
+    """`layers` blocks and a final norm.
 
     The blocks' parameters are stacked, [layers, ...], and one block is compiled (`nn.scan`).
     `decode_step` is a Python loop over the blocks: a scan would copy every cache once per token.
 
     Attributes:
         layers: number of blocks.
-        heads: of the queries; they divide the channels.
-        kv_heads: of keys and values; None: `heads`.
+        heads: number of query heads; it divides the channels.
+        kv_heads: number of heads of keys and values; None: `heads`.
         causal: whether a position attends only to itself and those before it.
         qk_norm: whether queries and keys are normalised.
-        dropout: of what each half of a block adds.
+        dropout: of each residual branch.
         remat: what of each block the backward pass recomputes (`vqjax.nn.remat`).
         dtype: to compute in; None: that of input and parameters.
     """
@@ -176,7 +176,7 @@ class Transformer(nn.Module):
         x: jax.Array,
         angles: jax.Array,
         mask: jax.Array | None = None,
-        context: Context | None = None,
+        context: CrossContext | None = None,
     ) -> jax.Array:
         """x [B, T, C], angles [T, d / 2], mask bool [B, T] -> [B, T, C].
 
@@ -193,8 +193,8 @@ class Transformer(nn.Module):
         )
 
     def cross_caches(
-        self, blocks: tuple[Tree, ...], context: Context | None
-    ) -> tuple[Context | None, ...]:
+        self, blocks: tuple[Tree, ...], context: CrossContext | None
+    ) -> tuple[CrossContext | None, ...]:
         """The context as each block's keys and values, computed once. Unbound."""
         if context is None:
             return (None,) * self.layers
@@ -203,7 +203,7 @@ class Transformer(nn.Module):
             cross.apply({"params": params["cross"]}, context.vectors, method="keys_values")
             for params in blocks
         )
-        return tuple(Context(cache, context.mask) for cache in caches)
+        return tuple(CrossContext(cache, context.mask) for cache in caches)
 
     def decode_step(
         self,
@@ -214,17 +214,17 @@ class Transformer(nn.Module):
         caches: tuple[Cache, ...],
         offset: jax.Array | int,
         mask: jax.Array | None = None,
-        contexts: tuple[Context | None, ...] | None = None,
+        contexts: tuple[CrossContext | None, ...] | None = None,
     ) -> tuple[jax.Array, tuple[Cache, ...]]:
         """`__call__` for the positions from `offset` on, with the caches of those before. Unbound.
 
         Args:
             blocks: the parameters of each block, from `unstack_params`.
-            norm: those of the last norm.
+            norm: those of the final norm.
             x: [B, T, C].
             angles: [T, d / 2].
             caches: one per block, of all S positions.
-            offset: of x's first.
+            offset: the position in the caches of x[:, 0].
             mask: bool [B, S], positions that may be attended to; None: all.
             contexts: one per block, from `cross_caches`; None: there is none.
 

@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from vqjax.config.annotations import check_fields
-from vqjax.nn.attention import INIT, Context
+from vqjax.nn.attention import INIT, CrossContext
 from vqjax.nn.rotary import rotary_angles
 from vqjax.nn.transformer import Transformer
 from vqjax.ops.numerics import at_least_float32
@@ -32,7 +32,7 @@ class Conditioning(NamedTuple):
 
     prefix: jax.Array
     mask: jax.Array | None = None
-    context: Context | None = None
+    context: CrossContext | None = None
 
 
 class Prior(nn.Module):
@@ -152,7 +152,9 @@ class TransformerPrior(Prior):
             vectors, mask = self.condition(cond, self.width)  # [B, M, C], [B, M] or None
         if not self.has_prefix:
             start = jnp.broadcast_to(self.start_vector, (batch, 1, self.width))  # [B, P=1, C]
-            return Conditioning(start, None, None if vectors is None else Context(vectors, mask))
+            return Conditioning(
+                start, None, None if vectors is None else CrossContext(vectors, mask)
+            )
         if mask is not None:
             after = (0, self.order.length)
             mask = jnp.pad(mask, ((0, 0), after), constant_values=True)  # [B, P + T], P = M

@@ -16,16 +16,16 @@ from vqjax.types import Level, Tree
 
 
 class GPT(OrderedPrior, TransformerPrior):
-    """p(tokens | condition) as a product over the sequence (arXiv 2406.06525, eq. 1).
+    """p(tokens | condition) as a product over the sequence (arXiv 2406.06525, section 2.1).
 
-    The network of LlamaGen: RMSNorm before each half of a block, SwiGLU, rotary positions over the
-    grid, no biases, an output layer that starts at zero. Any levels: see `TokenOrder`; the ids of
-    other levels than a position's own have probability zero.
+    The network of LlamaGen: pre-norm RMSNorm, SwiGLU, rotary positions over the
+    grid, no biases, an output layer that starts at zero. Any levels: see `TokenOrder`; ids of
+    other levels than the position's are masked out.
 
     Attributes:
         width: channels; `layers`, `heads`, `kv_heads`, `qk_norm`, `remat`: see `Transformer`.
         condition: see `vqjax.priors.conditions`; None: unconditional.
-        dropout: of token vectors, and of what each half of a block adds.
+        dropout: of embeddings, and of each residual branch.
         positions: "grid", rotary over the axes of the tokens' grid; or "sequence".
         levels: of the tokenizer; filled in by the task.
         dtype: to compute in; None: the experiment's `compute_dtype`. Logits are float32 at least.
@@ -57,7 +57,7 @@ class GPT(OrderedPrior, TransformerPrior):
 
         Args:
             tokens: ids int32[B, T].
-            cond: what `condition` takes, of B examples.
+            cond: the input of `condition`, such as labels int32[B].
 
         Returns:
             [B, T, V].
@@ -82,25 +82,27 @@ class GPT(OrderedPrior, TransformerPrior):
         transformer = self.make_transformer(parent=None)
         angles = jnp.asarray(self.angles())  # [P + T, d / 2]
 
-        def run(x: jax.Array, caches: tuple[Cache, ...], at: Any, position: Any):
-            """From x [B, t, C], whose first is at position `at`: its P first, then one by one."""
-            turn = jax.lax.dynamic_slice_in_dim(angles, at, x.shape[1])  # [t, d / 2]
-            h, caches = transformer.decode_step(blocks, norm, x, turn, caches, at, mask, contexts)
+        def run(x: jax.Array, caches: tuple[Cache, ...], offset: Any, position: Any):
+            """x [B, t, C] from `offset` in the caches: the P of the prefix, then token by token."""
+            turns = jax.lax.dynamic_slice_in_dim(angles, offset, x.shape[1])  # [t, d / 2]
+            h, caches = transformer.decode_step(  # [B, t, C]
+                blocks, norm, x, turns, caches, offset, mask, contexts
+            )
             position = jnp.minimum(position, self.order.length - 1)[None]  # [1]
             logits = self.apply(variables, h[:, -1:], method=lambda m, h: m.head(h))  # [B, 1, V]
             return caches, self.mask_other_levels(logits, position)[:, 0]  # [B, V]
 
-        x, mask, context = self.apply(variables, cond, batch, method="condition_vectors")
+        prefix, mask, context = self.apply(variables, cond, batch, method="condition_vectors")
         contexts = transformer.cross_caches(blocks, context)
-        lead = x.shape[1]  # P
+        lead = prefix.shape[1]  # P
         total = lead + self.order.length - 1  # S = P + T - 1: nothing follows the last token
         mask = None if mask is None else mask[:, :total]  # [B, S]
-        caches = transformer.caches(batch, total, self.width, self.dtype or x.dtype)
-        caches, logits = run(x, caches, 0, jnp.int32(0))  # [B, kv, S, d] each, [B, V]
+        caches = transformer.caches(batch, total, self.width, self.dtype or prefix.dtype)
+        caches, logits = run(prefix, caches, 0, jnp.int32(0))  # [B, kv, S, d] each, [B, V]
 
         def step(caches: tuple[Cache, ...], token: jax.Array, position: jax.Array):
             ids = token[:, None]  # [B, 1]
             new = self.apply(variables, ids, method=lambda m, t: m.tokens(t))  # [B, 1, C]
-            return run(new.astype(x.dtype), caches, lead + position, position + 1)
+            return run(new.astype(prefix.dtype), caches, lead + position, position + 1)
 
         return caches, logits, step

@@ -24,8 +24,8 @@ class MaskGIT(TransformerPrior):
     Attributes:
         width: channels; `layers`, `heads`, `kv_heads`, `qk_norm`, `remat`: see `Transformer`.
         condition: see `vqjax.priors.conditions`; None: unconditional.
-        dropout: of token vectors, and of what each half of a block adds.
-        label_smoothing: share of a training target's probability that is spread over all ids.
+        dropout: of embeddings, and of each residual branch.
+        label_smoothing: share of a training target's probability spread over the ids of its level.
         decoding: steps of sampling.
         positions: "grid", rotary over the axes of the tokens' grid; or "sequence".
         levels: of the tokenizer; filled in by the task.
@@ -52,7 +52,9 @@ class MaskGIT(TransformerPrior):
     def __post_init__(self) -> None:
         check_fields(self)
         if not 0.0 <= self.label_smoothing < 1.0:
-            raise UsageError(f"prior.label_smoothing={self.label_smoothing}: wanted 0 to 1")
+            raise UsageError(
+                f"prior.label_smoothing={self.label_smoothing}: wanted 0 or more, below 1"
+            )
         super().__post_init__()
 
     @property
@@ -76,7 +78,7 @@ class MaskGIT(TransformerPrior):
 
         Args:
             tokens: ids int32[B, T], `mask_token` where they are masked.
-            cond: what `condition` takes, of B examples.
+            cond: the input of `condition`, such as labels int32[B].
 
         Returns:
             [B, T, V].
@@ -92,38 +94,38 @@ class MaskGIT(TransformerPrior):
     def objective(
         self, tokens: jax.Array, cond: jax.Array | None = None, example_ids: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """-log p of masked tokens, in nats [B, T], and how much each counts.
+        """-log p of the tokens, in nats [B, T], and their weights [B, T]: 1 where masked, else 0.
 
         Draws from the rng stream "mask", for each example by its id. In training, which means that
-        there is a stream "dropout", a masked token counts 1 and the others 0; otherwise the sum
-        over an example is the bound.
+        there is a stream "dropout", nats are smoothed; otherwise they are scaled by T over the
+        number of masked ones, so that the weighted sum over an example is the bound.
         """
         batch, length = tokens.shape
         example_ids = jnp.arange(batch) if example_ids is None else example_ids
         key = self.make_rng("mask")
         split = jax.vmap(lambda example_id: jax.random.split(jax.random.fold_in(key, example_id)))
         keys = split(example_ids)  # key[B, 2]
-        count = jax.vmap(lambda k: jax.random.uniform(k, dtype=jnp.float32))(keys[:, 0])  # [B]
+        ratio = jax.vmap(lambda k: jax.random.uniform(k, dtype=jnp.float32))(keys[:, 0])  # [B]
         train = self.has_rng("dropout")
         if train:
-            share = masked_share(self.decoding.schedule, count)
-            many = jnp.maximum(jnp.ceil(share * length), 1.0)  # [B]
+            share = masked_share(self.decoding.schedule, ratio)  # [B]
+            num_masked = jnp.maximum(jnp.ceil(share * length), 1.0)  # [B]
         else:
-            many = jnp.minimum(1.0 + jnp.floor(count * length), length)  # uniform in 1 to T
+            num_masked = jnp.minimum(1.0 + jnp.floor(ratio * length), length)  # uniform in 1 to T
         draw = jax.vmap(lambda k: jax.random.uniform(k, (length,), jnp.float32))
-        order = draw(keys[:, 1])  # [B, T]
-        rank = jnp.argsort(jnp.argsort(order, axis=1), axis=1)  # [B, T], each row a permutation
-        masked = rank < many[:, None]  # [B, T]
-        inputs = jnp.where(masked, self.mask_token, tokens)
+        noise = draw(keys[:, 1])  # [B, T]
+        rank = jnp.argsort(jnp.argsort(noise, axis=1), axis=1)  # [B, T], each row a permutation
+        masked = rank < num_masked[:, None]  # [B, T]
+        inputs = jnp.where(masked, self.mask_token, tokens)  # [B, T]
         log_p = jax.nn.log_softmax(self(inputs, cond))  # [B, T, V]
         nats = -jnp.take_along_axis(log_p, tokens[..., None], axis=-1)[..., 0]  # [B, T]; eq. 1
         if not train:
-            nats = nats * length / many[:, None]  # [B, T]; arXiv 2110.02037, eq. 3
+            nats = nats * length / num_masked[:, None]  # [B, T]; arXiv 2110.02037, eq. 3
             return jnp.where(masked, nats, 0.0), masked.astype(jnp.float32)
         if self.label_smoothing:
-            own = jnp.where(log_p > jnp.finfo(log_p.dtype).min / 2, log_p, 0.0)
+            finite = jnp.where(log_p > jnp.finfo(log_p.dtype).min / 2, log_p, 0.0)  # [B, T, V]
             sizes = jnp.asarray([v.codebook_size for v in self.levels])[self.order.level_at]  # [T]
-            uniform = -jnp.sum(own, axis=-1) / sizes[None]  # [B, T]
+            uniform = -jnp.sum(finite, axis=-1) / sizes[None]  # [B, T]
             nats = (1.0 - self.label_smoothing) * nats + self.label_smoothing * uniform
         return nats, masked.astype(jnp.float32)
 

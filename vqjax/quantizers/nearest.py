@@ -25,12 +25,12 @@ from vqjax.types import Quantized, Tree, UsageError
 class NearestCode(Discrete):
     """Base: z [B, *S, D] becomes its nearest code (arXiv 1711.00937, eq. 1).
 
-    In a Flax module and a loop of one's own, a training call takes `rngs={"quantizer": key}` and
-    `mutable=["statistics"]`, and `update` is called once per step with what was collected;
-    `init_codebook` sets the first codes. docs/quantizers.md has a whole program.
+    In a module and a training loop of one's own, `init_codebook` sets the first codes, a training
+    call takes `rngs={"quantizer": key}` and `mutable=["statistics"]`, and `update` is called once
+    per step with what was collected. docs/quantizers.md has a whole program.
 
-    A subclass names its codes in `setup` (and calls `declare_ledger`), and says by `stored_in`
-    where `init_codebook` and `update` find them.
+    A subclass declares its codes in `setup`, and by `declare_ledger` its usage counts; `stored_in`
+    says where `init_codebook` and `update` find the codes.
 
     Attributes:
         codebook_size: K.
@@ -38,7 +38,8 @@ class NearestCode(Discrete):
         estimator: how the encoder gets its gradient.
         start: how codes are initialised before step 0; None: as the subclass draws them.
         revival: what happens to dead codes; None: nothing.
-        decay: of average picks, per step, reached after a warm-up (`decay_at`).
+        decay: of the EMA of usage counts (and of codes that are averages), per step, after a
+            warm-up (`decay_at`).
         watch: when codes count as alive.
     """
 
@@ -68,7 +69,7 @@ class NearestCode(Discrete):
         return (*init, *revival) or ("a smaller codebook_size", "a smaller codebook_dim")
 
     def prepare(self, z: jax.Array) -> jax.Array:
-        """z [..., D] in at least float32 -> what is compared with the codes. Needs no variables."""
+        """z [..., D], at least float32 -> what is compared with codes. Needs no variables."""
         return z
 
     def codebook(self) -> jax.Array:
@@ -105,7 +106,7 @@ class NearestCode(Discrete):
         )
 
     def summed(self, flat: jax.Array) -> jax.Array | None:
-        """What `update` needs summed by code, [N, D], or None."""
+        """The vectors [N, D] of which `update` needs the sum for each code, or None."""
         return None
 
     def lookup(self, indices: tuple[jax.Array, ...]) -> jax.Array:
@@ -121,7 +122,7 @@ class NearestCode(Discrete):
     def update(
         self, params: Tree, codebook: Tree, statistics: Tree, rng: jax.Array, step: jax.Array
     ) -> tuple[Tree, Tree]:
-        """Counts, moves the codes where they are averages, and revives dead ones. Unbound."""
+        """Updates usage counts and codes that are averages, and revives dead ones. Unbound."""
         decay = decay_at(self.decay, step)
         old = codebook
         codebook = count_picks(codebook, statistics, self.watch, decay)

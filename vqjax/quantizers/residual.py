@@ -18,20 +18,21 @@ class Residual(Combined):
 
     r_0 = z;  e_q = quantize_q(r_q);  r_{q+1} = r_q - sg(e_q);  z_q = sum_q e_q. stages * log2 K
     bits per position, one level of indices per stage. Losses are sums over stages
-    (2203.01941), and since codes are held constant in r, each stage's commitment pulls the
-    encoder. The gradient of z_q is that of the template's estimator, once, not once per stage.
-    Pick it for sound, and wherever a bitrate should be chosen after training (`dropout`).
+    (2203.01941), and since r_{q+1} takes e_q without gradient, the commitment of every stage
+    reaches the encoder. The gradient of z_q is that of the template's estimator, once, not once per
+    stage.
+    Pick it for audio, and wherever a bitrate should be chosen after training (`dropout`).
 
-    Templates whose codes do not move get their residuals scaled to the size they are made for:
-    FSQ (use bound="clip" and odd levels) and LFQ; where a template cares for directions alone,
-    stages are of little use. IBQ's codes are trained by its own terms alone.
+    Where codes are fixed, FSQ (use bound="clip" and odd levels) and LFQ, stage q quantizes
+    r_q / s^q, times s^q, with the template's `residual_scale` s. Quantizers of directions alone
+    (cosine, BSQ) gain little by stages. IBQ's codes are trained by its own terms alone.
 
     Attributes:
         template: the quantizer of a stage.
         stages: Q.
         shared: whether all stages use one codebook, as in RQ-VAE.
-        dropout: chance that a training batch uses only its first n stages, n uniform in 1 to Q - 1:
-            so that fewer levels of indices can be decoded, too.
+        dropout: quantizer dropout, the chance that a training batch uses only its first n stages,
+            n uniform in 1 to Q - 1: so that fewer levels of indices can be decoded, too.
     """
 
     template: nn.Module
@@ -59,7 +60,8 @@ class Residual(Combined):
     def setup(self) -> None:
         self.parts = self._copies(1 if self.shared else self.stages)
 
-    def _scale(self, stage: int) -> jax.Array | float:
+    def _scale(self, stage: int) -> jax.Array:
+        """s^q, [] or [D]: what the residual of a stage is divided by."""
         scale = self.template.residual_scale
         return jnp.asarray(scale, jnp.float32) ** stage
 
@@ -74,15 +76,15 @@ class Residual(Combined):
         return [(stage < first).astype(jnp.float32) for stage in range(self.stages)]
 
     def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
-        """Quantizes z [B, *S, D]; see `Quantized`. Levels that dropout left out have indices."""
+        """Quantizes z [B, *S, D]; see `Quantized`. Dropped stages have indices, too."""
         z = ops.at_least_float32(z)
         residual, total, outputs = z, jnp.zeros_like(z), []  # r_0, z_q: [B, *S, D]
         keeps = self._keeps(train)  # Q scalars
         for stage in range(self.stages):
-            scale = _channels(self._scale(stage), z)  # [1, *1, 1 or D]
+            scale = _channels(self._scale(stage), z)  # [1, .., 1 or D]
             out = self.parts[0 if self.shared else stage](residual / scale, train=train, step=step)
             codes = stop_gradient(out.z_q) * scale  # e_q [B, *S, D]
-            total = total + codes * keeps[stage]  # z_q = sum of e_q
+            total = total + codes * keeps[stage]  # z_q = sum of e_q that are not dropped
             residual = residual - codes  # r_{q+1} = r_q - sg(e_q)
             outputs.append(out)
         estimator = self.template.estimator
@@ -105,9 +107,9 @@ class Residual(Combined):
         return total
 
     def init_codebook(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
-        """Starts stage after stage from what is left of z. Called unbound.
+        """Initialises stage after stage from the residual of z. Called unbound.
 
-        One shared codebook starts from z alone; revival fits it to the later stages.
+        One shared codebook is initialised from z alone; `Revival` fits it to the later stages.
         """
         residual = ops.at_least_float32(z)
         for stage in range(1 if self.shared else self.stages):

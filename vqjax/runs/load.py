@@ -31,12 +31,12 @@ RUNS: dict[type, type[Run]] = {
     ClassifierTask: ClassifierRun,
 }
 
-TASK_NEEDS = ("inputs", "show", "parts")  # beside what training needs; `vqjax.tasks.Task` has it
+TASK_NEEDS = ("inputs", "show", "parts")  # beside what training needs
 
 
 def run_class(task: Any) -> type[Run]:
-    """The class that opens the runs of a task: its class attribute `run_class`, or that of the
-    nearest class it is made from that has one or stands in `RUNS`.
+    """The class that opens the runs of a task: that of the first class in its MRO that has a class
+    attribute `run_class` or is in `RUNS`.
 
     Raises:
         UsageError: there is none, or the task lacks what runs need of it.
@@ -47,7 +47,7 @@ def run_class(task: Any) -> type[Run]:
             continue
         if not (isinstance(cls, type) and issubclass(cls, Run)):
             raise UsageError(
-                f"{kind.__name__}.run_class={arguments.got(cls)}: wanted a class made from "
+                f"{kind.__name__}.run_class={arguments.got(cls)}: wanted a subclass of "
                 "vqjax.runs.Run"
             )
         check_offers("task", task, TASK_NEEDS)
@@ -60,15 +60,15 @@ def run_class(task: Any) -> type[Run]:
 
 def make_evaluator(experiment: Experiment, mesh: Mesh, frozen: Tree) -> Any:
     """What evaluates this experiment's parameters: (params, collections) -> `Evaluation`."""
-    kind = run_class(experiment.task)
-    evaluator = kind.evaluator(experiment, mesh, frozen)
-    if not kind.numbers:
+    cls = run_class(experiment.task)
+    evaluator = cls.evaluator(experiment, mesh, frozen)
+    if not cls.numbers:  # of its own, beside those of `vqjax.numbers`
         return evaluator
-    return lambda *state: dataclasses.replace(evaluator(*state), described=kind.numbers)
+    return lambda *state: dataclasses.replace(evaluator(*state), described=cls.numbers)
 
 
 def footprint_of(experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Footprint:
-    """Measures an experiment on examples of `inputs`; computes nothing and reads no data.
+    """Sizes of an experiment on examples of `inputs`, by shapes alone; reads no data.
 
     Raises:
         UsageError: the networks do not take examples of this shape, or cannot be built from the
@@ -86,21 +86,22 @@ def load(
     trust: Sequence[str] = (),
     frozen: Sequence[str] = (),
     data: Any = None,
-) -> Any:
+) -> Run:
     """Opens a run directory for use: a tokenizer's as a `TokenizerRun`, a prior's as a `PriorRun`,
     a classifier's as a `ClassifierRun`, that of a task of your own as its `run_class`.
 
     Args:
         run: RUN, as `vqjax train` wrote it.
         params: "ema" or "raw" parameters; "auto": the averaged ones where the run keeps them.
-        step: the sealed step to read; None: the newest sound one.
-        trust: modules or files whose classes the run may name beside vqjax's own.
+        step: the sealed step to read; None: the newest undamaged one.
+        trust: modules or files whose classes may be imported for it, beside vqjax's own.
         frozen: "NAME=PATH" where a run or a file that this one builds on has moved.
-        data: a source to replace the run's own, such as `Arrays`, which no record keeps; its
-            examples must be like those of training.
+        data: a source to replace the run's own, such as `Arrays`, which is not recorded; its
+            array `task.inputs` must have the shape and dtype of training.
 
     Raises:
-        DataError: no such run, no sound step in it, or not the tokenizer that a prior is over.
+        DataError: no such run, no sound step in it, or not the tokenizer that a prior was
+            trained on.
         UsageError: an argument is of the wrong kind, the run names a class that is not trusted,
             or keeps no such `params`; its task has no run class; `data` has other examples; or
             this process is a fork of one where a run was opened.
@@ -111,15 +112,15 @@ def load(
     trust = tuple(arguments.texts("trust", trust, 'trust=["my_networks.py"]'))
     frozen = tuple(arguments.texts("frozen", frozen, 'frozen=["tokenizer=runs/moved"]'))
     begin_process()
-    devices_at_hand()  # or the next line would fail for the lack of them
+    devices_at_hand()  # refuses, in one line, a machine without any
     mesh = make_mesh(jax.local_devices()[:1])  # copies on every device would all do the same work
     opened = open_run(path, params=params, step=step, trust=trust, frozen=frozen, mesh=mesh)
     if data is not None:
         opened = _with_data(opened, data)
-    kind = run_class(opened.experiment.task)
+    cls = run_class(opened.experiment.task)
     has_frozen = bool(config.find_frozen(opened.experiment))
-    frozen = load_frozen(opened.experiment, mesh, trust) if has_frozen else {}
-    return kind(Opening(opened, mesh, frozen, trust, load))
+    networks = load_frozen(opened.experiment, mesh, trust) if has_frozen else {}
+    return cls(Opening(opened, mesh, networks, trust, load))
 
 
 def _checked_path(run: str | os.PathLike) -> str:

@@ -30,7 +30,7 @@ class Guidance:
         arguments.one_of("guidance.schedule", self.schedule, SCHEDULES)
 
     def at(self, done: jax.Array) -> jax.Array:
-        """The scale when a share `done` in [0, 1] of the tokens is sampled."""
+        """The scale when a share `done` in [0, 1] of the tokens, or of the steps, is over."""
         grown = {
             "constant": lambda s: jnp.ones_like(s),
             "linear": lambda s: s,

@@ -1,4 +1,4 @@
-"""Parallel decoding: all masked tokens in every step, keeping the surest (arXiv 2202.04200)."""
+"""Parallel decoding: all masked tokens at once, of which the surest stay (arXiv 2202.04200)."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ import numpy as np
 
 from vqjax import arguments
 
-MAX_STEPS = 1_000_000  # each draws at least one token more
+MAX_STEPS = 1_000_000  # each keeps at least one token more
 SCHEDULES: dict[str, Callable[[Any, Any], Any]] = {  # of (done, numpy or jax.numpy)
     "cosine": lambda done, xp: xp.cos(math.pi / 2 * done),
     "linear": lambda done, xp: 1.0 - done,
@@ -22,18 +22,18 @@ SCHEDULES: dict[str, Callable[[Any, Any], Any]] = {  # of (done, numpy or jax.nu
 
 
 def masked_share(schedule: str, done: jax.Array) -> jax.Array:
-    """The share of tokens still masked when a share `done` is over: from 1 down to 0."""
+    """The mask ratio gamma(done): from 1 at 0 down to 0 at 1 (arXiv 2202.04200, section 3.2)."""
     return jnp.clip(SCHEDULES[schedule](done, jnp), 0.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskedDecoding:
-    """How many steps, and how eagerly the surest tokens are kept.
+    """How many steps, and which tokens each of them keeps.
 
     Attributes:
         steps: at least 1.
         schedule: of the share that stays masked: "cosine", "linear", "square" or "cubic".
-        choice_temperature: of the noise on how sure each token is, in the first step; it falls to
+        choice_temperature: scale of the Gumbel noise on confidences in the first step; it falls to
             0 in the last. Without noise examples become alike.
     """
 
@@ -67,7 +67,7 @@ def sample_masked(
 ) -> jax.Array:
     """Draws `length` tokens for each of B examples, in `how.steps` steps.
 
-    A step draws every masked token, and masks again those of which the network was least sure.
+    A step draws every masked token and masks again those of the least log probability (guided).
 
     Args:
         network: tokens int32[B, T] -> logits [B', T, V]; with guidance B' is 2 B.
@@ -76,7 +76,7 @@ def sample_masked(
         keys: one per example, key[B].
         how: steps, schedule, temperature.
         choose: (logits [B T, V], keys [B T]) -> int32[B T].
-        combine: (logits [B', T, V], share of steps done) -> [B, T, V].
+        combine: guidance, (logits [B', T, V], 0 in the first step to 1 in the last) -> [B, T, V].
         known: tokens int32[B, T] and bool[B, T], True where they stay.
 
     Returns:
@@ -97,7 +97,7 @@ def sample_masked(
         own_keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)  # key[B]
         logits = network(tokens)  # [B', T, V]
         logits = combine(logits, number / max(how.steps - 1, 1))  # [B, T, V]
-        subkeys = jax.vmap(lambda key: jax.random.split(key, length + 1))(own_keys)  # [B, T + 1]
+        subkeys = jax.vmap(lambda key: jax.random.split(key, length + 1))(own_keys)  # key[B, T + 1]
         flat = logits.reshape(-1, logits.shape[-1])  # [B T, V]
         new = choose(flat, subkeys[:, :length].reshape(-1))  # [B T]
         new = jnp.where(masked, new.reshape(batch, length), tokens)  # [B, T]
@@ -109,7 +109,7 @@ def sample_masked(
         count = jnp.floor(unknown * shares[number]).astype(jnp.int32)  # [B]
         left = jnp.sum(masked, axis=1)  # [B]
         count = jnp.minimum(count, jnp.maximum(left - 1, 0))  # at least one more is kept
-        rank = jnp.argsort(jnp.argsort(confidence, axis=1), axis=1)  # [B, T], 0 for the least sure
+        rank = jnp.argsort(jnp.argsort(confidence, axis=1), axis=1)  # [B, T], 0: least confident
         again = (rank < count[:, None]) & (number + 1 < how.steps)  # [B, T]
         return jnp.where(again, mask_token, new)
 

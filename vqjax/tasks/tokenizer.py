@@ -43,8 +43,8 @@ PARTS = {
 
 @flax.struct.dataclass
 class Tokens:
-    """`z` [B, *s, the quantizer's input_dim], which is D where it names none; `z_q` [B, *s, D];
-    `indices` by level name, empty where nothing is discrete.
+    """What `encode` returns: `z` [B, *s, input_dim], `z_q` [B, *s, D], and `indices`, int32[B, *s]
+    by level name, empty where nothing is discrete.
     """
 
     z: jax.Array
@@ -65,13 +65,13 @@ class TokenizerTask(Task):
             is not named here has the weight that the quantizer brings along.
         losses: of x_hat against x; their weighted sum is what `adaptive` measures; see
             `vqjax.tasks.reconstruction_terms`.
-        discriminator: x [B, *S, C] -> verdicts (`vqjax.discriminators`), several of them, or None.
-            Of those that give features there is also the term "feature_matching".
+        discriminator: one, a tuple of several, or None (`vqjax.discriminators`). With one that
+            returns features there is also the term "feature_matching".
         adversarial: the two players' losses.
         adaptive: factor on the generator's term; None: only its weight counts.
-        inputs: the batch's array to learn: uint8 (normalised to [-1, 1]) or float in [-1, 1].
-        metrics: further numbers of evaluations, the means of what each gives for each example:
-            (x, x_hat), both [B, *S, C] in [-1, 1], to float[B]; by its `name`.
+        inputs: the batch's array to reconstruct: uint8 (normalised to [-1, 1]) or float in [-1, 1].
+        metrics: further numbers of evaluations: each maps (x, x_hat), [B, *S, C] in [-1, 1], to
+            float[B], and its mean is shown by its `name`.
     """
 
     tokenizer: nn.Module
@@ -98,7 +98,7 @@ class TokenizerTask(Task):
         check_metrics(self.metrics)
         adversary = Adversary.of(self.discriminator, self.adversarial)
         names = [loss.name for loss in self.losses] + list(self.tokenizer.quantizer.loss_weights)
-        names += [
+        names += [  # reserved, also without a discriminator
             GENERATOR,
             DISCRIMINATOR,
             *([MATCHING] if adversary and adversary.matches else []),
@@ -123,7 +123,7 @@ class TokenizerTask(Task):
 
     @property
     def averaged(self) -> tuple[str, ...]:
-        """The players whose parameters are worth averaging: what is used after training."""
+        """The players of whose parameters an EMA is kept: what is used after training."""
         return (TOKENIZER,)
 
     @property
@@ -153,7 +153,7 @@ class TokenizerTask(Task):
             x_hat = jax.eval_shape(self._reconstruct_untrained, example)
         except VqjaxError:
             raise
-        except Exception as error:  # whatever networks say that were made for other neighbours
+        except Exception as error:  # whatever networks raise whose shapes do not fit
             line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UsageError(f"the networks do not fit together: {line}") from error
         if x_hat.shape[1:] != shape:
@@ -183,7 +183,7 @@ class TokenizerTask(Task):
 
     def start(self, params: Tree, collections: Tree, frozen: Tree, batches: Batches, rng: Any):
         """Initialises the codebook from real encodings, where its quantizer has a `start` policy.
-        `vqjax.ops.progress` hears how far it is.
+        It reports its progress to `vqjax.ops.progress`.
         """
         quantizer = self.tokenizer.quantizer
         policy = quantizer.start
@@ -207,7 +207,7 @@ class TokenizerTask(Task):
 
     def _latents(self, params: Tree, collections: Tree, x: jax.Array) -> jax.Array:
         variables = {"params": params[TOKENIZER], **collections[TOKENIZER]}
-        return self.tokenizer.apply(variables, normalize(x), method="latents")  # [B, *s, D]
+        return self.tokenizer.apply(variables, normalize(x), method="latents")  # [B, *s, input_dim]
 
     def __call__(
         self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
@@ -217,9 +217,9 @@ class TokenizerTask(Task):
         Args:
             params: {player: tree}.
             collections: {player: {collection: tree}}.
-            frozen: arrays of losses, by their paths.
+            frozen: weights of losses such as LPIPS, by their paths in the experiment.
             batch: global arrays.
-            context: of the step.
+            context: rng, step and active players and terms; statistics of earlier microbatches.
         """
         x = normalize(batch[self.inputs])  # [B, *S, C]
         active, step = context.active, context.step
@@ -227,9 +227,8 @@ class TokenizerTask(Task):
         tokenizer = params[TOKENIZER] if moves else stop_gradient(params[TOKENIZER])
         variables = {"params": tokenizer, **collections[TOKENIZER]}
         collected = context.statistics if moves and context.train else None
-        encoding, h, statistics = self._features(  # h [B, *S, features]
-            variables, x, context.rng, step, context.train, collected
-        )
+        noise = context.rng, step, context.train
+        encoding, h, statistics = self._features(variables, x, *noise, collected)  # h [B, *S, F]
         to_output = functools.partial(_to_output, self.tokenizer.decoder)
         last = tokenizer["decoder"]["to_output"]
         logits = to_output(last, h)  # [B, *S, C]
@@ -241,8 +240,10 @@ class TokenizerTask(Task):
             losses |= {k: v for k, v in encoding.quantized.losses.items() if k in active}
         adversary = self.adversary
         discriminators = None if adversary is None else params[DISCRIMINATOR]
-        generator = adversary and moves and adversary.generator_side(discriminators, x, active)
-        if generator:
+        generator = None  # x_hat -> its active terms
+        if adversary is not None and moves:
+            generator = adversary.generator_side(discriminators, x, active)
+        if generator is not None:
             losses |= generator(x_hat)
             if self.adaptive is not None and GENERATOR in active:
                 nll = functools.partial(self._nll, stop_gradient(x), frozen, active, step)
@@ -255,8 +256,8 @@ class TokenizerTask(Task):
                 )
                 metrics["adaptive_weight"] = multipliers[GENERATOR]
         if DISCRIMINATOR in active:
-            sides = x, stop_gradient(x_hat)
-            verdicts = (adversary.verdicts(discriminators, side) for side in sides)
+            real_and_fake = x, stop_gradient(x_hat)
+            verdicts = (adversary.verdicts(discriminators, v) for v in real_and_fake)
             losses[DISCRIMINATOR], means = adversary.discriminator(*verdicts)
             metrics |= means
         return TaskOutput(losses, metrics, multipliers, statistics)
@@ -270,14 +271,14 @@ class TokenizerTask(Task):
     def _features(
         self, variables: Tree, x: jax.Array, rng: jax.Array, step: Any, train: bool, collected: Tree
     ) -> tuple[Any, jax.Array, Tree]:
-        """Encoding, input of the decoder's last layer, statistics added to `collected`."""
+        """Encoding, the last layer's input [B, *S, F], and statistics added to `collected`."""
         (encoding, h), mutated = self.tokenizer.apply(
             variables if collected is None else {**variables, "statistics": collected},
             x,
             train=train,
             step=step,
             rngs={"quantizer": rng},
-            # Collected wherever codes could learn from it, and dropped where they rest.
+            # Quantizers refuse to train uncollected; dropped where the tokenizer is not updated.
             mutable=["statistics"] if train else [],
             method=_encode_to_features,
         )
@@ -286,13 +287,14 @@ class TokenizerTask(Task):
     def _nll(
         self, x: jax.Array, frozen: Tree, active: tuple[str, ...], step: Any, logits: jax.Array
     ) -> jax.Array:
+        """The weighted sum of the active reconstruction losses."""
         x_hat = self.tokenizer.link(logits)
         values = compare(self.losses, frozen, x, x_hat, logits, active)
         terms = (as_schedule(self.weights[name])(step) * value for name, value in values.items())
         return sum(terms, start=jnp.zeros((), x_hat.dtype))
 
     def update(self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any):
-        """Lets the quantizer keep its codebook, once per step in which the tokenizer moves."""
+        """Updates the quantizer's codebook, once per step in which the tokenizer moves."""
         quantizer = self.tokenizer.quantizer
         if not statistics:  # the tokenizer rests, or its quantizer counts nothing
             return params, collections
@@ -305,7 +307,7 @@ class TokenizerTask(Task):
         return codebooks.dying_codes(self.tokenizer.quantizer, numbers)
 
     def encode(self, params: Tree, collections: Tree, x: jax.Array) -> Tokens:
-        """x [B, *S, C], uint8 or float in [-1, 1] -> tokens, without noise."""
+        """x [B, *S, C], uint8 or float in [-1, 1] -> tokens, as in evaluation."""
         encoding = self.tokenizer.apply(
             {"params": params[TOKENIZER], **collections[TOKENIZER]},
             normalize(x),
@@ -315,7 +317,7 @@ class TokenizerTask(Task):
         )
         levels = self.token_layout(x.shape[1:])
         quantized = encoding.quantized
-        indices = {v.name: i for v, i in zip(levels, quantized.indices, strict=False)}
+        indices = {v.name: i for v, i in zip(levels, quantized.indices, strict=True)}
         return Tokens(z=encoding.z, z_q=quantized.z_q, indices=indices)
 
     def decode_indices(self, params: Tree, collections: Tree, indices: Mapping) -> jax.Array:
@@ -359,6 +361,7 @@ class TokenizerTask(Task):
 
 
 def _encode_to_features(tokenizer: nn.Module, x: jax.Array, *, train: bool, step: jax.Array):
+    """The encoding of x [B, *S, C], and the input of the decoder's last layer, [B, *S, F]."""
     encoding = tokenizer.encode(x, train=train, step=step)
     return encoding, tokenizer.to_features(encoding.quantized.z_q)
 
@@ -368,7 +371,7 @@ def _to_output(decoder: nn.Module, last: Tree, h: jax.Array) -> jax.Array:
 
 
 def _of_quantizer(params: Tree, collections: Tree) -> tuple[Tree, Tree]:
-    """Its parameters, if any, and its codebook."""
+    """The quantizer's parameters, {} where it has none, and its collection `codebook`."""
     codebook = collections[TOKENIZER]["codebook"]["quantizer"]
     return params[TOKENIZER].get("quantizer", {}), codebook
 

@@ -21,7 +21,9 @@ Step = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
 
 
 def active_at(experiment: Experiment, step: int) -> tuple[str, ...]:
-    """The players that move in step `step` (from 0) and the active terms, sorted."""
+    """The players updated in step `step` (from 0) and the loss terms that count, sorted. Both have
+    one list: where a player and a term share a name, as "discriminator", the term trains it.
+    """
     task = experiment.task
     players = {p for p in task.players if moves(experiment.optimizers[p], step)}
     terms = {
@@ -33,17 +35,18 @@ def active_at(experiment: Experiment, step: int) -> tuple[str, ...]:
 
 
 def patterns(experiment: Experiment, first: int, last: int) -> dict[tuple[str, ...], int]:
-    """Every value of `active` in steps first..last-1, with the first step that has it.
+    """Every value of `active` in steps first..last-1, each a program to compile, with the first
+    step that has it.
 
-    Between two starts the turns repeat, so one period after each start has all values.
+    Alternating updates are periodic between two starts, so one period after each has all values.
     """
     optimizers = experiment.optimizers.values()
     starts = {first, *(o.start for o in optimizers)}
     starts |= {as_schedule(weight).start for weight in experiment.task.weights.values()}
-    turn = math.lcm(*(o.every for o in optimizers))
+    period = math.lcm(*(o.every for o in optimizers))
     first_steps: dict[tuple[str, ...], int] = {}
     for start in sorted(s for s in starts if first <= s < last):
-        for step in range(start, min(start + turn, last)):
+        for step in range(start, min(start + period, last)):
             first_steps.setdefault(active_at(experiment, step), step)
     return first_steps
 
@@ -74,14 +77,14 @@ def weighted_sum(
 def make_train_step(experiment: Experiment, mesh: Mesh | None = None) -> Step:
     """Builds `train_step(state, frozen, batch, *, active) -> (state, metrics)`, jitted.
 
-    `active` is static: each value is a program of its own. The state is donated, and returned with
-    the same shardings over `mesh` (`vqjax.training.partition`), so that every program accepts what
-    another returns.
+    `active` is static: each value compiles a program of its own. The state is donated, and, with a
+    `mesh`, returned with the same shardings (`vqjax.training.partition`), so that every program
+    accepts what another returns.
     """
     gradients = make_gradients(experiment)
     update = make_update(experiment)
 
-    def shard(tree):
+    def constrain(tree):
         if mesh is None:
             return tree
         return jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
@@ -89,8 +92,8 @@ def make_train_step(experiment: Experiment, mesh: Mesh | None = None) -> Step:
     @partial(jax.jit, static_argnames="active", donate_argnums=0)
     def train_step(state: TrainState, frozen: Tree, batch: Batch, *, active: tuple[str, ...]):
         grads, loss, out = gradients(state, frozen, batch, active=active)
-        new, metrics = update(state, shard(grads), loss, out, active=active)
-        return shard(new), metrics
+        new, metrics = update(state, constrain(grads), loss, out, active=active)
+        return constrain(new), metrics
 
     return train_step
 
@@ -112,13 +115,15 @@ def make_gradients(experiment: Experiment) -> Callable[..., tuple[Tree, jax.Arra
 
     def gradients(state: TrainState, frozen: Tree, batch: Batch, *, active: tuple[str, ...]):
         moving = {p: state.params[p] for p in task.players if p in active}
-        resting = {p: v for p, v in state.params.items() if p not in moving}
+        fixed = {p: v for p, v in state.params.items() if p not in moving}
         rng, _ = _keys(state)
 
-        def differentiate(part, index, statistics):
+        def differentiate(microbatch, index, statistics):
             def loss_of(params):
                 key = jax.random.fold_in(rng, index)
-                return total({**params, **resting}, state, frozen, part, key, active, statistics)
+                return total(
+                    {**params, **fixed}, state, frozen, microbatch, key, active, statistics
+                )
 
             return jax.grad(loss_of, has_aux=True)(moving)
 
@@ -129,7 +134,8 @@ def make_gradients(experiment: Experiment) -> Callable[..., tuple[Tree, jax.Arra
 
 def make_update(experiment: Experiment) -> Step:
     """The second half, `(state, gradients, loss, output, *, active) -> (state, metrics)`: the
-    optimizers, the codebooks, the averages; nothing of it where gradients are not finite.
+    optimizers, the codebooks, the EMA of parameters; where loss or gradients are not finite, only
+    the step goes on.
     """
     task = experiment.network_task()
     optimizers = {p: transformation(experiment.optimizers[p]) for p in task.players}
@@ -152,12 +158,13 @@ def make_update(experiment: Experiment) -> Step:
 
 
 def _keys(state: TrainState) -> jax.Array:
-    """Two keys of this step: of its gradients, and of its update."""
+    """key[2] of this step: for its gradients, and for its update."""
     return jax.random.split(jax.random.fold_in(state.rng, state.step))
 
 
 def _accumulate(differentiate: Callable, batch: Batch, parts: int) -> tuple[Tree, Any, TaskOutput]:
-    """Gradients, loss and output of the whole batch, from `parts` microbatches of equal size.
+    """Gradients, loss and output of the whole batch, from `parts` microbatches of equal size. They
+    are means, but for `statistics`, which add up.
 
     Microbatch j takes the rows i * parts + j, so that every device keeps its own rows. They are
     unrolled: on CPU a convolution's weight gradient inside a loop is tens of times slower.
@@ -167,8 +174,10 @@ def _accumulate(differentiate: Callable, batch: Batch, parts: int) -> tuple[Tree
         return grads, loss, out
     summed, statistics = None, {}
     for j in range(parts):
-        part = {k: v.reshape(-1, parts, *v.shape[1:])[:, j] for k, v in batch.items()}
-        grads, (loss, out) = differentiate(part, j, statistics)
+        rows = {
+            k: v.reshape(-1, parts, *v.shape[1:])[:, j] for k, v in batch.items()
+        }  # [B / parts]
+        grads, (loss, out) = differentiate(rows, j, statistics)
         statistics = out.statistics
         new = (grads, loss, out.losses, out.metrics)
         summed = new if summed is None else jax.tree.map(jnp.add, summed, new)
@@ -187,12 +196,12 @@ def _apply(
     params, states, norms = dict(state.params), dict(state.optimizers), {}
     for player in players:
         norms[player] = optax.tree.norm(grads[player])
-        direction, states[player] = optimizers[player].update(
+        updates, states[player] = optimizers[player].update(
             grads[player], state.optimizers[player], state.params[player]
         )
         rate = as_schedule(experiment.optimizers[player].learning_rate)(state.step)
         params[player] = jax.tree.map(
-            lambda p, d, rate=rate: p - (rate * d).astype(p.dtype), params[player], direction
+            lambda p, d, rate=rate: p - (rate * d).astype(p.dtype), params[player], updates
         )
     return state.replace(step=state.step + 1, params=params, optimizers=states), norms
 
@@ -204,7 +213,7 @@ def _average(
     that the initial parameters soon lose their weight.
 
     Values that were replaced after the optimizer's step (`stepped`), such as a revived code, start
-    a new average: between its old and its new value no latent would use the code.
+    a new average: halfway between its old and its new value a code would match no latent.
     """
     if decay is None:
         return old.ema
@@ -212,6 +221,7 @@ def _average(
 
     def average(e: jax.Array, before: jax.Array, p: jax.Array) -> jax.Array:
         averaged = e + (1.0 - d).astype(e.dtype) * (p - e)
+        # The same array: the task's update left it alone, and nothing need be compared.
         return averaged if p is before else jnp.where(p == before, averaged, p)
 
     return {
@@ -223,7 +233,7 @@ def _average(
 
 
 def _keep_if(finite: jax.Array, new: TrainState, old: TrainState) -> TrainState:
-    """`new`, or else `old` with only the step and the count of skipped steps increased."""
+    """`new`, or else `old` one step on, with one more skipped step in a row."""
 
     def choose(a: Tree, b: Tree) -> Tree:
         return jax.tree.map(lambda x, y: jnp.where(finite, x, y), a, b)
