@@ -13,7 +13,7 @@ and end-of-line comments:
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -211,6 +211,13 @@ def check_offers(where: str, value: Any, names: Iterable[str]) -> None:
         if not hasattr(type(value), name) and not hasattr(value, name):
             kind = type(value).__name__
             raise UsageError(f"{where}: {kind} does not fit here: it has no {name!r}")
+
+
+def fit_method(data: Any) -> Callable[..., Any] | None:
+    """A source's `fitted(before)`, such as of a vocabulary, or `learned`, its name until version
+    0.3; None: nothing of it is fitted.
+    """
+    return getattr(data, "fitted", None) or getattr(data, "learned", None)
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:

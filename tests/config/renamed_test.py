@@ -1,14 +1,17 @@
 """Names of earlier versions: imports until 0.3, records for ever, options with the new name."""
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from tests import tiny
+from tests.small_source import SmallSource
 from vqjax import config, sampling
 from vqjax.cli.main import main
 from vqjax.config.names import RENAMED, table
-from vqjax.quantizers.base import EARLIER
-from vqjax.quantizers.nearest import NearestCode
-from vqjax.types import UsageError
+from vqjax.quantizers import VectorQuantizer
+from vqjax.types import fit_method
 
 pytestmark = pytest.mark.usefixtures("real_table")
 
@@ -40,7 +43,24 @@ def test_the_option_given(tmp_path, capsys):
     assert "--given is called --condition now" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("earlier", "name"), EARLIER.items())
-def test_a_method_that_would_be_overlooked(earlier, name):
-    with pytest.raises(UsageError, match=rf"Own\.{earlier}: this method is called {name} now"):
-        type("Own", (NearestCode,), {earlier: lambda self: None})
+def test_methods_of_ones_own_quantizer():
+    class Halved(VectorQuantizer):
+        def book(self):
+            return self.codes / 2
+
+        def begin(self, params, codebook, z, rng):
+            return params, codebook
+
+    quantizer = Halved(4, 2)
+    variables = quantizer.init(jax.random.key(0), jnp.ones((3, 2)), train=False, step=0)
+    codes = quantizer.apply(variables, (jnp.arange(4),), method="lookup")
+    np.testing.assert_array_equal(codes, variables["params"]["codes"] / 2)
+    assert quantizer.init_codebook(1, 2, None, None) == (1, 2)
+
+
+def test_data_of_ones_own_that_are_fitted():
+    class Old(SmallSource):
+        def learned(self, before=None):
+            return "fitted"
+
+    assert fit_method(Old())() == "fitted" and fit_method(SmallSource()) is None

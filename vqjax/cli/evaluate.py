@@ -16,11 +16,11 @@ Evaluates a run on its whole eval split and prints the numbers of its kind: the 
 --importance-samples K adds nll_bound_K, the tighter bound by K samples per example; of MaskGIT,
 nats_per_token is an upper bound, from one draw per example.
 
-With --judge JUDGE, the run of a classifier of the same data, also the quality of its samples. The
-last line says how to reproduce the numbers. With --captions N, for a prior conditioned on captions
-of data that can tell whether a picture satisfies its caption, the share of satisfied captions, by
-kind: by pictures drawn from them, by pictures drawn without any, by real pictures and by their
-reconstructions.
+--judge JUDGE, the run of a classifier of the same data, adds the quality of the evaluated run's
+samples; the last line says how to reproduce the numbers. --captions N, for a prior conditioned on
+captions of data that can tell whether a picture satisfies its caption, adds the share of satisfied
+captions of each kind: by pictures drawn from them, by pictures drawn without any, by real ones and
+by their reconstructions.
 
   vqjax evaluate runs/mnist_vqvae
   vqjax evaluate runs/mnist_vqvae --params raw --json

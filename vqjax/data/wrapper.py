@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from vqjax.types import fit_method
+
 CAPTION = "caption"  # the array of texts, which a wrapper may make or change
 
 
@@ -48,10 +50,10 @@ class Wrapper(abc.ABC):
         """This with its source fitted, as it is before the first step of a run: as in `before`, the
         result of an earlier start, or anew.
         """
-        if not hasattr(self.source, "fitted"):
+        fit = fit_method(self.source)
+        if fit is None:
             return self
-        source = self.source.fitted(getattr(before, "source", None))
-        return dataclasses.replace(self, source=source)
+        return dataclasses.replace(self, source=fit(getattr(before, "source", None)))
 
     @property
     def seals(self) -> tuple[str, ...]:

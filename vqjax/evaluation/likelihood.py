@@ -47,7 +47,7 @@ def noise_of(positions: jax.Array, draw: int | jax.Array, shape: tuple[int, ...]
 
 def with_positions(batch: Batch, inputs: str, positions: np.ndarray) -> Batch:
     """The arrays of a host's batch that a bound needs, and its examples' positions in the split."""
-    return {inputs: batch[inputs], "mask": batch["mask"], "position": positions}
+    return {inputs: batch[inputs], "mask": batch["mask"], "eval_position": positions}
 
 
 def elbo_at(
@@ -55,7 +55,7 @@ def elbo_at(
 ) -> jax.Array:
     """The evidence lower bound of each example of a batch `with_positions`, float[B]."""
     shape = (*latents.shape[1:-1], task.tokenizer.quantizer.codebook_dim)
-    noise = noise_of(batch["position"], ELBO_DRAW, shape)
+    noise = noise_of(batch["eval_position"], ELBO_DRAW, shape)
     return elbo(task, params, collections, batch[task.inputs], latents, noise)
 
 
@@ -147,7 +147,9 @@ class ImportanceEvaluator:
         """log of the sum of the importance weights of draws first .. first + size - 1, float[B]."""
         shape = (*latents.shape[1:-1], self._task.tokenizer.quantizer.codebook_dim)
         draws = first + jnp.arange(size)
-        noise = jax.vmap(lambda draw: noise_of(batch["position"], draw, shape), out_axes=1)(draws)
+        noise = jax.vmap(lambda draw: noise_of(batch["eval_position"], draw, shape), out_axes=1)(
+            draws
+        )
         x = batch[self._task.inputs]
         weights = log_weights(self._task, params, collections, x, latents, noise)  # [B, size]
         counts = jnp.broadcast_to(draws < self._samples, weights.shape)  # the last chunk is padded

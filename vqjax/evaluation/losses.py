@@ -45,7 +45,7 @@ class LossEvaluator:
         sums: dict[str, float] = dict.fromkeys(self._task.terms, 0.0)
         count, shown = 0, {}
         for positions, batch in over_split(self._experiment, self._mesh):
-            put = put_batch({**batch, "position": positions}, self._mesh)
+            put = put_batch({**batch, "eval_position": positions}, self._mesh)
             step = np.int32(self._experiment.total_steps)
             if not count:
                 shown = jax.device_get(self._show(params, collections, self._frozen, put))
@@ -63,7 +63,7 @@ class LossEvaluator:
         return Evaluation({name: value / count for name, value in sums.items()}, gallery)
 
     def _shown(self, params: Tree, collections: Tree, frozen: Tree, batch: Batch) -> Any:
-        batch = {name: array for name, array in batch.items() if name != "position"}
+        batch = {name: array for name, array in batch.items() if name != "eval_position"}
         rows = self._task.show(params, collections, frozen, batch, make_key(SEED))
         self._rows = tuple(rows)  # `jit` would sort them
         return (batch["mask"], *rows.values())
@@ -73,7 +73,7 @@ class LossEvaluator:
     ) -> Any:
         """Sums of each loss over the examples that are not padding, and how many these are."""
         batch = dict(batch)
-        positions, mask = batch.pop("position"), batch.pop("mask")
+        positions, mask = batch.pop("eval_position"), batch.pop("mask")
 
         def losses_of(position: jax.Array, example: Batch) -> dict[str, jax.Array]:
             rng = jax.random.fold_in(make_key(SEED), position)

@@ -42,7 +42,7 @@ class PriorEvaluator:
         conditions: list[np.ndarray] = []
         for positions, batch in over_split(self._experiment, self._mesh):
             levels = self._task.levels_of({k: a.shape[1:] for k, a in batch.items()})
-            put = put_batch({**batch, "position": positions}, self._mesh)
+            put = put_batch({**batch, "eval_position": positions}, self._mesh)
             with jax.set_mesh(self._mesh):
                 nats, examples = self._sum(params, self._frozen, put)
             total, count = total + float(nats), count + int(examples)
@@ -64,7 +64,7 @@ class PriorEvaluator:
     def _batch_sum(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """-log p of the examples that are not padding, in nats, and how many these are."""
         rngs = {"mask": make_key(0)}
-        nats, _ = self._task.objective(params, frozen, batch, rngs, batch["position"])
+        nats, _ = self._task.objective(params, frozen, batch, rngs, batch["eval_position"])
         mask = batch["mask"]
         return jnp.sum(jnp.where(mask, nats.sum(axis=1), 0.0)), jnp.sum(mask)
 

@@ -160,7 +160,7 @@ def notes(step: CompiledStep) -> list[str]:
     elif step.memory and not step.roofline:
         lines.append("the network between these chips is not known: no roofline")
     if step.unknown_loops:
-        lines.append(f"{step.unknown_loops} loop(s) of unknown trip count count once")
+        lines.append(f"{step.unknown_loops} loop(s) of unknown trip count are counted once")
     if step.roofline:
         lines.append("the step's time leaves out data, host and evaluations")
     return lines

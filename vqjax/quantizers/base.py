@@ -6,9 +6,9 @@ import jax
 from flax import linen as nn
 
 from vqjax.quantizers.estimators import Estimator, StraightThrough
-from vqjax.types import Tree, UsageError
+from vqjax.types import Tree
 
-# {method that a class of one's own may have from an older version: its name today}
+# {name of a method until version 0.3: its name today}; a run may be pinned to a file that has it
 EARLIER = {"begin": "init_codebook", "book": "codebook"}
 
 
@@ -39,10 +39,10 @@ class Quantizer(nn.Module):
     residual_scale = 1.0
 
     def __init_subclass__(cls, **keywords: Any) -> None:
-        """Refuses, with UsageError, a method that would be overlooked under its earlier name."""
+        """Takes a subclass's methods under their earlier names for those of today."""
         for earlier, name in EARLIER.items():
-            if earlier in vars(cls):
-                raise UsageError(f"{cls.__name__}.{earlier}: this method is called {name} now")
+            if callable(vars(cls).get(earlier)) and name not in vars(cls):
+                setattr(cls, name, vars(cls)[earlier])
         super().__init_subclass__(**keywords)
 
     @property

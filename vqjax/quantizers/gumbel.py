@@ -23,7 +23,7 @@ class GumbelQuantizer(Discrete):
     temperature as training goes on.
 
     Attributes:
-        codebook_size: K; the quantizer's input are logits [B, *S, K].
+        codebook_size: K; the input is logits [B, *S, K].
         codebook_dim: D.
         temperature: tau > 0, a number or a schedule, such as Cosine(1.0, steps=10_000, final=0.06).
         hard: whether training passes on one code, as evaluation does, or the mixture.

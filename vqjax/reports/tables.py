@@ -68,10 +68,10 @@ def _perplexity(record: Record) -> Fact:
         return Fact("Perplexity", NONE)
     value = record.final[name]
     level = name.partition("/")[2]
-    books = () if sizes is None else [v for v in sizes.levels if level in ("", v.name)]
-    if not books:
+    levels = () if sizes is None else [v for v in sizes.levels if level in ("", v.name)]
+    if not levels:
         return Fact("Perplexity", fixed(value, ",.0f"))
-    size = books[0].codebook_size
+    size = levels[0].codebook_size
     share = fixed(100 * value / size, ".0f")
     note = f"{share}% of the codebook" + (f", {level}" if level else "")
     return Fact("Perplexity", fixed(value, ",.0f"), f"of {size:,}", note)

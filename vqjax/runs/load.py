@@ -23,7 +23,7 @@ from vqjax.training.mesh import make_mesh
 from vqjax.training.platform import devices_at_hand
 from vqjax.training.restore import PARAMS, OpenedRun, open_run
 from vqjax.training.state import settings_named
-from vqjax.types import ArraySpec, DataError, Tree, UsageError, check_offers
+from vqjax.types import ArraySpec, DataError, Tree, UsageError, check_offers, fit_method
 
 RUNS: dict[type, type[Run]] = {
     TokenizerTask: TokenizerRun,
@@ -133,8 +133,8 @@ def _checked_path(run: str | os.PathLike) -> str:
 
 def _with_data(opened: OpenedRun, data: Any) -> OpenedRun:
     check_offers("data", data, DATA_NEEDS)
-    if hasattr(data, "fitted"):  # such as a vocabulary
-        data = data.fitted(opened.experiment.data)
+    if fit := fit_method(data):
+        data = fit(opened.experiment.data)
     experiment = dataclasses.replace(opened.experiment, data=data)
     name = experiment.task.inputs
     spec, trained = data.example_spec().get(name), opened.inputs.get(name)

@@ -208,7 +208,7 @@ class PriorTask(Task):
 
         Args:
             rngs: {"mask": key} for what is masked, and {"dropout": key} in training.
-            example_ids: int32[B], the masks are drawn by; None: 0 to B - 1.
+            example_ids: int32[B], by which masks are drawn; None: 0 to B - 1.
         """
         network = self.network(self._levels(batch))
         ids = network.order.flatten(self.tokens(frozen, batch))  # [B, T]

@@ -317,7 +317,7 @@ class TokenizerTask(Task):
         )
         levels = self.token_layout(x.shape[1:])
         quantized = encoding.quantized
-        indices = {v.name: i for v, i in zip(levels, quantized.indices, strict=True)}
+        indices = {v.name: i for v, i in zip(levels, quantized.indices, strict=False)}
         return Tokens(z=encoding.z, z_q=quantized.z_q, indices=indices)
 
     def decode_indices(self, params: Tree, collections: Tree, indices: Mapping) -> jax.Array:

@@ -27,7 +27,7 @@ from vqjax.training.record import (
     replaced_in,
 )
 from vqjax.training.seal import Owner
-from vqjax.types import ArraySpec, DataError, UsageError, VqjaxError
+from vqjax.types import ArraySpec, DataError, UsageError, VqjaxError, fit_method
 
 GLOB = "*?[]\\"  # Orbax reads its own path as a pattern
 UNKNOWN = "settings that nobody recorded"
@@ -62,13 +62,14 @@ def fitted(experiment: Experiment, run: pathlib.Path, trust: Sequence[str] = ())
     Raises:
         DataError: the data cannot be read.
     """
-    if not hasattr(experiment.data, "fitted"):
+    fit = fit_method(experiment.data)
+    if fit is None:
         return experiment
     before = None
     if seal.file_type(run / RECORD) != 0 and is_begun(run):
         with contextlib.suppress(VqjaxError):  # a class that was edited since: `claim` reports it
             before = config.decode(read_content(run)["experiment"].get("data"), trust)
-    return dataclasses.replace(experiment, data=experiment.data.fitted(before))
+    return dataclasses.replace(experiment, data=fit(before))
 
 
 def check_writable(run: pathlib.Path) -> None:
