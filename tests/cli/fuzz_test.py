@@ -59,6 +59,8 @@ SAMPLING = (
     "--condition",
 )
 OPTIONS = {
+    "experiments": ("OVERRIDE",),
+    "copy": ("NAME", "OVERRIDE", "--overwrite"),
     "prepare": ("NAME", "--data-dir"),
     "train": (*TRAIN, "--workdir", "--allow-change", "--dry-run", "--shape"),
     "reconstruct": ("RUN", *RUN, "PICTURE", "--out", "--step", "--max-pixels"),
@@ -75,7 +77,15 @@ OPTIONS = {
     "compile": (*TRAIN, "--topology", "--slices", "--shape", "--json", "--fit-batch", "--sweep"),
     "benchmark": (*TRAIN, "--shape", "--json", "--against", "--tolerance", "--data"),
 }  # fmt: skip
-FLAGS = ("--allow-change", "--dry-run", "--fit", "--json", "--markdown", "--fit-batch")
+FLAGS = (
+    "--overwrite",
+    "--allow-change",
+    "--dry-run",
+    "--fit",
+    "--json",
+    "--markdown",
+    "--fit-batch",
+)
 # One good value or more for what stands for itself and for options.
 GOOD = {
     "NAME": ("digits",),

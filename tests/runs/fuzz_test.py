@@ -135,7 +135,9 @@ def targets(runs):
     calls = []
     for name, run in runs.items():
         for method in (getattr(run, k) for k in dir(run) if not k.startswith("_")):
-            if callable(method):
+            # A hook of the class is called by vqjax alone, and `apply` is the module's own.
+            its_own = getattr(method, "__self__", None) is run
+            if callable(method) and its_own and method.__name__ != "apply":
                 parameters = inspect.signature(method).parameters
                 calls.append(
                     (f"{name}.{method.__name__}", method, {k: good(k, run) for k in parameters})

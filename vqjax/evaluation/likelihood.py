@@ -5,6 +5,7 @@ in nats per example, lower being better. The noise of an example is a pure funct
 in the split and of the number of the draw: neither batch size nor devices change a number.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -147,9 +148,8 @@ class ImportanceEvaluator:
         """log of the sum of the importance weights of draws first .. first + size - 1, float[B]."""
         shape = (*latents.shape[1:-1], self._task.tokenizer.quantizer.codebook_dim)
         draws = first + jnp.arange(size)
-        noise = jax.vmap(lambda draw: noise_of(batch["eval_position"], draw, shape), out_axes=1)(
-            draws
-        )
+        noise_at = functools.partial(noise_of, batch["eval_position"], shape=shape)
+        noise = jax.vmap(noise_at, out_axes=1)(draws)  # [B, size, *s, D]
         x = batch[self._task.inputs]
         weights = log_weights(self._task, params, collections, x, latents, noise)  # [B, size]
         counts = jnp.broadcast_to(draws < self._samples, weights.shape)  # the last chunk is padded
