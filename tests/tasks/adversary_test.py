@@ -68,7 +68,7 @@ def test_several_are_averaged():
 def test_features_are_matched_by_their_relative_distance():
     adversary = Adversary.of(Layers(), Hinge())
     params, _ = adversary.init(jax.random.key(0), X)
-    assert adversary.matches and adversary.terms["feature_matching"] == "generator"
+    assert adversary.has_feature_matching and adversary.terms["feature_matching"] == "generator"
     real, fake = adversary.verdicts(params, X), adversary.verdicts(params, 1.5 * X)
     assert float(adversary.matching(fake, real)) == pytest.approx(0.5)
     gradient = jax.grad(lambda x: adversary.matching(fake, adversary.verdicts(params, x)))(X)

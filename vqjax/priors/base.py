@@ -145,7 +145,7 @@ class TransformerPrior(Prior):
         if not self.has_prefix:
             self.start_vector = self.param("start", INIT, (1, 1, self.width))  # [1, P=1, C]
 
-    def condition_vectors(self, cond: jax.Array | None, batch: int) -> Conditioning:
+    def conditioning(self, cond: jax.Array | None, batch: int) -> Conditioning:
         """The network's other inputs, from the condition's array `cond` of `batch` examples."""
         vectors = mask = None
         if self.condition is not None:

@@ -62,7 +62,7 @@ class GPT(OrderedPrior, TransformerPrior):
         Returns:
             [B, T, V].
         """
-        prefix, mask, context = self.condition_vectors(cond, len(tokens))  # [B, P, C], [B, P + T]
+        prefix, mask, context = self.conditioning(cond, len(tokens))  # [B, P, C], [B, P + T]
         x = self.tokens(tokens[:, :-1]).astype(prefix.dtype)  # [B, T - 1, C]
         x = jnp.concatenate([prefix, x], axis=1)  # [B, P + T - 1, C]
         x = self.drop(x, deterministic=not self.has_rng("dropout"))
@@ -92,7 +92,7 @@ class GPT(OrderedPrior, TransformerPrior):
             logits = self.apply(variables, h[:, -1:], method=lambda m, h: m.head(h))  # [B, 1, V]
             return caches, self.mask_other_levels(logits, position)[:, 0]  # [B, V]
 
-        prefix, mask, context = self.apply(variables, cond, batch, method="condition_vectors")
+        prefix, mask, context = self.apply(variables, cond, batch, method="conditioning")
         contexts = transformer.cross_caches(blocks, context)
         lead = prefix.shape[1]  # P
         total = lead + self.order.length - 1  # S = P + T - 1: nothing follows the last token

@@ -83,7 +83,7 @@ class MaskGIT(TransformerPrior):
         Returns:
             [B, T, V].
         """
-        prefix, mask, context = self.condition_vectors(cond, len(tokens))  # [B, P, C], [B, P + T]
+        prefix, mask, context = self.conditioning(cond, len(tokens))  # [B, P, C], [B, P + T]
         x = self.tokens(tokens).astype(prefix.dtype)  # [B, T, C]
         x = jnp.concatenate([prefix, x], axis=1)  # [B, P + T, C]
         x = self.drop(x, deterministic=not self.has_rng("dropout"))

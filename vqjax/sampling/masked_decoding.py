@@ -83,20 +83,20 @@ def sample_masked(
         int32[B, T].
     """
     batch = len(keys)
-    stays = jnp.zeros((batch, length), bool) if known is None else known[1]
-    first = jnp.full((batch, length), mask_token, jnp.int32)
-    first = first if known is None else jnp.where(stays, known[0], first)  # [B, T]
-    unknown = jnp.sum(~stays, axis=1)  # [B]
+    is_known = jnp.zeros((batch, length), bool) if known is None else known[1]
+    initial = jnp.full((batch, length), mask_token, jnp.int32)
+    initial = initial if known is None else jnp.where(is_known, known[0], initial)  # [B, T]
+    unknown = jnp.sum(~is_known, axis=1)  # [B]
 
     # By NumPy: on accelerators a cosine of exactly 1/2 is sometimes rounded up, sometimes down.
     shares = SCHEDULES[how.schedule](np.arange(1, how.steps + 1) / how.steps, np)
     shares = jnp.asarray(np.clip(shares, 0.0, 1.0), jnp.float32)  # [steps]
 
-    def body(number: jax.Array, tokens: jax.Array) -> jax.Array:
-        masked, done = tokens == mask_token, (number + 1) / how.steps  # [B, T], []
-        own_keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)  # key[B]
+    def body(step: jax.Array, tokens: jax.Array) -> jax.Array:
+        masked, done = tokens == mask_token, (step + 1) / how.steps  # [B, T], []
+        own_keys = jax.vmap(lambda key: jax.random.fold_in(key, step))(keys)  # key[B]
         logits = network(tokens)  # [B', T, V]
-        logits = combine(logits, number / max(how.steps - 1, 1))  # [B, T, V]
+        logits = combine(logits, step / max(how.steps - 1, 1))  # [B, T, V]
         subkeys = jax.vmap(lambda key: jax.random.split(key, length + 1))(own_keys)  # key[B, T + 1]
         flat = logits.reshape(-1, logits.shape[-1])  # [B T, V]
         new = choose(flat, subkeys[:, :length].reshape(-1))  # [B T]
@@ -106,11 +106,11 @@ def sample_masked(
         gumbel = _gumbel(subkeys[:, length], length)  # [B, T]
         confidence = confidence + how.choice_temperature * (1.0 - done) * gumbel
         confidence = jnp.where(masked, confidence, jnp.inf)  # what is known stays known
-        count = jnp.floor(unknown * shares[number]).astype(jnp.int32)  # [B]
+        num_remask = jnp.floor(unknown * shares[step]).astype(jnp.int32)  # [B]
         left = jnp.sum(masked, axis=1)  # [B]
-        count = jnp.minimum(count, jnp.maximum(left - 1, 0))  # at least one more is kept
+        num_remask = jnp.minimum(num_remask, jnp.maximum(left - 1, 0))  # at least one more is kept
         rank = jnp.argsort(jnp.argsort(confidence, axis=1), axis=1)  # [B, T], 0: least confident
-        again = (rank < count[:, None]) & (number + 1 < how.steps)  # [B, T]
-        return jnp.where(again, mask_token, new)
+        remask = (rank < num_remask[:, None]) & (step + 1 < how.steps)  # [B, T]
+        return jnp.where(remask, mask_token, new)
 
-    return jax.lax.fori_loop(0, how.steps, body, first)
+    return jax.lax.fori_loop(0, how.steps, body, initial)

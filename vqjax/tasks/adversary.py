@@ -54,14 +54,14 @@ class Adversary:
         return getattr(self.losses, "sees_both", False)
 
     @property
-    def matches(self) -> bool:
+    def has_feature_matching(self) -> bool:
         """Whether a discriminator gives features, so that there is feature matching."""
         return any(getattr(d, "gives_features", False) for d in self.discriminators)
 
     @property
     def terms(self) -> dict[str, str]:
         """{loss term: which side it trains}."""
-        matching = {MATCHING: GENERATOR} if self.matches else {}
+        matching = {MATCHING: GENERATOR} if self.has_feature_matching else {}
         return {GENERATOR: GENERATOR, **matching, DISCRIMINATOR: DISCRIMINATOR}
 
     def init(self, rng: jax.Array, x: jax.Array) -> tuple[Tree, Tree]:

@@ -101,7 +101,7 @@ class TokenizerTask(Task):
         names += [  # reserved, also without a discriminator
             GENERATOR,
             DISCRIMINATOR,
-            *([MATCHING] if adversary and adversary.matches else []),
+            *([MATCHING] if adversary and adversary.has_feature_matching else []),
         ]
         if twice := [name for name in names if names.count(name) > 1]:
             raise UsageError(f"losses: two terms have the name {twice[0]!r}")
@@ -379,8 +379,9 @@ def _of_quantizer(params: Tree, collections: Tree) -> tuple[Tree, Tree]:
 def _with_quantizer(
     params: Tree, collections: Tree, quantizer_params: Tree, codebook: Tree
 ) -> tuple[Tree, Tree]:
-    tokenizer, kept = params[TOKENIZER], collections[TOKENIZER]
+    tokenizer, variables = params[TOKENIZER], collections[TOKENIZER]
     if quantizer_params:
         tokenizer = {**tokenizer, "quantizer": quantizer_params}
-    kept = {**kept, "codebook": {**kept["codebook"], "quantizer": codebook}}
-    return {**params, TOKENIZER: tokenizer}, {**collections, TOKENIZER: kept}
+    codebook = {**variables["codebook"], "quantizer": codebook}
+    variables = {**variables, "codebook": codebook}
+    return {**params, TOKENIZER: tokenizer}, {**collections, TOKENIZER: variables}
