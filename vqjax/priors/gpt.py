@@ -18,9 +18,9 @@ from vqjax.types import Level, Tree
 class GPT(OrderedPrior, TransformerPrior):
     """p(tokens | condition) as a product over the sequence (arXiv 2406.06525, section 2.1).
 
-    The network of LlamaGen: pre-norm RMSNorm, SwiGLU, rotary positions over the
-    grid, no biases, an output layer that starts at zero. Any levels: see `TokenOrder`; ids of
-    other levels than the position's are masked out.
+    The network of LlamaGen: pre-norm RMSNorm, SwiGLU, rotary positions, no biases, an output layer
+    that starts at zero. Any levels: see `TokenOrder`; ids of other levels than the position's are
+    masked out.
 
     Attributes:
         width: channels; `layers`, `heads`, `kv_heads`, `qk_norm`, `remat`: see `Transformer`.
@@ -83,17 +83,21 @@ class GPT(OrderedPrior, TransformerPrior):
         angles = jnp.asarray(self.angles())  # [P + T, d / 2]
 
         def run(x: jax.Array, caches: tuple[Cache, ...], offset: Any, position: Any):
-            """x [B, t, C] from `offset` in the caches: the P of the prefix, then token by token."""
-            turns = jax.lax.dynamic_slice_in_dim(angles, offset, x.shape[1])  # [t, d / 2]
+            """x [B, t, C] from `offset` in the caches, the prefix or one token: the logits of
+            `position`.
+            """
+            step_angles = jax.lax.dynamic_slice_in_dim(angles, offset, x.shape[1])  # [t, d / 2]
             h, caches = transformer.decode_step(  # [B, t, C]
-                blocks, norm, x, turns, caches, offset, mask, contexts
+                blocks, norm, x, step_angles, caches, offset, mask, cross_caches
             )
             position = jnp.minimum(position, self.order.length - 1)[None]  # [1]
             logits = self.apply(variables, h[:, -1:], method=lambda m, h: m.head(h))  # [B, 1, V]
             return caches, self.mask_other_levels(logits, position)[:, 0]  # [B, V]
 
-        prefix, mask, context = self.apply(variables, cond, batch, method="conditioning")
-        contexts = transformer.cross_caches(blocks, context)
+        prefix, mask, context = self.apply(
+            variables, cond, batch, method="conditioning"
+        )  # as in `__call__`
+        cross_caches = transformer.cross_caches(blocks, context)
         lead = prefix.shape[1]  # P
         total = lead + self.order.length - 1  # S = P + T - 1: nothing follows the last token
         mask = None if mask is None else mask[:, :total]  # [B, S]

@@ -13,19 +13,19 @@ from vqjax.types import Quantized, Tree, UsageError
 
 
 class Residual(Combined):
-    """z is the sum of one code per stage: coarse first, then corrections (arXiv 2107.03312,
+    """z_q is the sum of one code per stage: coarse first, then corrections (arXiv 2107.03312,
     algorithm 1; 2203.01941).
 
     r_0 = z;  e_q = quantize_q(r_q);  r_{q+1} = r_q - sg(e_q);  z_q = sum_q e_q. stages * log2 K
     bits per position, one level of indices per stage. Losses are sums over stages
     (2203.01941), and since r_{q+1} takes e_q without gradient, the commitment of every stage
-    reaches the encoder. The gradient of z_q is that of the template's estimator, once, not once per
-    stage.
-    Pick it for audio, and wherever a bitrate should be chosen after training (`dropout`).
+    reaches the encoder. The gradient of z_q is that of the template's estimator, once. Pick it for
+    audio, and wherever a bitrate should be chosen after training (`dropout`).
 
-    Where codes are fixed, FSQ (use bound="clip" and odd levels) and LFQ, stage q quantizes
-    r_q / s^q, times s^q, with the template's `residual_scale` s. Quantizers of directions alone
-    (cosine, BSQ) gain little by stages. IBQ's codes are trained by its own terms alone.
+    Where codes are fixed, FSQ (use bound="clip" and odd `levels`) and LFQ, e_q is
+    s^q quantize_q(r_q / s^q), s being the template's `residual_scale`. Quantizers of directions
+    alone (cosine, BSQ) gain little by stages. IBQ's codebook gets the gradients of its own losses
+    alone.
 
     Attributes:
         template: the quantizer of a stage.
@@ -55,6 +55,7 @@ class Residual(Combined):
 
     @property
     def num_codebooks(self) -> int:
+        """Q, also where all stages share one."""
         return self.stages
 
     def setup(self) -> None:
@@ -69,14 +70,16 @@ class Residual(Combined):
         """1 for the stages that count in this call, 0 for the dropped ones."""
         if not train or self.dropout == 0.0 or self.stages == 1 or self.is_initializing():
             return [1.0] * self.stages
-        chance, number = jax.random.split(self.make_rng("quantizer"))
-        drops = jax.random.uniform(chance, dtype=jnp.float32) < self.dropout
-        first = jax.random.randint(number, (), 1, self.stages, jnp.int32)
-        first = jnp.where(drops, first, self.stages)
-        return [(stage < first).astype(jnp.float32) for stage in range(self.stages)]
+        drop_key, n_key = jax.random.split(self.make_rng("quantizer"))
+        drops = jax.random.uniform(drop_key, dtype=jnp.float32) < self.dropout
+        n = jax.random.randint(n_key, (), 1, self.stages, jnp.int32)  # 1 to Q - 1
+        n = jnp.where(drops, n, self.stages)
+        return [(stage < n).astype(jnp.float32) for stage in range(self.stages)]
 
     def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
-        """Quantizes z [B, *S, D]; see `Quantized`. Dropped stages have indices, too."""
+        """Quantizes z [B, *S, D]; see `Quantized`. Dropped stages count neither in z_q nor in
+        losses; they have indices, metrics and statistics.
+        """
         z = ops.at_least_float32(z)
         residual, total, outputs = z, jnp.zeros_like(z), []  # r_0, z_q: [B, *S, D]
         keeps = self._keeps(train)  # Q scalars
@@ -107,7 +110,7 @@ class Residual(Combined):
         return total
 
     def init_codebook(self, params: Tree, codebook: Tree, z: jax.Array, rng: jax.Array) -> tuple:
-        """Initialises stage after stage from the residual of z. Called unbound.
+        """Initialises stage after stage from the residual of z [B, *S, D]. Called unbound.
 
         One shared codebook is initialised from z alone; `Revival` fits it to the later stages.
         """
@@ -123,5 +126,5 @@ class Residual(Combined):
 
 
 def _channels(scale: jax.Array, like: jax.Array) -> jax.Array:
-    """One number, or one per channel, ready to meet `like` [..., D]."""
+    """`scale`, [] or [D], as [1, .., 1 or D], which broadcasts against `like` [..., D]."""
     return jnp.reshape(scale, (1,) * (like.ndim - 1) + (-1,)).astype(like.dtype)

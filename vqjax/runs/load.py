@@ -62,13 +62,13 @@ def make_evaluator(experiment: Experiment, mesh: Mesh, frozen: Tree) -> Any:
     """What evaluates this experiment's parameters: (params, collections) -> `Evaluation`."""
     cls = run_class(experiment.task)
     evaluator = cls.evaluator(experiment, mesh, frozen)
-    if not cls.numbers:  # of its own, beside those of `vqjax.numbers`
+    if not cls.numbers:  # it has no metrics beside those of `vqjax.numbers`
         return evaluator
     return lambda *state: dataclasses.replace(evaluator(*state), described=cls.numbers)
 
 
 def footprint_of(experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Footprint:
-    """Sizes of an experiment on examples of `inputs`, by shapes alone; reads no data.
+    """Parameter counts and sizes for examples of `inputs`, by shapes alone; reads no data.
 
     Raises:
         UsageError: the networks do not take examples of this shape, or cannot be built from the
@@ -100,7 +100,7 @@ def load(
             array `task.inputs` must have the shape and dtype of training.
 
     Raises:
-        DataError: no such run, no sound step in it, or not the tokenizer that a prior was
+        DataError: no such run, no undamaged step in it, or not the tokenizer that a prior was
             trained on.
         UsageError: an argument is of the wrong kind, the run names a class that is not trusted,
             or keeps no such `params`; its task has no run class; `data` has other examples; or
@@ -111,7 +111,7 @@ def load(
     step = None if step is None else arguments.whole("step", step, 0, arguments.MOST_COUNT)
     trust = tuple(arguments.texts("trust", trust, 'trust=["my_networks.py"]'))
     frozen = tuple(arguments.texts("frozen", frozen, 'frozen=["tokenizer=runs/moved"]'))
-    begin_process()
+    begin_process()  # refuses a fork of a process where a run was opened
     devices_at_hand()  # refuses, in one line, a machine without any
     mesh = make_mesh(jax.local_devices()[:1])  # copies on every device would all do the same work
     opened = open_run(path, params=params, step=step, trust=trust, frozen=frozen, mesh=mesh)

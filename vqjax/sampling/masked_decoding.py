@@ -12,7 +12,7 @@ import numpy as np
 
 from vqjax import arguments
 
-MAX_STEPS = 1_000_000  # each keeps at least one token more
+MAX_STEPS = 1_000_000  # more steps than tokens are of no use
 SCHEDULES: dict[str, Callable[[Any, Any], Any]] = {  # of (done, numpy or jax.numpy)
     "cosine": lambda done, xp: xp.cos(math.pi / 2 * done),
     "linear": lambda done, xp: 1.0 - done,
@@ -33,8 +33,8 @@ class MaskedDecoding:
     Attributes:
         steps: at least 1.
         schedule: of the share that stays masked: "cosine", "linear", "square" or "cubic".
-        choice_temperature: scale of the Gumbel noise on confidences in the first step; it falls to
-            0 in the last. Without noise examples become alike.
+        choice_temperature: scale of the Gumbel noise on confidences, times the share of steps that
+            are left: 0 in the last. Without noise examples become alike.
     """
 
     steps: int = 12
@@ -62,12 +62,12 @@ def sample_masked(
     keys: jax.Array,
     how: MaskedDecoding,
     choose: Callable[[jax.Array, jax.Array], jax.Array],
-    combine: Callable[[jax.Array, jax.Array], jax.Array] = lambda logits, done: logits,
+    combine: Callable[[jax.Array, jax.Array], jax.Array] = lambda logits, progress: logits,
     known: tuple[jax.Array, jax.Array] | None = None,
 ) -> jax.Array:
     """Draws `length` tokens for each of B examples, in `how.steps` steps.
 
-    A step draws every masked token and masks again those of the least log probability (guided).
+    A step draws all masked tokens and masks the least confident again: guided log p plus noise.
 
     Args:
         network: tokens int32[B, T] -> logits [B', T, V]; with guidance B' is 2 B.
@@ -105,7 +105,7 @@ def sample_masked(
         confidence = jnp.take_along_axis(log_p, new[..., None], axis=-1)[..., 0]  # [B, T]
         gumbel = _gumbel(subkeys[:, length], length)  # [B, T]
         confidence = confidence + how.choice_temperature * (1.0 - done) * gumbel
-        confidence = jnp.where(masked, confidence, jnp.inf)  # what is known stays known
+        confidence = jnp.where(masked, confidence, jnp.inf)  # others stay
         num_remask = jnp.floor(unknown * shares[step]).astype(jnp.int32)  # [B]
         left = jnp.sum(masked, axis=1)  # [B]
         num_remask = jnp.minimum(num_remask, jnp.maximum(left - 1, 0))  # at least one more is kept

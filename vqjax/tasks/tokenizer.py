@@ -63,14 +63,14 @@ class TokenizerTask(Task):
         tokenizer: the network.
         loss_weights: one number or schedule per loss term, by name. A term of the quantizer that
             is not named here has the weight that the quantizer brings along.
-        losses: of x_hat against x; their weighted sum is what `adaptive` measures; see
+        losses: of x_hat against x; `adaptive` compares the gradient of their weighted sum; see
             `vqjax.tasks.reconstruction_terms`.
         discriminator: one, a tuple of several, or None (`vqjax.discriminators`). With one that
             returns features there is also the term "feature_matching".
         adversarial: the two players' losses.
         adaptive: factor on the generator's term; None: only its weight counts.
         inputs: the batch's array to reconstruct: uint8 (normalised to [-1, 1]) or float in [-1, 1].
-        metrics: further numbers of evaluations: each maps (x, x_hat), [B, *S, C] in [-1, 1], to
+        metrics: further metrics of evaluations: each maps (x, x_hat), [B, *S, C] in [-1, 1], to
             float[B], and its mean is shown by its `name`.
     """
 
@@ -165,7 +165,7 @@ class TokenizerTask(Task):
     def _reconstruct_untrained(self, x: jax.Array) -> jax.Array:
         x, key = normalize(x), make_key(0)
         if self.adversary is not None:
-            self.adversary.init(key, x)
+            self.adversary.init(key, x)  # only to see that they take x
         rngs = {"params": key, "quantizer": key}
         return self.tokenizer.init_with_output(rngs, x, train=False, step=0)[0]
 
@@ -201,6 +201,7 @@ class TokenizerTask(Task):
             new = quantizer.init_codebook(quantizer_params, codebook, jnp.concatenate(z), rng)
             return _with_quantizer(params, collections, *new)
 
+        # A longer k-means stays outside of jit, where it reports its progress.
         if codebooks.is_quick(z, quantizer.codebook_size):
             init_codebook = jax.jit(init_codebook)
         return init_codebook(params, collections, z, rng)
@@ -223,28 +224,29 @@ class TokenizerTask(Task):
         """
         x = normalize(batch[self.inputs])  # [B, *S, C]
         active, step = context.active, context.step
-        moves = TOKENIZER in active
-        tokenizer = params[TOKENIZER] if moves else stop_gradient(params[TOKENIZER])
+        trains = TOKENIZER in active
+        tokenizer = params[TOKENIZER] if trains else stop_gradient(params[TOKENIZER])
         variables = {"params": tokenizer, **collections[TOKENIZER]}
-        collected = context.statistics if moves and context.train else None
-        noise = context.rng, step, context.train
-        encoding, h, statistics = self._features(variables, x, *noise, collected)  # h [B, *S, F]
+        collected = context.statistics if trains and context.train else None
+        encoding, h, statistics = self._features(  # h [B, *S, F]
+            variables, x, context.rng, step, context.train, collected
+        )
         to_output = functools.partial(_to_output, self.tokenizer.decoder)
         last = tokenizer["decoder"]["to_output"]
         logits = to_output(last, h)  # [B, *S, C]
         x_hat = self.tokenizer.link(logits)  # [B, *S, C]
 
         losses, multipliers, metrics = {}, {}, dict(encoding.quantized.metrics)
-        if moves:
+        if trains:
             losses |= compare(self.losses, frozen, x, x_hat, logits, active)
             losses |= {k: v for k, v in encoding.quantized.losses.items() if k in active}
         adversary = self.adversary
         discriminators = None if adversary is None else params[DISCRIMINATOR]
-        generator = None  # x_hat -> its active terms
-        if adversary is not None and moves:
-            generator = adversary.generator_side(discriminators, x, active)
-        if generator is not None:
-            losses |= generator(x_hat)
+        generator_losses = None  # x_hat -> {active term of the generator's side: its loss}
+        if adversary is not None and trains:
+            generator_losses = adversary.generator_side(discriminators, x, active)
+        if generator_losses is not None:
+            losses |= generator_losses(x_hat)
             if self.adaptive is not None and GENERATOR in active:
                 nll = functools.partial(self._nll, stop_gradient(x), frozen, active, step)
                 multipliers[GENERATOR] = self.adaptive(
@@ -252,7 +254,9 @@ class TokenizerTask(Task):
                     last,
                     h,
                     nll=nll,
-                    generator=lambda logits: generator(self.tokenizer.link(logits))[GENERATOR],
+                    generator=lambda logits: generator_losses(self.tokenizer.link(logits))[
+                        GENERATOR
+                    ],
                 )
                 metrics["adaptive_weight"] = multipliers[GENERATOR]
         if DISCRIMINATOR in active:
@@ -271,7 +275,7 @@ class TokenizerTask(Task):
     def _features(
         self, variables: Tree, x: jax.Array, rng: jax.Array, step: Any, train: bool, collected: Tree
     ) -> tuple[Any, jax.Array, Tree]:
-        """Encoding, the last layer's input [B, *S, F], and statistics added to `collected`."""
+        """Encoding, the last layer's input [B, *S, F], and `collected` with the batch's added."""
         (encoding, h), mutated = self.tokenizer.apply(
             variables if collected is None else {**variables, "statistics": collected},
             x,
@@ -294,9 +298,9 @@ class TokenizerTask(Task):
         return sum(terms, start=jnp.zeros((), x_hat.dtype))
 
     def update(self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any):
-        """Updates the quantizer's codebook, once per step in which the tokenizer moves."""
+        """Updates the quantizer's codebook, once per step in which the tokenizer is updated."""
         quantizer = self.tokenizer.quantizer
-        if not statistics:  # the tokenizer rests, or its quantizer counts nothing
+        if not statistics:  # not updated in this step, or its quantizer collects nothing
             return params, collections
         old = _of_quantizer(params, collections)
         new = quantizer.update(*old, statistics["quantizer"], rng, step)
@@ -321,7 +325,7 @@ class TokenizerTask(Task):
         return Tokens(z=encoding.z, z_q=quantized.z_q, indices=indices)
 
     def decode_indices(self, params: Tree, collections: Tree, indices: Mapping) -> jax.Array:
-        """{level name: int32[B, *s]}, in any order -> x_hat in [-1, 1]."""
+        """{level name: int32[B, *s]}, in any order -> x_hat [B, *S, C] in [-1, 1]."""
         return self.tokenizer.apply(
             {"params": params[TOKENIZER], **collections[TOKENIZER]},
             tuple(indices[name] for name in self.tokenizer.level_names),
@@ -336,7 +340,7 @@ class TokenizerTask(Task):
 
     @property
     def has_prior(self) -> bool:
-        """Whether there is something to sample from."""
+        """Whether the bottleneck itself has a prior over its latents, as a VAE has N(0, I)."""
         return self.tokenizer.quantizer.has_prior
 
     def sample_prior(
