@@ -1,8 +1,8 @@
 # make demo: from nothing to pictures. make test: lint and the suite. Each makes .venv by itself.
 # make storm: kills, damage, several processes (seven minutes on two cores).
 # make dist: the wheel and the source archive, checked, and the wheel tried outside the checkout.
-# make parity: the quantizers beside those of vector-quantize-pytorch, and LPIPS beside the package
-# lpips, recorded anew.
+# make parity: the quantizers beside those of vector-quantize-pytorch, LPIPS beside the package
+# lpips, and spectra beside torch and librosa, recorded anew.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -56,7 +56,7 @@ storm: $(VENV)/.done
 $(PARITY)/.done: Makefile
 	$(PYTHON) -m venv $(PARITY)
 	$(PARITY)/bin/python -m pip install --progress-bar on torch==2.13.0
-	$(PARITY)/bin/python -m pip install --progress-bar on vector-quantize-pytorch==1.32.0 safetensors numpy scipy tqdm
+	$(PARITY)/bin/python -m pip install --progress-bar on vector-quantize-pytorch==1.32.0 librosa==0.11.0 safetensors numpy scipy tqdm
 	$(PARITY)/bin/python -m pip install --progress-bar on --no-deps lpips==0.1.4
 	@touch $@
 
@@ -65,7 +65,8 @@ parity: $(VENV)/.done $(PARITY)/.done
 	$(PARITY)/bin/python tests/parity/record.py "$$fresh" && \
 	$(PARITY)/bin/python tests/parity/record_lpips.py "$$fresh" && \
 	$(PARITY)/bin/python tests/parity/record_files.py "$$fresh" && \
-	VQJAX_PARITY="$$fresh" $(BIN)/python -m pytest tests/parity tests/features/weights_test.py
+	$(PARITY)/bin/python tests/parity/record_audio.py "$$fresh" && \
+	VQJAX_PARITY="$$fresh" $(BIN)/python -m pytest tests/parity tests/features/weights_test.py tests/ops/audio_test.py
 
 # In an environment of its own: what publishes need not be where vqjax runs.
 dist: $(VENV)/.done
