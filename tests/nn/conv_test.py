@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 
 from tests.quickly import quick
-from vqjax.nn import Conv, Downsample, Upsample
-from vqjax.ops.convolution import _as_product, _as_transposed
+from vqjax.nn import Conv, DepthwiseConv, Downsample, TransposedConv, Upsample
+from vqjax.ops.convolution import (
+    _as_product,
+    _as_transposed,
+    _convolve,
+    _gradient_in_pieces,
+    _piece_size,
+    pads_for,
+)
 from vqjax.types import UsageError
 
 
@@ -174,3 +181,100 @@ def test_upsample_needs_fewer_multiplications_than_repeat_then_convolution():
 def test_factors_that_do_not_fit_the_input_are_refused(factor):
     with pytest.raises(UsageError):
         Upsample(2, factor).init(jax.random.key(0), random(1, 2, 2, 2))
+
+
+@pytest.mark.parametrize("size", [5, 6, 7])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(3, 1, 1), (4, 2, 1), (3, 1, 3), (2, 3, 1)]
+)
+def test_causal_results_depend_on_nothing_later(kernel, stride, dilation, size):
+    conv = Conv(2, kernel, stride, padding="causal", dilation=dilation)
+    x = random(1, size, 3)
+    variables = conv.init(jax.random.key(1), x)
+    slopes = jax.jacobian(lambda x: conv.apply(variables, x)[0])(x)[..., 0, :, :]  # [s, F, S, C]
+    assert len(slopes) == -(-size // stride)
+    for i, slope in enumerate(np.asarray(slopes)):
+        last = (i + 1) * stride - 1
+        assert not slope[:, last + 1 :].any() and slope[:, min(i * stride, size - 1)].any()
+
+
+def test_padding_of_axes_by_name():
+    x = random(1, 4, 5, 6, 2)
+    conv = Conv(1, 3, padding={"T": "causal"}, use_bias=False)
+    variables = conv.init(jax.random.key(1), x)
+    y = conv.apply(variables, x)
+    later = conv.apply(variables, x.at[:, 2:].set(9.0))
+    assert y.shape == (1, 4, 5, 6, 1)
+    np.testing.assert_array_equal(y[:, :2], later[:, :2])
+    image = {"params": {"kernel": variables["params"]["kernel"][0]}}
+    np.testing.assert_array_equal(
+        conv.apply(image, x[0]), Conv(1, 3, use_bias=False).apply(image, x[0])
+    )
+
+
+def test_replicated_edges_keep_a_constant():
+    conv = Conv(1, (3, 4), padding="replicate", use_bias=False)
+    variables = {"params": {"kernel": random(3, 4, 2, 1)}}
+    y = conv.apply(variables, jnp.ones((1, 5, 6, 2)))
+    np.testing.assert_allclose(y, np.full((1, 5, 6, 1), y[0, 2, 2, 0]), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("padding", "line"),
+    [("casual", "did you mean 'causal'"), ({"X": "causal"}, "no axis 'X' .valid: T, H, W")],
+)
+def test_padding_that_is_none(padding, line):
+    with pytest.raises(UsageError, match=line):
+        Conv(1, 3, padding=padding).init(jax.random.key(0), jnp.ones((1, 5, 2)))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, (2, 3)])
+def test_transposed_convolutions_have_a_stride_times_as_many_positions(stride):
+    factors = stride if isinstance(stride, tuple) else (stride,)
+    x = random(2, *(4 for _ in factors), 3)
+    for padding in (None, "causal"):
+        conv = TransposedConv(5, stride, padding=padding)
+        y, variables = conv.init_with_output(jax.random.key(0), x)
+        assert y.shape == (2, *(4 * f for f in factors), 5)
+        assert 0.5 < float(jnp.std(y)) < 2.0  # of inputs of variance 1
+        later = conv.apply(variables, x.at[:, 2:].set(9.0))
+        unchanged = 2 * factors[0] if padding else 2 * factors[0] - factors[0] // 2
+        np.testing.assert_array_equal(y[:, :unchanged], later[:, :unchanged])
+        assert padding is None or (y != later)[:, unchanged:].any()
+
+
+def test_a_depthwise_convolution_keeps_channels_apart():
+    x = random(1, 9, 4)
+    conv = DepthwiseConv(5, padding="causal")
+    variables = conv.init(jax.random.key(0), x)
+    slopes = jax.jacobian(lambda x: conv.apply(variables, x)[0])(x)[:, :, 0]  # [S, C, S, C]
+    slopes = np.moveaxis(np.asarray(slopes), 2, 1)  # [S, S, C, C]
+    assert not (slopes * (1 - np.eye(4))).any() and not slopes[3, 4:].any()
+    assert slopes[8, 4:].any(axis=(0, 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "window"), [((3, 30, 31), (3, 3)), ((2, 1700), (7,)), ((40, 7, 7), (3, 2))]
+)
+def test_a_kernels_gradient_in_pieces_is_that_of_all_at_once(shape, window):
+    x, kernel = random(*shape, 4), random(*window, 4, 96, seed=1)
+    pads = tuple(pads_for(size, taps) for size, taps in zip(shape[1:], window, strict=True))
+    gradient = random(*shape, 96, seed=2)
+    size = _piece_size(gradient.shape, window)
+    assert 256 <= size < math.prod(shape)
+
+    def whole(x, gradient, pads=pads):
+        strides = (1,) * len(window)
+        return jax.vjp(lambda k: _convolve(x, k, strides, pads), kernel)[1](gradient)[0]
+
+    settings = {"window": window, "pads": pads, "size": size}
+    got = quick(lambda x, g: _gradient_in_pieces(whole, x, g, **settings))(x, gradient)
+    expected = quick(whole)(x, gradient)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_rows_that_a_mesh_splits_are_left_whole():
+    assert _piece_size((8, 32, 32, 128), (3, 3)) == 1024
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    with jax.set_mesh(mesh):
+        assert _piece_size((8, 32, 32, 128), (3, 3)) == 0

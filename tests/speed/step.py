@@ -30,6 +30,7 @@ from vqjax.tasks import TokenizerTask
 from vqjax.tokenizers import ConvDecoder, ConvEncoder, Tokenizer
 from vqjax.training.experiment import Experiment
 from vqjax.training.optim import Adam
+from vqjax.training.platform import keep_freed_memory
 from vqjax.training.state import TrainState, create_state
 from vqjax.training.step import active_at, make_train_step
 from vqjax.types import Tree
@@ -333,6 +334,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="each (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s)")
     args = parser.parse_args()
+    keep_freed_memory()  # as `vqjax train` does; it serves both
     torch.set_num_threads(args.threads)
     print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}; diffusers", end=" ")
     print(f"{diffusers.__version__}, torch {torch.__version__} on {args.threads} threads; float32")

@@ -78,8 +78,9 @@ def run(args: argparse.Namespace) -> int:
     from vqjax.benchmark.table import against, check_comparable, table
     from vqjax.files import write_json
     from vqjax.training.frozen import resolve_for_shapes
-    from vqjax.training.platform import enable_compilation_cache
+    from vqjax.training.platform import enable_compilation_cache, keep_freed_memory
 
+    keep_freed_memory()
     enable_compilation_cache()
     named = _named(args)
     if old is not None:

@@ -73,9 +73,10 @@ def _train(experiment: Any, args: argparse.Namespace) -> int:
     from vqjax.runs.load import make_evaluator, run_class
     from vqjax.training import distributed
     from vqjax.training.loop import train
-    from vqjax.training.platform import enable_compilation_cache
+    from vqjax.training.platform import enable_compilation_cache, keep_freed_memory
 
     run_class(experiment.task)  # or nothing could open the run
+    keep_freed_memory()
     enable_compilation_cache()
     workdir = _workdir(args)
     train(

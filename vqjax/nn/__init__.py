@@ -7,18 +7,20 @@ file is written here.
 from vqjax.nn.activations import activation
 from vqjax.nn.attention import SelfAttention
 from vqjax.nn.blocks import Middle, ResBlock, Stage
-from vqjax.nn.conv import Conv, Downsample, Upsample
+from vqjax.nn.conv import Conv, DepthwiseConv, Downsample, TransposedConv, Upsample
 from vqjax.nn.norm import BatchNorm, GroupNorm
 
 __all__ = [
     "BatchNorm",
     "Conv",
+    "DepthwiseConv",
     "Downsample",
     "GroupNorm",
     "Middle",
     "ResBlock",
     "SelfAttention",
     "Stage",
+    "TransposedConv",
     "Upsample",
     "activation",
 ]

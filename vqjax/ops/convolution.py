@@ -13,66 +13,141 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vqjax.ops import mesh_context
+from vqjax.ops.platforms import Pads, by_platform, channels_last
+
+MOST_PIECES = 64  # of one kernel's gradient, each an operation that is compiled
+
+
+def pads_for(size: int, taps: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
+    """What to add before and after an axis for ceil(size / stride) results, an odd one after."""
+    total = max((-(-size // stride) - 1) * stride + (taps - 1) * dilation + 1 - size, 0)
+    return total // 2, total - total // 2
+
+
+def causal_pads(size: int, taps: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
+    """The same, so that result i depends on nothing after position (i + 1) stride - 1: what a whole
+    number of strides lacks is added after, all else before.
+    """
+    reach = (taps - 1) * dilation + 1
+    before = max(reach - stride, 0)
+    return before, max((-(-size // stride) - 1) * stride + reach - size - before, 0)
+
 
 def convolve(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int | None
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, ...],
+    pads: Pads,
+    dilation: tuple[int, ...] | None = None,
 ) -> jax.Array:
-    """x [B, *S, C_in] with kernel [*k, C_in, C_out]; `padding`: zeros before and after each
-    axis; None: as many as give the result ceil(size / stride) positions, an odd one after."""
-    *window, channels, features = kernel.shape
-    if max(strides) == 1 and math.prod(window) * features <= channels:
-        return _convolve_to_few(x, kernel, padding)
-    return _convolve(x, kernel, strides, padding)
+    """x [B, *S, C_in] with kernel [*k, C_in, C_out] -> [B, *s, C_out].
+
+    Args:
+        pads: zeros before and after each axis.
+        dilation: positions from tap to tap along each axis; None: 1.
+    """
+    if max(strides) == 1 and (dilation is None or max(dilation) == 1):
+        return _convolve_by_one(x, kernel, pads)
+    return _convolve(x, kernel, strides, pads, dilation)
 
 
 def _convolve(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: int | None
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, ...],
+    pads: Pads,
+    dilation: tuple[int, ...] | None = None,
 ) -> jax.Array:
-    axes = x.ndim - 2
-    data = (0, axes + 1, *range(1, axes + 1))
     return jax.lax.conv_general_dilated(  # [B, *s, C_out]
         x,
         kernel,
         strides,
-        "SAME" if padding is None else [(padding, padding)] * axes,
-        dimension_numbers=jax.lax.ConvDimensionNumbers(data, (axes + 1, axes, *range(axes)), data),
+        pads,
+        rhs_dilation=dilation,
+        dimension_numbers=channels_last(x.ndim - 2),
     )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _convolve_to_few(x: jax.Array, kernel: jax.Array, padding: int | None) -> jax.Array:
-    """`_convolve` with stride 1, for results whose windows are no wider than `x`.
+def _convolve_by_one(x: jax.Array, kernel: jax.Array, pads: Pads) -> jax.Array:
+    """`_convolve` with stride 1, whose kernel's gradient a CPU computes in another form.
 
-    On a CPU the kernel's gradient is a matrix product of those windows with `x`: of 4 x 64 x 64
-    positions, 64 channels to 3, in 1.2 ms of two AVX-512 cores' time where a convolution takes 14.
+    Of results whose windows are no wider than `x` it is a matrix product of those windows with `x`:
+    of 4 x 64 x 64 positions, 64 channels to 3, in 1.2 ms of two AVX-512 cores' time where a
+    convolution takes 14. Else it is the sum of the gradients of pieces (`_piece_size`).
     """
-    return _convolve(x, kernel, (1,) * (x.ndim - 2), padding)
+    return _convolve(x, kernel, (1,) * (x.ndim - 2), pads)
 
 
-def _to_few_forward(x: jax.Array, kernel: jax.Array, padding: int | None) -> tuple:
-    return _convolve_to_few(x, kernel, padding), (x, kernel)
+def _by_one_forward(x: jax.Array, kernel: jax.Array, pads: Pads) -> tuple:
+    return _convolve_by_one(x, kernel, pads), (x, kernel)
 
 
-def _to_few_backward(padding: int | None, residuals: tuple, gradient: jax.Array) -> tuple:
+def _by_one_backward(pads: Pads, residuals: tuple, gradient: jax.Array) -> tuple:
     x, kernel = residuals
-    strides = (1,) * (x.ndim - 2)
+    *window, channels, features = kernel.shape
+    strides = (1,) * len(window)
+    (of_x,) = jax.vjp(lambda x: _convolve(x, kernel, strides, pads), x)[1](gradient)
 
-    def as_convolution(x: jax.Array, gradient: jax.Array) -> jax.Array:
-        return jax.vjp(lambda k: _convolve(x, k, strides, padding), kernel)[1](gradient)[0]
+    def whole(x: jax.Array, gradient: jax.Array, pads: Pads = pads) -> jax.Array:
+        return jax.vjp(lambda k: _convolve(x, k, strides, pads), kernel)[1](gradient)[0]
 
-    def as_product(x: jax.Array, gradient: jax.Array) -> jax.Array:
-        return _kernel_gradient(x, gradient, kernel.shape[:-2], padding)
-
-    (of_x,) = jax.vjp(lambda x: _convolve(x, kernel, strides, padding), x)[1](gradient)
-    of_kernel = jax.lax.platform_dependent(x, gradient, cpu=as_product, default=as_convolution)
-    return of_x, of_kernel
-
-
-_convolve_to_few.defvjp(_to_few_forward, _to_few_backward)
+    if math.prod(window) * features <= channels:
+        on_cpu = functools.partial(_gradient_as_product, window=tuple(window), pads=pads)
+    elif size := _piece_size(gradient.shape, tuple(window)):
+        on_cpu = functools.partial(_gradient_in_pieces, whole, window=window, pads=pads, size=size)
+    else:
+        return of_x, whole(x, gradient)
+    return of_x, jax.lax.platform_dependent(x, gradient, cpu=on_cpu, default=whole)
 
 
-def _kernel_gradient(
-    x: jax.Array, gradient: jax.Array, window: tuple[int, ...], padding: int | None
+_convolve_by_one.defvjp(_by_one_forward, _by_one_backward)
+
+
+def _piece_size(shape: tuple[int, ...], window: tuple[int, ...]) -> int:
+    """Positions of a piece in which a CPU works out a kernel's gradient from that of the result,
+    of `shape` [B, *s, C_out]; 0: all at once.
+
+    XLA's matrix product of all windows with the gradient is as tall as there are positions, and
+    leaves the caches. With 8 positions for each of C_out channels it is 2.5 times as fast at 64
+    channels and 1.8 times at 128; from 256 on nothing is gained. Rows that a mesh splits are left
+    whole: a piece would be gathered.
+    """
+    batch, *sizes, features = shape
+    positions = batch * math.prod(sizes)
+    size = max(min(8 * features, 1024), 256, -(-positions // MOST_PIECES))
+    worth = 96 <= features <= 128 and math.prod(window) > 1 and positions >= 2 * size
+    return size if worth and not mesh_context.row_axes(batch) else 0
+
+
+def _gradient_in_pieces(
+    whole: Callable,
+    x: jax.Array,
+    gradient: jax.Array,
+    *,
+    window: tuple[int, ...],
+    pads: Pads,
+    size: int,
+) -> jax.Array:
+    """The sum of `whole(x, gradient, pads)` over examples, or over rows of the first axis, of about
+    `size` positions each: [*k, C_in, C_out].
+    """
+    batch, first, *rest = gradient.shape[:-1]
+    rows = min(max(size // math.prod(rest), 1), first)
+    examples = max(size // (first * math.prod(rest)), 1)
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))  # [B, *(s + k - 1), C_in]
+    none = ((0, 0),) * len(pads)
+    total = 0.0
+    for b, row in itertools.product(range(0, batch, examples), range(0, first, rows)):
+        part = gradient[b : b + examples, row : row + rows]  # [examples, rows, .., C_out]
+        around = x[b : b + examples, row : row + part.shape[1] + window[0] - 1]
+        total = total + whole(around, part, none)
+    return total
+
+
+def _gradient_as_product(
+    x: jax.Array, gradient: jax.Array, window: tuple[int, ...], pads: Pads
 ) -> jax.Array:
     """x [B, *S, C_in], gradient [B, *s, C_out] -> [*k, C_in, C_out], for stride 1.
 
@@ -80,8 +155,8 @@ def _kernel_gradient(
     windows of the gradient.
     """
     around = [(0, 0, 0)]
-    for taps, size, small in zip(window, x.shape[1:-1], gradient.shape[1:-1], strict=True):
-        before = (taps - 1) // 2 if padding is None else padding
+    sizes = zip(window, x.shape[1:-1], gradient.shape[1:-1], pads, strict=True)
+    for taps, size, small, (before, _) in sizes:
         low = taps - 1 - before
         around.append((low, size + before - small, 0))
     zero = jnp.zeros((), gradient.dtype)
@@ -182,18 +257,16 @@ def _as_transposed(x: jax.Array, kernel: jax.Array, factors: tuple[int, ...]) ->
         sums = jnp.asarray(sums, kernel.dtype)
         summed = jnp.tensordot(summed, sums, axes=((0,), (1,)), precision="highest")
     summed = jnp.moveaxis(summed, (0, 1), (-2, -1))  # [*(f + 2), C_in, C_out]
-    data = (0, axes + 1, *range(1, axes + 1))
     return jax.lax.conv_general_dilated(
         x,
         summed.astype(x.dtype),
         (1,) * axes,
         [(f, f) for f in factors],
         lhs_dilation=factors,
-        dimension_numbers=jax.lax.ConvDimensionNumbers(data, (axes + 1, axes, *range(axes)), data),
+        dimension_numbers=channels_last(axes),
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def upsampled_convolution(x: jax.Array, kernel: jax.Array, factors: tuple[int, ...]) -> jax.Array:
     """x [B, *S, C_in], upsampled to nearest neighbours, convolved with kernel [3, .., C_in, C_out]:
     [B, *(S f), C_out]. The taps are summed before they are rounded to the dtype of `x`.
@@ -204,28 +277,5 @@ def upsampled_convolution(x: jax.Array, kernel: jax.Array, factors: tuple[int, .
     convolution: putting results side by side was a fifth of the bytes that a VQGAN's step moves on
     a TPU (`vqjax compile`, docs/scaling.md).
     """
-    return jax.lax.platform_dependent(
-        x,
-        kernel,
-        cpu=functools.partial(_as_product, factors=factors),
-        default=functools.partial(_as_transposed, factors=factors),
-    )
-
-
-def _upsampled_forward(x: jax.Array, kernel: jax.Array, factors: tuple[int, ...]) -> tuple:
-    return upsampled_convolution(x, kernel, factors), (x, kernel)
-
-
-def _upsampled_backward(factors: tuple[int, ...], residuals: tuple, gradient: jax.Array) -> tuple:
-    def gradients(method: Callable, x: jax.Array, kernel: jax.Array, g: jax.Array) -> tuple:
-        return jax.vjp(lambda x, k: method(x, k, factors), x, kernel)[1](g)
-
-    return jax.lax.platform_dependent(
-        *residuals,
-        gradient,
-        cpu=functools.partial(gradients, _as_product),
-        default=functools.partial(gradients, _as_transposed),
-    )
-
-
-upsampled_convolution.defvjp(_upsampled_forward, _upsampled_backward)
+    product = functools.partial(_as_product, factors=factors)
+    return by_platform(product, functools.partial(_as_transposed, factors=factors))(x, kernel)
