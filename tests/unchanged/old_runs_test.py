@@ -23,7 +23,8 @@ ARCHIVE = pathlib.Path(__file__).parent / "old_runs.tar.xz"
 def old(tmp_path_factory):
     folder = tmp_path_factory.mktemp("old")
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
+        safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from Python 3.11.4
+        archive.extractall(folder, **safe)
     return folder
 
 
