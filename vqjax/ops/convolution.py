@@ -116,7 +116,7 @@ def _piece_size(shape: tuple[int, ...], window: tuple[int, ...]) -> int:
     """
     batch, *sizes, features = shape
     positions = batch * math.prod(sizes)
-    size = max(min(8 * features, 1024), 256, -(-positions // MOST_PIECES))
+    size = max(8 * features, -(-positions // MOST_PIECES))
     worth = 96 <= features <= 128 and math.prod(window) > 1 and positions >= 2 * size
     return size if worth and not mesh_context.row_axes(batch) else 0
 
@@ -136,13 +136,15 @@ def _gradient_in_pieces(
     batch, first, *rest = gradient.shape[:-1]
     rows = min(max(size // math.prod(rest), 1), first)
     examples = max(size // (first * math.prod(rest)), 1)
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))  # [B, *(s + k - 1), C_in]
-    none = ((0, 0),) * len(pads)
     total = 0.0
     for b, row in itertools.product(range(0, batch, examples), range(0, first, rows)):
         part = gradient[b : b + examples, row : row + rows]  # [examples, rows, .., C_out]
-        around = x[b : b + examples, row : row + part.shape[1] + window[0] - 1]
-        total = total + whole(around, part, none)
+        low = row - pads[0][0]  # its rows of x, and zeros where they lie outside
+        high = low + part.shape[1] + window[0] - 1
+        if low < x.shape[1] and high > 0:
+            inside = x[b : b + examples, max(low, 0) : high]
+            zeros = (max(-low, 0), max(high - x.shape[1], 0))
+            total = total + whole(inside, part, (zeros, *pads[1:]))
     return total
 
 
