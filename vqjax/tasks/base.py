@@ -15,6 +15,7 @@ from vqjax.types import Alarm, ArraySpec, Batch, Context, Tree, UsageError
 
 Batches = Iterator[Batch]
 Part = Callable[[], tuple[Any, Any]]  # -> (its loss, all else)
+GAIN, LENGTH = "gain", "length"  # of sound, in a batch
 
 
 class Task:
@@ -106,7 +107,28 @@ class Task:
 
 
 def normalize(x: jax.Array) -> jax.Array:
-    """uint8 0..255 -> float32 [-1, 1]; floats pass."""
+    """uint8 0..255 -> float32 [-1, 1]; int16 v -> float32 v / 32768, of sound; floats pass."""
     if x.dtype == jnp.uint8:
         return x.astype(jnp.float32) / 127.5 - 1.0
+    if x.dtype == jnp.int16:
+        return x.astype(jnp.float32) / 32768.0
+    return x
+
+
+def within_length(batch: Batch, x: jax.Array) -> jax.Array:
+    """x [B, T, C], zero from the batch's "length" int[B] on, where it has one; else x."""
+    if LENGTH not in batch:
+        return x
+    inside = jnp.arange(x.shape[1])[None] < batch[LENGTH][:, None]  # [B, T]
+    return jnp.where(inside[..., None], x, 0)
+
+
+def inputs_of(batch: Batch, name: str) -> jax.Array:
+    """What a network takes of the batch's array `name`: [B, *S, C], normalised, and sound at its
+    level, times the recorded "gain" float[B] where the batch has one.
+    """
+    x = normalize(batch[name])
+    if batch[name].dtype == jnp.int16 and GAIN in batch:
+        gain = batch[GAIN].astype(x.dtype)
+        x = x * gain.reshape(-1, *(1,) * (x.ndim - 1))  # [B, *S, C]
     return x

@@ -12,7 +12,7 @@ from flax import linen as nn
 from vqjax.config.annotations import check_fields
 from vqjax.ops.numerics import at_least_float32
 from vqjax.ops.schedules import Schedule
-from vqjax.tasks.base import Task, normalize
+from vqjax.tasks.base import Task, inputs_of, normalize
 from vqjax.types import Batch, Bound, Context, TaskOutput, Tree, UsageError, check_offers
 
 CLASSIFIER = "classifier"
@@ -91,7 +91,7 @@ class ClassifierTask(Task):
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Tree, Tree]:
         """Parameters and collections by player, for a batch of any size."""
-        variables = self.network.init(rng, normalize(batch[self.inputs]))
+        variables = self.network.init(rng, inputs_of(batch, self.inputs))
         return {CLASSIFIER: variables["params"]}, {CLASSIFIER: {}}
 
     @property
@@ -107,7 +107,7 @@ class ClassifierTask(Task):
         self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
     ) -> TaskOutput:
         """The loss of one (micro)batch; see `TaskOutput` and `TokenizerTask`."""
-        _, logits = self.classify(params, batch[self.inputs])  # [B, classes]
+        _, logits = self.classify(params, inputs_of(batch, self.inputs))  # [B, classes]
         labels = batch[LABEL]  # [B]
         targets = optax.smooth_labels(jax.nn.one_hot(labels, self.classes), self.label_smoothing)
         nats = optax.softmax_cross_entropy(logits, targets)  # [B]

@@ -4,6 +4,7 @@ For the gradient of what comes after a part stands what the part itself gives: i
 shape, and no compiler can foresee it.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from jax.lax import stop_gradient
 
 from vqjax.ops.schedules import as_schedule
 from vqjax.tasks.adversary import ADVERSARIAL, DISCRIMINATOR, GENERATOR
-from vqjax.tasks.base import Part, normalize
+from vqjax.tasks.base import Part, inputs_of
 from vqjax.tasks.reconstruction_terms import compare
 from vqjax.types import Batch, Context, Tree
 
@@ -46,7 +47,8 @@ class TokenizerParts:
         self._params, self._collections, self._frozen = params, collections, frozen
         self._active, self._context = context.active, context
         self._moves = TOKENIZER in context.active
-        self._x = batch[task.inputs]
+        self._x = inputs_of(batch, task.inputs)  # [B, *S, C]
+        self._link = functools.partial(task.reconstruction, batch)  # logits -> x_hat
 
     def calls(self) -> dict[str, Part]:
         """The programs, with their inputs, which come from one another."""
@@ -75,7 +77,7 @@ class TokenizerParts:
 
         def latents(moving: Tree) -> jax.Array:
             variables = {"params": {**fixed, **moving}, **collections}
-            return self._network.apply(variables, normalize(x), method="latents")
+            return self._network.apply(variables, x, method="latents")
 
         if not self._moves:
             return _NO_LOSS, latents(moving), ()
@@ -124,14 +126,14 @@ class TokenizerParts:
 
     def _losses(self, frozen: Tree, x: jax.Array, logits: jax.Array, step: Any) -> tuple:
         def loss(logits: jax.Array) -> jax.Array:
-            return self._reconstruction(frozen, normalize(x), logits, step)
+            return self._reconstruction(frozen, x, logits, step)
 
         if not self._moves:
-            return _NO_LOSS, self._network.link(logits)
+            return _NO_LOSS, self._link(logits)
         return jax.value_and_grad(loss)(logits)
 
     def _reconstruction(self, frozen: Tree, x: jax.Array, logits: jax.Array, step: Any):
-        x_hat = self._network.link(logits)
+        x_hat = self._link(logits)
         terms = compare(self._task.losses, frozen, x, x_hat, logits, self._active)
         return self._weighted(terms, step)
 
@@ -144,8 +146,7 @@ class TokenizerParts:
         self, params: Tree, last: Tree, frozen: Tree, x: Any, h: Any, logits: jax.Array, step: Any
     ) -> tuple:
         """Both players' adversarial terms, with the adaptive weight, and their gradients."""
-        task, x = self._task, normalize(x)
-        adversary, link = task.adversary, self._network.link
+        task, adversary, link = self._task, self._task.adversary, self._link
         generator = self._moves and adversary.generator_side(params, x, self._active)
 
         def generator_loss(logits: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ from vqjax.config import FrozenRun
 from vqjax.config.annotations import check_fields
 from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule, as_schedule
-from vqjax.tasks.base import Batches, Part, Task
+from vqjax.tasks.base import Batches, Part, Task, inputs_of
 from vqjax.types import (
     ArraySpec,
     Batch,
@@ -194,7 +194,8 @@ class PriorTask(Task):
         if all(name in batch for name in task.tokenizer.level_names):
             return {name: batch[name] for name in task.tokenizer.level_names}
         arrays = frozen[FROZEN]
-        return task.encode(arrays["params"], arrays["collections"], batch[self.inputs]).indices
+        x = inputs_of(batch, self.inputs)  # [B, *S, C]
+        return task.encode(arrays["params"], arrays["collections"], x).indices
 
     def objective(
         self,

@@ -19,7 +19,7 @@ from vqjax.quantizers import Quantizer
 from vqjax.tasks import codebooks
 from vqjax.tasks.adaptive import AdaptiveWeight
 from vqjax.tasks.adversary import DISCRIMINATOR, GENERATOR, MATCHING, Adversary
-from vqjax.tasks.base import Batches, Part, Task, normalize
+from vqjax.tasks.base import Batches, Part, Task, inputs_of, normalize, within_length
 from vqjax.tasks.parts import TOKENIZER, TokenizerParts
 from vqjax.tasks.reconstruction_terms import check_losses, check_metrics, compare
 from vqjax.types import (
@@ -69,9 +69,12 @@ class TokenizerTask(Task):
             returns features there is also the term "feature_matching".
         adversarial: the two players' losses.
         adaptive: factor on the generator's term; None: only its weight counts.
-        inputs: the batch's array to reconstruct: uint8 (normalised to [-1, 1]) or float in [-1, 1].
+        inputs: the batch's array to reconstruct: uint8 (normalised to [-1, 1]), float in [-1, 1],
+            or int16 of sound (divided by 32,768, times the batch's "gain" where it has one).
         metrics: further metrics of evaluations: each maps (x, x_hat), [B, *S, C] in [-1, 1], to
             float[B], and its mean is shown by its `name`.
+        until_length: whether losses stop at the batch's "length", where it has one: what is
+            reconstructed after it counts as equal.
     """
 
     tokenizer: nn.Module
@@ -82,6 +85,7 @@ class TokenizerTask(Task):
     adaptive: AdaptiveWeight | None = AdaptiveWeight()
     inputs: str = "image"
     metrics: tuple[Any, ...] = ()
+    until_length: bool = True
 
     def __post_init__(self) -> None:
         """Refuses, with UsageError, parts that are not what their places need."""
@@ -171,7 +175,7 @@ class TokenizerTask(Task):
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Tree, Tree]:
         """Parameters and collections by player, for a batch of any size."""
-        x = normalize(batch[self.inputs])
+        x = inputs_of(batch, self.inputs)
         one, two, noise = jax.random.split(rng, 3)
         rngs = {"params": one, "quantizer": noise}
         variables = self.tokenizer.init(rngs, x, train=False, step=0)
@@ -192,7 +196,7 @@ class TokenizerTask(Task):
         latents = jax.jit(self._latents)
 
         def encode(batch):
-            return latents(params, collections, batch[self.inputs])
+            return latents(params, collections, inputs_of(batch, self.inputs))
 
         z = codebooks.encodings(encode, batches, policy.samples, quantizer.codebook_size)
 
@@ -222,7 +226,7 @@ class TokenizerTask(Task):
             batch: global arrays.
             context: rng, step and active players and terms; statistics of earlier microbatches.
         """
-        x = normalize(batch[self.inputs])  # [B, *S, C]
+        x = inputs_of(batch, self.inputs)  # [B, *S, C]
         active, step = context.active, context.step
         trains = TOKENIZER in active
         tokenizer = params[TOKENIZER] if trains else stop_gradient(params[TOKENIZER])
@@ -234,7 +238,8 @@ class TokenizerTask(Task):
         to_output = functools.partial(_to_output, self.tokenizer.decoder)
         last = tokenizer["decoder"]["to_output"]
         logits = to_output(last, h)  # [B, *S, C]
-        x_hat = self.tokenizer.link(logits)  # [B, *S, C]
+        reconstruction = functools.partial(self.reconstruction, batch)  # of logits
+        x_hat = reconstruction(logits)  # [B, *S, C]
 
         losses, multipliers, metrics = {}, {}, dict(encoding.quantized.metrics)
         if trains:
@@ -248,15 +253,13 @@ class TokenizerTask(Task):
         if generator_losses is not None:
             losses |= generator_losses(x_hat)
             if self.adaptive is not None and GENERATOR in active:
-                nll = functools.partial(self._nll, stop_gradient(x), frozen, active, step)
+                nll = functools.partial(self._nll, batch, stop_gradient(x), frozen, active, step)
                 multipliers[GENERATOR] = self.adaptive(
                     to_output,
                     last,
                     h,
                     nll=nll,
-                    generator=lambda logits: generator_losses(self.tokenizer.link(logits))[
-                        GENERATOR
-                    ],
+                    generator=lambda logits: generator_losses(reconstruction(logits))[GENERATOR],
                 )
                 metrics["adaptive_weight"] = multipliers[GENERATOR]
         if DISCRIMINATOR in active:
@@ -288,11 +291,22 @@ class TokenizerTask(Task):
         )
         return encoding, h, {} if collected is None else dict(mutated).get("statistics", {})
 
+    def reconstruction(self, batch: Batch, logits: jax.Array) -> jax.Array:
+        """x_hat [B, *S, C] as losses see it: zero after the example's length."""
+        x_hat = self.tokenizer.link(logits)
+        return within_length(batch, x_hat) if self.until_length else x_hat
+
     def _nll(
-        self, x: jax.Array, frozen: Tree, active: tuple[str, ...], step: Any, logits: jax.Array
+        self,
+        batch: Batch,
+        x: jax.Array,
+        frozen: Tree,
+        active: tuple[str, ...],
+        step: Any,
+        logits: jax.Array,
     ) -> jax.Array:
         """The weighted sum of the active reconstruction losses."""
-        x_hat = self.tokenizer.link(logits)
+        x_hat = self.reconstruction(batch, logits)
         values = compare(self.losses, frozen, x, x_hat, logits, active)
         terms = (as_schedule(self.weights[name])(step) * value for name, value in values.items())
         return sum(terms, start=jnp.zeros((), x_hat.dtype))
