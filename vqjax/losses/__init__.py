@@ -12,5 +12,9 @@ from vqjax.losses.perceptual import LPIPS as LPIPS
 from vqjax.losses.reconstruction import L1 as L1
 from vqjax.losses.reconstruction import L2 as L2
 from vqjax.losses.reconstruction import BinaryCrossEntropy as BinaryCrossEntropy
+from vqjax.losses.spectral import MultiScaleMel as MultiScaleMel
+from vqjax.losses.spectral import MultiScaleSTFT as MultiScaleSTFT
+from vqjax.losses.waveform import SDR as SDR
+from vqjax.losses.waveform import SISDR as SISDR
 
 __all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_"))

@@ -8,11 +8,13 @@ from vqjax.nn.activations import activation
 from vqjax.nn.attention import SelfAttention
 from vqjax.nn.blocks import Middle, ResBlock, Stage
 from vqjax.nn.conv import Conv, DepthwiseConv, Downsample, TransposedConv, Upsample
+from vqjax.nn.convnext import ConvNeXtBlock
 from vqjax.nn.norm import BatchNorm, GroupNorm
 
 __all__ = [
     "BatchNorm",
     "Conv",
+    "ConvNeXtBlock",
     "DepthwiseConv",
     "Downsample",
     "GroupNorm",

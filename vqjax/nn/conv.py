@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import canonicalize_dtype, promote_dtype
 
+from vqjax.nn.streams import is_streaming, with_past
 from vqjax.ops.convolution import causal_pads, convolve, pads_for, upsampled_convolution
 from vqjax.ops.depthwise import depthwise_convolution
 from vqjax.ops.platforms import Pads
@@ -52,13 +53,16 @@ def _padding_of(padding: Padding, axes: int) -> list[int | str | None]:
 
 
 def _padded(
+    module: nn.Module,
     x: jax.Array,
     padding: Padding,
     window: tuple[int, ...],
     strides: tuple[int, ...],
     dilation: tuple[int, ...],
 ) -> tuple[jax.Array, Pads]:
-    """x [B, *S, C] with its edges repeated where `padding` says so, and the zeros to add."""
+    """x [B, *S, C] with its edges repeated where `padding` says so, and the zeros to add. Where
+    `module` gets a signal in pieces, the past along the first axis takes the place of zeros.
+    """
     edges, zeros = [], []
     values = _padding_of(padding, len(window))
     sizes = zip(values, x.shape[1:-1], window, strides, dilation, strict=True)
@@ -69,6 +73,8 @@ def _padded(
             pads = causal_pads(*setting) if value == CAUSAL else pads_for(*setting)
         edges.append(pads if value == REPLICATE else (0, 0))
         zeros.append((0, 0) if value == REPLICATE else pads)
+    if values[0] == CAUSAL and is_streaming(module):
+        x, zeros[0] = with_past(module, x, zeros[0][0]), (0, zeros[0][1])
     if any(map(any, edges)):
         x = jnp.pad(x, ((0, 0), *edges, (0, 0)), mode="edge")  # [B, *(S + pads), C]
     return x, tuple(zeros)
@@ -122,7 +128,7 @@ class Conv(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         strides, dilation = per_axis(self.stride, axes), per_axis(self.dilation, axes)
-        x, pads = _padded(x, self.padding, shape[:axes], strides, dilation)
+        x, pads = _padded(self, x, self.padding, shape[:axes], strides, dilation)
         y = convolve(x, kernel, strides, pads, dilation)  # [B, *s, features]
         return y if bias is None else _add_bias(y, bias)
 
@@ -151,7 +157,7 @@ class DepthwiseConv(nn.Module):
         kernel = self.param("kernel", init, (*window, channels), jnp.float32)  # [*k, C]
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        x, pads = _padded(x, self.padding, window, (1,) * axes, dilation)
+        x, pads = _padded(self, x, self.padding, window, (1,) * axes, dilation)
         return _add_bias(depthwise_convolution(x, kernel, pads, dilation), bias)  # [B, *s, C]
 
 

@@ -135,3 +135,29 @@ def mel_matrix(
     if area:
         filters *= 2.0 / (edges[2:] - edges[:-2])
     return filters.astype(np.float32)
+
+
+def scale_invariant_ratio(
+    x: jax.Array, x_hat: jax.Array, length: jax.Array | None = None
+) -> jax.Array:
+    """The scale-invariant signal-to-distortion ratio in dB of x and x_hat [B, T, C]: float[B]
+    (arXiv 1811.02508, eq. 5), the mean over T of each channel taken off before.
+
+    Powers are at least 1e-10: a perfect copy has a finite ratio. Of a silent x there is none; the
+    caller leaves such examples out.
+
+    Args:
+        length: int[B], samples that count; None: all.
+    """
+    x, x_hat = (jnp.asarray(v, jnp.promote_types(v.dtype, jnp.float32)) for v in (x, x_hat))
+    inside = jnp.ones(x.shape[:2], x.dtype)[..., None]  # [B, T, 1]
+    if length is not None:
+        inside = (jnp.arange(x.shape[1])[None] < length[:, None]).astype(x.dtype)[..., None]
+    count = jnp.maximum(inside.sum(1, keepdims=True), 1.0)  # [B, 1, 1]
+    x, x_hat = ((v - (v * inside).sum(1, keepdims=True) / count) * inside for v in (x, x_hat))
+    axes = (1, 2)
+    power = jnp.maximum(jnp.sum(x * x, axes), 1e-10)  # [B]
+    scale = (jnp.sum(x * x_hat, axes) / power)[:, None, None]  # [B, 1, 1]
+    signal = jnp.maximum(jnp.sum(jnp.square(scale * x), axes), 1e-10)
+    noise = jnp.maximum(jnp.sum(jnp.square(x_hat - scale * x), axes), 1e-10)
+    return 10.0 * (jnp.log10(signal) - jnp.log10(noise))

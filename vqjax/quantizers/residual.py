@@ -9,7 +9,9 @@ from vqjax.config.annotations import check_fields
 from vqjax.ops import codes as ops
 from vqjax.quantizers.codebook import check_sizes
 from vqjax.quantizers.combined import Combined, level_metrics
-from vqjax.types import Quantized, Tree, UsageError
+from vqjax.types import Quantized, Tree, UsageError, did_you_mean
+
+PER = ("batch", "example")
 
 
 class Residual(Combined):
@@ -33,18 +35,23 @@ class Residual(Combined):
         shared: whether all stages use one codebook, as in RQ-VAE.
         dropout: quantizer dropout, the chance that a training batch uses only its first n stages,
             n uniform in 1 to Q - 1: so that fewer levels of indices can be decoded, too.
+        per: "batch", or "example": each has an n of its own. Then the dropped stages of an example
+            give the encoder no gradient, though losses name their values.
     """
 
     template: nn.Module
     stages: int
     shared: bool = False
     dropout: float = 0.0
+    per: str = "batch"
 
     def __post_init__(self) -> None:
         check_fields(self)
         check_sizes(stages=self.stages)
         if not 0.0 <= self.dropout <= 1.0:
             raise UsageError(f"quantizer.dropout={self.dropout}: wanted 0 to 1")
+        if self.per not in PER:
+            raise UsageError(f"quantizer.per={self.per!r}: {did_you_mean(self.per, PER)}")
         super().__post_init__()
         _ = self.template.residual_scale  # a template may refuse to have one
         if self.template.input_dim != self.codebook_dim:
@@ -66,13 +73,16 @@ class Residual(Combined):
         scale = self.template.residual_scale
         return jnp.asarray(scale, jnp.float32) ** stage
 
-    def _keeps(self, train: bool) -> list[jax.Array | float]:
-        """1 for the stages that count in this call, 0 for the dropped ones."""
+    def _keeps(self, train: bool, z: jax.Array) -> list[jax.Array | float]:
+        """1 for the stages that count in this call, 0 for the dropped ones: scalars, or with `per`
+        "example" [B, 1, .., 1] for z [B, *S, D].
+        """
         if not train or self.dropout == 0.0 or self.stages == 1 or self.is_initializing():
             return [1.0] * self.stages
         drop_key, n_key = jax.random.split(self.make_rng("quantizer"))
-        drops = jax.random.uniform(drop_key, dtype=jnp.float32) < self.dropout
-        n = jax.random.randint(n_key, (), 1, self.stages, jnp.int32)  # 1 to Q - 1
+        shape = () if self.per == "batch" else (len(z), *(1,) * (z.ndim - 1))
+        drops = jax.random.uniform(drop_key, shape, jnp.float32) < self.dropout
+        n = jax.random.randint(n_key, shape, 1, self.stages, jnp.int32)  # 1 to Q - 1
         n = jnp.where(drops, n, self.stages)
         return [(stage < n).astype(jnp.float32) for stage in range(self.stages)]
 
@@ -82,10 +92,14 @@ class Residual(Combined):
         """
         z = ops.at_least_float32(z)
         residual, total, outputs = z, jnp.zeros_like(z), []  # r_0, z_q: [B, *S, D]
-        keeps = self._keeps(train)  # Q scalars
+        keeps = self._keeps(train, z)  # Q
+        each = self.per == "example"
         for stage in range(self.stages):
             scale = _channels(self._scale(stage), z)  # [1, .., 1 or D]
-            out = self.parts[0 if self.shared else stage](residual / scale, train=train, step=step)
+            part, r = self.parts[0 if self.shared else stage], residual  # r_q
+            if each:
+                r = jnp.where(keeps[stage], r, stop_gradient(r))
+            out = part(r / scale, train=train, step=step)
             codes = stop_gradient(out.z_q) * scale  # e_q [B, *S, D]
             total = total + codes * keeps[stage]  # z_q = sum of e_q that are not dropped
             residual = residual - codes  # r_{q+1} = r_q - sg(e_q)
@@ -95,7 +109,10 @@ class Residual(Combined):
             z_q=estimator(z, total),
             indices=tuple(out.indices[0] for out in outputs),  # Q arrays [B, *S]
             losses={
-                name: sum(out.losses[name] * keep for out, keep in zip(outputs, keeps, strict=True))
+                name: sum(
+                    out.losses[name] if each else out.losses[name] * keep
+                    for out, keep in zip(outputs, keeps, strict=True)
+                )
                 for name in self.loss_weights
             },
             metrics=level_metrics(outputs),

@@ -7,6 +7,15 @@ from vqjax.tasks.adaptive import AdaptiveWeight
 from vqjax.tasks.base import Task, normalize
 from vqjax.tasks.classifier import ClassifierTask
 from vqjax.tasks.prior import PriorTask
+from vqjax.tasks.sound import SoundTokenizerTask
 from vqjax.tasks.tokenizer import TokenizerTask
 
-__all__ = ["AdaptiveWeight", "ClassifierTask", "PriorTask", "Task", "TokenizerTask", "normalize"]
+__all__ = [
+    "AdaptiveWeight",
+    "ClassifierTask",
+    "PriorTask",
+    "SoundTokenizerTask",
+    "Task",
+    "TokenizerTask",
+    "normalize",
+]

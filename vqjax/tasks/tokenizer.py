@@ -19,7 +19,7 @@ from vqjax.quantizers import Quantizer
 from vqjax.tasks import codebooks
 from vqjax.tasks.adaptive import AdaptiveWeight
 from vqjax.tasks.adversary import DISCRIMINATOR, GENERATOR, MATCHING, Adversary
-from vqjax.tasks.base import Batches, Part, Task, inputs_of, normalize, within_length
+from vqjax.tasks.base import Batches, Part, Task, inputs_of, normalize
 from vqjax.tasks.parts import TOKENIZER, TokenizerParts
 from vqjax.tasks.reconstruction_terms import check_losses, check_metrics, compare
 from vqjax.types import (
@@ -69,12 +69,9 @@ class TokenizerTask(Task):
             returns features there is also the term "feature_matching".
         adversarial: the two players' losses.
         adaptive: factor on the generator's term; None: only its weight counts.
-        inputs: the batch's array to reconstruct: uint8 (normalised to [-1, 1]), float in [-1, 1],
-            or int16 of sound (divided by 32,768, times the batch's "gain" where it has one).
+        inputs: the batch's array to reconstruct: uint8 (normalised to [-1, 1]) or float in [-1, 1].
         metrics: further metrics of evaluations: each maps (x, x_hat), [B, *S, C] in [-1, 1], to
             float[B], and its mean is shown by its `name`.
-        until_length: whether losses stop at the batch's "length", where it has one: what is
-            reconstructed after it counts as equal.
     """
 
     tokenizer: nn.Module
@@ -85,7 +82,6 @@ class TokenizerTask(Task):
     adaptive: AdaptiveWeight | None = AdaptiveWeight()
     inputs: str = "image"
     metrics: tuple[Any, ...] = ()
-    until_length: bool = True
 
     def __post_init__(self) -> None:
         """Refuses, with UsageError, parts that are not what their places need."""
@@ -292,9 +288,9 @@ class TokenizerTask(Task):
         return encoding, h, {} if collected is None else dict(mutated).get("statistics", {})
 
     def reconstruction(self, batch: Batch, logits: jax.Array) -> jax.Array:
-        """x_hat [B, *S, C] as losses see it: zero after the example's length."""
-        x_hat = self.tokenizer.link(logits)
-        return within_length(batch, x_hat) if self.until_length else x_hat
+        """x_hat [B, *S, C] of the decoder's logits, as losses compare it with the batch."""
+        del batch
+        return self.tokenizer.link(logits)
 
     def _nll(
         self,

@@ -5,6 +5,8 @@ Floor 5, imports floor 0, `nn` and `ops`. Most important file: `tokenizer.py`.
 
 from vqjax.tokenizers.conv import ConvDecoder as ConvDecoder
 from vqjax.tokenizers.conv import ConvEncoder as ConvEncoder
+from vqjax.tokenizers.frames import FrameDecoder as FrameDecoder
+from vqjax.tokenizers.frames import FrameEncoder as FrameEncoder
 from vqjax.tokenizers.mlp import MLPDecoder as MLPDecoder
 from vqjax.tokenizers.mlp import MLPEncoder as MLPEncoder
 from vqjax.tokenizers.tokenizer import Tokenizer as Tokenizer
