@@ -22,5 +22,6 @@ from vqjax.data.source import Source as Source
 from vqjax.data.tfds import TFDS as TFDS
 from vqjax.data.tfds_audio import TFDSAudio as TFDSAudio
 from vqjax.data.token_set import TokenSet as TokenSet
+from vqjax.data.tones import Tones as Tones
 
 __all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_"))

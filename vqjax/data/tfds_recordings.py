@@ -12,6 +12,7 @@ from vqjax.data.records import Shard, stamp
 from vqjax.data.sound import FULL_SCALE, FlatClips, Loudness
 from vqjax.data.tf_data import decode_each, first_line, tensorflow, tensorflow_datasets
 from vqjax.data.tfds_builder import LazyIndex
+from vqjax.media.resampling import resample
 from vqjax.types import DataError
 
 _KEPT = ("lengths", "gains", "label", "name", "loud", "peak")  # of a table, on disk
@@ -54,11 +55,9 @@ class Recordings:
         largest = float(np.abs(values).max(initial=0))
         if not np.isfinite(largest):
             raise DataError(f"{what} holds NaN or infinity")
-        samples = np.clip(np.rint(values), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
         if self.rates[0] != self.rates[1]:
-            from vqjax.media.audio import resample
-
-            samples = resample(samples, *self.rates)
+            values = resample(values, *self.rates)
+        samples = np.clip(np.rint(values), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
         return samples, largest > FULL_SCALE
 
 
