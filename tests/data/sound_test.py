@@ -1,12 +1,14 @@
 """Levels, windows, and what file names say: what all sources of sound have in common."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from tests.data.makers import recordings
-from vqjax.data import CaptionsByLabel, Digits, Loudness, Tones
+from vqjax import config
+from vqjax.data import CaptionsByLabel, Digits, Loudness, TFDSAudio, Tones
 from vqjax.data.name_patterns import (
     check_class_patterns,
     check_pattern,
@@ -163,6 +165,15 @@ def test_whole_clips_must_fit():
 def test_windows_that_there_are_none_of(settings, line):
     with pytest.raises(UsageError, match=line):
         Tones(**settings)
+
+
+def test_sources_go_through_json():
+    classes = {"speaker": r"^\d+_([a-z]+)_"}
+    for source in (
+        Tones(64, loudness=Loudness(-20.0)),
+        TFDSAudio("spoken_digit", 64, hold_out=r"_[0-4]\.wav$", classes=classes),
+    ):
+        assert config.decode(json.loads(json.dumps(config.encode(source)))) == source
 
 
 def test_wrappers_pass_whole_clips_on():

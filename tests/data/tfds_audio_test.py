@@ -153,6 +153,16 @@ def test_another_rate_is_resampled_and_a_missing_one_must_be_passed(tmp_path, ti
     assert np.abs(clip - expected)[200:-200].max() < 30
 
 
+def test_recordings_without_sound_are_counted(tmp_path):
+    clips = [np.zeros(0, np.int64), CLIPS[0]]
+    write_tfds_audio(tmp_path, {"train": split_of(clips, NAMES[:2])}, shards=1)
+    source = source_at(tmp_path, eval_split="train", loudness=Loudness())
+    assert source.notes()[1:] == ["2 recordings hold no sound: their length is 0"]  # of both splits
+    clips, batch = shown(source)
+    assert_same(clips, [[], CLIPS[0]])
+    assert batch["gain"][0] == 1.0
+
+
 def test_floats_that_are_no_numbers(tmp_path):
     bad = [np.array([0.5, value], np.float32) for value in (0, np.nan, np.inf)]
     write_tfds_audio(tmp_path, {"train": split_of(bad, NAMES[:3])}, shards=1, dtype=np.float32)

@@ -278,6 +278,9 @@ class TFDSAudio(SoundSource):
         loud, peak = sum(table.loud for table in tables), max(table.peak for table in tables)
         if loud:
             notes.append(f"{loud:,} recordings exceed full scale and are clipped: is scale right?")
+        empty = sum(int((table.clips.lengths == 0).sum()) for table in tables)
+        if empty:
+            notes.append(f"{empty:,} recordings hold no sound: their length is 0")
         if peak < _QUIET:
             notes.append(f"the largest sample of all is {peak} of {FULL_SCALE}: is scale right?")
         return notes
