@@ -60,6 +60,7 @@ OWN = {
     "Transform": {"name": "scale_by_lion"},
     "ClassifierTask": {"encoder": MLPEncoder((8, 8)), "classes": 10},
     "TFDSAudio": {"eval_split": "test"},
+    "SoundFolder": {"rate": 16_000},
 }
 
 

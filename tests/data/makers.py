@@ -107,3 +107,22 @@ def write_folder(root: pathlib.Path, images: np.ndarray, classes: int = 3) -> No
         path = root / f"c{i % classes}" / f"{i:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
+
+
+def write_sound_folder(root: pathlib.Path, clips: list[np.ndarray], classes: int = 3) -> None:
+    """Writes clips of 8 kHz into class folders c0, c1, ...: WAV, FLAC and MP3, WAV at 16 kHz, AIFF
+    in stereo, in turn.
+    """
+    import soundfile
+
+    from vqjax.media.audio import resample
+
+    kinds = ("WAV", "FLAC", "MP3", "WAV", "AIFF")
+    for i, clip in enumerate(clips):
+        kind = kinds[i % 5]
+        path = root / f"c{i % classes}" / f"{i:03d}.{kind.lower()}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        twice = i % 5 == 3
+        clip = resample(clip, 8_000, 16_000) if twice else clip
+        clip = np.stack([clip, clip // 2], 1) if kind == "AIFF" else clip
+        soundfile.write(path, clip, 16_000 if twice else 8_000, format=kind)

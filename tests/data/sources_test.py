@@ -11,6 +11,7 @@ from tests.data.makers import (
     pictures,
     recordings,
     write_folder,
+    write_sound_folder,
     write_tfds,
     write_tfds_audio,
 )
@@ -53,6 +54,14 @@ def _tfds_audio(home, **settings):
     return data.TFDSAudio("tiny", data_dir=str(home), **plan, **settings)
 
 
+def _sound_folder(home, **settings):
+    write_sound_folder(home / "folder", recordings(30))
+    lines = [f"c{i % 3}/{i:03d}.wav,{i} {k}" for i in (0, 15) for k in range(3)]
+    (home / "folder" / "captions.csv").write_text("\n".join(["file,caption", *lines]))
+    plan = {"samples": 24, "eval_fraction": 0.3, "loudness": data.Loudness(), "caption_bytes": 9}
+    return data.SoundFolder(str(home / "folder"), 8_000, **plan, **settings)
+
+
 def saved(home):
     """The same examples in a file: its path."""
     parts = {"train": TRAIN, "eval": HELD_OUT}
@@ -84,6 +93,8 @@ SOURCES = {
     "folder-cached": _folder,
     "folder-streamed": lambda home: _folder(home, cache_bytes=0),
     "tones": lambda home: data.Tones(24, 21, 11),
+    "sound-folder-cached": _sound_folder,
+    "sound-folder-streamed": lambda home: _sound_folder(home, cache_bytes=0),
     "tfds-audio-cached": _tfds_audio,
     "tfds-audio-streamed": lambda home: _tfds_audio(home, cache_bytes=0),
 }
@@ -227,7 +238,9 @@ def test_eval_is_in_file_order_and_never_random(source):
 
 
 @pytest.mark.parametrize("part", ["train", "eval"])
-@pytest.mark.parametrize("name", [name for name in SOURCES if "tones" in name or "audio" in name])
+@pytest.mark.parametrize(
+    "name", [name for name in SOURCES if any(word in name for word in ("tones", "audio", "sound"))]
+)
 def test_whole_clips_are_those_that_windows_are_of(sources, name, part):
     source = sources[name]
     lengths = source.clip_lengths(part)
@@ -252,6 +265,7 @@ def test_whole_clips_are_those_that_windows_are_of(sources, name, part):
     [
         ("tfds-cached", "tfds-indexed"),
         ("folder-cached", "folder-streamed"),
+        ("sound-folder-cached", "sound-folder-streamed"),
         ("tfds-audio-cached", "tfds-audio-streamed"),
         ("arrays", "tfds-cached"),
         ("arrays", "saved"),

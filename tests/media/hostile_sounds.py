@@ -1,5 +1,6 @@
 """Sound files as they should not be, and a few odd ones that are good: how each must come out."""
 
+import functools
 import io
 import os
 import pathlib
@@ -112,6 +113,7 @@ def _art() -> bytes:
     return b"ID3\3\0\0" + bytes([0, 0, len(frame) >> 7, len(frame) & 127]) + frame
 
 
+@functools.cache
 def hostile_sounds() -> dict[str, Hostile]:
     """{file name: the file}; names hold a line break, letters of other scripts, 250 characters."""
     x, pcm = tone(), _pcm(tone())

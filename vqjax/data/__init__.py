@@ -18,6 +18,7 @@ from vqjax.data.digits import Digits as Digits
 from vqjax.data.folder import Folder as Folder
 from vqjax.data.shapes.source import Shapes as Shapes
 from vqjax.data.sound import Loudness as Loudness
+from vqjax.data.sound_folder import SoundFolder as SoundFolder
 from vqjax.data.source import Source as Source
 from vqjax.data.tfds import TFDS as TFDS
 from vqjax.data.tfds_audio import TFDSAudio as TFDSAudio

@@ -16,9 +16,11 @@ from vqjax.files import GENERATOR, write_output
 from vqjax.media.resampling import factors, resample_part, resampled_length, source_span
 from vqjax.media.resampling import resample as resample
 from vqjax.media.sound_file import CHANNELS as CHANNELS
+from vqjax.media.sound_file import ENDS_EARLY as ENDS_EARLY
 from vqjax.media.sound_file import FORMATS, BadSound, Header, OpenSound, library, opened
 from vqjax.media.sound_file import OTHER_SUFFIXES as OTHER_SUFFIXES
 from vqjax.media.sound_file import RATES as RATES
+from vqjax.media.sound_file import library_version as library_version
 from vqjax.types import UsageError, did_you_mean
 
 FULL_SCALE = 32_768

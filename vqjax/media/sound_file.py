@@ -39,6 +39,7 @@ OTHER_SUFFIXES = (
     ".ra", ".raw", ".snd", ".sph", ".spx", ".tta", ".voc", ".vox", ".w64", ".webm", ".wma", ".wv",
 )  # fmt: skip
 NOT_READ = f"not read here: {', '.join(FORMATS)}"
+ENDS_EARLY = "ends early"  # how notes on files begin of which a part is missing
 RATES = (1_000, 768_000)  # samples per second, the least and the most
 CHANNELS = 64
 
@@ -104,6 +105,12 @@ def library() -> tuple[Any, type]:
             return False
 
     return soundfile, Forward
+
+
+def library_version() -> str:
+    """Returns the version of libsndfile, on which lengths of decoded MP3 files may depend."""
+    soundfile, _ = library()
+    return soundfile.__libsndfile_version__
 
 
 class Remarks:
@@ -208,11 +215,11 @@ class OpenSound:
             raise BadSound(f"damaged: {frames - decoded:,} of {frames:,} samples are lost")
         notes = [f"the decoder says: {remark}" for remark in remarks[:1]]
         if short:
-            notes.append(f"ends early: {decoded:,} of {frames:,} samples")
+            notes.append(f"{ENDS_EARLY}: {decoded:,} of {frames:,} samples")
         elif kind == "mp3" and self._goes_on():
             notes.append(f"its header has no length: what follows sample {decoded:,} is not read")
         elif kind in ("ogg", "opus") and not self._has_last_page():
-            notes.append("ends early: its last page is missing")
+            notes.append(f"{ENDS_EARLY}: its last page is missing")
         elif kind in ("wav", "aiff"):
             notes += self._cut(decoded)
         return notes
@@ -238,7 +245,7 @@ class OpenSound:
         have, of, what = (
             (decoded, length // width, "samples") if width else (there, length, "bytes")
         )
-        return [f"ends early: {have:,} of {of:,} {what}"]
+        return [f"{ENDS_EARLY}: {have:,} of {of:,} {what}"]
 
 
 def _chunk_of_samples(descriptor: int, size: int) -> tuple[int, int]:
