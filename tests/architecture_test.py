@@ -32,6 +32,7 @@ SIDEWAYS = {
     ("arguments", "types"), ("arguments", "format"), ("arguments", "paths"),
     ("config", "arguments"), ("config", "shipped"), ("shipped", "types"), ("ops", "kernels"),
     ("media", "files"), ("media", "format"), ("media", "numbers"), ("numbers", "format"),
+    ("media", "types"), ("media", "extras"),
     ("evaluation", "training"), ("benchmark", "hardware"), ("__main__", "cli"),
 }  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -147,6 +148,8 @@ def test_training_never_imports_a_model():
         ("tensorflow", {"data", "cli"}, False),
         ("tensorflow_datasets", {"data", "cli"}, False),
         ("torch", set(), False),
+        ("soundfile", {"media"}, False),
+        ("pydub", set(), False),
         ("jax.experimental.pallas", {"kernels"}, True),
         ("jax.distributed", {"training", "cli"}, True),
         ("jinja2", {"reports"}, True),

@@ -2,8 +2,8 @@
 file of somebody else. And the files of a run that they read.
 
 What vqjax writes carries a mark: a PNG in its text, a page or drawing in its metadata, JSON in its
-first key, weights in their metadata. A file without it may be somebody's own and stays, unless
-`overwrite` says otherwise.
+first key, weights in their metadata, sound in the name of its program. A file without it may be
+somebody's own and stays, unless `overwrite` says otherwise.
 """
 
 import errno
@@ -38,6 +38,10 @@ _MARKS = (  # from the start of the file
     rb"<svg [^<>]*><metadata>vqjax ",
     rb'\s*\{\s*"generator":\s*"vqjax ',
     rb'.{8}\{"__metadata__":\{[^{}]*"generator":"vqjax ',  # safetensors, behind a length
+    rb"RIFF.{4}WAVE.{0,80}INFOISFT.{4}vqjax ",
+    rb"fLaC.{0,160}software=vqjax ",
+    rb"OggS.{0,300}(?:ENCODER|SOFTWARE)=vqjax ",  # Opus, Vorbis
+    rb"ID3.{7}TSSE.{6}\0vqjax ",  # MP3
 )
 # Pages of versions before the mark.
 _OLD_END = rb"made by vqjax [^<>]{1,40}</footer></main></body></html>\s*\Z"

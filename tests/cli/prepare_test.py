@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from vqjax.cli.main import main
+from vqjax.extras import pip_install
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +26,9 @@ def failure(capsys, *argv) -> tuple[int, str]:
     return code, lines[-1]
 
 
-@pytest.mark.parametrize(("name", "source"), [("digits", "Digits()"), ("shapes", "Shapes()")])
+@pytest.mark.parametrize(
+    ("name", "source"), [("digits", "Digits()"), ("shapes", "Shapes()"), ("tones", "Tones()")]
+)
 def test_what_comes_with_vqjax_needs_no_preparation(tmp_path, capsys, name, source):
     assert main(["prepare", name]) == 0
     message = f"{name} come with vqjax: {source} needs no preparation\n"
@@ -42,6 +45,7 @@ def test_what_is_prepared_needs_no_tensorflow(tmp_path):
     code = """
 import sys
 from vqjax.cli.main import main
+from vqjax.extras import pip_install
 assert main(["prepare", "mnist"]) == 0
 assert "tensorflow" not in sys.modules
 """
@@ -71,6 +75,34 @@ def test_without_a_network_it_gives_up_soon(capsys, monkeypatch):
     monkeypatch.setattr("vqjax.cli.prepare.RETRIES", 1)
     code, line = failure(capsys, "mnist")
     assert code == 3 and "there is no network" in line
+
+
+def test_sound_needs_pydub_to_be_prepared(tmp_path, capsys, monkeypatch):
+    """TFDS decodes sound by it, after the download."""
+    from vqjax.data.tf_data import tensorflow_datasets
+
+    tfds = tensorflow_datasets()
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+
+    class VqjaxTinySound(tfds.core.GeneratorBasedBuilder):
+        """A data set that TFDS knows from here on, without a download."""
+
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            features = tfds.features.FeaturesDict({"audio": tfds.features.Audio()})
+            return self.dataset_info_from_configs(features=features)
+
+        def _split_generators(self, manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            yield 0, {"audio": tmp_path / "a.wav"}
+
+    monkeypatch.setitem(sys.modules, "pydub", None)
+    code, line = failure(capsys, "vqjax_tiny_sound")
+    assert code == 2
+    assert line.endswith(f"needs the package pydub, which is missing: {pip_install('audio')}")
 
 
 def test_an_unwritable_place(tmp_path, capsys):

@@ -59,6 +59,8 @@ OWN = {
     "PriorTask": {"tokenizer": config.FrozenRun("nowhere")},
     "Transform": {"name": "scale_by_lion"},
     "ClassifierTask": {"encoder": MLPEncoder((8, 8)), "classes": 10},
+    "TFDSAudio": {"eval_split": "test"},
+    "SoundFolder": {"rate": 16_000},
 }
 
 

@@ -205,6 +205,7 @@ source = Arrays({"image": x}, {"image": x}, augment=(Resize(6), RandomCrop(4), R
 source.check()
 next(source.train(2, 0, 0, np.arange(2)))
 Digits(); TFDS("mnist"); Folder("nowhere", image_size=8).example_spec()
+TFDSAudio("spoken_digit", 64, hold_out="0"); next(Tones(64).train(2, 0, 0, np.arange(2)))
 print([m for m in ("tensorflow", "tensorflow_datasets", "sklearn") if m in sys.modules])
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,12 +7,19 @@ import zipfile
 import numpy as np
 import pytest
 
-from tests.data.makers import pictures, write_folder, write_tfds
+from tests.data.makers import (
+    pictures,
+    recordings,
+    write_folder,
+    write_sound_folder,
+    write_tfds,
+    write_tfds_audio,
+)
 from vqjax import data
 from vqjax.data import RandomCrop, RandomFlip, Resize
 from vqjax.data.shapes import splits
 from vqjax.data.texts import to_text
-from vqjax.types import DataError, VqjaxError
+from vqjax.types import ArraySpec, DataError, VqjaxError
 
 BATCH = 8
 AUGMENT = (RandomCrop(6), RandomFlip())
@@ -37,6 +44,24 @@ def _folder(home, **settings):
     return data.Folder(str(home / "folder"), augment=AUGMENT, **plan, **settings)
 
 
+def _tfds_audio(home, **settings):
+    clips = recordings(32)
+    names = [f"{'ab'[i % 2]}_{i // 2}.wav" for i in range(32)]
+    clips = {"audio": clips, "audio/filename": names, "label": np.arange(32) % 10}
+    write_tfds_audio(home, {"train": clips}, shards=2)
+    plan = {"samples": 24, "hold_out": r"_\d\.wav$", "leave_out": r"b_0\.wav"}
+    plan |= {"loudness": data.Loudness(), "classes": {"speaker": "^(.)_"}}
+    return data.TFDSAudio("tiny", data_dir=str(home), **plan, **settings)
+
+
+def _sound_folder(home, **settings):
+    write_sound_folder(home / "folder", recordings(30))
+    lines = [f"c{i % 3}/{i:03d}.wav,{i} {k}" for i in (0, 15) for k in range(3)]
+    (home / "folder" / "captions.csv").write_text("\n".join(["file,caption", *lines]))
+    plan = {"samples": 24, "eval_fraction": 0.3, "loudness": data.Loudness(), "caption_bytes": 9}
+    return data.SoundFolder(str(home / "folder"), 8_000, **plan, **settings)
+
+
 def saved(home):
     """The same examples in a file: its path."""
     parts = {"train": TRAIN, "eval": HELD_OUT}
@@ -57,7 +82,7 @@ class Saved(data.ArraySource):
             return {name: file[f"{part}_{name}"] for name in ("image", "label")}
 
 
-# How each is made in a directory of its own, with AUGMENT; all but the digits are tiny.
+# How each is made in a directory of its own, pictures with AUGMENT; all but the digits are tiny.
 SOURCES = {
     "arrays": _arrays,
     "saved": lambda home: Saved(saved(home), augment=AUGMENT),
@@ -67,6 +92,11 @@ SOURCES = {
     "tfds-indexed": lambda home: _tfds(home, cache_bytes=0),
     "folder-cached": _folder,
     "folder-streamed": lambda home: _folder(home, cache_bytes=0),
+    "tones": lambda home: data.Tones(24, 21, 11),
+    "sound-folder-cached": _sound_folder,
+    "sound-folder-streamed": lambda home: _sound_folder(home, cache_bytes=0),
+    "tfds-audio-cached": _tfds_audio,
+    "tfds-audio-streamed": lambda home: _tfds_audio(home, cache_bytes=0),
 }
 
 
@@ -83,6 +113,11 @@ def sources(tmp_path_factory):
 @pytest.fixture(params=SOURCES)
 def source(request, sources):
     return sources[request.param]
+
+
+def inputs(batch):
+    """What a network learns from."""
+    return batch["audio" if "audio" in batch else "image"]
 
 
 def train(source, steps, start=0, seed=0, rows=None):
@@ -102,7 +137,11 @@ def assert_same(a, b):
 def test_batches_are_as_example_spec_says(source):
     source.check()
     spec = source.example_spec()
-    assert spec["image"].dtype == "uint8" and spec["image"].shape[:2] == (6, 6)
+    if "audio" in spec:
+        assert spec["audio"] == ArraySpec((24, 1), "int16", medium="audio", rate=8_000.0)
+        assert spec["length"].dtype == "int32"
+    else:
+        assert spec["image"].dtype == "uint8" and spec["image"].shape[:2] == (6, 6)
     assert spec["label"].dtype == "int32" and spec["example_id"].dtype == "int64"
     rows = np.arange(BATCH)
     batches = {"train": train(source, 1)[0], "eval": next(iter(source.eval(BATCH, rows)))}
@@ -135,7 +174,7 @@ def test_the_same_again_and_another_seed_differs(source):
     first = train(source, 3)
     assert_same(first, train(source, 3))
     other = train(source, 3, seed=1)
-    assert any((a["image"] != b["image"]).any() for a, b in zip(first, other, strict=True))
+    assert any((inputs(a) != inputs(b)).any() for a, b in zip(first, other, strict=True))
 
 
 def test_resuming_needs_the_step_alone(source):
@@ -175,9 +214,9 @@ def test_augmentation_differs_from_epoch_to_epoch(source):
     num = source.num_train()
     visits = {}
     for batch in train(source, -(-2 * num // BATCH)):
-        for i, image in zip(batch["example_id"], batch["image"], strict=True):
-            visits.setdefault(int(i), []).append(image.tobytes())
-    assert sum(len(set(images[:2])) == 2 for images in visits.values()) > num // 2
+        for i, shown in zip(batch["example_id"], inputs(batch), strict=True):
+            visits.setdefault(int(i), []).append(shown.tobytes())
+    assert sum(len(set(shown[:2])) == 2 for shown in visits.values()) > num // 2
 
 
 @pytest.mark.parametrize("hosts", [1, 2, 4])
@@ -198,11 +237,36 @@ def test_eval_is_in_file_order_and_never_random(source):
     np.testing.assert_array_equal(ids, np.arange(source.num_eval()))
 
 
+@pytest.mark.parametrize("part", ["train", "eval"])
+@pytest.mark.parametrize(
+    "name", [name for name in SOURCES if any(word in name for word in ("tones", "audio", "sound"))]
+)
+def test_whole_clips_are_those_that_windows_are_of(sources, name, part):
+    source = sources[name]
+    lengths = source.clip_lengths(part)
+    num = source.num_train() if part == "train" else source.num_eval()
+    assert lengths.shape == (num,) and lengths.dtype == np.int64
+    indices = np.array([3, 0, 3])
+    whole = source.clips(part, indices, int(lengths.max()) + 5)
+    np.testing.assert_array_equal(whole["length"], lengths[indices])
+    np.testing.assert_array_equal(whole["audio"][0], whole["audio"][2])
+    (shown,) = itertools.islice(source.in_order(part, 8), 1)
+    assert shown.keys() == {*whole, "mask"}
+    for name in whole.keys() - {"audio", "length"}:
+        np.testing.assert_array_equal(whole[name], shown[name][indices])
+    windows = shown["audio"][indices]
+    for clip, length, window in zip(whole["audio"], lengths[indices], windows, strict=True):
+        assert clip[:length].any() and not clip[length:].any()
+        np.testing.assert_array_equal(clip[:24], window)
+
+
 @pytest.mark.parametrize(
     ("cached", "streamed"),
     [
         ("tfds-cached", "tfds-indexed"),
         ("folder-cached", "folder-streamed"),
+        ("sound-folder-cached", "sound-folder-streamed"),
+        ("tfds-audio-cached", "tfds-audio-streamed"),
         ("arrays", "tfds-cached"),
         ("arrays", "saved"),
     ],

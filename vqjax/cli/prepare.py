@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from vqjax.extras import pip_install
 from vqjax.format import printable
 
 CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
-BUILTIN = {"digits": "Digits()", "shapes": "Shapes()"}  # sources that read no files
+# Sources that read no files.
+BUILTIN = {"digits": "Digits()", "shapes": "Shapes()", "tones": "Tones()"}
 RETRIES = 4  # of one download, about 6 s; TFDS's ten take more than three minutes without a network
 
 
@@ -22,8 +24,8 @@ def add_parser(subparsers: Any) -> None:
         "prepare",
         help="download and prepare a data set",
         description="Downloads the TFDS data set NAME and prepares it: TFDS(NAME) reads it then. "
-        "Does nothing where that is done. The digits and the shapes of vqjax's own sources, "
-        "Digits() and Shapes(), need no preparation.",
+        "Does nothing where that is done; TFDSAudio(NAME, ...) reads sound. The digits, shapes and "
+        "tones of vqjax's own sources, Digits(), Shapes() and Tones(), need no preparation.",
     )
     parser.add_argument(
         "name", metavar="NAME", help=f"name[/config][:version], e.g. mnist; see {CATALOGUE}"
@@ -79,14 +81,14 @@ def _prepare(name: str, home: str) -> str:
         except (ValueError, AssertionError) as error:
             raise UsageError(f"{name!r} cannot be prepared: {_reason(error)}") from error
         except ImportError as error:
-            raise UsageError(f"{name!r} needs a package that is missing: {error}") from error
+            raise UsageError(_missing_package(name, error)) from error
     message = f"preparing {builder.info.full_name} in {builder.data_dir}"
     print(printable(message), file=sys.stderr)
     try:
         with quiet(), _few_retries():
             builder.download_and_prepare(file_format="tfrecord")
     except ImportError as error:
-        raise UsageError(f"{name!r} needs a package that is missing: {error}") from error
+        raise UsageError(_missing_package(name, error)) from error
     except AssertionError as error:  # files that only the user can get
         raise DataError(f"{name!r} cannot be prepared: {' '.join(str(error).split())}") from error
     except OSError as error:
@@ -103,6 +105,21 @@ def _unknown_message(name: str, tfds: Any) -> str:
     near = difflib.get_close_matches(re.split("[/:]", name)[0], [*names, *BUILTIN], n=1)
     hint = f": did you mean {near[0]!r}?" if near else ""
     return f"TFDS knows no data set {name!r}{hint} ({CATALOGUE})"
+
+
+def _missing_package(name: str, error: ImportError) -> str:
+    """Returns the line about a package that TFDS needs to prepare `name`."""
+    from vqjax.data.tf_data import first_line
+
+    cause: BaseException | None = error  # TFDS raises it again, without the name of the package
+    while cause is not None and not getattr(cause, "name", None):
+        cause = cause.__cause__ or cause.__context__
+    package = getattr(cause, "name", None)
+    if not package:
+        return f"{name!r} needs a package that is missing: {first_line(error)}"
+    # TFDS decodes files of sound by pydub.
+    remedy = pip_install("audio") if package == "pydub" else f"pip install {package}"
+    return f"{name!r} needs the package {package}, which is missing: {remedy}"
 
 
 def _reason(error: Exception) -> str:

@@ -17,8 +17,12 @@ from vqjax.data.captions import CaptionsByLabel as CaptionsByLabel
 from vqjax.data.digits import Digits as Digits
 from vqjax.data.folder import Folder as Folder
 from vqjax.data.shapes.source import Shapes as Shapes
+from vqjax.data.sound import Loudness as Loudness
+from vqjax.data.sound_folder import SoundFolder as SoundFolder
 from vqjax.data.source import Source as Source
 from vqjax.data.tfds import TFDS as TFDS
+from vqjax.data.tfds_audio import TFDSAudio as TFDSAudio
 from vqjax.data.token_set import TokenSet as TokenSet
+from vqjax.data.tones import Tones as Tones
 
 __all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_"))

@@ -13,7 +13,14 @@ from vqjax.data import augment as augmentation
 from vqjax.data.arrays import ArraySplit, finished_spec
 from vqjax.data.folder_captions import read_captions
 from vqjax.data.folder_files import PictureFiles
-from vqjax.data.listing import Listing, chosen_for_eval, counted, layout_of, list_folder
+from vqjax.data.listing import (
+    Listing,
+    chosen_for_eval,
+    counted,
+    layout_of,
+    list_folder,
+    report_bad,
+)
 from vqjax.data.several import Several, spread, subset
 from vqjax.data.source import Split, SplitSource
 from vqjax.data.tf_data import StreamSplit
@@ -190,7 +197,8 @@ class Folder(SplitSource):
             table = files.verdicts(names)
         reasons = table["reason"].tolist()
         rows = np.array([i for i, reason in enumerate(reasons) if not reason], np.int64)
-        notes = [*files.report(names, reasons, listing.unreadable, self.on_bad), *notes]
+        bad = report_bad(self._root, names, reasons, listing.unreadable, self.on_bad)
+        notes = [*bad, *notes]
         good = tuple(names[i] for i in rows)
         captions, caption_notes = None, []
         if self.caption_bytes:

@@ -1,4 +1,4 @@
-"""The captions of pictures in a folder: a text beside each, or tables."""
+"""The captions of pictures, or sound, in a folder: a text beside each, or tables."""
 
 import collections
 import pathlib
@@ -32,6 +32,7 @@ def read_captions(
     length: int,
     *,
     old: bool = False,
+    what: str = "pictures",
 ) -> tuple[np.ndarray | Several, list[str]]:
     """Reads the captions of pictures in a folder; see `Folder`. White space becomes single spaces.
 
@@ -42,6 +43,7 @@ def read_captions(
         pictures: all pictures that a table may name.
         length: of the result's last axis.
         old: read as `Folder(reading=1)` does.
+        what: pictures or files of sound, for messages.
 
     Returns:
         uint8[n, length], zeros where there is no caption, or several of these for some pictures;
@@ -50,25 +52,26 @@ def read_captions(
     Raises:
         DataError: a table cannot be read, with its line, or there are two in one folder.
     """
-    tables, beside = _tables(root, files, pictures, old), _beside(root, names, files, old)
+    tables = _tables(root, files, pictures, old, what)
+    beside = _beside(root, names, files, old, what)
     raw = [beside.texts.get(name, tables.texts.get(name, [])) for name in names]
     all_captions = [_cleaned(texts) for texts in raw]
     captions = [_cleaned(texts[:1]) for texts in raw] if old else all_captions
     notes = [*tables.notes, *beside.notes]
     both = sum(name in beside.texts and name in tables.texts for name in names)
     if both and not old:
-        notes.append(f"{both:,} pictures that a table names have a text beside them, which counts")
+        notes.append(f"{both:,} {what} that a table names have a text beside them, which counts")
     several = [texts for texts in all_captions if len(texts) > 1]
     if several:
         rule = "the first counts" if old else "training draws one of them at each visit"
         notes.append(
-            f"{len(several):,} of {len(names):,} pictures have several captions, "
+            f"{len(several):,} of {len(names):,} {what} have several captions, "
             f"{sum(map(len, several)):,} in all: {rule}"
             + ("" if old else ", evaluation and `vqjax tokenize` take the first")
         )
     without = sum(not texts for texts in captions)
     if without:
-        notes.append(f"{without:,} of {len(names):,} pictures have no caption")
+        notes.append(f"{without:,} of {len(names):,} {what} have no caption")
     cut = sum(len(t.encode("utf-8", "replace")) > length for texts in captions for t in texts)
     if cut:
         notes.append(f"{cut:,} captions are longer than caption_bytes={length} and were cut")
@@ -97,8 +100,10 @@ def _listed(names: Sequence[str]) -> str:
     return listed + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def _beside(root: pathlib.Path, names: Sequence[str], files: Set[str], old: bool) -> _Texts:
-    """Returns the text beside each picture that has one; [] for one that cannot be read."""
+def _beside(
+    root: pathlib.Path, names: Sequence[str], files: Set[str], old: bool, what: str
+) -> _Texts:
+    """Returns the text beside each file that has one; [] for one that cannot be read."""
     texts: dict[str, list[str]] = {}
     bad, not_utf8, more = [], [], 0
     for name in names:
@@ -124,8 +129,8 @@ def _beside(root: pathlib.Path, names: Sequence[str], files: Set[str], old: bool
         )
     if more:
         notes.append(
-            f"{more:,} pictures have several texts beside them, of which one counts: the first of "
-            + ", ".join(_candidates("name.png", old))
+            f"{more:,} {what} have several texts beside them, of which one counts: the first of "
+            + ", ".join(_candidates("name" + posixpath.splitext(names[0])[1], old))
         )
     return _Texts(texts, notes)
 
@@ -145,7 +150,9 @@ def _read(path: pathlib.Path, old: bool) -> str:
     return data.decode("utf-8-sig") if old else decoded(data)
 
 
-def _tables(root: pathlib.Path, files: Set[str], pictures: Set[str], old: bool) -> _Texts:
+def _tables(
+    root: pathlib.Path, files: Set[str], pictures: Set[str], old: bool, what: str
+) -> _Texts:
     """Returns what tables say of each picture, in their order."""
     texts: dict[str, list[str]] = {}
     notes = []
@@ -168,7 +175,7 @@ def _tables(root: pathlib.Path, files: Set[str], pictures: Set[str], old: bool) 
                     missing[name] = None
             if missing:
                 notes.append(
-                    f"{root / path} names {len(missing):,} files that are no pictures: "
+                    f"{root / path} names {len(missing):,} files that are no {what}: "
                     + _listed(list(missing))
                 )
     return _Texts(texts, notes)

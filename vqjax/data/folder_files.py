@@ -15,7 +15,6 @@ from vqjax.data.tf_data import decode_once, tensorflow
 from vqjax.media.image import FIRST_FORMATS, BadPicture, read_square
 from vqjax.types import DataError
 
-_NAMED = 50  # bad files that one message names
 _REASON_LENGTH = 120
 
 
@@ -104,22 +103,3 @@ class PictureFiles:
         )
         table["reason"] = np.array([r.decode("utf-8", "replace") for r in table["reason"]], str)
         return table
-
-    def report(
-        self, names: Sequence[str], reasons: Sequence[str], unreadable: Sequence[str], on_bad: str
-    ) -> list[str]:
-        """Returns the lines about what was left out, or raises them, as `Folder.on_bad` says."""
-        bad = [f"{name_text(n)} ({r})" for n, r in zip(names, reasons, strict=True) if r]
-        listed = ", ".join(bad[:_NAMED])
-        if len(bad) > _NAMED:
-            listed += f" and {len(bad) - _NAMED:,} more"
-        count = f"{len(bad):,} of {len(names):,} files"
-        if len(bad) == len(names):
-            raise DataError(f"folder {self.root} has no readable picture: {listed}")
-        if on_bad == "fail" and (bad or unreadable):
-            raise DataError(
-                f"folder {self.root} has bad files and on_bad='fail': "
-                + "; ".join(filter(None, (f"{count}: {listed}" if bad else "", *unreadable)))
-            )
-        notes = [f"skipped {count}: {listed}"] if bad else []
-        return [*notes, *(f"skipped a folder that cannot be listed: {u}" for u in unreadable)]

@@ -61,7 +61,7 @@ def index_records(shards: Sequence[Shard]) -> RecordIndex:
     """Returns where the records of `shards` lie, in order; DataError if a file is damaged."""
     paths = tuple(dict.fromkeys(shard.path for shard in shards))
     totals = {shard.path: shard.total for shard in shards}
-    key = [[path, *_stamp(path)] for path in paths]
+    key = [[path, *stamp(path)] for path in paths]
     table = cache.load("records", key)
     if table is None or set(table) != {"offset", "length"}:
         scans = [_scan(path, totals[path]) for path in paths]
@@ -87,7 +87,7 @@ def _open(path: str):
     return epath.Path(path).open("rb") if "://" in path else open(path, "rb", buffering=0)
 
 
-def _stamp(path: str) -> tuple[int, float]:
+def stamp(path: str) -> tuple[int, float]:
     """Returns size and time of change, by which a cached table is recognized as valid."""
     from etils import epath
 
@@ -100,7 +100,7 @@ def _stamp(path: str) -> tuple[int, float]:
 
 def _scan(path: str, total: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns offset and length of each record's data, int64[total] both."""
-    size, _ = _stamp(path)
+    size, _ = stamp(path)
     offsets, lengths = [], []
     at = 0
     with _open(path) as file:

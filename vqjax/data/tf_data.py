@@ -364,3 +364,25 @@ def decode_once(
     if done != num:
         raise DataError(f"{what} is damaged: it holds {done} examples instead of {num}")
     return result
+
+
+def decode_each(
+    items: Callable[[], Any], decode: Callable[[Any], dict[str, Any]], what: str, bar: tqdm.tqdm
+) -> Iterator[dict[str, np.ndarray]]:
+    """Decodes things of any shapes, in their order and in parallel, and returns one by one.
+
+    Args:
+        items: returns the tf.data dataset of things to be decoded.
+        decode: item -> {name: tensor}.
+        what: names what is read, for messages.
+        bar: counts them.
+
+    Raises:
+        DataError: if something cannot be decoded.
+    """
+    tf = tensorflow()
+    with quiet():
+        dataset = items().map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    for example in _Reader(dataset.prefetch(_DECODE_BATCH), _Calls(), lambda: what):
+        bar.update()
+        yield example

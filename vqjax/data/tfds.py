@@ -2,10 +2,7 @@
 
 import dataclasses
 import functools
-import json
-import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,59 +10,20 @@ import numpy as np
 from vqjax.config.annotations import check_fields
 from vqjax.data import augment as augmentation
 from vqjax.data.arrays import ArraySplit
-from vqjax.data.prepared import find_prepared, not_prepared
-from vqjax.data.records import RecordIndex, Shard, index_records
+from vqjax.data.records import Shard
 from vqjax.data.source import Split, SplitSource
 from vqjax.data.texts import tensor_to_bytes
-from vqjax.data.tf_data import (
-    StreamSplit,
-    decode_once,
-    first_line,
-    quiet,
-    tensorflow,
-    tensorflow_datasets,
+from vqjax.data.tf_data import StreamSplit, decode_once, tensorflow, tensorflow_datasets
+from vqjax.data.tfds_builder import (
+    LazyIndex,
+    is_text,
+    is_whole_number,
+    open_builder,
+    shards_of,
 )
 from vqjax.types import ArraySpec, DataError, UsageError, did_you_mean
 
 __all__ = ["TFDS"]
-
-_FEATURES_FILE = "features.json"
-_FEATURE_CLASS = re.compile(r"tensorflow_datasets\.core\.features(\.\w+)+")
-
-
-def _check_features(directory: str) -> None:
-    """Refuses, with DataError, features that are not TFDS's own: it would import their modules."""
-    from etils import epath
-
-    path = epath.Path(directory) / _FEATURES_FILE
-    for name in _feature_classes(json.loads(path.read_text())):
-        if not isinstance(name, str) or not _FEATURE_CLASS.fullmatch(name):
-            raise DataError(
-                f"{path} names the class {name!r}, whose module would be imported; "
-                "only features of TFDS itself are read"
-            )
-
-
-def _feature_classes(tree: Any) -> Iterator[Any]:
-    """Yields every class that a features.json names, in any of the forms that TFDS reads."""
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, list):
-            waiting += node
-        if not isinstance(node, dict):
-            continue
-        for key, value in node.items():
-            if isinstance(value, dict | list):
-                waiting.append(value)
-            elif key in ("pythonClassName", "python_class_name", "type"):
-                if key != "type" or "content" in node:  # as older versions of TFDS wrote it
-                    yield value
-            elif key in ("json", "content") and isinstance(value, str):  # JSON within JSON
-                try:
-                    waiting.append(json.loads(value))
-                except ValueError:  # TFDS cannot read it as JSON either
-                    continue
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,21 +67,7 @@ class TFDS(SplitSource):
 
     @functools.cached_property
     def _builder(self) -> Any:
-        directory = find_prepared(self.name, self.data_dir)
-        if directory is None:
-            raise not_prepared(self.name, self.data_dir)
-        tfds = tensorflow_datasets()
-
-        try:
-            _check_features(directory)
-            with quiet():
-                return tfds.builder_from_directory(directory)
-        except DataError:
-            raise
-        except Exception as error:  # TFDS names no class for damaged metadata
-            raise DataError(
-                f"the data set in {directory} cannot be opened: {first_line(error)}"
-            ) from error
+        return open_builder(self.name, self.data_dir)
 
     def _keys(self) -> dict[str, str]:
         """Returns {name in the batch: feature}; DataError if a feature is not what it must be."""
@@ -138,54 +82,25 @@ class TFDS(SplitSource):
             )
         keys = {"image": self.image_key}
         label = self.label_key or "label"
-        if label in features and _is_whole_number(features[label]):
+        if label in features and is_whole_number(features[label]):
             keys["label"] = label
         elif self.label_key is not None:
             raise DataError(
                 f"data set {self.name!r} has no whole number in {label!r}: "
-                + did_you_mean(label, (k for k in features if _is_whole_number(features[k])))
+                + did_you_mean(label, (k for k in features if is_whole_number(features[k])))
             )
         if self.caption_bytes:
             keys["caption"] = self.caption_key
-            if self.caption_key not in features or not _is_text(features[self.caption_key]):
+            if self.caption_key not in features or not is_text(features[self.caption_key]):
                 raise DataError(
                     f"data set {self.name!r} has no text in {self.caption_key!r}: "
-                    + did_you_mean(self.caption_key, (k for k in features if _is_text(features[k])))
+                    + did_you_mean(self.caption_key, (k for k in features if is_text(features[k])))
                 )
         return keys
 
-    def _shards(self, split: str) -> list[Shard]:
-        tfds = tensorflow_datasets()
-
-        info = self._builder.info
-        try:
-            instructions = info.splits[split].file_instructions
-            parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(info.splits)
-        except (KeyError, ValueError, AssertionError) as error:
-            raise DataError(_no_split(self.name, split, error, info.splits)) from error
-        if info.file_format is None or info.file_format.value != "tfrecord":
-            raise DataError(
-                f"data set {self.name!r} is stored as {info.file_format}; only tfrecord is read"
-            )
-        for part in parts:  # TFDS takes a negative number of these, and -1 for all that follow
-            if part.to is not None and part.to < (part.from_ or 0):
-                raise UsageError(
-                    f"split {split!r} of {self.name!r} has a slice that ends before it begins: "
-                    f"{part.splitname}[{part.from_}:{part.to}]"
-                )
-        return [
-            Shard(
-                os.fspath(shard.filename),
-                shard.skip,
-                shard.examples_in_shard - shard.skip if shard.take == -1 else shard.take,
-                shard.examples_in_shard,
-            )
-            for shard in instructions
-        ]
-
     def _open(self, part: str) -> Split:
         split = self.split if part == "train" else self.eval_split
-        keys, shards = self._keys(), self._shards(split)
+        keys, shards = self._keys(), shards_of(self._builder, self.name, split)
         features = self._builder.info.features
         num = sum(shard.take for shard in shards)
         raw = {"image": ArraySpec(tuple(features[self.image_key].shape), "uint8")}
@@ -198,7 +113,7 @@ class TFDS(SplitSource):
         what = f"split {split!r} of {self.name!r}"
         records = _Records(features, keys, fixed, self.caption_bytes, what)
         if None in shape or num * np.prod(shape, dtype=np.int64) > self.cache_bytes:
-            index = _LazyIndex(shards)
+            index = LazyIndex(shards)
             return StreamSplit(
                 num, raw, index.read, records.decode, self.augment, what, where=index.where
             )
@@ -209,43 +124,6 @@ class TFDS(SplitSource):
         """See `Source.check`."""
         super().check()
         tensorflow()
-
-
-def _no_split(name: str, split: str, error: Exception, splits: Iterable[str]) -> str:
-    """Returns the line about a split that TFDS refuses: its own reason where the split is there."""
-    line = f"data set {name!r} has no split {split!r}: "
-    base = re.split(r"[\[(]", split)[0]
-    if base not in splits:
-        return line + did_you_mean(base, splits)
-    reason = str(error).strip().splitlines()[-1][:200]  # the first only says where to read more
-    return line + f"{reason} A part is written {base}[:100] or {base}[50%:]"
-
-
-def _is_whole_number(feature: Any) -> bool:
-    # Text and nested features have no np_dtype that numpy knows as a number.
-    dtype = getattr(feature, "np_dtype", None)
-    return getattr(feature, "shape", None) == () and np.issubdtype(dtype, np.integer)
-
-
-def _is_text(feature: Any) -> bool:
-    return getattr(feature, "shape", None) == () and feature.np_dtype == np.object_
-
-
-class _LazyIndex:
-    """The record table of `shards`, made at the first read."""
-
-    def __init__(self, shards: list[Shard]):
-        self._shards = shards
-
-    @functools.cached_property
-    def _index(self) -> RecordIndex:
-        return index_records(self._shards)
-
-    def read(self, indices: np.ndarray) -> list[bytes]:
-        return self._index.read(indices)
-
-    def where(self, index: int) -> str:
-        return self._index.where(index)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,29 @@ class Wrapper(abc.ABC):
         if fit is None:
             return self
         return dataclasses.replace(self, source=fit(getattr(before, "source", None)))
+
+    # Properties, so that a wrapper of pictures has none of these: `hasattr` sees it.
+
+    @property
+    def clips(self) -> Callable[[str, np.ndarray, int], dict[str, np.ndarray]]:
+        """See `SoundSource.clips`."""
+        clips = self.source.clips
+        return lambda part, indices, samples: self._change(clips(part, indices, samples))
+
+    @property
+    def clip_lengths(self) -> Callable[[str], np.ndarray]:
+        """See `SoundSource.clip_lengths`."""
+        return self.source.clip_lengths
+
+    @property
+    def class_names(self) -> Callable[[str], tuple[str, ...]]:
+        """See `SoundSource.class_names`."""
+        return self.source.class_names
+
+    @property
+    def sample_rate(self) -> float:
+        """See `SoundSource.sample_rate`."""
+        return self.source.sample_rate
 
     @property
     def seals(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Files and arrays: pictures read, written and drawn, galleries, charts, markup.
+"""Files and arrays: pictures and sound, read and written; galleries, charts, markup.
 
 Floor 0, imports floor 0. Most important file: `gallery.py`.
 """
