@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vqjax.extras import pip_install
+from vqjax.format import printable
 from vqjax.types import UsageError
 
 
@@ -60,6 +61,7 @@ _BEHIND = 4_096  # bytes behind the sound of an MP3 that may be anything
 _REMARK = re.compile(r"(?:\[[^]]*libmpg123[^]]*\] *\w+|Note|Warning): *(.*)")
 _OTHER_LENGTH = "Xing stream size off"  # of a cut file, and of one with tags at its end
 _MOST_REMARKS = 1 << 16  # bytes
+_REMARK_WIDTH = 80  # characters of one
 _stderr_lock = threading.Lock()
 
 
@@ -130,7 +132,7 @@ class Remarks:
     def said(self) -> list[str]:
         """Returns the decoder's remarks so far, without those on the length of the file."""
         found = [_REMARK.match(line.decode("utf-8", "replace")) for line in self._lines()]
-        said = [remark[1].strip() for remark in found if remark]
+        said = [printable(remark[1].strip(), _REMARK_WIDTH) for remark in found if remark]
         return [remark for remark in said if not remark.startswith(_OTHER_LENGTH)]
 
     def of_others(self) -> bytes:
