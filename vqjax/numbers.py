@@ -101,6 +101,33 @@ NUMBERS: dict[str, Number] = {
         "reconstruction; 0: the same",
         best=LOW, head="LPIPS",
     ),
+    "si_sdr": Number(
+        "SI-SDR",
+        "scale-invariant signal-to-distortion ratio of held-out clips and their reconstructions, "
+        "the mean over clips that are not silent; /first_n: decoded from the first n codebooks "
+        "alone, here and below",
+        "dB", HIGH, 2, "SI-SDR,\ndB",
+    ),
+    "mel_distance": Number(
+        "Mel distance",
+        "mean absolute difference of log10 mel bands of a clip and its reconstruction, over "
+        "windows of 32 to 2,048 samples",
+        best=LOW, head="Mel\ndist.",
+    ),
+    "stft_distance": Number(
+        "STFT distance",
+        "likewise, of the magnitudes of all frequencies",
+        best=LOW, head="STFT\ndist.",
+    ),
+    "kbits_per_second": Number(
+        "Bitrate",
+        "bits of the indices, and 8 of the gain of each clip where there is one, over the seconds "
+        "of held-out clips",
+        "kbit/s", LOW, 2, "Rate,\nkbit/s",
+    ),
+    "silent_clips": Number(
+        "Silent clips", "held-out clips that are zero throughout: no SI-SDR is theirs", digits=0
+    ),
     "l1": Number("L1", "mean absolute error of values from 0 to 1", "in [0, 1]", LOW, head="L1"),
     "mse": Number("MSE", "mean squared error of values from 0 to 1", "in [0, 1]", LOW),
     "high_frequency_ratio": Number(
@@ -114,6 +141,10 @@ NUMBERS: dict[str, Number] = {
     "perplexity": Number(
         "Perplexity", "effective number of codes: exp of the entropy of their use",
         digits=1, head="Perplex-\nity", fact_digits=0,
+    ),
+    "code_entropy": Number(
+        "Entropy of codes", "of the use of a codebook, in bits; log2 of the perplexity",
+        "bits", None, 2, "Entropy,\nbits",
     ),
     "sample_diversity": Number(
         "Sample diversity",

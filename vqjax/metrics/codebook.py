@@ -26,11 +26,13 @@ class CodebookCounts(State):
     def of(
         cls, indices: jax.Array, codebook_size: int, mask: jax.Array | None = None
     ) -> "CodebookCounts":
-        """`indices`: int32[B, ...] in [0, codebook_size); `mask`: bool[B]."""
+        """`indices`: int32[B, ...] in [0, codebook_size); `mask`: bool[B], or with more of the axes
+        of `indices`: those that count.
+        """
         weights = jnp.ones(indices.shape, jnp.int32)
         if mask is not None:
-            mask = mask.astype(jnp.int32).reshape(-1, *[1] * (indices.ndim - 1))  # [B, 1, ..]
-            weights = weights * mask  # [B, ...]
+            ones = (1,) * (indices.ndim - mask.ndim)
+            weights = weights * mask.astype(jnp.int32).reshape(*mask.shape, *ones)  # [B, ...]
         counts = jnp.zeros((codebook_size,), jnp.int32)  # [K]
         return cls(counts.at[indices.reshape(-1)].add(weights.reshape(-1)))
 

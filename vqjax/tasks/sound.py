@@ -5,10 +5,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.lax import stop_gradient
 
-from vqjax.tasks.base import within_length
+from vqjax.ops.numerics import at_least_float32
+from vqjax.quantizers.estimators import StraightThrough
+from vqjax.tasks.base import LENGTH, inputs_of, within_length
+from vqjax.tasks.parts import TOKENIZER
 from vqjax.tasks.tokenizer import TokenizerTask
-from vqjax.types import Batch, UsageError
+from vqjax.types import Batch, Tree, UsageError, check_offers
+
+FIRST_CODEBOOK = "first_codebook"  # the head's loss term
+HEAD = "head"  # where its parameters are, among the tokenizer's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +39,56 @@ class SoundTokenizerTask(TokenizerTask):
         metrics: further metrics of evaluations.
         until_length: whether losses end with the "length": what is made of padding counts as equal
             to it.
+        head: what has to be predicted from the codes of the first codebook alone, such as
+            `vqjax.tokenizers.MelHead`: the loss term "first_codebook", its mean absolute error;
+            None: nothing.
     """
 
     inputs: str = "audio"
     until_length: bool = True
+    head: nn.Module | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.head is not None:
+            check_offers("head", self.head, ("target",))
+            if not self.tokenizer.level_names:
+                raise UsageError("task.head: there are no codes to predict from")
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """{loss term: the player that it trains}."""
+        return super().terms | ({FIRST_CODEBOOK: TOKENIZER} if self.head is not None else {})
+
+    def init(self, rng: jax.Array, batch: Batch) -> tuple[Tree, Tree]:
+        """Parameters and collections by player, for a batch of any size."""
+        params, collections = super().init(rng, batch)
+        if self.head is None:
+            return params, collections
+        z = jnp.zeros((1, 1, self.tokenizer.quantizer.codebook_dim), jnp.float32)
+        head = self.head.init(jax.random.fold_in(rng, 1), z)["params"]
+        return params | {TOKENIZER: {**params[TOKENIZER], HEAD: head}}, collections
+
+    def encoding_losses(
+        self, variables: Tree, encoding: Any, batch: Batch, active: tuple[str, ...]
+    ) -> dict[str, jax.Array]:
+        """The head's error, its gradient reaching the encoder straight through the first code."""
+        if FIRST_CODEBOOK not in active:
+            return {}
+        first = encoding.quantized.indices[:1]
+        code = self.tokenizer.apply(
+            variables, first, method=lambda network, i: network.quantizer.lookup(i)
+        )  # [B, F, D]
+        z = at_least_float32(encoding.z)
+        code = StraightThrough()(z, code)  # [B, F, D]
+        params = variables["params"][HEAD]
+        predicted = self.head.apply({"params": params}, code)  # [B, F, bands]
+        target = stop_gradient(self.head.target(inputs_of(batch, self.inputs)))
+        wrong = jnp.abs(at_least_float32(predicted) - target).mean(-1)  # [B, F]
+        if LENGTH in batch and self.until_length:
+            frames = jnp.arange(wrong.shape[1])[None]
+            wrong = jnp.where(frames < self.frames_of(batch[LENGTH])[:, None], wrong, 0.0)
+        return {FIRST_CODEBOOK: wrong.mean()}
 
     def check(self, inputs: Mapping[str, Any]) -> None:
         """Refuses settings that cannot work on examples of these `ArraySpec`s, with UsageError."""

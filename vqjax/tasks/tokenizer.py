@@ -241,6 +241,7 @@ class TokenizerTask(Task):
         if trains:
             losses |= compare(self.losses, frozen, x, x_hat, logits, active)
             losses |= {k: v for k, v in encoding.quantized.losses.items() if k in active}
+            losses |= self.encoding_losses(variables, encoding, batch, active)
         adversary = self.adversary
         discriminators = None if adversary is None else params[DISCRIMINATOR]
         generator_losses = None  # x_hat -> {active term of the generator's side: its loss}
@@ -307,6 +308,13 @@ class TokenizerTask(Task):
         terms = (as_schedule(self.weights[name])(step) * value for name, value in values.items())
         return sum(terms, start=jnp.zeros((), x_hat.dtype))
 
+    def encoding_losses(
+        self, variables: Tree, encoding: Any, batch: Batch, active: tuple[str, ...]
+    ) -> dict[str, jax.Array]:
+        """Further `active` terms, of the batch's `Encoding`; here none."""
+        del variables, encoding, batch, active
+        return {}
+
     def update(self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any):
         """Updates the quantizer's codebook, once per step in which the tokenizer is updated."""
         quantizer = self.tokenizer.quantizer
@@ -335,10 +343,12 @@ class TokenizerTask(Task):
         return Tokens(z=encoding.z, z_q=quantized.z_q, indices=indices)
 
     def decode_indices(self, params: Tree, collections: Tree, indices: Mapping) -> jax.Array:
-        """{level name: int32[B, *s]}, in any order -> x_hat [B, *S, C] in [-1, 1]."""
+        """{level name: int32[B, *s]}, in any order, all or the first few where the quantizer
+        `decodes_first_levels` -> x_hat [B, *S, C] in [-1, 1].
+        """
         return self.tokenizer.apply(
             {"params": params[TOKENIZER], **collections[TOKENIZER]},
-            tuple(indices[name] for name in self.tokenizer.level_names),
+            tuple(indices[name] for name in self.tokenizer.level_names[: len(indices)]),
             method="decode_indices",
         )
 

@@ -1,0 +1,198 @@
+"""How well a tokenizer of sound reconstructs the eval split, clip by clip, with each number of its
+codebooks.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from vqjax.evaluation.base import Evaluation, check_not_empty, merged, over_split
+from vqjax.media.gallery import Gallery
+from vqjax.metrics import CodebookCounts, ExampleMean, State
+from vqjax.metrics.sound import mel_distance, si_sdr, stft_distance
+from vqjax.numbers import ordered
+from vqjax.tasks.base import GAIN, LENGTH, inputs_of
+from vqjax.training.experiment import Experiment
+from vqjax.training.sharding import local_rows, put_batch, replicated
+from vqjax.types import BATCH_AXES, Batch, Tree
+
+SHOWN = 8  # clips on the sheet: the first of the eval split
+BATCH_SAMPLES = 1 << 17  # of one program's batch, at most
+FIRST_RUNG = 8  # hops
+GAIN_BITS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+    """One batch of whole clips: {"audio": [b, T, C], "length": int32[b], ...}, and what is counted
+    on the host: `indices` int64[B] in the split and `mask` bool[B], of the global batch.
+    """
+
+    batch: Batch
+    indices: np.ndarray
+    mask: np.ndarray
+
+
+def rung(samples: int, hop: int) -> int:
+    """The least length that clips of so many samples are padded to: the hop times a power of 2, so
+    that few programs are compiled.
+    """
+    hops = max(FIRST_RUNG, -(-samples // hop))
+    return hop * (1 << (hops - 1).bit_length())
+
+
+def whole_clips(experiment: Experiment, mesh: Mesh, hop: int) -> Iterator[Clips]:
+    """Every clip of the eval split once, the shortest first, in batches of one rung each. A source
+    that has windows alone gives these.
+    """
+    data = experiment.data
+    unit = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    if not hasattr(data, "clip_lengths"):
+        name = experiment.network_task().inputs
+        for positions, batch in over_split(experiment, mesh):
+            length = np.full(len(positions), batch[name].shape[1], np.int32)
+            yield Clips({LENGTH: length, **batch}, positions, batch["mask"])
+        return
+    lengths = data.clip_lengths("eval")  # int64[n]
+    rungs = np.array([rung(int(n), hop) for n in lengths])
+    for samples in np.unique(rungs).tolist():
+        members = np.flatnonzero(rungs == samples)
+        size = max(1, BATCH_SAMPLES // samples)
+        size = -(-min(size, len(members)) // unit) * unit
+        rows = local_rows(size, mesh)
+        for start in range(0, len(members), size):
+            places = np.arange(start, start + size)
+            indices, mask = members[np.minimum(places, len(members) - 1)], places < len(members)
+            batch = data.clips("eval", indices[rows], samples)
+            yield Clips({**batch, "mask": mask[rows]}, indices, mask)
+
+
+class SoundEvaluator:
+    """Reconstructs every clip of the eval split, whole, from the first n codebooks for each n.
+
+    `si_sdr` (dB, the mean over clips that are not silent; `silent_clips` others), `mel_distance`,
+    `stft_distance` and `kbits_per_second`, all of clips at the level that the networks see, with
+    "/first_n" where fewer codebooks than all are decoded; and per codebook `codebook_usage`,
+    `perplexity` and `code_entropy`. See `vqjax.metrics.sound`.
+    """
+
+    def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree | None = None) -> None:
+        """Touches neither data nor devices; programs compile at the first call."""
+        del frozen  # none of its numbers needs files
+        self._experiment, self._mesh = experiment, mesh
+        self._task = experiment.network_task()
+        self._program = jax.jit(self._batch_states, out_shardings=replicated(mesh))
+        names = self._task.tokenizer.level_names
+        self._counts = tuple(range(1, len(names) + 1)) or (0,)  # codebooks decoded; 0: latents
+
+    def __call__(self, params: Tree, collections: Tree) -> Evaluation:
+        """Evaluates once over the split; parameters and collections by player.
+
+        Raises:
+            DataError: the eval split is empty.
+        """
+        states: dict[str, State] = {}
+        shown: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        seconds = bits = count = silent = 0
+        for clips in whole_clips(self._experiment, self._mesh, self._task.hop):
+            with jax.set_mesh(self._mesh):
+                put = put_batch(clips.batch, self._mesh)
+                new, examples = self._program(params, collections, put)
+            states = merged(states, new)
+            x, x_hat, length, sounds = jax.device_get(examples)  # of the global batch
+            for row, index in enumerate(clips.indices.tolist()):
+                if not clips.mask[row]:
+                    continue
+                count += 1
+                silent += not sounds[row]
+                seconds += length[row] / self._rate
+                bits += self._bits(int(length[row]), GAIN in clips.batch)
+                if index < SHOWN:
+                    shown[index] = x[row, : length[row]], x_hat[row, : length[row]]
+        check_not_empty(count, self._experiment)
+        numbers = self._numbers(states, bits / seconds / 1000.0)
+        numbers["silent_clips"] = float(silent)
+        return Evaluation(ordered(numbers), self._gallery(shown))
+
+    @property
+    def _rate(self) -> float:
+        return self._experiment.data.example_spec()[self._task.inputs].rate or 1.0
+
+    def _bits(self, length: int, has_gain: bool) -> np.ndarray:
+        """Of one clip, for each number of codebooks: float[n]."""
+        size = self._task.tokenizer.quantizer.codebook_size
+        per_codebook = self._task.frames_of(length) * math.log2(max(size, 1))
+        return np.array(self._counts) * per_codebook + GAIN_BITS * has_gain
+
+    def _numbers(self, states: dict[str, State], rates: np.ndarray) -> dict[str, float]:
+        numbers: dict[str, float] = {}
+        for name, state in states.items():
+            kind, _, level = name.partition(" ")
+            found = state.compute()
+            if kind == "codes":
+                found["code_entropy"] = math.log2(found["perplexity"])
+            several = len(self._counts) > 1
+            numbers |= {
+                key + (f"/{level}" if level and several else ""): v for key, v in found.items()
+            }
+        for count, rate in zip(self._counts, rates.tolist(), strict=True):
+            if count:
+                numbers[f"kbits_per_second{self._suffix(count)}"] = rate
+        return numbers
+
+    def _suffix(self, count: int) -> str:
+        return "" if count == self._counts[-1] else f"/first_{count}"
+
+    def _gallery(self, shown: dict[int, tuple[np.ndarray, np.ndarray]]) -> Gallery | None:
+        """Originals and reconstructions, padded to the longest."""
+        if not shown:
+            return None
+        longest = max(len(x) for x, _ in shown.values())
+        rows = (
+            np.stack(
+                [
+                    np.pad(shown[i][k], ((0, longest - len(shown[i][k])), (0, 0)))
+                    for i in sorted(shown)
+                ]
+            )
+            for k in (0, 1)
+        )
+        originals, reconstructions = rows
+        spec = self._experiment.data.example_spec()[self._task.inputs]
+        pictures = {"originals": originals, "reconstructions": reconstructions}
+        return Gallery(pictures, spec.shown_as, spec.rate)
+
+    def _batch_states(self, params: Tree, collections: Tree, batch: Batch) -> Any:
+        task, mask, length = self._task, batch["mask"], batch[LENGTH]
+        x = inputs_of(batch, task.inputs)  # [B, T, C]
+        tokens = task.encode(params, collections, x)
+        states: dict[str, State] = {}
+        for count in self._counts:
+            if count:
+                first = dict(list(tokens.indices.items())[:count])
+                x_hat = task.decode_indices(params, collections, first)
+            else:
+                x_hat = task.decode_latents(params, collections, tokens.z_q)
+            inside = jnp.arange(x.shape[1])[None] < length[:, None]  # [B, T]
+            x_hat = jnp.where(inside[..., None], x_hat.astype(x.dtype), 0)
+            ratio, sounds = si_sdr(x, x_hat, length)
+            suffix = self._suffix(count)[1:]
+            found = {
+                "si_sdr": (ratio, mask & sounds),
+                "mel_distance": (mel_distance(x, x_hat, length, self._rate), mask),
+                "stft_distance": (stft_distance(x, x_hat, length), mask),
+            }
+            for name, (values, counted) in found.items():
+                states[f"{name} {suffix}"] = ExampleMean.of(name, values, counted)
+        frames = jnp.arange(task.frames_of(x.shape[1]))[None] < task.frames_of(length)[:, None]
+        for name, indices in tokens.indices.items():
+            size = task.tokenizer.quantizer.codebook_size
+            used = mask[:, None] & frames  # [B, F]
+            states[f"codes {name}"] = CodebookCounts.of(indices, size, used)
+        return states, (x, x_hat, length, sounds)

@@ -1,0 +1,431 @@
+"""A trained tokenizer of sound from Python: waveforms in, tokens out, and back.
+
+    run = vqjax.load("runs/spoken_digit_codec")
+    tokens, gain = run.encode(samples, rate=44_100, return_gain=True)
+    samples = run.decode(tokens, gain=gain, length=run.resampled_length(len(samples), 44_100))
+
+Tokens are of sound at the level of training. Of causal networks one program of a fixed number of
+hops does all of it, whole clips and streams alike; else lengths are padded up a ladder of few.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from vqjax import arguments
+from vqjax.evaluation.sound import SoundEvaluator, rung
+from vqjax.media.audio import check_rate, to_int16
+from vqjax.media.resampling import resample, resampled_length
+from vqjax.ops import progress
+from vqjax.runs.base import Opening
+from vqjax.runs.examples import in_parts
+from vqjax.runs.stream import HOPS, LANES, Pipe, StreamPrograms
+from vqjax.runs.tokenizer import TokenArrays, TokenizerRun
+from vqjax.training.experiment import Experiment
+from vqjax.types import UsageError
+
+MOST_GAIN = 1e6  # of int16's smallest value a full scale has 32,768 times as much
+PADDED_SAMPLES = 1 << 20  # of one call's batch, at most
+
+
+class Encoded(NamedTuple):
+    """What `encode(..., return_gain=True)` returns."""
+
+    tokens: TokenArrays
+    gain: np.ndarray
+
+
+class SoundRun(TokenizerRun):
+    """A trained tokenizer of sound; made by `vqjax.load`. Attributes: see `Run`.
+
+    Sound is int16, or float in [-1, 1]: one clip [T], or clips of one length [B, T, C].
+    """
+
+    kind = "sound codec"
+    headline = ("si_sdr", "mel_distance", "kbits_per_second")
+    shows = "Reconstructions"
+    next_commands = ("vqjax report RUN", "vqjax reconstruct RUN --out out")
+    evaluator = SoundEvaluator
+
+    def __init__(self, opening: Opening) -> None:
+        super().__init__(opening)
+        spec = opening.opened.inputs[self.task.inputs]
+        self.rate: int = round(spec.rate or 0)
+        self.dtype = "int16"
+        self._padded_encode = jax.jit(self._encode_batch)
+        self._padded_decode = jax.jit(self._decode_sound)
+
+    @classmethod
+    def abilities(cls, experiment: Experiment) -> dict[str, str | None]:
+        """As of any tokenizer, without what only pictures have; it streams where it is causal."""
+        abilities = super().abilities(experiment)
+        reason = None if experiment.task.streams else "its networks are not causal"
+        return abilities | {"stream": reason}
+
+    @functools.cached_property
+    def _streams(self) -> StreamPrograms:
+        channels = self.shape[-1]
+        return StreamPrograms(self.task, *self._variables, channels, self._mesh)
+
+    def resampled_length(self, length: int, rate: int | None = None) -> int:
+        """Samples at the run's rate of `length` samples at `rate` Hz (None: the run's)."""
+        return length if rate in (None, self.rate) else resampled_length(length, rate, self.rate)
+
+    def gain_of(self, sound: np.ndarray) -> np.float32:
+        """The factor that brings a clip, int16[T, C], to the level of training; 1 where training
+        left levels as they are.
+        """
+        loudness = getattr(self.experiment.data, "loudness", None)
+        return np.float32(1.0) if loudness is None else loudness.gain(sound)
+
+    def encode(
+        self, sound: np.ndarray, rate: int | None = None, *, return_gain: bool = False
+    ) -> TokenArrays | Encoded:
+        """Tokens of sound, at the level of training.
+
+        Args:
+            sound: int16, or float in [-1, 1]: [T] or [B, T, C], any T of at least 1, and any B.
+            rate: Hz of `sound`; another than the run's is resampled. None: the run's.
+            return_gain: whether to return the factors by which levels were changed, too.
+
+        Returns:
+            int32 [B, F], F frames (of [T]: [F]), in a dict by level name where there are several;
+            without indices the mean latents, float32 [B, F, D]. With `return_gain` a pair of these
+            and float32 [B] (of [T]: []).
+
+        Raises:
+            UsageError: another rank, dtype or number of channels; no samples; floats that are not
+                in [-1, 1]; a rate that is none.
+        """
+        self._check_process()
+        clips, single = self._checked_sound(sound)
+        clips = self._at_rate(clips, rate)
+        gains = np.array([self.gain_of(to_int16(clip)) for clip in clips], np.float32)
+        with self._context():
+            arrays = self._encoded(clips * gains[:, None, None])
+        tokens = self._named(tuple(a[0] if single else a for a in arrays))
+        return Encoded(tokens, gains[0] if single else gains) if return_gain else tokens
+
+    def decode(
+        self,
+        indices: TokenArrays | Mapping[str, np.ndarray],
+        *,
+        gain: np.ndarray | float | None = None,
+        length: int | None = None,
+    ) -> np.ndarray:
+        """Sound of tokens, or of the first few levels of them where that can be decoded.
+
+        Args:
+            indices: as `encode` returns them.
+            gain: the factors that `encode` returned, which are taken back; None: sound stays at
+                the level of training.
+            length: samples; None: all that the frames have.
+
+        Returns:
+            int16 [B, T, C], of one clip's tokens [F] int16 [T]; what is beyond full scale is
+            clipped.
+
+        Raises:
+            UsageError: missing or unknown levels, another dtype or rank, indices out of range; a
+                length that the frames do not have.
+        """
+        self._check_process()
+        single, indices = self._with_batch(indices)
+        arrays = self._checked_tokens(indices)
+        most = self._samples_of(arrays[0].shape[1])
+        length = most if length is None else arguments.whole("length", length, 0, most)
+        count = len(arrays[0])
+        factors = np.ones(count, np.float32) if gain is None else self._checked_gain(gain, count)
+        arguments.check_room(f"{count} clips of {most} samples", 4 * count * most)
+        with self._context():
+            sound = self._decoded(arrays)[:, :length] / factors[:, None, None]
+        sound = to_int16(sound)
+        return sound[0, :, 0] if single else sound
+
+    def reconstruct(
+        self, sound: np.ndarray, rate: int | None = None, *, codebooks: int | None = None
+    ) -> np.ndarray:
+        """Sound as its tokens, of the first `codebooks` levels or all, describe it: int16 of the
+        same length and level, at the run's rate. See `encode`.
+        """
+        tokens, gain = self.encode(sound, rate, return_gain=True)
+        shape = np.shape(sound)
+        length = self.resampled_length(shape[0] if len(shape) == 1 else shape[1], rate)
+        if codebooks is not None:
+            tokens = self.first(tokens, codebooks)
+        return self.decode(tokens, gain=gain, length=length)
+
+    def first(self, tokens: TokenArrays, codebooks: int) -> TokenArrays:
+        """The tokens of the first `codebooks` levels.
+
+        Raises:
+            UsageError: there are not so many.
+        """
+        names = self.task.tokenizer.level_names
+        codebooks = arguments.whole("codebooks", codebooks, 1, len(names))
+        if not isinstance(tokens, Mapping):
+            return tokens
+        return {name: tokens[name] for name in names[:codebooks]}
+
+    def stream(self, gain: float | None = None) -> "Stream":
+        """Sound piece by piece.
+
+        Args:
+            gain: factor of samples before they are encoded, and taken back after decoding, since a
+                stream's level is not known before its end; None: 1, of sound at the level of
+                training.
+
+        Raises:
+            UsageError: its networks are not causal.
+        """
+        self._check_process()
+        if not self.task.streams:
+            raise UsageError("no stream: the networks of this run are not causal")
+        gain = 1.0 if gain is None else arguments.real("gain", gain, above=0.0, most=MOST_GAIN)
+        return Stream(self, np.float32(gain))
+
+    # What follows works on float32 [B, T, C] at the level of training, and tuples of frames.
+
+    def _encoded(self, clips: np.ndarray) -> tuple[np.ndarray, ...]:
+        frames = self.task.frames_of(clips.shape[1])
+        if self.task.streams:
+            after = _up_to(frames, HOPS) * self.task.hop - clips.shape[1]
+            clips = np.pad(clips, ((0, 0), (0, after), (0, 0)))
+            return self._piped(self._streams.encoder, (clips,), frames, "encoding")
+        samples = rung(clips.shape[1] + self._ahead * self.task.hop, self.task.hop)
+        clips = np.pad(clips, ((0, 0), (0, samples - clips.shape[1]), (0, 0)))
+        program = functools.partial(self._padded_encode, *self._variables)
+        arrays = in_parts(program, (clips,), max(1, PADDED_SAMPLES // samples), "clips")
+        arrays = (arrays,) if isinstance(arrays, np.ndarray) else arrays
+        return tuple(a[:, :frames] for a in arrays)
+
+    def _decoded(self, arrays: tuple[np.ndarray, ...]) -> np.ndarray:
+        frames = arrays[0].shape[1]
+        most = self._samples_of(frames)
+        if self.task.streams:
+            hop = self.task.hop
+            padded = tuple(_edge(a, _up_to(frames, HOPS)) for a in arrays)
+            decoder = functools.partial(self._streams.decoder, arrays)
+            return self._piped(decoder, padded, most + hop, "decoding")[0][:, hop:]
+        samples = rung(most + self._ahead * self.task.hop, self.task.hop)
+        padded = tuple(_edge(a, self.task.frames_of(samples)) for a in arrays)
+        program = functools.partial(self._padded_decode, *self._variables)
+        return in_parts(program, padded, max(1, PADDED_SAMPLES // samples), "clips")[:, :most]
+
+    @property
+    def _ahead(self) -> int:
+        """Frames after a clip that change its own: those of networks that are not causal."""
+        network = self.task.tokenizer
+        return sum(getattr(part, "look_ahead", 0) for part in (network.encoder, network.decoder))
+
+    def _piped(self, make: Any, arrays: tuple[np.ndarray, ...], count: int, what: str) -> tuple:
+        """The first `count` positions of what comes out for arrays [B, n, ..]."""
+        groups = [[] for _ in range(-(-len(arrays[0]) // LANES))]
+        size = make().size
+        calls, done = len(groups) * -(-arrays[0].shape[1] // size), 0
+        for number, results in enumerate(groups):
+            pipe: Pipe = make()
+            rows = slice(number * LANES, (number + 1) * LANES)
+            lanes = tuple(_lanes(a[rows]) for a in arrays)
+            for start in range(0, lanes[0].shape[1], size):
+                results.append(pipe.push(*(a[:, start : start + size] for a in lanes)))
+                done += 1
+                progress.tell(what, done, calls)
+        joined = [tuple(np.concatenate(p, 1) for p in zip(*r, strict=True)) for r in groups]
+        if not joined:
+            return tuple(a[:0, :count] for a in make().push(*(_lanes(a) for a in arrays)))
+        rows = zip(*joined, strict=True)
+        return tuple(np.concatenate(parts)[: len(arrays[0]), :count] for parts in rows)
+
+    def _decode_sound(self, params: Any, collections: Any, *arrays: jax.Array) -> jax.Array:
+        if not self._discrete:
+            return self.task.decode_latents(params, collections, arrays[0])
+        names = self.task.tokenizer.level_names
+        indices = dict(zip(names, arrays, strict=False))
+        return self.task.decode_indices(params, collections, indices)
+
+    @property
+    def _discrete(self) -> bool:
+        return bool(self.task.tokenizer.level_names)
+
+    def _named(self, arrays: tuple[np.ndarray, ...]) -> TokenArrays:
+        if len(arrays) == 1:
+            return arrays[0]
+        return dict(zip(self.task.tokenizer.level_names, arrays, strict=False))
+
+    def _samples_of(self, frames: int) -> int:
+        extra = self.task.frames_of(self.task.hop) - 1
+        if frames <= extra:
+            raise UsageError(f"{frames} frames have no samples: wanted at least {extra + 1}")
+        return (frames - extra) * self.task.hop
+
+    def _checked_sound(self, sound: Any) -> tuple[np.ndarray, bool]:
+        """float32 [B, T, C], and whether it was one clip [T]."""
+        channels = self.shape[-1]
+        expected = f"int16, or float in [-1, 1]: [T] or [B, T, {channels}]"
+        array = arguments.array("sound", sound, expected)
+        if single := array.ndim == 1 and channels == 1:
+            array = array[None, :, None]
+        if array.ndim != 3 or array.shape[-1] != channels or not array.shape[1]:
+            raise UsageError(f"sound: {array.dtype} {list(np.shape(sound))}, wanted {expected}")
+        if array.dtype == np.int16:
+            return array.astype(np.float32) / np.float32(32768.0), single
+        if array.dtype.kind != "f":
+            raise UsageError(f"sound: {array.dtype} values, wanted {expected}")
+        if array.size and not (array.min() >= -1.001 and array.max() <= 1.001):
+            low, high = float(array.min()), float(array.max())
+            raise UsageError(f"sound: values are {low:.4g} to {high:.4g}: wanted -1 to 1, no NaN")
+        return array.astype(np.float32), single
+
+    def _at_rate(self, clips: np.ndarray, rate: int | None) -> np.ndarray:
+        if rate is None:
+            return clips
+        rate = arguments.whole("rate", rate, 1)
+        check_rate(rate)
+        if not self.rate:
+            raise UsageError("the data of this run has no rate: resample to what it was trained on")
+        if rate == self.rate:
+            return clips
+        rows = (np.stack([resample(c, rate, self.rate) for c in clip.T], -1) for clip in clips)
+        length = resampled_length(clips.shape[1], rate, self.rate)
+        empty = np.zeros((0, length, clips.shape[-1]))
+        return np.concatenate([empty, *(row[None] for row in rows)]).astype(np.float32)
+
+    def _checked_gain(self, gain: Any, count: int) -> np.ndarray:
+        gains = np.asarray(gain)
+        if gains.dtype.kind not in "fiu" or gains.shape not in ((), (count,)):
+            raise UsageError(f"gain={arguments.got(gain)}: wanted a number, or [{count}] of them")
+        gains = np.broadcast_to(gains, (count,)).astype(np.float32)
+        if not np.all((gains > 0) & (gains <= MOST_GAIN)):
+            raise UsageError(
+                f"gain={arguments.got(gain)}: wanted above 0 and at most {MOST_GAIN:g}"
+            )
+        return gains
+
+    def _with_batch(self, indices: Any) -> tuple[bool, Any]:
+        """Whether these are the tokens of one clip, without a batch axis; and them with one."""
+        rank = 1 if self._discrete else 2
+        if isinstance(indices, Mapping):
+            if not all(np.ndim(a) == rank for a in indices.values()) or not indices:
+                return False, indices
+            return True, {name: np.asarray(a)[None] for name, a in indices.items()}
+        single = np.ndim(indices) == rank
+        return single, np.asarray(indices)[None] if single else indices
+
+    def _checked_tokens(self, indices: Any) -> tuple[np.ndarray, ...]:
+        """As of any tokenizer; or of the first few levels, where that can be decoded."""
+        names = self.task.tokenizer.level_names
+        first = names[: len(indices)] if isinstance(indices, Mapping) else ()
+        few = 0 < len(first) < len(names) and set(first) == set(indices)
+        if not few or not self.task.tokenizer.quantizer.decodes_first_levels:
+            return super()._checked_tokens(indices)
+        rest = np.zeros_like(np.asarray(indices[first[0]]))
+        filled = {name: indices.get(name, rest) for name in names}
+        return super()._checked_tokens(filled)[: len(first)]
+
+
+class Stream:
+    """One stream of sound, made by `SoundRun.stream`: samples go in by `encode`, tokens by
+    `decode`, independently of each other.
+
+    A call returns what is ready: each `HOPS` hops give as many frames. `run.encode` of a whole clip
+    gives what `encode` of its pieces and `end_encoding` do, at the same gain, bit for bit; and
+    `run.decode` likewise.
+    """
+
+    def __init__(self, run: SoundRun, gain: np.float32) -> None:
+        self._run, self._gain = run, gain
+        with run._context():
+            self._encoder: Pipe = run._streams.encoder()
+        self._decoder: Pipe | None = None
+        self._came = self._left = 0  # samples in, frames out
+        self._received = self._made = 0  # frames in, samples out
+
+    @property
+    def latency(self) -> int:
+        """Samples that must come before the first ones can be decoded."""
+        return HOPS * self._run.task.hop
+
+    def encode(self, samples: np.ndarray) -> TokenArrays:
+        """Takes int16 or float [n], any n; returns tokens, int32 [m] per level, m of 0 or more."""
+        array = np.asarray(samples)
+        clips = np.zeros((1, 0, 1), np.float32)
+        if array.ndim != 1 or array.size:
+            clips, _ = self._run._checked_sound(array)
+        self._came += clips.shape[1]
+        return self._pushed(clips * self._gain)
+
+    def end_encoding(self) -> TokenArrays:
+        """The last tokens; after it another signal may begin."""
+        task, run = self._run.task, self._run
+        frames = task.frames_of(self._came) if self._came else 0
+        missing = _up_to(frames, HOPS) * task.hop - self._came
+        before = self._left
+        tokens = self._pushed(np.zeros((1, max(missing, 0), run.shape[-1]), np.float32))
+        with run._context():
+            self._encoder = run._streams.encoder()
+        self._came = self._left = 0
+        return _cut(tokens, max(frames - before, 0))
+
+    def _pushed(self, clips: np.ndarray) -> TokenArrays:
+        with self._run._context():
+            arrays = self._encoder.push(_lanes(clips))
+        self._left += arrays[0].shape[1]
+        return self._run._named(tuple(a[0] for a in arrays))
+
+    def decode(self, tokens: TokenArrays) -> np.ndarray:
+        """Takes tokens [m], as `encode` gives them; returns int16 [n], n of 0 or more."""
+        _, indices = self._run._with_batch(tokens)
+        arrays = tuple(indices.values()) if isinstance(indices, Mapping) else (indices,)
+        if arrays[0].shape[1]:
+            arrays = self._run._checked_tokens(indices)
+        self._received += arrays[0].shape[1]
+        return self._sound(arrays)
+
+    def end_decoding(self) -> np.ndarray:
+        """The last samples; after it other tokens may begin."""
+        if self._decoder is None or not self._received:
+            return np.zeros(0, np.int16)
+        missing = _up_to(self._received, HOPS) - self._received
+        made = self._run._samples_of(self._received) - self._made
+        last = self._last
+        sound = self._sound(tuple(np.repeat(a, missing, 1) for a in last))[:made]
+        self._decoder, self._received, self._made = None, 0, 0
+        return sound
+
+    def _sound(self, arrays: tuple[np.ndarray, ...]) -> np.ndarray:
+        run = self._run
+        with run._context():
+            if self._decoder is None:
+                self._decoder = run._streams.decoder(arrays)
+            if arrays[0].shape[1]:
+                self._last = tuple(a[:, -1:] for a in arrays)
+            (sound,) = self._decoder.push(*(_lanes(a) for a in arrays))
+        if not self._made and sound.shape[1]:  # the first hop is of what was before the beginning
+            sound = sound[:, run.task.hop :]
+        self._made += sound.shape[1]
+        return to_int16(sound[0, :, 0] / self._gain)
+
+
+def _up_to(number: int, unit: int) -> int:
+    return -(-number // unit) * unit
+
+
+def _lanes(array: np.ndarray) -> np.ndarray:
+    """[n, ..] of at most `LANES` rows -> [LANES, ..]."""
+    return np.pad(array, ((0, LANES - len(array)), *((0, 0),) * (array.ndim - 1)))
+
+
+def _edge(array: np.ndarray, count: int) -> np.ndarray:
+    """[B, n, ..] -> [B, count, ..], the last frame repeated."""
+    after = (0, count - array.shape[1])
+    return np.pad(array, ((0, 0), after, *((0, 0),) * (array.ndim - 2)), mode="edge")
+
+
+def _cut(tokens: TokenArrays, count: int) -> TokenArrays:
+    if isinstance(tokens, dict):
+        return {name: a[:count] for name, a in tokens.items()}
+    return tokens[:count]
