@@ -12,13 +12,15 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.quickly import quick
 from vqjax import config
-from vqjax.priors import GPT, ClassLabel, MaskGIT, PixelCNN, Text
+from vqjax.priors import GPT, ClassLabel, CodebookGPT, MaskGIT, PixelCNN, Text
 from vqjax.sampling import Guidance, MaskedDecoding, TokenSampling
 from vqjax.training.mesh import make_mesh
 from vqjax.types import BATCH_AXES, Level, UsageError
 
 ONE = (Level("tokens", (3, 2), 7),)
 STACK = (Level("tokens_0", (2, 2), 5), Level("tokens_1", (2, 2), 5), Level("tokens_2", (2, 2), 3))
+SOUND = tuple(Level(f"tokens_{q}", (4,), 5) for q in range(3))
+PICTURE = tuple(Level(f"tokens_{q}", (3, 2), 4) for q in range(2))
 SCALES = (Level("tokens_0", (1, 1), 6), Level("tokens_1", (2, 2), 6), Level("tokens_2", (4, 4), 6))
 
 PLAIN = {"sampling": TokenSampling(), "guidance": Guidance()}
@@ -33,6 +35,15 @@ PRIORS = {
     "gpt_of_scales": (lambda: GPT(16, 1, 2, condition=ClassLabel(3), remat=True), SCALES),
     "gpt_told_a_text": (lambda: GPT(16, 1, 2, condition=Text(9, 3, 8, 1, 2)), ONE),
     "gpt_looking_at_a_text": (lambda: GPT(16, 2, 2, condition=LOOKED_AT), ONE),
+    "codebook_gpt": (
+        lambda: CodebookGPT(16, 2, 4, kv_heads=2, condition=ClassLabel(3)),
+        SOUND,
+    ),
+    "codebook_gpt_flat": (lambda: CodebookGPT(16, 1, 2, pattern="flat", qk_norm=True), PICTURE),
+    "codebook_gpt_that_ends": (
+        lambda: CodebookGPT(16, 1, 2, ends=True, condition=LOOKED_AT, positions="sequence"),
+        PICTURE,
+    ),
     "maskgit_told_a_text": (
         lambda: MaskGIT(16, 1, 2, condition=Text(9, 3, 8, 1, 2), decoding=MaskedDecoding(2)),
         ONE,
@@ -57,7 +68,7 @@ def those(*names, slow=()):
 
 
 ORDERED = [name for name in PRIORS if "maskgit" not in name]
-rows = those(*PRIORS, slow=["pixelcnn_of_a_stack"])
+rows = those(*PRIORS, slow=["pixelcnn_of_a_stack", "codebook_gpt_flat"])
 in_order = those(*ORDERED, slow=["pixelcnn"])
 RNGS = ("mask", "dropout")
 B = 8
@@ -97,6 +108,16 @@ def logits_of(name):
     return quick(lambda p, t: network.apply({"params": p}, t, cond))(params, tokens)
 
 
+def step_at(order):
+    """The step in which each token is drawn."""
+    return getattr(order, "step_at", np.arange(order.length))
+
+
+def codes_of(network, tokens):
+    """Tokens as the numbers of their logits."""
+    return network.order.codes_of(tokens) if isinstance(network, CodebookGPT) else tokens
+
+
 @rows
 def test_the_order_and_back(name):
     network, _, tokens, _ = made(name)
@@ -114,6 +135,14 @@ def test_the_order_and_back(name):
 def test_probabilities_are_of_a_places_own_level(name):
     network, _, tokens, _ = made(name)
     p = np.exp(jax.nn.log_softmax(logits_of(name)))
+    if isinstance(network, CodebookGPT):  # of those alone
+        assert p.shape == (B, network.order.length, network.order.size + network.ends)
+        np.testing.assert_allclose(p.sum(-1), 1.0, rtol=1e-5)
+        may_end = p[..., network.order.size :].max(axis=(0, 2), initial=0.0) > 0
+        firsts_of_a_frame = np.arange(network.order.length) % len(network.levels) == 0
+        firsts_of_a_frame[0] = False  # a clip has at least one frame
+        np.testing.assert_array_equal(may_end, firsts_of_a_frame & network.ends)
+        return
     assert p.shape == (B, network.order.length, network.order.vocabulary) and p.dtype == np.float32
     firsts = np.asarray([*network.order.firsts, network.order.vocabulary])
     for place, level in enumerate(network.order.level_at):
@@ -130,8 +159,7 @@ def test_a_token_changes_nothing_before_itself(name):
         first, size = order.firsts[level_at[place]], network.levels[level_at[place]].codebook_size
         other = tokens.at[:, place].set(first + (tokens[:, place] - first + 1) % size)
         changed = np.abs(run(other) - as_is).max(axis=(0, 2)) > 0
-        assert not changed[: place + 1].any()
-        assert changed[place + 1 :].all()
+        np.testing.assert_array_equal(changed, step_at(order) > step_at(order)[place])
 
 
 def influence(network, params, tokens, cond):
@@ -139,7 +167,7 @@ def influence(network, params, tokens, cond):
 
     Summed over vocabulary with weights that no symmetry makes vanish.
     """
-    weights = jnp.asarray(np.random.default_rng(2).normal(size=network.order.vocabulary))
+    rng = np.random.default_rng(2)
     shape = (*tokens.shape, network.width)
 
     def logits(change):
@@ -151,17 +179,19 @@ def influence(network, params, tokens, cond):
 
         with nn.intercept_methods(perturbed):
             out = network.apply({"params": params}, tokens, cond)
-        return jnp.where(out > -1e30, out, 0.0)[0] @ weights.astype(out.dtype)
+        weights = jnp.asarray(rng.normal(size=out.shape[-1]), out.dtype)
+        return jnp.where(out > -1e30, out, 0.0)[0] @ weights
 
     return jnp.sqrt(jnp.sum(quick(jax.jacrev(logits))(jnp.zeros(shape)) ** 2, axis=(1, 3)))
 
 
-@those(*ORDERED, slow=["gpt_of_a_stack", "gpt_of_scales", "pixelcnn"])
+@those(*ORDERED, slow=["gpt_of_a_stack", "gpt_of_scales", "pixelcnn", "codebook_gpt_flat"])
 def test_no_gradient_comes_from_a_token_or_those_after_it(name):
     network, params, tokens, cond = made(name)
     cond = None if cond is None else cond[:1]
     found = np.asarray(influence(network, params, tokens[:1], cond))
-    before = np.tri(network.order.length, k=-1, dtype=bool)
+    steps = step_at(network.order)
+    before = steps[:, None] > steps[None]
     assert (found[~before] == 0.0).all() and (found[before] > 0.0).all()
 
 
@@ -185,19 +215,23 @@ def test_step_by_step_is_all_at_once(name):
 
     @quick
     def one_by_one(params, tokens):
+        order = network.order
+        several = isinstance(network, CodebookGPT)
+        inputs = order.to_steps(codes_of(network, tokens)) if several else tokens
         state, logits, step = network.decoder(params, cond, B)
         out = [logits]
-        for place in range(network.order.length - 1):
-            state, logits = step(state, tokens[:, place], jnp.int32(place))
+        for number in range(order.steps - 1):
+            state, logits = step(state, inputs[:, number], jnp.int32(number))
             out.append(logits)
-        return jnp.stack(out, axis=1)
+        out = jnp.stack(out, axis=1)
+        return order.from_steps(out) if several else out
 
     stepped = one_by_one(params, tokens)
     np.testing.assert_allclose(stepped, logits_of(name), atol=1e-5, rtol=1e-5)
 
     def likelihood(logits):
-        log_p = jax.nn.log_softmax(logits)
-        return jnp.take_along_axis(log_p, tokens[..., None], axis=-1).sum((1, 2))
+        log_p, codes = jax.nn.log_softmax(logits), codes_of(network, tokens)
+        return jnp.take_along_axis(log_p, codes[..., None], axis=-1).sum((1, 2))
 
     np.testing.assert_allclose(likelihood(stepped), likelihood(logits_of(name)), rtol=1e-5)
 
@@ -282,7 +316,7 @@ def test_the_objective_is_finite_and_reaches_every_parameter(name):
         assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
 
 
-@those("gpt", "maskgit", "pixelcnn", slow=["pixelcnn"])
+@those("gpt", "codebook_gpt", "maskgit", "pixelcnn", slow=["pixelcnn"])
 def test_dropout_is_where_its_stream_is(name):
     network, params, tokens, cond = made(name)
     run = quick(lambda key: network.apply({"params": params}, tokens, cond, rngs={"dropout": key}))
@@ -291,7 +325,7 @@ def test_dropout_is_where_its_stream_is(name):
     assert (one != other).any() and (one != logits_of(name)).any()
 
 
-@those("gpt", "maskgit", "pixelcnn", slow=["pixelcnn"])
+@those("gpt", "codebook_gpt", "maskgit", "pixelcnn", slow=["pixelcnn"])
 def test_bfloat16_networks_have_float32_logits(name):
     network, params, tokens, cond = made(name)
     low = network.clone(dtype="bfloat16")
@@ -378,6 +412,9 @@ def test_padding_of_a_text_is_not_looked_at(name):
         (lambda: PixelCNN(8, 0), "layers=0"),
         (lambda: PixelCNN(8, 1, kernel=2), "kernel=2: wanted an odd"),
         (lambda: PixelCNN(8, 1, levels=SCALES).check_levels(), "one grid of one or two axes"),
+        (lambda: CodebookGPT(16, 1, 4, pattern="delayed"), "did you mean 'delay'"),
+        (lambda: CodebookGPT(16, 1, 4, levels=SCALES).check_levels(), "one size and one grid"),
+        (lambda: CodebookGPT(16, 1, 4, levels=STACK).check_levels(), "3 codes on .*, 5 codes on"),
         (lambda: ClassLabel(0), "classes=0"),
         (lambda: Text(9, 3, 8, heads=3), "wanted a multiple of 2 heads=6"),
         (lambda: Text(9, 3, 8, heads=2, by="crosses"), "did you mean 'cross'"),
