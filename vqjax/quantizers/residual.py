@@ -40,6 +40,8 @@ class Residual(Combined):
     shared: bool = False
     dropout: float = 0.0
 
+    decodes_first_levels = True
+
     def __post_init__(self) -> None:
         check_fields(self)
         check_sizes(stages=self.stages)

@@ -339,10 +339,16 @@ class TokenizerTask(Task):
         return Tokens(z=encoding.z, z_q=quantized.z_q, indices=indices)
 
     def decode_indices(self, params: Tree, collections: Tree, indices: Mapping) -> jax.Array:
-        """{level name: int32[B, *s]}, in any order -> x_hat [B, *S, C] in [-1, 1]."""
+        """{level name: int32[B, *s]}, in any order -> x_hat [B, *S, C] in [-1, 1].
+
+        All levels, or the first few where the quantizer decodes from these (`Residual`).
+        """
+        names = self.tokenizer.level_names
+        if getattr(self.tokenizer.quantizer, "decodes_first_levels", False):
+            names = names[: max(1, len(indices))]
         return self.tokenizer.apply(
             {"params": params[TOKENIZER], **collections[TOKENIZER]},
-            tuple(indices[name] for name in self.tokenizer.level_names),
+            tuple(indices[name] for name in names),
             method="decode_indices",
         )
 
