@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 Step = Callable[[Any, jax.Array, jax.Array], tuple[Any, jax.Array]]
+Choose = Callable[[jax.Array, jax.Array], jax.Array]
+Known = tuple[jax.Array, jax.Array]
 
 
 def sample_codebooks(
@@ -17,15 +19,15 @@ def sample_codebooks(
     *,
     frame_at: np.ndarray,
     keys: jax.Array,
-    choose: Callable[[jax.Array, jax.Array], jax.Array],
+    choose: Choose,
     combine: Callable[[jax.Array, jax.Array], jax.Array] = lambda logits, done: logits,
-    known: tuple[jax.Array, jax.Array] | None = None,
+    known: Known | None = None,
     ended: int | None = None,
 ) -> jax.Array:
     """Draws the tokens of S steps, one of each of Q codebooks, for each of B examples.
 
-    The token of codebook q at step s of an example is a function of its key, of s and of q: batch
-    size and devices do not matter.
+    A token is a function of its example's key, its step and its codebook: batch size and devices do
+    not matter.
 
     Args:
         state: before the first step.
@@ -43,35 +45,20 @@ def sample_codebooks(
     Returns:
         int32[B, S, Q].
     """
-    frames, batch = jnp.asarray(frame_at, jnp.int32), len(keys)  # [S, Q]
-    (count, codebooks), copies = frame_at.shape, len(logits) // batch  # S, Q, B' / B
-    least = jnp.full((batch,), -1, jnp.int32)  # [B], the last frame that an example must have
-    if known is not None and ended is not None:
-        stay = known[1] & (known[0] != ended)  # [B, S, Q]
-        least = jnp.max(jnp.where(stay, frames[None], -1), axis=(1, 2))
+    frames = jnp.asarray(frame_at, jnp.int32)  # [S, Q]
+    count, copies = len(frame_at), len(logits) // len(keys)  # S, B' / B
+    last_known = _last_known(known, frames, ended, len(keys))  # [B]
 
     def pick(logits: jax.Array, number: jax.Array, end: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Codes [B, Q] of a step, and the frame in which each example ends [B], as far as known."""
-        frame = frames[number]  # [Q]
-        own_keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)  # key[B]
-        own_keys = jax.vmap(lambda key: jax.random.split(key, codebooks))(own_keys)  # key[B, Q]
+        """Codes [B, Q] of a step, and the frame in which each example ends [B], if it is known."""
         logits = combine(logits, number / max(count - 1, 1))  # [B', Q, V] -> [B, Q, V]
-        if ended is not None:
-            too_early = (frame[0] <= least)[:, None, None]  # [B, 1, 1]
-            is_end = (jnp.arange(logits.shape[-1]) == ended)[None, None]  # [1, 1, V]
-            logits = jnp.where(too_early & is_end, jnp.finfo(logits.dtype).min, logits)
-        flat = logits.reshape(-1, logits.shape[-1])  # [B Q, V]
-        codes = choose(flat, own_keys.reshape(-1)).reshape(batch, codebooks)  # [B, Q]
+        logits = _not_yet(logits, frames[number, 0] <= last_known, ended)
+        codes = _choose_each(choose, logits, keys, number)
         if known is not None:
-            known_codes, stays = (
-                jax.lax.dynamic_index_in_dim(a, number, 1, False) for a in known
-            )  # [B, Q] each
-            codes = jnp.where(stays, known_codes, codes)
-        if ended is not None:
-            ends = (codes[:, 0] == ended) & (frame[0] >= 0)  # [B]
-            end = jnp.where(ends, jnp.minimum(end, frame[0]), end)
-            codes = jnp.where(frame[None] >= end[:, None], ended, codes)
-        return jnp.where(frame[None] >= 0, codes, 0), end
+            old, stays = (jax.lax.dynamic_index_in_dim(a, number, 1, False) for a in known)
+            codes = jnp.where(stays, old, codes)  # [B, Q]
+        codes, end = _after_end(codes, frames[number], end, ended)
+        return jnp.where(frames[number][None] >= 0, codes, 0), end
 
     def body(number: jax.Array, carry: tuple) -> tuple:
         state, logits, codes, end = carry  # ..., [B', Q, V], [B, S, Q], [B]
@@ -80,9 +67,43 @@ def sample_codebooks(
         state, logits = step(state, jnp.tile(new, (copies, 1)), number)
         return state, logits, codes, end
 
-    codes = jnp.zeros((batch, count, codebooks), jnp.int32)
-    end = jnp.full((batch,), np.iinfo(np.int32).max, jnp.int32)
-    carry = (state, logits, codes, end)
+    codes = jnp.zeros((len(keys), *frame_at.shape), jnp.int32)
+    carry = (state, logits, codes, jnp.full((len(keys),), np.iinfo(np.int32).max, jnp.int32))
     _, logits, codes, end = jax.lax.fori_loop(0, count - 1, body, carry)
-    last = jnp.int32(count - 1)
-    return jax.lax.dynamic_update_index_in_dim(codes, pick(logits, last, end)[0], last, 1)
+    new, _ = pick(logits, jnp.int32(count - 1), end)
+    return codes.at[:, -1].set(new)
+
+
+def _choose_each(choose: Choose, logits: jax.Array, keys: jax.Array, number: jax.Array) -> Any:
+    """A code of each codebook, from logits [B, Q, V]: int32[B, Q]."""
+    codebooks, size = logits.shape[1:]
+    own_keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)  # key[B]
+    own_keys = jax.vmap(lambda key: jax.random.split(key, codebooks))(own_keys)  # key[B, Q]
+    return choose(logits.reshape(-1, size), own_keys.reshape(-1)).reshape(-1, codebooks)
+
+
+def _last_known(known: Known | None, frames: jax.Array, ended: int | None, batch: int) -> jax.Array:
+    """The last frame [B] with a known code that is not the end; -1: there is none."""
+    if known is None or ended is None:
+        return jnp.full((batch,), -1, jnp.int32)
+    stays = known[1] & (known[0] != ended)  # [B, S, Q]
+    return jnp.max(jnp.where(stays, frames[None], -1), axis=(1, 2))
+
+
+def _not_yet(logits: jax.Array, examples: jax.Array, ended: int | None) -> jax.Array:
+    """Logits [B, Q, V] by which the `examples`, bool[B], do not end."""
+    if ended is None:
+        return logits
+    is_end = (jnp.arange(logits.shape[-1]) == ended)[None, None]  # [1, 1, V]
+    return jnp.where(examples[:, None, None] & is_end, jnp.finfo(logits.dtype).min, logits)
+
+
+def _after_end(
+    codes: jax.Array, frame: jax.Array, end: jax.Array, ended: int | None
+) -> tuple[jax.Array, jax.Array]:
+    """Codes [B, Q] of the frames int[Q], `ended` from the frame `end` [B] on, and that frame."""
+    if ended is None:
+        return codes, end
+    ends = (codes[:, 0] == ended) & (frame[0] >= 0)  # [B]
+    end = jnp.where(ends, jnp.minimum(end, frame[0]), end)
+    return jnp.where(frame[None] >= end[:, None], ended, codes), end

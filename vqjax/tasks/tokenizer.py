@@ -339,16 +339,12 @@ class TokenizerTask(Task):
         return Tokens(z=encoding.z, z_q=quantized.z_q, indices=indices)
 
     def decode_indices(self, params: Tree, collections: Tree, indices: Mapping) -> jax.Array:
-        """{level name: int32[B, *s]}, in any order -> x_hat [B, *S, C] in [-1, 1].
-
-        All levels, or the first few where the quantizer decodes from these (`Residual`).
+        """{level name: int32[B, *s]}, in any order, all or the first few where the quantizer
+        `decodes_first_levels` -> x_hat [B, *S, C] in [-1, 1].
         """
-        names = self.tokenizer.level_names
-        if getattr(self.tokenizer.quantizer, "decodes_first_levels", False):
-            names = names[: max(1, len(indices))]
         return self.tokenizer.apply(
             {"params": params[TOKENIZER], **collections[TOKENIZER]},
-            tuple(indices[name] for name in names),
+            tuple(indices[name] for name in self.tokenizer.level_names[: len(indices)]),
             method="decode_indices",
         )
 
