@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.quickly import quick
 from vqjax import config
-from vqjax.priors import GPT, ClassLabel, CodebookGPT, MaskGIT, PixelCNN, Text
+from vqjax.priors import GPT, ClassLabel, CodebookGPT, MaskGIT, PixelCNN, Several, Text
 from vqjax.sampling import Guidance, MaskedDecoding, TokenSampling
 from vqjax.training.mesh import make_mesh
 from vqjax.types import BATCH_AXES, Level, UsageError
@@ -26,6 +26,7 @@ SCALES = (Level("tokens_0", (1, 1), 6), Level("tokens_1", (2, 2), 6), Level("tok
 PLAIN = {"sampling": TokenSampling(), "guidance": Guidance()}
 
 LOOKED_AT = Text(9, 3, 8, 1, 2, by="cross")
+SEVERAL = Several((ClassLabel(3), Text(9, 3, 8, 1, 2), ClassLabel(2, batch_key="speaker")))
 PRIORS = {
     "gpt": (lambda: GPT(16, 2, 2, condition=ClassLabel(3)), ONE),
     "gpt_of_a_stack": (
@@ -35,6 +36,7 @@ PRIORS = {
     "gpt_of_scales": (lambda: GPT(16, 1, 2, condition=ClassLabel(3), remat=True), SCALES),
     "gpt_told_a_text": (lambda: GPT(16, 1, 2, condition=Text(9, 3, 8, 1, 2)), ONE),
     "gpt_looking_at_a_text": (lambda: GPT(16, 2, 2, condition=LOOKED_AT), ONE),
+    "gpt_under_several_conditions": (lambda: GPT(16, 1, 2, condition=SEVERAL), ONE),
     "codebook_gpt": (
         lambda: CodebookGPT(16, 2, 4, kv_heads=2, condition=ClassLabel(3)),
         SOUND,
@@ -75,9 +77,11 @@ B = 8
 
 
 def conditions_of(condition, rng):
-    """Labels, some of them of no class; or captions of 0 to 3 tokens."""
+    """Labels, some of them of no class; or captions of 0 to 3 tokens; or both."""
     if condition is None:
         return None
+    if isinstance(condition, Several):
+        return {part.batch_key: conditions_of(part, rng) for part in condition.parts}
     if isinstance(condition, ClassLabel):
         return jnp.asarray(rng.integers(-1, condition.classes, B), jnp.int32)
     ids = rng.integers(1, condition.vocabulary, (B, condition.tokens))
@@ -188,7 +192,7 @@ def influence(network, params, tokens, cond):
 @those(*ORDERED, slow=["gpt_of_a_stack", "gpt_of_scales", "pixelcnn", "codebook_gpt_flat"])
 def test_no_gradient_comes_from_a_token_or_those_after_it(name):
     network, params, tokens, cond = made(name)
-    cond = None if cond is None else cond[:1]
+    cond = jax.tree.map(lambda a: a[:1], cond)
     found = np.asarray(influence(network, params, tokens[:1], cond))
     steps = step_at(network.order)
     before = steps[:, None] > steps[None]
@@ -209,24 +213,23 @@ def test_a_pixelcnn_sees_all_that_its_kernels_reach_and_nothing_else():
         assert (found[i, j, row, column] > 0.0) == (above or left), (i, j, row, column)
 
 
+def one_by_one(network, params, tokens, cond, steps=None):
+    """The logits of every token, by the decoder; of the first `steps` steps alone."""
+    order, several = network.order, isinstance(network, CodebookGPT)
+    inputs = order.to_steps(codes_of(network, tokens)) if several else tokens
+    state, logits, step = network.decoder(params, cond, B)
+    out = [logits]
+    for number in range((steps or order.steps) - 1):
+        state, logits = step(state, inputs[:, number], jnp.int32(number))
+        out.append(logits)
+    out = jnp.stack(out, axis=1)
+    return order.from_steps(out) if several else out
+
+
 @in_order
 def test_step_by_step_is_all_at_once(name):
     network, params, tokens, cond = made(name)
-
-    @quick
-    def one_by_one(params, tokens):
-        order = network.order
-        several = isinstance(network, CodebookGPT)
-        inputs = order.to_steps(codes_of(network, tokens)) if several else tokens
-        state, logits, step = network.decoder(params, cond, B)
-        out = [logits]
-        for number in range(order.steps - 1):
-            state, logits = step(state, inputs[:, number], jnp.int32(number))
-            out.append(logits)
-        out = jnp.stack(out, axis=1)
-        return order.from_steps(out) if several else out
-
-    stepped = one_by_one(params, tokens)
+    stepped = quick(lambda p, t: one_by_one(network, p, t, cond))(params, tokens)
     np.testing.assert_allclose(stepped, logits_of(name), atol=1e-5, rtol=1e-5)
 
     def likelihood(logits):
@@ -236,19 +239,16 @@ def test_step_by_step_is_all_at_once(name):
     np.testing.assert_allclose(likelihood(stepped), likelihood(logits_of(name)), rtol=1e-5)
 
 
-@those("gpt", "pixelcnn", slow=["pixelcnn"])
+@those("gpt", "codebook_gpt", "pixelcnn", slow=["pixelcnn"])
 def test_step_by_step_is_the_same_network_in_bfloat16(name):
     network, params, tokens, cond = made(name)
     low = network.clone(dtype="bfloat16")
+    count = None if name == "codebook_gpt" else 3
 
     @quick
     def both(params, tokens):
-        state, logits, step = low.decoder(params, cond, B)
-        first = [logits]
-        for place in range(2):
-            state, logits = step(state, tokens[:, place], jnp.int32(place))
-            first.append(logits)
-        return jnp.stack(first, axis=1), low.apply({"params": params}, tokens, cond)[:, :3]
+        stepped = one_by_one(low, params, tokens, cond, count)
+        return stepped, low.apply({"params": params}, tokens, cond)[:, : stepped.shape[1]]
 
     stepped, whole = both(params, tokens)
     possible = np.asarray(whole) > -1e30
@@ -293,7 +293,8 @@ def test_an_example_depends_on_its_own_key_and_what_is_known_stays(name):
     np.testing.assert_array_equal(np.where(stays, drawn, 0), np.where(stays, tokens, 0))
     assert (np.asarray(drawn) != np.asarray(tokens)).any()
     some = slice(2, 5)
-    part = draw(keys[some], None if cond is None else cond[some], (tokens[some], stays[some]))
+    some_cond = jax.tree.map(lambda a: a[some], cond)
+    part = draw(keys[some], some_cond, (tokens[some], stays[some]))
     np.testing.assert_array_equal(part, drawn[some])
 
 

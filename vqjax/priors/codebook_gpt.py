@@ -169,9 +169,9 @@ class CodebookGPT(TransformerPrior):
             ids = order.ids_of(codes)  # [B, Q]
             vectors = self.apply(variables, ids, method=lambda m, t: m.tokens(t))  # [B, Q, C]
             here = (frames_of(number) >= 0)[..., None]  # [1, Q, 1]
-            vectors = jnp.where(here, vectors, 0).astype(h.dtype)
-            caches, after = run(caches, jnp.sum(vectors, axis=1, keepdims=True), number)
-            return caches, logits_at(after, number + 1)
+            vectors = jnp.where(here, at_least_float32(vectors), 0.0)
+            caches, h = run(caches, jnp.sum(vectors, axis=1, keepdims=True), number)
+            return caches, logits_at(h, number + 1)
 
         caches, h, run = self.cached(params, cond, batch)
         return caches, logits_at(h, jnp.int32(0)), step
