@@ -41,7 +41,9 @@ def in_words(condition: Any) -> str:
         else IN_WORDS.get(getattr(part, "batch_key", ""), "other inputs")
         for part in parts_of(condition)
     ]
-    return f", conditioned on {' and '.join(words)}" if words else ""
+    if len(words) > 1:
+        words = [f"{', '.join(words[:-1])} and {words[-1]}"]
+    return f", conditioned on {words[0]}" if words else ""
 
 
 def condition_arrays(
