@@ -78,6 +78,11 @@ NUMBERS: dict[str, Number] = {
         "codes uniformly gives log K",
         best=LOW, fact="-log p", fact_unit="nats", per="per token", fact_digits=3,
     ),
+    "nats_per_clip": Number(
+        "Nats per clip",
+        "mean of -log p of all tokens of a held-out clip and of its end, or of a bound on it",
+        best=LOW, digits=2, fact="-log p", fact_unit="nats", per="per clip",
+    ),
     "bits_per_dim": Number(
         "Bits per dimension",
         "-log2 p of all tokens of a held-out example, over how many values the example has",

@@ -11,6 +11,7 @@ from tests import tiny
 from vqjax import config
 from vqjax.config.names import table
 from vqjax.config.tree import fields_of, is_required
+from vqjax.priors import ClassLabel
 from vqjax.quantizers import FSQ
 from vqjax.tokenizers import MLPEncoder
 from vqjax.training.loop import train
@@ -57,6 +58,7 @@ GIVEN = {  # what required fields are given, by name
 OWN = {
     "Captions": {"vocabulary": config.decode({"class": "BPE", "size": 300})},
     "PriorTask": {"tokenizer": config.FrozenRun("nowhere")},
+    "Several": {"parts": (ClassLabel(2), ClassLabel(3, batch_key="speaker"))},
     "Transform": {"name": "scale_by_lion"},
     "ClassifierTask": {"encoder": MLPEncoder((8, 8)), "classes": 10},
     "TFDSAudio": {"eval_split": "test"},

@@ -12,18 +12,21 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.quickly import quick
 from vqjax import config
-from vqjax.priors import GPT, ClassLabel, MaskGIT, PixelCNN, Text
+from vqjax.priors import GPT, ClassLabel, CodebookGPT, MaskGIT, PixelCNN, Several, Text
 from vqjax.sampling import Guidance, MaskedDecoding, TokenSampling
 from vqjax.training.mesh import make_mesh
 from vqjax.types import BATCH_AXES, Level, UsageError
 
 ONE = (Level("tokens", (3, 2), 7),)
 STACK = (Level("tokens_0", (2, 2), 5), Level("tokens_1", (2, 2), 5), Level("tokens_2", (2, 2), 3))
+SOUND = tuple(Level(f"tokens_{q}", (4,), 5) for q in range(3))
+PICTURE = tuple(Level(f"tokens_{q}", (3, 2), 4) for q in range(2))
 SCALES = (Level("tokens_0", (1, 1), 6), Level("tokens_1", (2, 2), 6), Level("tokens_2", (4, 4), 6))
 
 PLAIN = {"sampling": TokenSampling(), "guidance": Guidance()}
 
 LOOKED_AT = Text(9, 3, 8, 1, 2, by="cross")
+SEVERAL = Several((ClassLabel(3), Text(9, 3, 8, 1, 2), ClassLabel(2, batch_key="speaker")))
 PRIORS = {
     "gpt": (lambda: GPT(16, 2, 2, condition=ClassLabel(3)), ONE),
     "gpt_of_a_stack": (
@@ -33,6 +36,16 @@ PRIORS = {
     "gpt_of_scales": (lambda: GPT(16, 1, 2, condition=ClassLabel(3), remat=True), SCALES),
     "gpt_told_a_text": (lambda: GPT(16, 1, 2, condition=Text(9, 3, 8, 1, 2)), ONE),
     "gpt_looking_at_a_text": (lambda: GPT(16, 2, 2, condition=LOOKED_AT), ONE),
+    "gpt_under_several_conditions": (lambda: GPT(16, 1, 2, condition=SEVERAL), ONE),
+    "codebook_gpt": (
+        lambda: CodebookGPT(16, 2, 4, kv_heads=2, condition=ClassLabel(3)),
+        SOUND,
+    ),
+    "codebook_gpt_flat": (lambda: CodebookGPT(16, 1, 2, pattern="flat", qk_norm=True), PICTURE),
+    "codebook_gpt_that_ends": (
+        lambda: CodebookGPT(16, 1, 2, ends=True, condition=LOOKED_AT, positions="sequence"),
+        PICTURE,
+    ),
     "maskgit_told_a_text": (
         lambda: MaskGIT(16, 1, 2, condition=Text(9, 3, 8, 1, 2), decoding=MaskedDecoding(2)),
         ONE,
@@ -57,16 +70,18 @@ def those(*names, slow=()):
 
 
 ORDERED = [name for name in PRIORS if "maskgit" not in name]
-rows = those(*PRIORS, slow=["pixelcnn_of_a_stack"])
+rows = those(*PRIORS, slow=["pixelcnn_of_a_stack", "codebook_gpt_flat"])
 in_order = those(*ORDERED, slow=["pixelcnn"])
 RNGS = ("mask", "dropout")
 B = 8
 
 
 def conditions_of(condition, rng):
-    """Labels, some of them of no class; or captions of 0 to 3 tokens."""
+    """Labels, some of them of no class; or captions of 0 to 3 tokens; or both."""
     if condition is None:
         return None
+    if isinstance(condition, Several):
+        return {part.batch_key: conditions_of(part, rng) for part in condition.parts}
     if isinstance(condition, ClassLabel):
         return jnp.asarray(rng.integers(-1, condition.classes, B), jnp.int32)
     ids = rng.integers(1, condition.vocabulary, (B, condition.tokens))
@@ -97,6 +112,16 @@ def logits_of(name):
     return quick(lambda p, t: network.apply({"params": p}, t, cond))(params, tokens)
 
 
+def step_at(order):
+    """The step in which each token is drawn."""
+    return getattr(order, "step_at", np.arange(order.length))
+
+
+def codes_of(network, tokens):
+    """Tokens as the numbers of their logits."""
+    return network.order.codes_of(tokens) if isinstance(network, CodebookGPT) else tokens
+
+
 @rows
 def test_the_order_and_back(name):
     network, _, tokens, _ = made(name)
@@ -114,6 +139,14 @@ def test_the_order_and_back(name):
 def test_probabilities_are_of_a_places_own_level(name):
     network, _, tokens, _ = made(name)
     p = np.exp(jax.nn.log_softmax(logits_of(name)))
+    if isinstance(network, CodebookGPT):  # of those alone
+        assert p.shape == (B, network.order.length, network.order.size + network.ends)
+        np.testing.assert_allclose(p.sum(-1), 1.0, rtol=1e-5)
+        may_end = p[..., network.order.size :].max(axis=(0, 2), initial=0.0) > 0
+        firsts_of_a_frame = np.arange(network.order.length) % len(network.levels) == 0
+        firsts_of_a_frame[0] = False  # a clip has at least one frame
+        np.testing.assert_array_equal(may_end, firsts_of_a_frame & network.ends)
+        return
     assert p.shape == (B, network.order.length, network.order.vocabulary) and p.dtype == np.float32
     firsts = np.asarray([*network.order.firsts, network.order.vocabulary])
     for place, level in enumerate(network.order.level_at):
@@ -130,8 +163,7 @@ def test_a_token_changes_nothing_before_itself(name):
         first, size = order.firsts[level_at[place]], network.levels[level_at[place]].codebook_size
         other = tokens.at[:, place].set(first + (tokens[:, place] - first + 1) % size)
         changed = np.abs(run(other) - as_is).max(axis=(0, 2)) > 0
-        assert not changed[: place + 1].any()
-        assert changed[place + 1 :].all()
+        np.testing.assert_array_equal(changed, step_at(order) > step_at(order)[place])
 
 
 def influence(network, params, tokens, cond):
@@ -139,7 +171,7 @@ def influence(network, params, tokens, cond):
 
     Summed over vocabulary with weights that no symmetry makes vanish.
     """
-    weights = jnp.asarray(np.random.default_rng(2).normal(size=network.order.vocabulary))
+    rng = np.random.default_rng(2)
     shape = (*tokens.shape, network.width)
 
     def logits(change):
@@ -151,17 +183,19 @@ def influence(network, params, tokens, cond):
 
         with nn.intercept_methods(perturbed):
             out = network.apply({"params": params}, tokens, cond)
-        return jnp.where(out > -1e30, out, 0.0)[0] @ weights.astype(out.dtype)
+        weights = jnp.asarray(rng.normal(size=out.shape[-1]), out.dtype)
+        return jnp.where(out > -1e30, out, 0.0)[0] @ weights
 
     return jnp.sqrt(jnp.sum(quick(jax.jacrev(logits))(jnp.zeros(shape)) ** 2, axis=(1, 3)))
 
 
-@those(*ORDERED, slow=["gpt_of_a_stack", "gpt_of_scales", "pixelcnn"])
+@those(*ORDERED, slow=["gpt_of_a_stack", "gpt_of_scales", "pixelcnn", "codebook_gpt_flat"])
 def test_no_gradient_comes_from_a_token_or_those_after_it(name):
     network, params, tokens, cond = made(name)
-    cond = None if cond is None else cond[:1]
+    cond = jax.tree.map(lambda a: a[:1], cond)
     found = np.asarray(influence(network, params, tokens[:1], cond))
-    before = np.tri(network.order.length, k=-1, dtype=bool)
+    steps = step_at(network.order)
+    before = steps[:, None] > steps[None]
     assert (found[~before] == 0.0).all() and (found[before] > 0.0).all()
 
 
@@ -179,42 +213,42 @@ def test_a_pixelcnn_sees_all_that_its_kernels_reach_and_nothing_else():
         assert (found[i, j, row, column] > 0.0) == (above or left), (i, j, row, column)
 
 
+def one_by_one(network, params, tokens, cond, steps=None):
+    """The logits of every token, by the decoder; of the first `steps` steps alone."""
+    order, several = network.order, isinstance(network, CodebookGPT)
+    inputs = order.to_steps(codes_of(network, tokens)) if several else tokens
+    state, logits, step = network.decoder(params, cond, B)
+    out = [logits]
+    for number in range((steps or order.steps) - 1):
+        state, logits = step(state, inputs[:, number], jnp.int32(number))
+        out.append(logits)
+    out = jnp.stack(out, axis=1)
+    return order.from_steps(out) if several else out
+
+
 @in_order
 def test_step_by_step_is_all_at_once(name):
     network, params, tokens, cond = made(name)
-
-    @quick
-    def one_by_one(params, tokens):
-        state, logits, step = network.decoder(params, cond, B)
-        out = [logits]
-        for place in range(network.order.length - 1):
-            state, logits = step(state, tokens[:, place], jnp.int32(place))
-            out.append(logits)
-        return jnp.stack(out, axis=1)
-
-    stepped = one_by_one(params, tokens)
+    stepped = quick(lambda p, t: one_by_one(network, p, t, cond))(params, tokens)
     np.testing.assert_allclose(stepped, logits_of(name), atol=1e-5, rtol=1e-5)
 
     def likelihood(logits):
-        log_p = jax.nn.log_softmax(logits)
-        return jnp.take_along_axis(log_p, tokens[..., None], axis=-1).sum((1, 2))
+        log_p, codes = jax.nn.log_softmax(logits), codes_of(network, tokens)
+        return jnp.take_along_axis(log_p, codes[..., None], axis=-1).sum((1, 2))
 
     np.testing.assert_allclose(likelihood(stepped), likelihood(logits_of(name)), rtol=1e-5)
 
 
-@those("gpt", "pixelcnn", slow=["pixelcnn"])
+@those("gpt", "codebook_gpt", "pixelcnn", slow=["pixelcnn"])
 def test_step_by_step_is_the_same_network_in_bfloat16(name):
     network, params, tokens, cond = made(name)
     low = network.clone(dtype="bfloat16")
+    count = None if name == "codebook_gpt" else 3
 
     @quick
     def both(params, tokens):
-        state, logits, step = low.decoder(params, cond, B)
-        first = [logits]
-        for place in range(2):
-            state, logits = step(state, tokens[:, place], jnp.int32(place))
-            first.append(logits)
-        return jnp.stack(first, axis=1), low.apply({"params": params}, tokens, cond)[:, :3]
+        stepped = one_by_one(low, params, tokens, cond, count)
+        return stepped, low.apply({"params": params}, tokens, cond)[:, : stepped.shape[1]]
 
     stepped, whole = both(params, tokens)
     possible = np.asarray(whole) > -1e30
@@ -259,7 +293,8 @@ def test_an_example_depends_on_its_own_key_and_what_is_known_stays(name):
     np.testing.assert_array_equal(np.where(stays, drawn, 0), np.where(stays, tokens, 0))
     assert (np.asarray(drawn) != np.asarray(tokens)).any()
     some = slice(2, 5)
-    part = draw(keys[some], None if cond is None else cond[some], (tokens[some], stays[some]))
+    some_cond = jax.tree.map(lambda a: a[some], cond)
+    part = draw(keys[some], some_cond, (tokens[some], stays[some]))
     np.testing.assert_array_equal(part, drawn[some])
 
 
@@ -282,7 +317,7 @@ def test_the_objective_is_finite_and_reaches_every_parameter(name):
         assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
 
 
-@those("gpt", "maskgit", "pixelcnn", slow=["pixelcnn"])
+@those("gpt", "codebook_gpt", "maskgit", "pixelcnn", slow=["pixelcnn"])
 def test_dropout_is_where_its_stream_is(name):
     network, params, tokens, cond = made(name)
     run = quick(lambda key: network.apply({"params": params}, tokens, cond, rngs={"dropout": key}))
@@ -291,7 +326,7 @@ def test_dropout_is_where_its_stream_is(name):
     assert (one != other).any() and (one != logits_of(name)).any()
 
 
-@those("gpt", "maskgit", "pixelcnn", slow=["pixelcnn"])
+@those("gpt", "codebook_gpt", "maskgit", "pixelcnn", slow=["pixelcnn"])
 def test_bfloat16_networks_have_float32_logits(name):
     network, params, tokens, cond = made(name)
     low = network.clone(dtype="bfloat16")
@@ -378,6 +413,9 @@ def test_padding_of_a_text_is_not_looked_at(name):
         (lambda: PixelCNN(8, 0), "layers=0"),
         (lambda: PixelCNN(8, 1, kernel=2), "kernel=2: wanted an odd"),
         (lambda: PixelCNN(8, 1, levels=SCALES).check_levels(), "one grid of one or two axes"),
+        (lambda: CodebookGPT(16, 1, 4, pattern="delayed"), "did you mean 'delay'"),
+        (lambda: CodebookGPT(16, 1, 4, levels=SCALES).check_levels(), "one size and one grid"),
+        (lambda: CodebookGPT(16, 1, 4, levels=STACK).check_levels(), "3 codes on .*, 5 codes on"),
         (lambda: ClassLabel(0), "classes=0"),
         (lambda: Text(9, 3, 8, heads=3), "wanted a multiple of 2 heads=6"),
         (lambda: Text(9, 3, 8, heads=2, by="crosses"), "did you mean 'cross'"),

@@ -54,6 +54,8 @@ WRONG = {
     "classes": (*NO_SEQUENCE, [], [3.9], [3.0], [2**32 + 3], [10], [-2], [None], ["3"], [[3]],
                 [True], [NAN], np.array([3.9]), np.array([[3]]), [1, 2, 10**30]),
     "prompts": (["a"], "a", 5, []),
+    "conditions": (*NO_SEQUENCE[:4], [], [3], {"label": 3}, {"label": []}, {"label": [10]},
+                   {"label": ["x"]}, {"label": [2.0]}, {"label": [None]}, {"x": [1]}, {1: [2]}),
     "sampling": (None, 0.9, "plain", TokenSampling, Guidance()),
     "guidance": (None, 2.0, "2", Guidance, TokenSampling()),
     "path": (None, "", 5, b"x", [], object(), True, "/dev/null/x"),
@@ -119,7 +121,7 @@ def test_a_table_over_the_public_signatures(runs, name):
 
 
 WORDS = ("wanted", "-conditional", "nothing to add", "name at least", "takes the latents",
-         "nearest", "made for", "needs at least", "cannot write")  # fmt: skip
+         "nearest", "valid:", "made for", "needs at least", "cannot write")  # fmt: skip
 
 
 def test_nothing_is_opened_with_wrong_arguments(tmp_path, monkeypatch):

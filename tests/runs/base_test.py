@@ -29,7 +29,7 @@ def test_keywords_are_how_many_and_whatever_has_a_default():
     assert list(keywords_of(Plain.sample)) == ["n", "seed", "classes", "steps", "later"]
     assert {p.annotation for p in keywords_of(Plain.sample).values()} == {Any}
     outpaint = keywords_of(PriorRun.outpaint)
-    assert list(outpaint) == ["seed", "classes", "prompts", "sampling", "guidance"]
+    assert list(outpaint) == ["seed", "classes", "prompts", "conditions", "sampling", "guidance"]
     assert outpaint["seed"].annotation is int
 
 

@@ -16,8 +16,8 @@ from vqjax.cli import edit as verb
 from vqjax.cli.drawing import Names
 from vqjax.cli.main import main, parse
 from vqjax.config import FrozenRun
-from vqjax.data import Digits
-from vqjax.priors import GPT, ClassLabel, MaskGIT
+from vqjax.data import Arrays, Digits
+from vqjax.priors import GPT, ClassLabel, MaskGIT, Several
 from vqjax.priors.base import EDITS
 from vqjax.quantizers import FSQ, MultiScaleResidual, Residual
 from vqjax.runs import editing, large
@@ -39,10 +39,12 @@ QUANTIZERS = {
     "stack": Residual(CODES, stages=2),
     "scales": MultiScaleResidual(CODES, (1, 4), convolutions=0),
 }
+SEVERAL = Several((ClassLabel(10), ClassLabel(2, batch_key="writer", names=("ann", "bo"))))
 PRIORS = {
     "maskgit": ("stack", MaskGIT(16, 1, 2, condition=ClassLabel(10), decoding=MaskedDecoding(2))),
     "gpt": ("stack", GPT(16, 1, 2)),
     "scales": ("scales", MaskGIT(16, 1, 2, decoding=MaskedDecoding(2))),
+    "several": ("stack", MaskGIT(16, 1, 2, condition=SEVERAL, decoding=MaskedDecoding(2))),
 }
 
 
@@ -58,6 +60,17 @@ def opened(experiment):
     params, collections = make(jax.random.key(0), example_batch(inputs))
     record = types.SimpleNamespace(experiment=experiment, inputs=inputs)
     return OpenedRun(pathlib.Path("RUN"), record, 1, params, collections, "raw", ())
+
+
+def written_digits():
+    """Pictures of a class and a writer."""
+    splits = dataclasses.asdict(tiny.arrays())
+    return Arrays(
+        *(
+            {**splits[name], **dict.fromkeys(("label", "writer"), np.zeros(count, np.int32))}
+            for name, count in (("train_arrays", 64), ("eval_arrays", 21))
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +89,7 @@ def runs():
             task=PriorTask(
                 prior=prior, tokenizer=FrozenRun("TOKENIZER", experiment=under.experiment)
             ),
-            data=Digits(),
+            data=written_digits() if name == "several" else Digits(),
             optimizers={"prior": AdamW(1e-2)},
             batch_size=16,
             total_steps=1,
@@ -175,6 +188,18 @@ def test_variations_draw_a_share_of_the_places(runs, images, redrawn):
     same = run.variations(images, strength=0.0)
     tokens = run._redrawer.encode(images)
     np.testing.assert_array_equal(same, run._redrawer.decode(tokens))
+
+
+def test_under_several_conditions(runs, images, redrawn, monkeypatch):
+    run, seen = runs["several"], []
+    made = run.variations(images, strength=0.5, classes=[3], conditions={"writer": ["bo"]})
+    assert made.shape == images.shape and redrawn
+    monkeypatch.setattr(run, "_redrawn", lambda images, redraw, options: seen.append(options.cond))
+    run.variations(images[:2], conditions={"writer": ["bo", 0]})
+    np.testing.assert_array_equal(seen[0]["writer"], [1, 0])
+    np.testing.assert_array_equal(seen[0]["label"], [-1, -1])
+    with pytest.raises(UsageError, match="did you mean 'bo'"):
+        run.variations(images, conditions={"writer": ["boo"]})
 
 
 def test_outpainting_adds_on_all_sides(runs, images, redrawn):

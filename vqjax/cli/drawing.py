@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from vqjax.cli.arguments import add_overwrite_argument, path_argument
@@ -14,7 +14,7 @@ from vqjax.cli.arguments import add_overwrite_argument, path_argument
 MAX_PIXELS = 64 << 20  # of a picture that is read
 CONDITIONS = ("classes", "prompt", "condition")  # options that condition a prior
 SAMPLING = ("temperature", "top_k", "top_p", "guidance")
-# The keyword of a run's method that an option sets.
+# The keyword of a run's method that an option sets; --condition may set another one, too.
 KEYWORDS = {
     "n": "n",
     "seed": "seed",
@@ -27,7 +27,8 @@ KEYWORDS = {
     "guidance": "guidance",
     "strength": "strength",
 }
-CONDITION_KEYWORDS = ("classes", "prompts")  # keywords that only conditional priors take
+CONDITION_KEYWORDS = ("classes", "prompts")  # lists that only conditional priors take
+OTHERS = "conditions"  # by array: of priors under several conditions
 IN_NAMES = (*SAMPLING, "strength", "outpaint", "params")  # options that decide what is drawn
 
 
@@ -52,7 +53,8 @@ def add_drawing_arguments(
         "--condition",
         metavar="NAME=VALUE",
         action="append",
-        help='text="..." is the same as --prompt "..." (repeatable)',
+        help='of a prior under several conditions, as speaker=2, in turn; text="..." is the same '
+        'as --prompt "..." (repeatable)',
     )
     parser.add_argument("--given", dest="condition", action=_EarlierName, help=argparse.SUPPRESS)
     add_sampling_arguments(parser)
@@ -122,23 +124,26 @@ def method_options(
     from vqjax.runs.base import keywords_of
     from vqjax.types import UsageError
 
-    excluded = {*CONDITION_KEYWORDS} - {*run.conditions}
+    excluded = {*CONDITION_KEYWORDS, OTHERS} - {*run.conditions}
     takes = {k: p for k, p in keywords_of(method).items() if k not in excluded}
     options = [name for name in KEYWORDS if hasattr(args, name) and name not in reserved]
+    fitting = [n for n in options if KEYWORDS[n] in takes or (n == "condition" and OTHERS in takes)]
     for name in options:
-        if getattr(args, name) is not None and KEYWORDS[name] not in takes:
-            flags = [_flag(n) for n in options if KEYWORDS[n] in takes]
-            flags += [f"{keyword}=" for keyword in takes if keyword not in KEYWORDS.values()]
+        if getattr(args, name) is not None and name not in fitting:
+            flags = [_flag(n) for n in fitting]
+            set_by_options = {*KEYWORDS.values(), OTHERS}
+            flags += [f"{keyword}=" for keyword in takes if keyword not in set_by_options]
             names = ", ".join(flags) or "none"
             raise UsageError(f"{_flag(name)} is not for this run: it takes {names}")
-    keywords = condition_options(args) if "classes" in vars(args) else {}
+    keywords = condition_options(args, takes) if "classes" in vars(args) else {}
     keywords |= sampling_options(args) if "guidance" in vars(args) else {}
     plain = [name for name in ("n", "seed", "strength") if name in takes and name not in reserved]
     values = {name: getattr(args, name, None) for name in plain}
     keywords |= {name: value for name, value in values.items() if value is not None}
     settings = _settings(getattr(args, "settings", ()), takes)
     for name in options:
-        if getattr(args, name) is not None and (keyword := KEYWORDS[name]) in settings:
+        keyword = OTHERS if name == "condition" and OTHERS in keywords else KEYWORDS[name]
+        if getattr(args, name) is not None and keyword in settings:
             raise UsageError(f"{keyword} is set twice: {_flag(name)} and {keyword}=")
     return keywords | settings
 
@@ -171,23 +176,38 @@ def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
     return options if args.guidance is None else {**options, "guidance": Guidance(args.guidance)}
 
 
-def condition_options(args: argparse.Namespace) -> dict[str, list]:
-    """`classes` or `prompts` for `PriorRun`'s methods; UsageError for what cannot be parsed."""
+def condition_options(args: argparse.Namespace, takes: Container[str]) -> dict[str, Any]:
+    """`classes`, `prompts` or `conditions` for `PriorRun`'s methods, which take the keywords
+    `takes`; UsageError for what cannot be parsed.
+    """
     from vqjax.types import UsageError
 
-    options: dict[str, list] = {}
+    options: dict[str, Any] = {}
     if args.classes is not None:
         try:
             options["classes"] = [int(word) for word in args.classes.split(",")]
         except ValueError as error:
             raise UsageError(f"--classes {args.classes}: give numbers, as 3,7") from error
-    prompts = list(args.prompt or ())
+    prompts, others = list(args.prompt or ()), _other_conditions(args)
     for item in args.condition or ():
         name, equals, value = item.partition("=")
-        if not equals or name != "text":
-            raise UsageError(f'--condition {item}: give text="..."')
-        prompts.append(value)
-    return {**options, "prompts": prompts} if prompts else options
+        if not equals or ("prompts" if name == "text" else OTHERS) not in takes:
+            forms = ['text="..."'] * ("prompts" in takes) + ["speaker=2"] * (OTHERS in takes)
+            raise UsageError(f"--condition {item}: give {' or '.join(forms)}")
+        if name == "text":
+            prompts.append(value)
+    options |= {"prompts": prompts} if prompts else {}
+    return options | ({OTHERS: others} if others else {})
+
+
+def _other_conditions(args: argparse.Namespace) -> dict[str, list[str]]:
+    """{name: values} of --condition, without those by a text."""
+    others: dict[str, list[str]] = {}
+    for item in getattr(args, "condition", None) or ():
+        name, equals, value = item.partition("=")
+        if equals and name != "text":
+            others.setdefault(name, []).append(value)
+    return others
 
 
 def _in_names(args: argparse.Namespace) -> dict[str, str]:
@@ -198,6 +218,8 @@ def _in_names(args: argparse.Namespace) -> dict[str, str]:
         for name, value in values.items()
         if value is not None and (name, value) != ("params", "auto")
     }
+    others = {name: "+".join(values) for name, values in _other_conditions(args).items()}
+    texts |= {_file_safe(name): _file_safe(value) for name, value in others.items()}
     items = (item.partition("=") for item in getattr(args, "settings", ()))
     elsewhere = ("n", "seed", *CONDITION_KEYWORDS)  # in other parts of the name
     return texts | {key: _file_safe(value) for key, _, value in items if key not in elsewhere}

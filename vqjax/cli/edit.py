@@ -11,6 +11,7 @@ from vqjax.cli.drawing import (
     CONDITION_KEYWORDS,
     CONDITIONS,
     MAX_PIXELS,
+    OTHERS,
     Names,
     add_drawing_arguments,
     files_and_settings,
@@ -48,6 +49,7 @@ IMAGE: the default is the first held-out example of the run's data.
 An edit needs a prior that attends to all tokens that stay. Autoregressive ones attend to earlier
 tokens only, row by row, so all they can do is outpaint below. The priors of vqjax:
 
+  CodebookGPT: none
   GPT: outpaint below
   MaskGIT: inpaint, outpaint, upscale, variations
   PixelCNN: outpaint below
@@ -109,7 +111,7 @@ def run(args: argparse.Namespace) -> None:
     options = {"seed": 0} if "seed" in keywords_of(method) else {}
     options |= method_options(args, trained, method, reserved=("n",))
     conditions = next((options[name] for name in CONDITION_KEYWORDS if options.get(name)), [])
-    if trained.conditions and not conditions:
+    if trained.conditions and not conditions and not options.get(OTHERS):
         print("no --classes and no --prompt: unconditional", file=sys.stderr)
     names = Names(args, trained, f"edit-{edit}", options.get("seed"), _input_names(args))
     sheet, singles = names.path(conditions), names.singles(conditions, count)
@@ -146,7 +148,8 @@ def _edit_and_count(args: argparse.Namespace) -> tuple[str, int]:
         raise UsageError("--fit makes a picture as large as the prior's: nothing to --upscale")
     if args.n is not None and edit == "variations":
         raise UsageError("-n: --variations N says how many")
-    conditional = any(item.startswith(("classes=", "prompts=")) for item in args.settings)
+    named = tuple(f"{keyword}=" for keyword in (*CONDITION_KEYWORDS, OTHERS))
+    conditional = any(item.startswith(named) for item in args.settings)
     if args.guidance is not None and not (conditional or used_flags(args, *CONDITIONS)):
         raise UsageError(
             "--guidance needs --classes or --prompt: without a condition it has nothing to follow"

@@ -29,6 +29,7 @@ ones).
 
   vqjax sample runs/mnist_gpt --classes 3,7 -n 16 --out out
   vqjax sample runs/mnist_gpt --guidance 2 --top-p 0.95
+  vqjax sample runs/spoken_digits --classes 3,7 --condition speaker=2
   vqjax sample runs/shapes --prompt "a red circle" --prompt "two blue squares" -n 16
   vqjax sample runs/mnist_vae -n 100 --seed 1 --out out
   vqjax sample runs/mnist_vae --interpolate 8

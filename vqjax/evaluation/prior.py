@@ -9,6 +9,7 @@ from vqjax.evaluation.base import Evaluation, check_not_empty, over_split
 from vqjax.media.gallery import Gallery
 from vqjax.ops.numerics import make_key
 from vqjax.sampling import Guidance, TokenSampling
+from vqjax.tasks.base import LENGTH
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import put_batch, replicated
 from vqjax.types import Batch, Level, Tree
@@ -17,10 +18,21 @@ SAMPLES = 64  # in the gallery
 COLUMNS = 8
 
 
+def _count(cond: Tree) -> int:
+    return len(jax.tree.leaves(cond)[0])
+
+
+def _first_samples(*arrays: np.ndarray) -> np.ndarray:
+    """`SAMPLES` rows of the batches' arrays, in turn where there are fewer."""
+    return np.resize(np.concatenate(arrays), (SAMPLES, *arrays[0].shape[1:]))
+
+
 class PriorEvaluator:
     """`nats_per_token`: mean of -log p over all tokens of the eval split, or of a bound on it
-    (`Prior.is_bound`); `bits_per_dim`: the same per value of an example. The gallery has `SAMPLES`
-    samples; of a conditional prior under the conditions of the first examples of the split.
+    (`Prior.is_bound`); `bits_per_dim`: the same per value of an example. Where clips end, tokens
+    and values are those of the clips, of which each also has the end itself as a token, and
+    `nats_per_clip` is the mean over clips. The gallery has `SAMPLES` samples; of a conditional
+    prior under the conditions of the first examples of the split.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree) -> None:
@@ -38,38 +50,47 @@ class PriorEvaluator:
             DataError: the eval split is empty, or holds tokens or conditions out of range.
         """
         condition = self._task.prior.condition
-        total, count, levels = np.zeros((), np.float64), 0, ()
-        conditions: list[np.ndarray] = []
+        totals, levels = np.zeros(4, np.float64), ()  # nats, examples, tokens, values
+        conditions: list[Tree] = []
         for positions, batch in over_split(self._experiment, self._mesh):
             levels = self._task.levels_of({k: a.shape[1:] for k, a in batch.items()})
             put = put_batch({**batch, "eval_position": positions}, self._mesh)
             with jax.set_mesh(self._mesh):
-                nats, examples = self._sum(params, self._frozen, put)
-            total, count = total + float(nats), count + int(examples)
-            if condition is not None and sum(map(len, conditions)) < SAMPLES:
-                conditions.append(np.asarray(jax.device_get(put[condition.batch_key])))
-        check_not_empty(count, self._experiment)
+                sums = self._sum(params, self._frozen, put)
+            totals += [float(value) for value in sums]
+            if condition is not None and sum(map(_count, conditions)) < SAMPLES:
+                conditions.append(jax.device_get(self._task.cond_of(put)))
+        nats, count, tokens, values = totals.tolist()
+        check_not_empty(int(count), self._experiment)
         with jax.set_mesh(self._mesh):
-            cond = None
-            if conditions:
-                cond = np.resize(np.concatenate(conditions), (SAMPLES, *conditions[0].shape[1:]))
+            cond = jax.tree.map(_first_samples, *conditions) if conditions else None
             samples = np.asarray(self._sample(params, self._frozen, cond, levels=levels))
-        nats = float(total) / count
-        numbers = {
-            "nats_per_token": nats / self._task.network(levels).order.length,
-            "bits_per_dim": nats / np.log(2.0) / float(np.prod(samples.shape[1:])),
-        }
+        nats = nats / count
+        if self._task.ends:
+            tokens, values = tokens / count, values / count * samples.shape[-1]
+            numbers = {"nats_per_token": nats / tokens, "nats_per_clip": nats}
+        else:
+            tokens, values = self._task.network(levels).order.length, np.prod(samples.shape[1:])
+            numbers = {"nats_per_token": nats / tokens}
+        numbers["bits_per_dim"] = nats / np.log(2.0) / float(values)
         return Evaluation(numbers, Gallery({"samples": samples}, columns=COLUMNS))
 
-    def _batch_sum(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """-log p of the examples that are not padding, in nats, and how many these are."""
+    def _batch_sum(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[jax.Array, ...]:
+        """Of the examples that are not padding: -log p in nats, how many these are and, where clips
+        end, of how many tokens and samples.
+        """
         rngs = {"mask": make_key(0)}
-        nats, _ = self._task.objective(params, frozen, batch, rngs, batch["eval_position"])
+        nats, weights = self._task.objective(params, frozen, batch, rngs, batch["eval_position"])
         mask = batch["mask"]
-        return jnp.sum(jnp.where(mask, nats.sum(axis=1), 0.0)), jnp.sum(mask)
+
+        def total(values: jax.Array) -> jax.Array:
+            return jnp.sum(jnp.where(mask, values, 0))
+
+        length = batch[LENGTH] if self._task.ends else jnp.zeros_like(mask, jnp.int32)  # [B]
+        return total(nats.sum(axis=1)), jnp.sum(mask), total(weights.sum(axis=1)), total(length)
 
     def _draw(
-        self, params: Tree, frozen: Tree, cond: jax.Array | None, *, levels: tuple[Level, ...]
+        self, params: Tree, frozen: Tree, cond: Tree | None, *, levels: tuple[Level, ...]
     ) -> jax.Array:
         keys = jax.vmap(lambda i: jax.random.fold_in(make_key(0), i))(jnp.arange(SAMPLES))
         plain = {"sampling": TokenSampling(), "guidance": Guidance()}

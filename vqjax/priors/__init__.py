@@ -3,7 +3,9 @@
 Floor 5, imports floor 0, `nn`, `ops` and `sampling`. Most important file: `gpt.py`, on `base.py`.
 """
 
+from vqjax.priors.codebook_gpt import CodebookGPT as CodebookGPT
 from vqjax.priors.conditions import ClassLabel as ClassLabel
+from vqjax.priors.conditions import Several as Several
 from vqjax.priors.conditions import Text as Text
 from vqjax.priors.gpt import GPT as GPT
 from vqjax.priors.maskgit import MaskGIT as MaskGIT

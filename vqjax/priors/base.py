@@ -9,13 +9,13 @@ import numpy as np
 from flax import linen as nn
 
 from vqjax.config.annotations import check_fields
-from vqjax.nn.attention import INIT, CrossContext
+from vqjax.nn.attention import INIT, Cache, CrossContext
 from vqjax.nn.rotary import rotary_angles
-from vqjax.nn.transformer import Transformer
+from vqjax.nn.transformer import Transformer, unstack_params
 from vqjax.ops.numerics import at_least_float32
 from vqjax.priors.order import TokenOrder
 from vqjax.sampling import Guidance
-from vqjax.types import UsageError, did_you_mean
+from vqjax.types import Tree, UsageError, did_you_mean
 
 POSITIONS = ("grid", "sequence")
 EDITS = ("inpaint", "outpaint", "outpaint below", "upscale", "variations")
@@ -26,7 +26,7 @@ class Conditioning(NamedTuple):
 
     Attributes:
         prefix: vectors at the positions before the tokens, [B, P, C].
-        mask: bool [B, P + T], positions that count; None: all.
+        mask: bool [B, P + S], positions that count; None: all.
         context: for cross-attention in every block; None: there is none.
     """
 
@@ -40,10 +40,12 @@ class Prior(nn.Module):
 
     A prior offers `objective(tokens, cond, example_ids)`, which its task minimises;
     `sample(params, keys, cond, ...)`, called unbound; `is_bound`, whether its likelihood is only
-    bounded; and `edits`, those of `EDITS` for which `sample` sees all tokens that stay.
+    bounded; `ends`, whether examples are clips that may end early (its order then has `cut` and
+    `frames_of`); and `edits`, those of `EDITS` for which `sample` sees all tokens that stay.
     """
 
     is_bound = False
+    ends = False
     edits: ClassVar[frozenset[str]] = frozenset()
 
     @property
@@ -63,8 +65,8 @@ class Prior(nn.Module):
         return jnp.where(in_level[None], logits, jnp.finfo(logits.dtype).min)  # [B, t, V]
 
     def with_guidance(
-        self, cond: jax.Array | None, count: int, guidance: Guidance
-    ) -> tuple[jax.Array | None, Callable[[jax.Array, jax.Array], jax.Array]]:
+        self, cond: Tree | None, count: int, guidance: Guidance
+    ) -> tuple[Tree | None, Callable[[jax.Array, jax.Array], jax.Array]]:
         """The conditions with which the network samples `count` examples, and the function that
         combines its logits.
 
@@ -88,7 +90,8 @@ class Prior(nn.Module):
         cond = null if cond is None else cond
         if not guided:
             return cond, _plain
-        return jnp.concatenate([cond, null]), guidance  # [2 B, ...]
+        both = jax.tree.map(lambda *halves: jnp.concatenate(halves), cond, null)  # [2 B, ...]
+        return both, guidance
 
 
 class TransformerPrior(Prior):
@@ -129,13 +132,13 @@ class TransformerPrior(Prior):
         return Transformer(self.layers, self.heads, self.kv_heads, **fields)
 
     def angles(self) -> np.ndarray:
-        """float32 [P + T, d / 2]; zero for the prefix."""
+        """float32 [P + S, d / 2], of the steps of its order; zero for the prefix."""
         order = self.order
-        positions = order.positions  # [T, axes]
+        positions = order.step_positions  # [S, axes]
         if self.positions == "sequence":
-            positions = 1.0 + np.arange(order.length)[:, None]  # [T, 1]
+            positions = 1.0 + np.arange(order.steps)[:, None]  # [S, 1]
         prefix = np.zeros((self.lead, positions.shape[1]))  # [P, axes]
-        positions = np.concatenate([prefix, positions])  # [P + T, axes]
+        positions = np.concatenate([prefix, positions])  # [P + S, axes]
         return rotary_angles(positions, self.width // self.heads)
 
     def declare_start_vector(self) -> None:
@@ -145,7 +148,7 @@ class TransformerPrior(Prior):
         if not self.has_prefix:
             self.start_vector = self.param("start", INIT, (1, 1, self.width))  # [1, P=1, C]
 
-    def conditioning(self, cond: jax.Array | None, batch: int) -> Conditioning:
+    def conditioning(self, cond: Tree | None, batch: int) -> Conditioning:
         """The network's other inputs, from the condition's array `cond` of `batch` examples."""
         vectors = mask = None
         if self.condition is not None:
@@ -156,9 +159,55 @@ class TransformerPrior(Prior):
                 start, None, None if vectors is None else CrossContext(vectors, mask)
             )
         if mask is not None:
-            after = (0, self.order.length)
-            mask = jnp.pad(mask, ((0, 0), after), constant_values=True)  # [B, P + T], P = M
+            after = (0, self.order.steps)
+            mask = jnp.pad(mask, ((0, 0), after), constant_values=True)  # [B, P + S], P = M
         return Conditioning(vectors, mask)
+
+    def cached(
+        self, params: Tree, cond: Tree | None, batch: int
+    ) -> tuple[tuple[Cache, ...], jax.Array, Callable]:
+        """The transformer, one step's input after the other. Called unbound.
+
+        Args:
+            params: of this module.
+            cond: what `condition` takes, of `batch` examples.
+            batch: B.
+
+        Returns:
+            Keys and values of the prefix, its last output [B, 1, C], and
+            `run(caches, x [B, 1, C], step) -> (caches, output [B, 1, C])`, x being the input that
+            follows `step`.
+        """
+        variables = {"params": params}
+        blocks = unstack_params(params["transformer"], self.layers)
+        norm = params["transformer"]["norm"]
+        transformer = self.make_transformer(parent=None)
+        angles = jnp.asarray(self.angles())  # [P + S, d / 2]
+        prefix, mask, context = self.apply(
+            variables, cond, batch, method="conditioning"
+        )  # as in `__call__`
+        cross_caches = transformer.cross_caches(blocks, context)
+        lead = prefix.shape[1]  # P
+        total = lead + self.order.steps - 1  # P + S - 1: nothing follows the last step
+        mask = None if mask is None else mask[:, :total]  # [B, P + S - 1]
+
+        def run(x: jax.Array, caches: tuple[Cache, ...], offset: Any):
+            """x [B, t, C] from `offset` in the caches: the prefix, or one input."""
+            x_angles = jax.lax.dynamic_slice_in_dim(angles, offset, x.shape[1])  # [t, d / 2]
+            h, caches = transformer.decode_step(  # [B, t, C]
+                blocks, norm, x, x_angles, caches, offset, mask, cross_caches
+            )
+            return caches, h[:, -1:]  # [B, 1, C]
+
+        caches = transformer.caches(batch, total, self.width, self.dtype or prefix.dtype)
+        caches, h = run(prefix, caches, 0)  # [B, kv, P + S - 1, d] each, [B, 1, C]
+        dtype = prefix.dtype
+        return caches, h, lambda caches, x, step: run(x.astype(dtype), caches, lead + step)
+
+
+def count_of(cond: Tree | None, count: int) -> int:
+    """B', of how many examples `cond` is: with guidance twice `count`."""
+    return count if cond is None else len(jax.tree.leaves(cond)[0])
 
 
 def _plain(logits: jax.Array, done: jax.Array) -> jax.Array:

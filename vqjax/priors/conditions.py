@@ -1,10 +1,13 @@
-"""What a prior is conditioned on: a class, or a text.
+"""What a prior is conditioned on: a class, a text, or several of them.
 
 A condition embeds one array of the batch, `batch_key`, as vectors: `by` "prefix" they come before
 the tokens, by "cross" every block attends to them. If there is an rng stream "dropout", the
 condition is dropped from some examples, so that the prior learns the unconditional distribution
 for classifier-free guidance, too (arXiv 2207.12598).
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +18,12 @@ from vqjax.config.annotations import check_fields
 from vqjax.nn.attention import INIT
 from vqjax.nn.rotary import rotary_angles
 from vqjax.nn.transformer import Transformer
-from vqjax.types import ArraySpec, Bound, UsageError, did_you_mean
+from vqjax.types import ArraySpec, Bound, UsageError, check_offers, did_you_mean
 
 WAYS = ("prefix", "cross")
 NULL = -1  # the label of an example that has none, and of guidance's unconditional half
+LABEL = "label"  # the batch's array of the main classes
+PART_NEEDS = ("batch_key", "by", "length", "spec", "check_spec", "null")
 
 
 class ClassLabel(nn.Module):
@@ -27,12 +32,15 @@ class ClassLabel(nn.Module):
     Attributes:
         classes: how many; labels are 0 to classes - 1, or -1 for none.
         dropout: chance that a label is dropped in training.
+        batch_key: the batch's array.
+        names: of the classes, for those who ask for samples; (): they have numbers alone.
     """
 
     classes: int
     dropout: float = 0.1
+    batch_key: str = LABEL
+    names: tuple[str, ...] = ()
 
-    batch_key = "label"  # the batch's array
     by = "prefix"
     length = 1  # vectors
 
@@ -42,6 +50,11 @@ class ClassLabel(nn.Module):
             raise UsageError(
                 f"condition: classes={self.classes}, dropout={self.dropout}: wanted at least one "
                 "class and a chance from 0 to 1"
+            )
+        if self.names and len(set(self.names)) != self.classes:
+            raise UsageError(
+                f"condition: {len(set(self.names))} different names, classes={self.classes}: "
+                "wanted one name for each, or none"
             )
         super().__post_init__()
 
@@ -58,14 +71,14 @@ class ClassLabel(nn.Module):
     def check_spec(self, spec: ArraySpec) -> None:
         """Refuses arrays of another kind than this one takes, with UsageError."""
         if spec.shape:
-            raise UsageError(f"labels are numbers, not {spec.dtype}{list(spec.shape)}")
+            raise UsageError(f"{self.batch_key}s are numbers, not {spec.dtype}{list(spec.shape)}")
 
     def check(self, labels: np.ndarray) -> None:
         """Refuses labels that are no classes, with UsageError."""
         for label in np.unique(labels):
             if not NULL <= label < self.classes:
                 raise UsageError(
-                    f"label {label}: wanted 0 to {self.classes - 1}, or {NULL} for none "
+                    f"{self.batch_key} {label}: wanted 0 to {self.classes - 1}, or {NULL} for none "
                     f"(prior.condition.classes={self.classes})"
                 )
 
@@ -188,3 +201,83 @@ class Text(nn.Module):
     def null(self, count: int) -> jax.Array:
         """The array that means no condition: int32[count, T]."""
         return jnp.zeros((count, self.tokens), jnp.int32)
+
+
+class Several(nn.Module):
+    """Several conditions at once: the vectors of each come before the tokens, in their order.
+
+    It takes a dict of arrays, by the `batch_key` of each.
+
+    Attributes:
+        parts: conditions by "prefix", each of another array; each may be dropped alone by its own
+            `dropout`.
+        dropout: chance that all are dropped at once in training, as guidance needs it.
+    """
+
+    parts: tuple[nn.Module, ...]
+    dropout: float = 0.1
+
+    by = "prefix"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not 0.0 <= self.dropout <= 1.0 or len(self.parts) < 2:
+            raise UsageError(
+                f"condition: {len(self.parts)} parts, dropout={self.dropout}: wanted two or more "
+                "conditions and a chance from 0 to 1"
+            )
+        for i, part in enumerate(self.parts):
+            check_offers(f"condition.parts.{i}", part, PART_NEEDS)
+            if part.by != "prefix":
+                raise UsageError(f"condition.parts.{i}: by={part.by!r}: wanted 'prefix'")
+        keys = [part.batch_key for part in self.parts]
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise UsageError(f"condition.parts: two read {twice[0]!r}: give one another batch_key")
+        super().__post_init__()
+
+    @property
+    def length(self) -> int:
+        """Vectors that they make."""
+        return sum(part.length for part in self.parts)
+
+    @nn.compact
+    def __call__(
+        self, arrays: Mapping[str, jax.Array], features: int
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """{batch_key: [B, ...]} -> [B, M, features], and which of these count: bool [B, M] or None,
+        all.
+        """
+        arrays = {part.batch_key: arrays[part.batch_key] for part in self.parts}
+        count = len(next(iter(arrays.values())))
+        if self.has_rng("dropout") and self.dropout > 0.0:
+            key = self.make_rng("dropout")
+            withheld = jax.random.bernoulli(key, jnp.float32(self.dropout), (count,))  # [B]
+            nulls = self.null(count)
+            arrays = {
+                name: jnp.where(withheld.reshape(-1, *(1,) * (a.ndim - 1)), nulls[name], a)
+                for name, a in arrays.items()
+            }
+        made = [part(arrays[part.batch_key], features) for part in self.parts]
+        vectors = jnp.concatenate([v for v, _ in made], axis=1)  # [B, M, features]
+        if all(mask is None for _, mask in made):
+            return vectors, None
+        masks = [jnp.ones(v.shape[:2], bool) if mask is None else mask for v, mask in made]
+        return vectors, jnp.concatenate(masks, axis=1)  # [B, M]
+
+    def null(self, count: int) -> dict[str, jax.Array]:
+        """The arrays that mean no condition."""
+        return {part.batch_key: part.null(count) for part in self.parts}
+
+
+def parts_of(condition: nn.Module | None) -> tuple[Any, ...]:
+    """The conditions that read one array each: itself, those of `Several`, or none."""
+    if condition is None:
+        return ()
+    return condition.parts if isinstance(condition, Several) else (condition,)
+
+
+def inputs_of(condition: nn.Module | None, arrays: Mapping[str, Any]) -> Any:
+    """What the condition takes, out of the arrays of a batch; None: there is no condition."""
+    if isinstance(condition, Several):
+        return {part.batch_key: arrays[part.batch_key] for part in condition.parts}
+    return None if condition is None else arrays[condition.batch_key]

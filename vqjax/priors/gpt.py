@@ -9,7 +9,6 @@ import numpy as np
 from flax import linen as nn
 
 from vqjax.nn.attention import INIT, Cache
-from vqjax.nn.transformer import unstack_params
 from vqjax.priors.base import TransformerPrior
 from vqjax.priors.ordered import OrderedPrior
 from vqjax.types import Level, Tree
@@ -52,7 +51,7 @@ class GPT(OrderedPrior, TransformerPrior):
         self.drop = nn.Dropout(self.dropout)
         self.declare_start_vector()
 
-    def __call__(self, tokens: jax.Array, cond: jax.Array | None = None) -> jax.Array:
+    def __call__(self, tokens: jax.Array, cond: Tree | None = None) -> jax.Array:
         """Logits of every token from those before it; with dropout if there is its rng stream.
 
         Args:
@@ -73,40 +72,21 @@ class GPT(OrderedPrior, TransformerPrior):
         return self.mask_other_levels(logits, np.arange(tokens.shape[1]))
 
     def decoder(
-        self, params: Tree, cond: jax.Array | None, batch: int
+        self, params: Tree, cond: Tree | None, batch: int
     ) -> tuple[Any, jax.Array, Callable]:
         """See `OrderedPrior.decoder`; the state holds keys and values."""
         variables = {"params": params}
-        blocks = unstack_params(params["transformer"], self.layers)
-        norm = params["transformer"]["norm"]
-        transformer = self.make_transformer(parent=None)
-        angles = jnp.asarray(self.angles())  # [P + T, d / 2]
 
-        def run(x: jax.Array, caches: tuple[Cache, ...], offset: Any, position: Any):
-            """x [B, t, C] from `offset` in the caches, the prefix or one token: the logits of
-            `position`.
-            """
-            step_angles = jax.lax.dynamic_slice_in_dim(angles, offset, x.shape[1])  # [t, d / 2]
-            h, caches = transformer.decode_step(  # [B, t, C]
-                blocks, norm, x, step_angles, caches, offset, mask, cross_caches
-            )
+        def logits_at(h: jax.Array, position: jax.Array) -> jax.Array:
             position = jnp.minimum(position, self.order.length - 1)[None]  # [1]
-            logits = self.apply(variables, h[:, -1:], method=lambda m, h: m.head(h))  # [B, 1, V]
-            return caches, self.mask_other_levels(logits, position)[:, 0]  # [B, V]
-
-        prefix, mask, context = self.apply(
-            variables, cond, batch, method="conditioning"
-        )  # as in `__call__`
-        cross_caches = transformer.cross_caches(blocks, context)
-        lead = prefix.shape[1]  # P
-        total = lead + self.order.length - 1  # S = P + T - 1: nothing follows the last token
-        mask = None if mask is None else mask[:, :total]  # [B, S]
-        caches = transformer.caches(batch, total, self.width, self.dtype or prefix.dtype)
-        caches, logits = run(prefix, caches, 0, jnp.int32(0))  # [B, kv, S, d] each, [B, V]
+            logits = self.apply(variables, h, method=lambda m, h: m.head(h))  # [B, 1, V]
+            return self.mask_other_levels(logits, position)[:, 0]  # [B, V]
 
         def step(caches: tuple[Cache, ...], token: jax.Array, position: jax.Array):
             ids = token[:, None]  # [B, 1]
             new = self.apply(variables, ids, method=lambda m, t: m.tokens(t))  # [B, 1, C]
-            return run(new.astype(prefix.dtype), caches, lead + position, position + 1)
+            caches, h = run(caches, new, position)
+            return caches, logits_at(h, position + 1)
 
-        return caches, logits, step
+        caches, h, run = self.cached(params, cond, batch)  # of the prefix
+        return caches, logits_at(h, jnp.int32(0)), step

@@ -7,7 +7,7 @@ from flax import linen as nn
 
 from vqjax.config.annotations import check_fields
 from vqjax.nn.attention import INIT
-from vqjax.priors.base import EDITS, TransformerPrior
+from vqjax.priors.base import EDITS, TransformerPrior, count_of
 from vqjax.sampling import Guidance, MaskedDecoding, TokenSampling, sample_masked
 from vqjax.sampling.masked_decoding import masked_share
 from vqjax.types import Level, Tree, UsageError
@@ -73,7 +73,7 @@ class MaskGIT(TransformerPrior):
         self.drop = nn.Dropout(self.dropout)
         self.declare_start_vector()
 
-    def __call__(self, tokens: jax.Array, cond: jax.Array | None = None) -> jax.Array:
+    def __call__(self, tokens: jax.Array, cond: Tree | None = None) -> jax.Array:
         """Logits of every token, masked or not; with dropout if there is its rng stream.
 
         Args:
@@ -92,7 +92,7 @@ class MaskGIT(TransformerPrior):
         return self.mask_other_levels(logits, np.arange(tokens.shape[1]))
 
     def objective(
-        self, tokens: jax.Array, cond: jax.Array | None = None, example_ids: jax.Array | None = None
+        self, tokens: jax.Array, cond: Tree | None = None, example_ids: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """-log p of the tokens, in nats [B, T], and their weights [B, T]: 1 where masked, else 0.
 
@@ -133,7 +133,7 @@ class MaskGIT(TransformerPrior):
         self,
         params: Tree,
         keys: jax.Array,
-        cond: jax.Array | None = None,
+        cond: Tree | None = None,
         *,
         sampling: TokenSampling,
         guidance: Guidance,
@@ -141,7 +141,7 @@ class MaskGIT(TransformerPrior):
     ) -> jax.Array:
         """Draws tokens, ids int32[B, T]; see `OrderedPrior.sample`. Called unbound."""
         cond, combine = self.with_guidance(cond, len(keys), guidance)
-        copies = 1 if cond is None else len(cond) // len(keys)  # B' / B, 2 with guidance
+        copies = 1 if cond is None else count_of(cond, 0) // len(keys)  # B' / B, 2 with guidance
 
         def network(tokens: jax.Array) -> jax.Array:
             tokens = jnp.tile(tokens, (copies, 1))  # [B', T]

@@ -36,6 +36,11 @@ class TokenOrder:
         return sum(math.prod(level.grid) for level in self.levels)
 
     @property
+    def steps(self) -> int:
+        """S, in which they are drawn one after the other: T."""
+        return self.length
+
+    @property
     def vocabulary(self) -> int:
         """V."""
         return sum(level.codebook_size for level in self.levels)
@@ -65,6 +70,11 @@ class TokenOrder:
             index = np.stack(np.unravel_index(positions, level.grid), -1)  # [level's T, axes]
             parts.append((index + 0.5) * finest / np.asarray(level.grid) + 0.5)
         return self._put_together(parts)
+
+    @property
+    def step_positions(self) -> np.ndarray:
+        """float[S, axes]: those of the steps."""
+        return self.positions
 
     @property
     def level_of(self) -> np.ndarray:

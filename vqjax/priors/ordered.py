@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from vqjax.priors.base import Prior
+from vqjax.priors.base import Prior, count_of
 from vqjax.sampling import Guidance, TokenSampling, sample_in_order
 from vqjax.types import Tree
 
@@ -17,7 +17,7 @@ class OrderedPrior(Prior):
     edits = frozenset({"outpaint below"})  # it sees no token that comes after
 
     def decoder(
-        self, params: Tree, cond: jax.Array | None, batch: int
+        self, params: Tree, cond: Tree | None, batch: int
     ) -> tuple[Any, jax.Array, Callable]:
         """The same network, token by token. Called unbound.
 
@@ -34,7 +34,7 @@ class OrderedPrior(Prior):
         raise NotImplementedError
 
     def objective(
-        self, tokens: jax.Array, cond: jax.Array | None = None, example_ids: jax.Array | None = None
+        self, tokens: jax.Array, cond: Tree | None = None, example_ids: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
         """-log p of every token from those before it, in nats [B, T], and how much each counts.
 
@@ -49,7 +49,7 @@ class OrderedPrior(Prior):
         self,
         params: Tree,
         keys: jax.Array,
-        cond: jax.Array | None = None,
+        cond: Tree | None = None,
         *,
         sampling: TokenSampling,
         guidance: Guidance,
@@ -66,7 +66,7 @@ class OrderedPrior(Prior):
             known: ids int32[B, T] and bool[B, T], True where they stay.
         """
         cond, combine = self.with_guidance(cond, len(keys), guidance)
-        count = len(keys) if cond is None else len(cond)  # B', with guidance 2 B
+        count = count_of(cond, len(keys))  # B', with guidance 2 B
         state, logits, step = self.decoder(params, cond, count)  # logits [B', V]
         return sample_in_order(
             state,

@@ -112,7 +112,7 @@ class PixelCNN(OrderedPrior):
         self.lower = nn.Dense(self.width, use_bias=False, dtype=self.dtype)  # of several levels
         self.head = nn.Dense(size, kernel_init=zeros, dtype=self.dtype)
 
-    def condition_vector(self, cond: jax.Array | None) -> jax.Array | None:
+    def condition_vector(self, cond: Tree | None) -> jax.Array | None:
         """The condition as one vector, from which every gate gets a bias: [B, C]."""
         if self.condition is None:
             return None
@@ -126,7 +126,7 @@ class PixelCNN(OrderedPrior):
             y = y + self.lower(lower)
         return self.head(nn.relu(y))  # [..., V]
 
-    def __call__(self, tokens: jax.Array, cond: jax.Array | None = None) -> jax.Array:
+    def __call__(self, tokens: jax.Array, cond: Tree | None = None) -> jax.Array:
         """Logits of every token from those before it; with dropout if there is its rng stream.
 
         Args:
@@ -209,7 +209,7 @@ class PixelCNN(OrderedPrior):
         )
 
     def decoder(
-        self, params: Tree, cond: jax.Array | None, batch: int
+        self, params: Tree, cond: Tree | None, batch: int
     ) -> tuple[RowCache, jax.Array, Callable]:
         """See `OrderedPrior.decoder`; the state is a `RowCache`."""
         width, depth = self.grid[1], len(self.levels)

@@ -25,6 +25,7 @@ class Quantizer(nn.Module):
         remedies: what the alarm proposes.
         has_prior: whether there are `draw(z, noise)` and `prior(key, grid)`.
         residual_scale: of a stage's residual, against the stage's input.
+        decodes_first_levels: whether `lookup` takes the first few levels of indices, too.
 
     Of these `start`, `watch` and `num_codebooks` may be fields, with a default of their own;
     properties such as `input_dim` are overridden by properties.
@@ -37,6 +38,7 @@ class Quantizer(nn.Module):
     remedies = ()
     has_prior = False
     residual_scale = 1.0
+    decodes_first_levels = False
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Takes a subclass's methods under their earlier names for those of today."""

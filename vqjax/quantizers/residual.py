@@ -45,6 +45,8 @@ class Residual(Combined):
     dropout: float = 0.0
     per: str = "batch"
 
+    decodes_first_levels = True
+
     def __post_init__(self) -> None:
         check_fields(self)
         check_sizes(stages=self.stages)

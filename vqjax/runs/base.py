@@ -39,6 +39,7 @@ ABILITIES = (
     "encode", "decode", "reconstruct", "interpolate", "sample", "inpaint", "outpaint", "upscale",
     "variations", "classify", "evaluate",
 )  # fmt: skip
+CONDITIONS = ("classes", "prompts", "conditions")  # keywords of such methods
 Calls = dict[str, Callable[[Tree, Tree, Any], Any]]  # {name: (params, collections, x) -> y}
 Sizes = Footprint | None
 _first_opened: list[int] = []  # the process in which the first run was opened
@@ -186,9 +187,9 @@ class Run:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Which of "classes" and "prompts" its methods take as conditions."""
+        """Which of `CONDITIONS` its methods take."""
         keywords = keywords_of(self.sample) if hasattr(self, "sample") else ()
-        return tuple(name for name in ("classes", "prompts") if name in keywords)
+        return tuple(name for name in CONDITIONS if name in keywords)
 
     def fitting(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The smallest shape (*S, C) that `reconstruct` takes and `shape` fits into.

@@ -16,6 +16,7 @@ from PIL import Image
 
 from vqjax import arguments, priors
 from vqjax.priors.base import EDITS
+from vqjax.runs.conditions import Others, condition_arrays
 from vqjax.runs.examples import checked_examples
 from vqjax.runs.large import LargePrograms
 from vqjax.runs.token_editor import Redrawer, SamplingOptions, count_windows, window_corners
@@ -80,6 +81,7 @@ class Editing:
         *,
         classes: Sequence[int] | None = None,
         prompts: Sequence[str] | None = None,
+        conditions: Others | None = None,
         sampling: TokenSampling = PLAIN,
         guidance: Guidance = UNGUIDED,
     ) -> np.ndarray:
@@ -95,6 +97,7 @@ class Editing:
             classes: of a class-conditional prior: one per example (or fewer, used in turn);
                 -1 or None: unconditional.
             prompts: likewise, of a text-conditional prior.
+            conditions: likewise, of a prior under several: {array: classes, by number or name}.
             sampling: temperature, top-k and top-p of the tokens.
             guidance: classifier-free guidance.
 
@@ -115,7 +118,9 @@ class Editing:
                 f"{list(images.shape[:-1])}{cast}"
             )
         redraw = {v.name: cells_under(masks, v.grid) for v in self.token_layout()}
-        options = self._options(len(images), seed, classes, prompts, sampling, guidance)
+        options = self._options(
+            len(images), seed, (classes, prompts, conditions), sampling, guidance
+        )
         result = self._redrawn(images, redraw, options)
         return np.where(masks[..., None], result, images)
 
@@ -127,6 +132,7 @@ class Editing:
         strength: float = 0.5,
         classes: Sequence[int] | None = None,
         prompts: Sequence[str] | None = None,
+        conditions: Others | None = None,
         sampling: TokenSampling = PLAIN,
         guidance: Guidance = UNGUIDED,
     ) -> np.ndarray:
@@ -142,7 +148,9 @@ class Editing:
         for grid in dict.fromkeys(level.grid for level in levels):
             masks[grid] = _random_mask(rngs, grid, strength)
         redraw = {level.name: masks[level.grid] for level in levels}
-        options = self._options(len(images), seed, classes, prompts, sampling, guidance)
+        options = self._options(
+            len(images), seed, (classes, prompts, conditions), sampling, guidance
+        )
         return self._redrawn(images, redraw, options)
 
     def outpaint(
@@ -153,6 +161,7 @@ class Editing:
         *,
         classes: Sequence[int] | None = None,
         prompts: Sequence[str] | None = None,
+        conditions: Others | None = None,
         sampling: TokenSampling = PLAIN,
         guidance: Guidance = UNGUIDED,
     ) -> np.ndarray:
@@ -182,7 +191,9 @@ class Editing:
         grid = self._grid_of(size)
         corners = self._corners(start, level.grid, grid, size)
         self._check_room(len(images), size)
-        options = self._options(len(images), seed, classes, prompts, sampling, guidance)
+        options = self._options(
+            len(images), seed, (classes, prompts, conditions), sampling, guidance
+        )
         inside = (slice(None), *(slice(s, s + n) for s, n in zip(start, level.grid, strict=True)))
         tokens, redraw = {}, {}
         for name, array in self._redrawer.encode(images).items():
@@ -203,6 +214,7 @@ class Editing:
         strength: float = 0.25,
         classes: Sequence[int] | None = None,
         prompts: Sequence[str] | None = None,
+        conditions: Others | None = None,
         sampling: TokenSampling = PLAIN,
         guidance: Guidance = UNGUIDED,
     ) -> np.ndarray:
@@ -236,7 +248,9 @@ class Editing:
         grid = self._grid_of(size)
         corners = self._corners((0, 0), level.grid, grid, size)
         self._check_room(len(images), size)
-        options = self._options(len(images), seed, classes, prompts, sampling, guidance)
+        options = self._options(
+            len(images), seed, (classes, prompts, conditions), sampling, guidance
+        )
         large = np.empty((len(images), *size, self.shape[2]), self.dtype)
         for i, image in enumerate(images):
             large[i] = doubled(image)
@@ -261,21 +275,20 @@ class Editing:
         self,
         count: int,
         seed: int,
-        classes: Sequence[int] | None,
-        prompts: Sequence[str] | None,
+        named: tuple[Any, ...],
         sampling: TokenSampling,
         guidance: Guidance,
     ) -> SamplingOptions:
+        """`named`: classes, prompts and conditions, as the caller has them."""
         seed = arguments.seed_of(seed)
         condition = self.task.prior.condition
-        if classes is not None or prompts is not None or condition is None:
-            (cond,) = self._condition_arrays(count, classes, prompts) or (None,)
-        elif condition.dropout == 0.0:
+        unnamed = all(values is None for values in named)
+        if unnamed and condition is not None and condition.dropout == 0.0:
             raise UsageError(
                 "with prior.condition.dropout=0 the prior never learned to do without its condition"
             )
-        else:
-            cond = np.asarray(condition.null(count))
+        data = self.experiment.data
+        cond = condition_arrays(condition, data, count, *named, rest_in_turn=False)
         return SamplingOptions(seed, cond, sampling, guidance)
 
     def _check_can(self, edit: str) -> None:

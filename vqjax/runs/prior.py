@@ -18,10 +18,15 @@ from vqjax import arguments, config
 from vqjax.evaluation.prior import PriorEvaluator
 from vqjax.format import shorten
 from vqjax.ops.numerics import make_key
-from vqjax.priors import ClassLabel, Text
 from vqjax.priors.base import EDITS
-from vqjax.priors.conditions import NULL
 from vqjax.runs.base import Opening, Run, Sizes
+from vqjax.runs.conditions import (
+    Others,
+    condition_arrays,
+    in_words,
+    keywords_for,
+    main_classes,
+)
 from vqjax.runs.editing import PLAIN, UNGUIDED, Editing, check_sampling
 from vqjax.runs.examples import as_trained, checked_count, in_parts
 from vqjax.runs.footprint import Footprint
@@ -29,11 +34,10 @@ from vqjax.sampling import Guidance, TokenSampling
 from vqjax.tasks.prior import FROZEN
 from vqjax.training.experiment import Experiment
 from vqjax.training.record import load_record
-from vqjax.types import ArraySpec, Level, Tree, UsageError
+from vqjax.types import ArraySpec, Level, Tree
 
 CALL_BATCH = 64  # examples per call of the program
 MAX_NAME = 60  # characters of a tokenizer's name in a sentence
-CONDITIONS = {"caption": "a text", "label": "the class"}  # by array
 
 
 class PriorRun(Editing, Run):
@@ -71,7 +75,8 @@ class PriorRun(Editing, Run):
         prior = experiment.task.prior
         declared = [edit for edit in EDITS if edit in getattr(prior, "edits", ())]
         missing = {e.partition(" ")[0] for e in EDITS} - {e.partition(" ")[0] for e in declared}
-        reason = f"{type(prior).__name__} can {' or '.join(declared) or 'do no edit'} alone"
+        can = f"can {' or '.join(declared)} alone" if declared else "makes no edits"
+        reason = f"{type(prior).__name__} {can}"
         return super().abilities(experiment) | dict.fromkeys(missing, reason)
 
     @classmethod
@@ -90,8 +95,7 @@ class PriorRun(Editing, Run):
     def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:
         """See `Run.learned`."""
         task = experiment.task
-        key = getattr(getattr(task.prior, "condition", None), "batch_key", None)
-        condition = "" if key is None else f", conditioned on {CONDITIONS.get(key, 'other inputs')}"
+        condition = in_words(getattr(task.prior, "condition", None))
         tokenizer = shorten(pathlib.PurePath(str(task.tokenizer.path)).name, MAX_NAME)
         tokens = "tokens of"
         if not short and sizes is not None and sizes.levels:
@@ -111,15 +115,13 @@ class PriorRun(Editing, Run):
     @property
     def conditions(self) -> tuple[str, ...]:
         """See `Run.conditions`."""
-        kinds = {ClassLabel: ("classes",), Text: ("prompts",)}
-        condition = self.task.prior.condition
-        return next((names for kind, names in kinds.items() if isinstance(condition, kind)), ())
+        return keywords_for(self.task.prior.condition)
 
     @property
     def classes(self) -> int | None:
         """How many classes it is conditioned on; None: it is not class-conditional."""
-        condition = self.task.prior.condition
-        return condition.classes if isinstance(condition, ClassLabel) else None
+        main = main_classes(self.task.prior.condition)
+        return None if main is None else main.classes
 
     def token_layout(self) -> tuple[Level, ...]:
         """Levels of tokens of one example."""
@@ -137,6 +139,7 @@ class PriorRun(Editing, Run):
         *,
         classes: Sequence[int] | None = None,
         prompts: Sequence[str] | None = None,
+        conditions: Others | None = None,
         sampling: TokenSampling = PLAIN,
         guidance: Guidance = UNGUIDED,
     ) -> np.ndarray:
@@ -149,6 +152,9 @@ class PriorRun(Editing, Run):
             classes: of a class-conditional prior: used in turn; -1: unconditional; None: all
                 classes in turn.
             prompts: of a text-conditional prior: used in turn; "" or None: unconditional.
+            conditions: of a prior under several conditions: {array: classes, by number or name},
+                such as {"speaker": ["jackson", 2]}, used in turn; -1: unconditional. Of one that is
+                not named all classes come in turn, those of `classes` first.
             sampling: temperature, top-k and top-p of the tokens.
             guidance: classifier-free guidance.
 
@@ -162,48 +168,25 @@ class PriorRun(Editing, Run):
         self._check_process()
         n, seed = checked_count(n, self.shape, self.dtype), arguments.seed_of(seed)
         check_sampling(sampling, guidance)
-        cond = self._condition_arrays(n, classes, prompts)
-        ids, key = np.arange(n, dtype=np.int32), make_key(seed)
+        prior, data = self.task.prior, self.experiment.data
+        cond = condition_arrays(prior.condition, data, n, classes, prompts, conditions)
+        return self._drawn(n, seed, cond, sampling, guidance)[0]
 
-        def draw(ids: np.ndarray, *cond: np.ndarray) -> jax.Array:
+    def _drawn(
+        self, n: int, seed: int, cond: Tree | None, sampling: TokenSampling, guidance: Guidance
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Examples [n, *S, C] and, where clips end, how many frames each of them has, int32[n]."""
+        ids, key = np.arange(n, dtype=np.int32), make_key(seed)
+        leaves, structure = jax.tree.flatten(cond)
+
+        def draw(ids: np.ndarray, *leaves: np.ndarray) -> Any:
+            cond = jax.tree.unflatten(structure, leaves)
             return self._sample(
-                *self._variables, key, ids, *cond, sampling=sampling, guidance=guidance
+                *self._variables, key, ids, cond, sampling=sampling, guidance=guidance
             )
 
         with self._context():
-            return in_parts(draw, (ids, *cond), CALL_BATCH, "samples")
-
-    def _condition_arrays(
-        self, n: int, classes: Sequence[int] | None, prompts: Sequence[str] | None = None
-    ) -> tuple[np.ndarray, ...]:
-        """The conditions of n examples: one array, or nothing."""
-        condition = self.task.prior.condition
-        for name, value, kind in (("class", classes, ClassLabel), ("text", prompts, Text)):
-            if value is not None and not isinstance(condition, kind):
-                raise UsageError(f"this prior is not {name}-conditional")
-        if condition is None:
-            return ()
-        if isinstance(condition, Text):
-            rows = self._encode_prompts(prompts)
-            return (np.resize(rows, (n, *rows.shape[1:])),)
-        labels = range(condition.classes)
-        if classes is not None:
-            labels = arguments.wholes("classes", classes, NULL, condition.classes - 1, "[3, 7]")
-        if not len(labels):
-            raise UsageError("classes are empty: name at least one class")
-        return (np.resize(np.asarray(labels, np.int32), n),)
-
-    def _encode_prompts(self, prompts: Sequence[str] | None) -> np.ndarray:
-        """Prompts as ids, int32[len(prompts), T]."""
-        if not hasattr(self.experiment.data, "encode"):
-            raise UsageError(f"{type(self.experiment.data).__name__} cannot read prompts")
-        texts = [""] if prompts is None else arguments.items("prompts", prompts, '["a red circle"]')
-        for i, prompt in enumerate(texts):
-            if not isinstance(prompt, str) or not _is_unicode(prompt):
-                raise UsageError(f"prompts[{i}]={arguments.got(prompt)}: wanted a text")
-        if not texts:
-            raise UsageError("prompts are empty: name at least one text")
-        return self.experiment.data.encode(texts)
+            return in_parts(draw, (ids, *leaves), CALL_BATCH, "samples")
 
     def _sample_batch(
         self,
@@ -211,19 +194,12 @@ class PriorRun(Editing, Run):
         frozen: Tree,
         key: jax.Array,
         ids: jax.Array,
-        cond: jax.Array | None = None,
+        cond: Tree | None = None,
         *,
         sampling: TokenSampling,
         guidance: Guidance,
-    ) -> Any:
+    ) -> tuple[jax.Array, jax.Array | None]:
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
-        levels = self.token_layout()
-        indices = self.task.sample_tokens(
-            params, keys, cond, levels, sampling=sampling, guidance=guidance
-        )
-        return as_trained(self.task.decode(frozen, indices), self.dtype)
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it has no half of a surrogate pair."""
-    return all(not "\ud800" <= letter <= "\udfff" for letter in text)
+        levels, how = self.token_layout(), {"sampling": sampling, "guidance": guidance}
+        drawn = self.task.draw(params, keys, cond, levels, **how)
+        return as_trained(self.task.decode(frozen, drawn.indices), self.dtype), drawn.frames

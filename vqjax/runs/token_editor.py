@@ -28,13 +28,13 @@ class SamplingOptions:
 
     Attributes:
         seed: example i is a pure function of (seed, i) and of its own inputs.
-        cond: inputs of the prior's condition, [B, ...]; None: it has none.
+        cond: inputs of the prior's condition, [B, ...], or a dict of such; None: it has none.
         sampling: temperature, top-k and top-p of the tokens.
         guidance: classifier-free guidance.
     """
 
     seed: int
-    cond: np.ndarray | None
+    cond: Tree | None
     sampling: TokenSampling
     guidance: Guidance
 
@@ -187,7 +187,7 @@ class Redrawer:
         ids: jax.Array,
         tokens: Tree,
         redraw: Tree,
-        cond: jax.Array | None,
+        cond: Tree | None,
         *,
         sampling: TokenSampling,
         guidance: Guidance,

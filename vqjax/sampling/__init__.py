@@ -4,12 +4,20 @@ Floor 4, imports floor 0. Most important file: `autoregressive.py`.
 """
 
 from vqjax.sampling.autoregressive import sample_in_order as sample_in_order
+from vqjax.sampling.codebooks import sample_codebooks as sample_codebooks
 from vqjax.sampling.guidance import Guidance as Guidance
 from vqjax.sampling.masked_decoding import MaskedDecoding as MaskedDecoding
 from vqjax.sampling.masked_decoding import sample_masked as sample_masked
 from vqjax.sampling.token_sampling import TokenSampling as TokenSampling
 
-__all__ = ["Guidance", "MaskedDecoding", "TokenSampling", "sample_in_order", "sample_masked"]
+__all__ = [
+    "Guidance",
+    "MaskedDecoding",
+    "TokenSampling",
+    "sample_codebooks",
+    "sample_in_order",
+    "sample_masked",
+]
 
 EARLIER = {  # names until version 0.3
     "Choice": TokenSampling,

@@ -1,6 +1,7 @@
 """What one batch means: which networks see it, which losses it gives, what is learnt from it.
 
-Floor 6, imports floor 0, `losses`, `ops` and `quantizers`. Most important file: `tokenizer.py`.
+Floor 6, imports floor 0, `losses`, `ops`, `priors` and `quantizers`. Most important file:
+`tokenizer.py`.
 """
 
 from vqjax.tasks.adaptive import AdaptiveWeight

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,9 @@ from vqjax.config import FrozenRun
 from vqjax.config.annotations import check_fields
 from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule, as_schedule
-from vqjax.tasks.base import Batches, Part, Task, inputs_of
+from vqjax.priors.conditions import inputs_of as condition_inputs
+from vqjax.priors.conditions import parts_of
+from vqjax.tasks.base import LENGTH, Batches, Part, Task, inputs_of
 from vqjax.types import (
     ArraySpec,
     Batch,
@@ -34,16 +36,33 @@ PRIOR_NEEDS = ("levels", "condition", "objective", "sample")
 CONDITION_NEEDS = ("batch_key", "spec", "check_spec")
 
 
+class Drawn(NamedTuple):
+    """What `PriorTask.draw` returns.
+
+    Attributes:
+        indices: {level name: int32[B, *grid]}; 0 after the end of a clip.
+        frames: how many frames each clip has, int32[B]; None: all have as many as the grid.
+    """
+
+    indices: dict[str, jax.Array]
+    frames: jax.Array | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class PriorTask(Task):
     """Maximum likelihood of tokens, under a condition where the prior takes one.
 
     Player: "prior". Loss term: "nll", nats per token of the prior's `objective`.
 
+    Where the prior knows clips that end, they end after the frames that hold the batch's "length"
+    of samples, as `frames_of(length)` of the tokenizer's task says.
+
     Attributes:
         prior: the network; `vqjax.priors`.
         tokenizer: the run whose tokens they are. It is applied inside the step, without noise.
         loss_weights: of "nll".
+        codebooks: how many of the tokenizer's levels are learned, the first ones; None: all. Fewer
+            need a quantizer that decodes from its first levels, as `Residual` does.
     """
 
     prior: nn.Module
@@ -51,18 +70,29 @@ class PriorTask(Task):
     loss_weights: Mapping[str, float | Schedule] = dataclasses.field(
         default_factory=lambda: {"nll": 1.0}
     )
+    codebooks: int | None = None
 
     players = (PRIOR,)
     terms = {"nll": PRIOR}
 
     def __post_init__(self) -> None:
         check_offers("prior", self.prior, PRIOR_NEEDS)
-        if self.prior.condition is not None:
-            check_offers("prior.condition", self.prior.condition, CONDITION_NEEDS)
+        for path, part in self._parts.items():
+            check_offers(path, part, CONDITION_NEEDS)
         if not isinstance(self.tokenizer, FrozenRun):
             kind = type(self.tokenizer).__name__
             raise UsageError(f"task.tokenizer: wanted a FrozenRun, got {kind}")
         check_fields(self)
+        if self.codebooks is not None and self.codebooks < 1:
+            raise UsageError(f"task.codebooks={self.codebooks}: wanted at least 1, or None for all")
+
+    @property
+    def _parts(self) -> dict[str, Any]:
+        """The conditions that read one array each, by their paths in the task."""
+        condition, parts = self.prior.condition, parts_of(self.prior.condition)
+        if parts and parts[0] is condition:
+            return {"prior.condition": condition}
+        return {f"prior.condition.parts.{i}": part for i, part in enumerate(parts)}
 
     @property
     def tokenizer_task(self) -> Any:
@@ -87,21 +117,31 @@ class PriorTask(Task):
         levels = self.levels_of({name: tuple(spec.shape) for name, spec in inputs.items()})
         if self.inputs in inputs:
             self._check_channels(tuple(inputs[self.inputs].shape))
-        condition = self.prior.condition
-        if condition is not None and condition.batch_key not in inputs:
-            key = condition.batch_key
-            raise UsageError(f"prior.condition reads {key!r}: the data has {', '.join(inputs)}")
-        if condition is not None:
-            condition.check_spec(inputs[condition.batch_key])
+        for path, part in self._parts.items():
+            if part.batch_key not in inputs:
+                raise UsageError(
+                    f"{path} reads {part.batch_key!r}: the data has {', '.join(inputs)}"
+                )
+            part.check_spec(inputs[part.batch_key])
         if not levels:
             raise UsageError(f"task.tokenizer: {self.tokenizer.path} has no tokens, only latents")
         self.network(levels).check_levels()
+        if self.ends:
+            self._check_ends(inputs)
+
+    def _check_ends(self, inputs: Mapping[str, Any]) -> None:
+        if LENGTH not in inputs:
+            raise UsageError(
+                f"prior.ends: nothing says where clips end, the data has no {LENGTH!r} (it has "
+                f"{', '.join(inputs)})"
+            )
+        check_offers("prior.ends: task.tokenizer: its task", self.tokenizer_task, ("frames_of",))
 
     @property
     def conditions(self) -> dict[str, ArraySpec]:
         """What a batch holds beside inputs or tokens: {array: its spec}."""
-        condition = self.prior.condition
-        return {} if condition is None else {condition.batch_key: condition.spec}
+        specs = {part.batch_key: part.spec for part in self._parts.values()}
+        return specs | ({LENGTH: ArraySpec((), "int32")} if self.ends else {})
 
     def _check_channels(self, shape: tuple[int, ...]) -> None:
         channels = getattr(self.tokenizer_task.tokenizer.decoder, "channels", shape[-1])
@@ -111,9 +151,37 @@ class PriorTask(Task):
                 f"data's {self.inputs!r} has {shape[-1]}"
             )
 
+    @property
+    def ends(self) -> bool:
+        """Whether examples are clips that may end early."""
+        return getattr(self.prior, "ends", False)
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """Those of the levels that are learned.
+
+        Raises:
+            UsageError: there are fewer than `codebooks`, or the quantizer needs all.
+        """
+        tokenizer = self.tokenizer_task.tokenizer
+        names, count = tokenizer.level_names, self.codebooks
+        if count is None or count == len(names):
+            return names
+        if count > len(names):
+            raise UsageError(
+                f"task.codebooks={count}: {self.tokenizer.path} has {len(names)} levels of tokens"
+            )
+        if not getattr(tokenizer.quantizer, "decodes_first_levels", False):
+            kind = type(tokenizer.quantizer).__name__
+            raise UsageError(
+                f"task.codebooks={count}: {kind} decodes from all {len(names)} levels alone"
+            )
+        return names[:count]
+
     def token_layout(self, shape: tuple[int, ...]) -> tuple[Level, ...]:
-        """Levels of tokens of one example of `shape` (*S, C)."""
-        return self.tokenizer_task.token_layout(shape)
+        """Levels of tokens, those that are learned, of one example of `shape` (*S, C)."""
+        names = self.level_names
+        return tuple(v for v in self.tokenizer_task.token_layout(shape) if v.name in names)
 
     def levels_of(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Level, ...]:
         """Levels of examples with arrays of these shapes: inputs of the tokenizer, or its tokens.
@@ -121,14 +189,14 @@ class PriorTask(Task):
         Raises:
             UsageError: they have neither.
         """
-        tokenizer = self.tokenizer_task.tokenizer
-        if all(name in shapes for name in tokenizer.level_names):
-            size = tokenizer.quantizer.codebook_size
-            return tuple(Level(name, tuple(shapes[name]), size) for name in tokenizer.level_names)
+        names = self.level_names
+        if all(name in shapes for name in names):
+            size = self.tokenizer_task.tokenizer.quantizer.codebook_size
+            return tuple(Level(name, tuple(shapes[name]), size) for name in names)
         if self.inputs not in shapes:
-            names = ", ".join(tokenizer.level_names)
             raise UsageError(
-                f"the prior needs {self.inputs!r} or {names}: the data has {', '.join(shapes)}"
+                f"the prior needs {self.inputs!r} or {', '.join(names)}: the data has "
+                f"{', '.join(shapes)}"
             )
         return self.token_layout(shapes[self.inputs])
 
@@ -158,44 +226,55 @@ class PriorTask(Task):
         network = self.network(self._levels(batch))
         count = len(next(iter(batch.values())))
         tokens = jnp.zeros((count, network.order.length), jnp.int32)
-        params = network.init(rng, tokens, self._cond(batch))["params"]
+        params = network.init(rng, tokens, self.cond_of(batch))["params"]
         return {PRIOR: params}, {PRIOR: {}}
 
     def start(self, params: Tree, collections: Tree, frozen: Tree, batches: Batches, rng: Any):
-        """Checks a condition without `bound` on the first batches, before step 0.
+        """Checks conditions without `bound` on the first batches, before step 0.
 
         Raises:
-            UsageError: it does not.
+            UsageError: one does not fit.
         """
-        condition = self.prior.condition
-        if hasattr(condition, "check") and not hasattr(condition, "bound"):
-            for batch in itertools.islice(batches, LOOKED_AT):
-                condition.check(np.asarray(self._cond(batch)))
+        parts = self._parts.values()
+        checked = [p for p in parts if hasattr(p, "check") and not hasattr(p, "bound")]
+        for batch in itertools.islice(batches, LOOKED_AT) if checked else ():
+            for part in checked:
+                part.check(np.asarray(batch[part.batch_key]))
         return params, collections
 
     @property
     def bounds(self) -> dict[str, Bound]:
         """Which numbers a batch may hold, by the name of the array: conditions and tokens."""
-        tokenizer = self.tokenizer_task.tokenizer
-        names, size = tokenizer.level_names, tokenizer.quantizer.codebook_size
-        bounds = {name: Bound(0, size, f"the tokenizer's codebook_size={size}") for name in names}
-        condition = self.prior.condition
-        if hasattr(condition, "bound"):
-            bounds[condition.batch_key] = condition.bound
+        size = self.tokenizer_task.tokenizer.quantizer.codebook_size
+        bound = Bound(0, size, f"the tokenizer's codebook_size={size}")
+        bounds = dict.fromkeys(self.level_names, bound)
+        for path, part in self._parts.items():
+            if hasattr(part, "bound"):
+                setting = part.bound.setting.replace("prior.condition", path)
+                bounds[part.batch_key] = dataclasses.replace(part.bound, setting=setting)
         return bounds
 
-    def _cond(self, batch: Batch) -> jax.Array | None:
-        condition = self.prior.condition
-        return None if condition is None else batch[condition.batch_key]
+    def cond_of(self, batch: Batch) -> Any:
+        """What the prior's condition takes of a batch; None: it has none."""
+        return condition_inputs(self.prior.condition, batch)
 
     def tokens(self, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         """Those of the batch, or of its inputs: {level name: int32[B, *grid]}."""
-        task = self.tokenizer_task
-        if all(name in batch for name in task.tokenizer.level_names):
-            return {name: batch[name] for name in task.tokenizer.level_names}
+        names = self.level_names
+        if all(name in batch for name in names):
+            return {name: batch[name] for name in names}
         arrays = frozen[FROZEN]
         x = inputs_of(batch, self.inputs)  # [B, *S, C]
-        return task.encode(arrays["params"], arrays["collections"], x).indices
+        indices = self.tokenizer_task.encode(arrays["params"], arrays["collections"], x).indices
+        return {name: indices[name] for name in names}
+
+    def _ids(self, network: nn.Module, frozen: Tree, batch: Batch) -> jax.Array:
+        """The tokens as one sequence, int32[B, T], where clips end cut to their frames."""
+        ids = network.order.flatten(self.tokens(frozen, batch))
+        if not self.ends:
+            return ids
+        frames = self.tokenizer_task.frames_of(batch[LENGTH])  # [B]
+        return network.order.cut(ids, jnp.maximum(frames, 1))
 
     def objective(
         self,
@@ -205,16 +284,17 @@ class PriorTask(Task):
         rngs: Mapping[str, jax.Array],
         example_ids: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """The prior's objective of the batch's tokens: nats [B, T] and their weights [B, T].
+        """The prior's objective of the batch's tokens: nats [B, T] and their weights [B, T], which
+        are 0 for what comes after the end of a clip.
 
         Args:
             rngs: {"mask": key} for what is masked, and {"dropout": key} in training.
             example_ids: int32[B], by which masks are drawn; None: 0 to B - 1.
         """
         network = self.network(self._levels(batch))
-        ids = network.order.flatten(self.tokens(frozen, batch))  # [B, T]
+        ids = self._ids(network, frozen, batch)  # [B, T]
         variables = {"params": params[PRIOR]}
-        cond = self._cond(batch)
+        cond = self.cond_of(batch)
         return network.apply(variables, ids, cond, example_ids, rngs=rngs, method="objective")
 
     def __call__(
@@ -256,15 +336,15 @@ class PriorTask(Task):
             "gradient": lambda: gradient(params[PRIOR], tokens, context.rng, context.step),
         }
 
-    def sample_tokens(
+    def draw(
         self,
         params: Tree,
         keys: jax.Array,
-        cond: jax.Array | None,
+        cond: Tree | None,
         levels: tuple[Level, ...],
         **options: Any,
-    ) -> dict[str, jax.Array]:
-        """Draws the tokens of an example per key: {level name: int32[B, *grid]}.
+    ) -> Drawn:
+        """Draws the tokens of an example per key.
 
         Args:
             params: by player.
@@ -275,7 +355,19 @@ class PriorTask(Task):
         """
         network = self.network(levels)
         ids = network.sample(params[PRIOR], keys, cond, **options)  # [B, T]
-        return network.order.unflatten(ids)
+        frames = network.order.frames_of(ids) if self.ends else None
+        return Drawn(network.order.unflatten(ids), frames)
+
+    def sample_tokens(
+        self,
+        params: Tree,
+        keys: jax.Array,
+        cond: Tree | None,
+        levels: tuple[Level, ...],
+        **options: Any,
+    ) -> dict[str, jax.Array]:
+        """The indices that `draw` draws: {level name: int32[B, *grid]}."""
+        return self.draw(params, keys, cond, levels, **options).indices
 
     def decode(self, frozen: Tree, indices: Mapping[str, jax.Array]) -> jax.Array:
         """{level name: int32[B, *grid]} -> x_hat [B, *S, C] in [-1, 1]."""
