@@ -22,7 +22,8 @@ from vqjax.media.resampling import resample, resampled_length
 from vqjax.ops import progress
 from vqjax.runs.base import Opening
 from vqjax.runs.examples import in_parts
-from vqjax.runs.stream import HOPS, LANES, Pipe, StreamPrograms
+from vqjax.runs.sound_stream import Stream
+from vqjax.runs.stream import HOPS, LANES, Pipe, StreamPrograms, edge, lanes, up_to
 from vqjax.runs.tokenizer import TokenArrays, TokenizerRun
 from vqjax.training.experiment import Experiment
 from vqjax.types import UsageError
@@ -170,7 +171,7 @@ class SoundRun(TokenizerRun):
             return tokens
         return {name: tokens[name] for name in names[:codebooks]}
 
-    def stream(self, gain: float | None = None) -> "Stream":
+    def stream(self, gain: float | None = None) -> Stream:
         """Sound piece by piece.
 
         Args:
@@ -192,7 +193,7 @@ class SoundRun(TokenizerRun):
     def _encoded(self, clips: np.ndarray) -> tuple[np.ndarray, ...]:
         frames = self.task.frames_of(clips.shape[1])
         if self.task.streams:
-            after = _up_to(frames, HOPS) * self.task.hop - clips.shape[1]
+            after = up_to(frames, HOPS) * self.task.hop - clips.shape[1]
             clips = np.pad(clips, ((0, 0), (0, after), (0, 0)))
             return self._piped(self._streams.encoder, (clips,), frames, "encoding")
         samples = rung(clips.shape[1] + self._ahead * self.task.hop, self.task.hop)
@@ -207,11 +208,11 @@ class SoundRun(TokenizerRun):
         most = self._samples_of(frames)
         if self.task.streams:
             hop = self.task.hop
-            padded = tuple(_edge(a, _up_to(frames, HOPS)) for a in arrays)
+            padded = tuple(edge(a, up_to(frames, HOPS)) for a in arrays)
             decoder = functools.partial(self._streams.decoder, arrays)
             return self._piped(decoder, padded, most + hop, "decoding")[0][:, hop:]
         samples = rung(most + self._ahead * self.task.hop, self.task.hop)
-        padded = tuple(_edge(a, self.task.frames_of(samples)) for a in arrays)
+        padded = tuple(edge(a, self.task.frames_of(samples)) for a in arrays)
         program = functools.partial(self._padded_decode, *self._variables)
         return in_parts(program, padded, max(1, PADDED_SAMPLES // samples), "clips")[:, :most]
 
@@ -229,14 +230,14 @@ class SoundRun(TokenizerRun):
         for number, results in enumerate(groups):
             pipe: Pipe = make()
             rows = slice(number * LANES, (number + 1) * LANES)
-            lanes = tuple(_lanes(a[rows]) for a in arrays)
-            for start in range(0, lanes[0].shape[1], size):
-                results.append(pipe.push(*(a[:, start : start + size] for a in lanes)))
+            signals = tuple(lanes(a[rows]) for a in arrays)
+            for start in range(0, signals[0].shape[1], size):
+                results.append(pipe.push(*(a[:, start : start + size] for a in signals)))
                 done += 1
                 progress.tell(what, done, calls)
         joined = [tuple(np.concatenate(p, 1) for p in zip(*r, strict=True)) for r in groups]
         if not joined:
-            return tuple(a[:0, :count] for a in make().push(*(_lanes(a) for a in arrays)))
+            return tuple(a[:0, :count] for a in make().push(*(lanes(a) for a in arrays)))
         rows = zip(*joined, strict=True)
         return tuple(np.concatenate(parts)[: len(arrays[0]), :count] for parts in rows)
 
@@ -325,107 +326,3 @@ class SoundRun(TokenizerRun):
         rest = np.zeros_like(np.asarray(indices[first[0]]))
         filled = {name: indices.get(name, rest) for name in names}
         return super()._checked_tokens(filled)[: len(first)]
-
-
-class Stream:
-    """One stream of sound, made by `SoundRun.stream`: samples go in by `encode`, tokens by
-    `decode`, independently of each other.
-
-    A call returns what is ready: each `HOPS` hops give as many frames. `run.encode` of a whole clip
-    gives what `encode` of its pieces and `end_encoding` do, at the same gain, bit for bit; and
-    `run.decode` likewise.
-    """
-
-    def __init__(self, run: SoundRun, gain: np.float32) -> None:
-        self._run, self._gain = run, gain
-        with run._context():
-            self._encoder: Pipe = run._streams.encoder()
-        self._decoder: Pipe | None = None
-        self._came = self._left = 0  # samples in, frames out
-        self._received = self._made = 0  # frames in, samples out
-
-    @property
-    def latency(self) -> int:
-        """Samples that must come before the first ones can be decoded."""
-        return HOPS * self._run.task.hop
-
-    def encode(self, samples: np.ndarray) -> TokenArrays:
-        """Takes int16 or float [n], any n; returns tokens, int32 [m] per level, m of 0 or more."""
-        array = np.asarray(samples)
-        clips = np.zeros((1, 0, 1), np.float32)
-        if array.ndim != 1 or array.size:
-            clips, _ = self._run._checked_sound(array)
-        self._came += clips.shape[1]
-        return self._pushed(clips * self._gain)
-
-    def end_encoding(self) -> TokenArrays:
-        """The last tokens; after it another signal may begin."""
-        task, run = self._run.task, self._run
-        frames = task.frames_of(self._came) if self._came else 0
-        missing = _up_to(frames, HOPS) * task.hop - self._came
-        before = self._left
-        tokens = self._pushed(np.zeros((1, max(missing, 0), run.shape[-1]), np.float32))
-        with run._context():
-            self._encoder = run._streams.encoder()
-        self._came = self._left = 0
-        return _cut(tokens, max(frames - before, 0))
-
-    def _pushed(self, clips: np.ndarray) -> TokenArrays:
-        with self._run._context():
-            arrays = self._encoder.push(_lanes(clips))
-        self._left += arrays[0].shape[1]
-        return self._run._named(tuple(a[0] for a in arrays))
-
-    def decode(self, tokens: TokenArrays) -> np.ndarray:
-        """Takes tokens [m], as `encode` gives them; returns int16 [n], n of 0 or more."""
-        _, indices = self._run._with_batch(tokens)
-        arrays = tuple(indices.values()) if isinstance(indices, Mapping) else (indices,)
-        if arrays[0].shape[1]:
-            arrays = self._run._checked_tokens(indices)
-        self._received += arrays[0].shape[1]
-        return self._sound(arrays)
-
-    def end_decoding(self) -> np.ndarray:
-        """The last samples; after it other tokens may begin."""
-        if self._decoder is None or not self._received:
-            return np.zeros(0, np.int16)
-        missing = _up_to(self._received, HOPS) - self._received
-        made = self._run._samples_of(self._received) - self._made
-        last = self._last
-        sound = self._sound(tuple(np.repeat(a, missing, 1) for a in last))[:made]
-        self._decoder, self._received, self._made = None, 0, 0
-        return sound
-
-    def _sound(self, arrays: tuple[np.ndarray, ...]) -> np.ndarray:
-        run = self._run
-        with run._context():
-            if self._decoder is None:
-                self._decoder = run._streams.decoder(arrays)
-            if arrays[0].shape[1]:
-                self._last = tuple(a[:, -1:] for a in arrays)
-            (sound,) = self._decoder.push(*(_lanes(a) for a in arrays))
-        if not self._made and sound.shape[1]:  # the first hop is of what was before the beginning
-            sound = sound[:, run.task.hop :]
-        self._made += sound.shape[1]
-        return to_int16(sound[0, :, 0] / self._gain)
-
-
-def _up_to(number: int, unit: int) -> int:
-    return -(-number // unit) * unit
-
-
-def _lanes(array: np.ndarray) -> np.ndarray:
-    """[n, ..] of at most `LANES` rows -> [LANES, ..]."""
-    return np.pad(array, ((0, LANES - len(array)), *((0, 0),) * (array.ndim - 1)))
-
-
-def _edge(array: np.ndarray, count: int) -> np.ndarray:
-    """[B, n, ..] -> [B, count, ..], the last frame repeated."""
-    after = (0, count - array.shape[1])
-    return np.pad(array, ((0, 0), after, *((0, 0),) * (array.ndim - 2)), mode="edge")
-
-
-def _cut(tokens: TokenArrays, count: int) -> TokenArrays:
-    if isinstance(tokens, dict):
-        return {name: a[:count] for name, a in tokens.items()}
-    return tokens[:count]

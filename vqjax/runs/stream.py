@@ -110,3 +110,18 @@ class Pipe:
             ready, self._stream = self._call(self._variables, self._stream, *piece)
             results.append(tuple(np.asarray(a) for a in ready))
         return tuple(np.concatenate(parts, axis=1) for parts in zip(*results, strict=True))
+
+
+def up_to(number: int, unit: int) -> int:
+    return -(-number // unit) * unit
+
+
+def lanes(array: np.ndarray) -> np.ndarray:
+    """[n, ..] of at most `LANES` rows -> [LANES, ..]."""
+    return np.pad(array, ((0, LANES - len(array)), *((0, 0),) * (array.ndim - 1)))
+
+
+def edge(array: np.ndarray, count: int) -> np.ndarray:
+    """[B, n, ..] -> [B, count, ..], the last frame repeated."""
+    after = (0, count - array.shape[1])
+    return np.pad(array, ((0, 0), after, *((0, 0),) * (array.ndim - 2)), mode="edge")

@@ -1,4 +1,4 @@
-"""Encodings for a codebook's init, as many as there are and fit in memory; and dying codes."""
+"""A tokenizer's codebook: where it is, encodings for its init, its dying codes."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.ops import progress
-from vqjax.types import Alarm, Batch
+from vqjax.tasks.parts import TOKENIZER
+from vqjax.types import Alarm, Batch, Tree
 
 MOST_VALUES = 2**27  # numbers in all encodings: 512 MB in float32
 # Distances per iteration of k-means, up to which one program does all of it: seconds on a CPU.
@@ -65,3 +66,21 @@ def dying_codes(quantizer: Any, numbers: Mapping[str, float]) -> Alarm | None:
         line=f"only {share} of {quantizer.codebook_size:,} codes are in use (alarm below "
         f"{watch.alarm:.0%}); what may help: {', or '.join(remedies)}",
     )
+
+
+def of_quantizer(params: Tree, collections: Tree) -> tuple[Tree, Tree]:
+    """The quantizer's parameters, {} where it has none, and its collection `codebook`."""
+    codebook = collections[TOKENIZER]["codebook"]["quantizer"]
+    return params[TOKENIZER].get("quantizer", {}), codebook
+
+
+def with_quantizer(
+    params: Tree, collections: Tree, quantizer_params: Tree, codebook: Tree
+) -> tuple[Tree, Tree]:
+    """Both with the quantizer's replaced."""
+    tokenizer, variables = params[TOKENIZER], collections[TOKENIZER]
+    if quantizer_params:
+        tokenizer = {**tokenizer, "quantizer": quantizer_params}
+    codebook = {**variables["codebook"], "quantizer": codebook}
+    variables = {**variables, "codebook": codebook}
+    return {**params, TOKENIZER: tokenizer}, {**collections, TOKENIZER: variables}

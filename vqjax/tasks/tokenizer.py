@@ -197,9 +197,9 @@ class TokenizerTask(Task):
         z = codebooks.encodings(encode, batches, policy.samples, quantizer.codebook_size)
 
         def init_codebook(params, collections, z, rng):
-            quantizer_params, codebook = _of_quantizer(params, collections)
+            quantizer_params, codebook = codebooks.of_quantizer(params, collections)
             new = quantizer.init_codebook(quantizer_params, codebook, jnp.concatenate(z), rng)
-            return _with_quantizer(params, collections, *new)
+            return codebooks.with_quantizer(params, collections, *new)
 
         # A longer k-means stays outside of jit, where it reports its progress.
         if codebooks.is_quick(z, quantizer.codebook_size):
@@ -320,9 +320,9 @@ class TokenizerTask(Task):
         quantizer = self.tokenizer.quantizer
         if not statistics:  # not updated in this step, or its quantizer collects nothing
             return params, collections
-        old = _of_quantizer(params, collections)
+        old = codebooks.of_quantizer(params, collections)
         new = quantizer.update(*old, statistics["quantizer"], rng, step)
-        return _with_quantizer(params, collections, *new)
+        return codebooks.with_quantizer(params, collections, *new)
 
     def alarm(self, numbers: Mapping[str, float]) -> Alarm | None:
         """Whether codes die: from the metrics of a step, by the quantizer's policy `watch`."""
@@ -392,20 +392,3 @@ def _encode_to_features(tokenizer: nn.Module, x: jax.Array, *, train: bool, step
 
 def _to_output(decoder: nn.Module, last: Tree, h: jax.Array) -> jax.Array:
     return decoder.apply({"params": {"to_output": last}}, h, method=lambda m, h: m.to_output(h))
-
-
-def _of_quantizer(params: Tree, collections: Tree) -> tuple[Tree, Tree]:
-    """The quantizer's parameters, {} where it has none, and its collection `codebook`."""
-    codebook = collections[TOKENIZER]["codebook"]["quantizer"]
-    return params[TOKENIZER].get("quantizer", {}), codebook
-
-
-def _with_quantizer(
-    params: Tree, collections: Tree, quantizer_params: Tree, codebook: Tree
-) -> tuple[Tree, Tree]:
-    tokenizer, variables = params[TOKENIZER], collections[TOKENIZER]
-    if quantizer_params:
-        tokenizer = {**tokenizer, "quantizer": quantizer_params}
-    codebook = {**variables["codebook"], "quantizer": codebook}
-    variables = {**variables, "codebook": codebook}
-    return {**params, TOKENIZER: tokenizer}, {**collections, TOKENIZER: variables}
