@@ -1,7 +1,7 @@
 """Runs from Python, from the first step to use.
 
-Floor 8, imports floor 0, `data`, `evaluation`, `metrics`, `nn`, `ops`, `priors`, `sampling`, `tasks`
-and `training`. Most important file: `load.py`.
+Floor 8, imports floor 0, `data`, `evaluation`, `metrics`, `nn`, `ops`, `priors`, `sampling`,
+`tasks` and `training`. Most important file: `load.py`.
 """
 
 from vqjax.runs.base import Run as Run
