@@ -7,9 +7,9 @@ from typing import Any
 
 from vqjax.format import NONE, printable
 from vqjax.media.chart import Chart, Series, line_chart
-from vqjax.numbers import NUMBERS, described
+from vqjax.numbers import NUMBERS, Number, described
 from vqjax.reports.history import Record, is_number
-from vqjax.reports.tables import NAME, Table, shown_value, table
+from vqjax.reports.tables import NAME, Table, compact_table, shown_value
 
 FIRST = "first_"  # n: the level of a number of the first n codebooks
 RATE = "kbits_per_second"
@@ -47,30 +47,35 @@ def rate_table(record: Record) -> Table | None:
     kinds = [k for k in (RATE, *QUALITIES) if any(k in values for values in counts.values())]
     if not kinds:
         return None
-    head = ["Codebooks decoded", *(NUMBERS[kind].titled for kind in kinds)]
+    head = ["Codebooks\ndecoded", *(_head(NUMBERS[kind]) for kind in kinds)]
     rows = [
         [str(n), *(shown_value(record, k, values[k]) if k in values else NONE for k in kinds)]
         for n, values in counts.items()
     ]
-    return table(head, rows)
+    return compact_table(head, rows)
 
 
 def rate_charts(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Chart]:
-    """Quality against bitrate, a point for each number of codebooks.
+    """Quality against bitrate, a point for each number of codebooks; [] where there is but one.
 
     Args:
         named: (name, numbers of an evaluation) of each run; where there is one, "" will do.
     """
-    charts = []
+    charts: list[Chart] = []
     for kind in DRAWN:
         what, series = NUMBERS[kind], []
         for name, numbers in named:
-            counts = by_count(numbers).values()
-            points = [(v[RATE], v[kind]) for v in counts if RATE in v and kind in v]
+            counts = [*by_count(numbers).values()] or [numbers]
+            points = [
+                (float(values[RATE]), float(values[kind]))
+                for values in counts
+                if is_number(values, RATE) and is_number(values, kind)
+            ]
             series.append(Series(name or what.label, sorted(points)))
-        chart = line_chart(f"{what.label} against bitrate", series, "kbit/s", what.titled)
-        charts.append(chart)
-    return [chart for chart in charts if chart is not None]
+        if sum(len(one.points) for one in series) > 1:
+            title = f"{what.label} against bitrate"
+            charts.append(line_chart(title, series, "kbit/s", what.titled))
+    return charts
 
 
 def level_names(record: Record) -> list[str]:
@@ -88,7 +93,7 @@ def level_table(record: Record) -> Table | None:
     kinds = list(dict.fromkeys(kinds))
     if not kinds:
         return None
-    head = ["Codebook", *(printable(described(k, record.numbers).titled, NAME) for k in kinds)]
+    heads = [_head(described(kind, record.numbers)) for kind in kinds]
     rows = []
     for level in levels:
         names = [f"{kind}/{level}" for kind in kinds]
@@ -97,4 +102,8 @@ def level_table(record: Record) -> Table | None:
             for name in names
         ]
         rows.append([printable(level, NAME), *cells])
-    return table(head, rows)
+    return compact_table(["Codebook", *heads], rows)
+
+
+def _head(what: Number) -> str:
+    return what.head or printable(what.titled, NAME)

@@ -101,6 +101,7 @@ class Figure:
     clips: Sequence[Clip] = ()
     more: Sequence[Clip] = ()  # that a click shows
     note: str = ""  # beneath the clips
+    smooth: bool = False  # whether pixels are mixed where an image is enlarged
     headings: Sequence[tuple[str, int]] = ()  # (text, columns beneath it) over the sheet
     width: int | None = None  # of the sheet in pixels, at most; None: that of the page
     least_width: int = 0  # likewise, in characters; where there is less, it scrolls
@@ -132,8 +133,9 @@ class Section:
 class Compared:
     """What only `vqjax compare` shows."""
 
-    plot: Chart | None  # of rate and distortion
+    plots: Sequence[Chart]  # of rate and distortion; beside a single one stands the legend
     legend: Sequence[Entry]  # of the table's columns
+    medium: str  # what `pictures` are of: "pictures", "sounds"
     pictures: Sequence[Figure]  # the same originals through each run
     samples: Sequence[Figure]
 

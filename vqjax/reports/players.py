@@ -50,6 +50,7 @@ def clips_figure(record: Record, step: int, sheet: Sheet, share: float) -> Figur
     return Figure(
         f"Step {step:,}",
         _row_names(sheet),
+        smooth=True,
         clips=clips[:OPEN],
         more=clips[OPEN:],
         note=f"{SCALE} {_unplayable(record, shown, kept, playable)}".strip(),

@@ -30,13 +30,13 @@ from vqjax.types import UsageError
 
 PAGE = "report.html"  # of a run
 OVER_TIME = 5  # steps shown in the picture over training time
-SPECTROGRAMS = 2  # of each of them
+SOUND_OVER_TIME, SPECTROGRAMS = 3, 2  # likewise of sounds, and how many of each step
 
 
-def _chosen(samples: list[tuple[int, pathlib.Path]]) -> list[tuple[int, Sheet]]:
-    """Up to `OVER_TIME` readable sheets, evenly spread over the run, the newest always."""
+def _chosen(samples: list[tuple[int, pathlib.Path]], most: int) -> list[tuple[int, Sheet]]:
+    """Up to `most` readable sheets, evenly spread over the run, the newest always."""
     readable = [(step, path) for step, path in samples if read_sheet(path) is not None]
-    indices = np.linspace(0, len(readable) - 1, min(OVER_TIME, len(readable)))
+    indices = np.linspace(0, len(readable) - 1, min(most, len(readable)))
     chosen = [readable[i] for i in dict.fromkeys(np.rint(indices).astype(int).tolist())]
     again = [(step, read_sheet(path)) for step, path in chosen]  # not all of them at once
     return [(step, sheet) for step, sheet in again if sheet is not None]
@@ -80,12 +80,14 @@ def _pictures(record: Record, share: float) -> list[Figure]:
     """The newest sheet, and how the pictures changed over training time; of sounds the newest ones,
     which may take `share` of what a page holds.
     """
-    chosen = _chosen(record.samples)
+    chosen = _chosen(record.samples, OVER_TIME if record.sound is None else SOUND_OVER_TIME)
     if not chosen:
         return []
     step, newest = chosen[-1]
     strips = _strips(chosen, record)
-    over_time = [Figure("Over training time", strips=strips)] if strips else []
+    over_time = (
+        [Figure("Over training time", strips=strips, smooth=has_clips(newest))] if strips else []
+    )
     if has_clips(newest):
         return [clips_figure(record, step, newest, share), *over_time]
     image = Image.of(newest.image, f"pictures at step {step}")

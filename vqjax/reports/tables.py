@@ -49,6 +49,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     return Table(head, lines)
 
 
+def compact_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Likewise, of many columns; heads may have line breaks."""
+    broken = [Cell(text.split("\n"), "n" if i else "") for i, text in enumerate(head)]
+    return dataclasses.replace(table(head, rows), head=broken, compact=True)
+
+
 def label(record: Record, name: str) -> str:
     """What people call a number; "name/level" keeps its level."""
     level = name.partition("/")[2]
