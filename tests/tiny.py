@@ -6,13 +6,22 @@ import pathlib
 import numpy as np
 
 from vqjax import config
-from vqjax.data import Arrays, Binarize, Digits
+from vqjax.data import Arrays, Binarize, Digits, Loudness, Tones
 from vqjax.discriminators import PatchGAN
-from vqjax.losses import L1, L2, BernoulliLikelihood
+from vqjax.losses import L1, L2, SDR, BernoulliLikelihood, MultiScaleMel
 from vqjax.ops.schedules import Ramp
-from vqjax.quantizers import EMAVectorQuantizer, Gaussian, Identity
-from vqjax.tasks import ClassifierTask, TokenizerTask
-from vqjax.tokenizers import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, Tokenizer
+from vqjax.quantizers import EMAVectorQuantizer, Gaussian, Identity, Residual
+from vqjax.tasks import ClassifierTask, SoundTokenizerTask, TokenizerTask
+from vqjax.tokenizers import (
+    ConvDecoder,
+    ConvEncoder,
+    FrameDecoder,
+    FrameEncoder,
+    MelHead,
+    MLPDecoder,
+    MLPEncoder,
+    Tokenizer,
+)
 from vqjax.training.experiment import Experiment
 from vqjax.training.optim import Adam
 
@@ -90,6 +99,30 @@ def vae(binarised=True, **settings) -> Experiment:
     networks = dense(Gaussian(codebook_dim=3), output="sigmoid")
     task = TokenizerTask(networks, losses=(BernoulliLikelihood(),), loss_weights={"nll": 1.0})
     data = dataclasses.replace(arrays(), augment=(Binarize(),) if binarised else ())
+    return vqvae(**{"task": task, "data": data, **settings})
+
+
+def sound_tokenizer(hop=20, quantizer=None, padding="causal") -> Tokenizer:
+    sizes = {"hop": hop, "width": 16, "blocks": 1, "latent_dim": 8, "kernel": 3}
+    stages = Residual(
+        EMAVectorQuantizer(codebook_size=16, codebook_dim=4), stages=3, dropout=0.5, per="example"
+    )
+    return Tokenizer(
+        encoder=FrameEncoder(**sizes, padding=padding, window=50),
+        quantizer=quantizer or stages,
+        decoder=FrameDecoder(**sizes, padding=padding),
+    )
+
+
+def sound(**settings) -> Experiment:
+    """A codec of short melodies, 160 samples of each."""
+    task = SoundTokenizerTask(
+        sound_tokenizer(),
+        losses=(MultiScaleMel(8000, windows=(32, 64), mels=(8, 16)), SDR()),
+        loss_weights={"mel": 1.0, "sdr": 0.1, "first_codebook": 1.0},
+        head=MelHead(8000, hop=20, window=40, mels=8, width=8),
+    )
+    data = Tones(samples=160, train_clips=40, eval_clips=10, loudness=Loudness())
     return vqvae(**{"task": task, "data": data, **settings})
 
 

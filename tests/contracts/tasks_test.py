@@ -44,10 +44,11 @@ TASKS = {
     "vqvae": tiny.vqvae,
     "vqgan": tiny.vqgan,
     "two_discriminators": two_discriminators,
+    "sound": tiny.sound,
     "prior": tiny.token_prior,
     "classifier": tiny.classifier,
 }
-SEES_ALL = ("vqgan", "two_discriminators", "prior", "classifier")
+SEES_ALL = ("vqgan", "two_discriminators", "sound", "prior", "classifier")
 
 
 @functools.cache

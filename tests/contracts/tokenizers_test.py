@@ -14,6 +14,7 @@ TOKENIZERS = {
     "signal": (lambda: tiny.tokenizer(), (8, 1)),
     "picture": (lambda: tiny.tokenizer(channels=3), (8, 4, 3)),
     "clip": (lambda: tiny.tokenizer(), (4, 4, 4, 1)),
+    "frames": (lambda: tiny.sound_tokenizer(hop=2), (8, 1)),
 }
 rows = pytest.mark.parametrize("name", TOKENIZERS)
 

@@ -1,6 +1,7 @@
 """ConvNeXt blocks for signals in frames, causal where asked."""
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from vqjax.nn.activations import activation
@@ -36,5 +37,5 @@ class ConvNeXtBlock(nn.Module):
         h = nn.Dense(self.hidden * channels, dtype=self.dtype, name="up")(h)
         h = activation(self.activation)(h)  # [B, *S, hidden C]
         h = nn.Dense(channels, dtype=self.dtype, name="down")(h)  # [B, *S, C]
-        scale = self.param("scale", nn.initializers.constant(self.scale), (channels,))
-        return x + h * scale.astype(h.dtype)
+        scale = self.param("scale", nn.initializers.constant(self.scale), (channels,), jnp.float32)
+        return x + h * scale.reshape((1,) * (x.ndim - 1) + (-1,)).astype(h.dtype)

@@ -50,6 +50,13 @@ def hann(size: int) -> np.ndarray:
     return (np.sin(np.pi * np.arange(size) / size) ** 2).astype(np.float32)
 
 
+def windowed(frames: jax.Array, window: np.ndarray | None = None) -> jax.Array:
+    """frames [.., size] times a window, float[size]; None: `hann`."""
+    window = hann(frames.shape[-1]) if window is None else window
+    window = jnp.asarray(window, frames.dtype)
+    return frames * window.reshape((1,) * (frames.ndim - 1) + (-1,))
+
+
 def stft(
     x: jax.Array,
     size: int,
@@ -77,8 +84,7 @@ def stft(
     if center:
         x = jnp.pad(x, (*((0, 0),) * (x.ndim - 1), (size // 2, size // 2)), mode=mode)
     frames = frame(x, size, hop)  # [.., frames, size]
-    window = jnp.asarray(window, x.dtype).reshape((1,) * (frames.ndim - 1) + (-1,))
-    spectrum = jnp.fft.rfft(frames * window)  # [.., frames, size // 2 + 1]
+    spectrum = jnp.fft.rfft(windowed(frames, window))  # [.., frames, size // 2 + 1]
     return spectrum / math.sqrt(size) if normalized else spectrum
 
 

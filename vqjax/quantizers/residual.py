@@ -75,18 +75,40 @@ class Residual(Combined):
         scale = self.template.residual_scale
         return jnp.asarray(scale, jnp.float32) ** stage
 
-    def _keeps(self, train: bool, z: jax.Array) -> list[jax.Array | float]:
+    def _keeps(self, train: bool, first: jax.Array) -> list[jax.Array | float]:
         """1 for the stages that count in this call, 0 for the dropped ones: scalars, or with `per`
-        "example" [B, 1, .., 1] for z [B, *S, D].
+        "example" [B, 1, .., 1, 1] for indices of the first stage, [B, *S], which always counts.
         """
         if not train or self.dropout == 0.0 or self.stages == 1 or self.is_initializing():
             return [1.0] * self.stages
-        drop_key, n_key = jax.random.split(self.make_rng("quantizer"))
-        shape = () if self.per == "batch" else (len(z), *(1,) * (z.ndim - 1))
-        drops = jax.random.uniform(drop_key, shape, jnp.float32) < self.dropout
-        n = jax.random.randint(n_key, shape, 1, self.stages, jnp.int32)  # 1 to Q - 1
-        n = jnp.where(drops, n, self.stages)
+        if self.per == "batch":
+            n = self._draw_count(self.make_rng("quantizer"))  # []
+        else:
+            n = jax.vmap(self._draw_count)(self._example_keys(first))  # [B]
+            n = n.reshape(-1, *(1,) * first.ndim)  # [B, 1, .., 1]
         return [(stage < n).astype(jnp.float32) for stage in range(self.stages)]
+
+    def _draw_count(self, key: jax.Array) -> jax.Array:
+        """How many stages count, 1 to Q."""
+        drop_key, n_key = jax.random.split(key)
+        drops = jax.random.uniform(drop_key, dtype=jnp.float32) < self.dropout
+        n = jax.random.randint(n_key, (), 1, self.stages, jnp.int32)  # 1 to Q - 1
+        return jnp.where(drops, n, self.stages)
+
+    def _example_keys(self, first: jax.Array) -> jax.Array:
+        """A key for each example, key[B], from one of the step and its `first` indices [B, *S]: so
+        it draws the same in whatever microbatch and place it is.
+        """
+        bits = self.get_variable("statistics", "drop_bits")  # the step's, in later microbatches
+        if bits is None:
+            bits = jax.random.bits(self.make_rng("quantizer"), (2,), jnp.uint32)
+        if self.is_mutable_collection("statistics"):
+            self.put_variable("statistics", "drop_bits", bits)
+        flat = first.reshape(len(first), -1).astype(jnp.uint32)  # [B, T]
+        weights = jax.random.bits(jax.random.key(0), (1, flat.shape[1]), jnp.uint32) | 1
+        hashed = jnp.sum(flat * weights, axis=1, dtype=jnp.uint32)  # [B]
+        key = jax.random.wrap_key_data(bits, impl="threefry2x32")
+        return jax.vmap(lambda h: jax.random.fold_in(key, h))(hashed)
 
     def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
         """Quantizes z [B, *S, D]; see `Quantized`. Dropped stages count neither in z_q nor in
@@ -94,18 +116,19 @@ class Residual(Combined):
         """
         z = ops.at_least_float32(z)
         residual, total, outputs = z, jnp.zeros_like(z), []  # r_0, z_q: [B, *S, D]
-        keeps = self._keeps(train, z)  # Q
-        each = self.per == "example"
+        keeps, each = [1.0], self.per == "example"
         for stage in range(self.stages):
             scale = _channels(self._scale(stage), z)  # [1, .., 1 or D]
             part, r = self.parts[0 if self.shared else stage], residual  # r_q
-            if each:
+            if each and stage:
                 r = jnp.where(keeps[stage], r, stop_gradient(r))
             out = part(r / scale, train=train, step=step)
             codes = stop_gradient(out.z_q) * scale  # e_q [B, *S, D]
             total = total + codes * keeps[stage]  # z_q = sum of e_q that are not dropped
             residual = residual - codes  # r_{q+1} = r_q - sg(e_q)
             outputs.append(out)
+            if not stage:
+                keeps = self._keeps(train, out.indices[0])  # Q
         estimator = self.template.estimator
         return Quantized(
             z_q=estimator(z, total),

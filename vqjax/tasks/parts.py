@@ -47,6 +47,7 @@ class TokenizerParts:
         self._params, self._collections, self._frozen = params, collections, frozen
         self._active, self._context = context.active, context
         self._moves = TOKENIZER in context.active
+        self._batch = batch
         self._x = inputs_of(batch, task.inputs)  # [B, *S, C]
         self._link = functools.partial(task.reconstruction, batch)  # logits -> x_hat
 
@@ -65,6 +66,9 @@ class TokenizerParts:
             "decoder": lambda: decoder(params, collections, z_q),
             "losses": lambda: losses(frozen, x, logits, step),
         }
+        if self._moves and self._encoding_terms():
+            encoding_losses = jax.jit(self._encoding_losses)
+            parts["encoding losses"] = lambda: encoding_losses(params, collections, z, rng, step)
         if not set(ADVERSARIAL).isdisjoint(self._active):
             last, discriminator_params = params["decoder"]["to_output"], self._params[DISCRIMINATOR]
             parts["discriminator"] = lambda: discriminator(
@@ -119,6 +123,29 @@ class TokenizerParts:
             return _NO_LOSS, decoded(moving, z_q)
         logits, vjp, h = jax.vjp(decoded, moving, z_q, has_aux=True)
         return _NO_LOSS, (logits, h, vjp(logits))
+
+    def _encoding_terms(self) -> set[str]:
+        """The task's `encoding_losses`, which neither the quantizer nor a comparison names."""
+        task, network = self._task, self._network
+        others = {loss.name for loss in task.losses} | {*network.quantizer.loss_weights}
+        return set(task.terms) - others - {*ADVERSARIAL}
+
+    def _encoding_losses(
+        self, params: Tree, collections: Tree, z: jax.Array, key: jax.Array, step: Any
+    ) -> tuple:
+        def loss(params: Tree, z: jax.Array) -> jax.Array:
+            variables = {"params": params, **collections}
+            quantized = self._network.apply(
+                variables,
+                z,
+                rngs={"quantizer": key},
+                method=lambda network, z: network.quantizer(z, train=False, step=step),
+            )
+            encoding = z, quantized.indices
+            losses = self._task.encoding_losses(variables, *encoding, self._batch, self._active)
+            return self._weighted(losses, step)
+
+        return jax.value_and_grad(loss, (0, 1))(params, z)
 
     def _last(self, last: Tree, h: jax.Array) -> jax.Array:
         variables = {"params": {"to_output": last}}

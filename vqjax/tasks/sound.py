@@ -70,17 +70,15 @@ class SoundTokenizerTask(TokenizerTask):
         return params | {TOKENIZER: {**params[TOKENIZER], HEAD: head}}, collections
 
     def encoding_losses(
-        self, variables: Tree, encoding: Any, batch: Batch, active: tuple[str, ...]
+        self, variables: Tree, z: Any, indices: tuple, batch: Batch, active: tuple[str, ...]
     ) -> dict[str, jax.Array]:
         """The head's error, its gradient reaching the encoder straight through the first code."""
         if FIRST_CODEBOOK not in active:
             return {}
-        first = encoding.quantized.indices[:1]
         code = self.tokenizer.apply(
-            variables, first, method=lambda network, i: network.quantizer.lookup(i)
+            variables, indices[:1], method=lambda network, i: network.quantizer.lookup(i)
         )  # [B, F, D]
-        z = at_least_float32(encoding.z)
-        code = StraightThrough()(z, code)  # [B, F, D]
+        code = StraightThrough()(at_least_float32(z), code)  # [B, F, D]
         params = variables["params"][HEAD]
         predicted = self.head.apply({"params": params}, code)  # [B, F, bands]
         target = stop_gradient(self.head.target(inputs_of(batch, self.inputs)))

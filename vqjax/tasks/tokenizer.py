@@ -241,7 +241,8 @@ class TokenizerTask(Task):
         if trains:
             losses |= compare(self.losses, frozen, x, x_hat, logits, active)
             losses |= {k: v for k, v in encoding.quantized.losses.items() if k in active}
-            losses |= self.encoding_losses(variables, encoding, batch, active)
+            found = encoding.z, encoding.quantized.indices
+            losses |= self.encoding_losses(variables, *found, batch, active)
         adversary = self.adversary
         discriminators = None if adversary is None else params[DISCRIMINATOR]
         generator_losses = None  # x_hat -> {active term of the generator's side: its loss}
@@ -309,10 +310,10 @@ class TokenizerTask(Task):
         return sum(terms, start=jnp.zeros((), x_hat.dtype))
 
     def encoding_losses(
-        self, variables: Tree, encoding: Any, batch: Batch, active: tuple[str, ...]
+        self, variables: Tree, z: Any, indices: tuple, batch: Batch, active: tuple[str, ...]
     ) -> dict[str, jax.Array]:
-        """Further `active` terms, of the batch's `Encoding`; here none."""
-        del variables, encoding, batch, active
+        """Further `active` terms, of latents z [B, *s, input_dim] and their indices; here none."""
+        del variables, z, indices, batch, active
         return {}
 
     def update(self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any):

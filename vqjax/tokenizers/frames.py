@@ -17,7 +17,7 @@ from vqjax.nn.checked import Checked
 from vqjax.nn.conv import CAUSAL
 from vqjax.nn.convnext import ConvNeXtBlock
 from vqjax.nn.streams import is_streaming, kept, with_past
-from vqjax.ops.audio import frame, hann, overlap_add
+from vqjax.ops.audio import frame, overlap_add, windowed
 from vqjax.ops.numerics import at_least_float32
 from vqjax.types import UsageError, did_you_mean
 
@@ -158,7 +158,7 @@ def spectra(frames: jax.Array) -> jax.Array:
     frequency the logarithm of its magnitude, its real and its imaginary part.
     """
     size = frames.shape[-1]
-    spectrum = jnp.fft.rfft(at_least_float32(frames) * hann(size))  # [B, C, F, bins]
+    spectrum = jnp.fft.rfft(windowed(at_least_float32(frames)))  # [B, C, F, bins]
     real, imag = (part * (SCALE / np.sqrt(size)) for part in (spectrum.real, spectrum.imag))
     logs = 0.25 * jnp.log(jnp.square(real) + jnp.square(imag) + (FLOOR * SCALE / 2.0) ** 2)
     features = jnp.concatenate([logs, real, imag], -1)  # [B, C, F, 3 bins]
@@ -198,7 +198,7 @@ class OverlapAdd(nn.Module):
         )  # [B, C, F, 2 or 1, bins]
         parts = parts * jnp.exp(jnp.clip(gains, *GAINS)) * np.float32(np.sqrt(size))
         spectrum = jax.lax.complex(parts[..., 0, :], parts[..., 1, :])  # [B, C, F, bins]
-        frames = jnp.fft.irfft(spectrum, size) * hann(size)  # [B, C, F, size]
+        frames = windowed(jnp.fft.irfft(spectrum, size))  # [B, C, F, size]
         y = overlap_add(frames, hop)  # [B, C, (F + 1) hop]
         if not is_streaming(self):
             return jnp.swapaxes(y[..., hop:-hop], 1, 2)  # [B, (F - 1) hop, C]

@@ -6,7 +6,7 @@ from flax import linen as nn
 
 from vqjax.nn.activations import activation
 from vqjax.nn.checked import Checked
-from vqjax.ops.audio import frame, hann, mel_matrix
+from vqjax.ops.audio import frame, mel_matrix, windowed
 from vqjax.ops.numerics import at_least_float32
 from vqjax.types import UsageError
 
@@ -54,6 +54,6 @@ class MelHead(Checked):
         """
         signal = at_least_float32(x).mean(-1)  # [B, T]
         signal = jnp.pad(signal, ((0, 0), (self.window - self.hop, self.hop)))
-        frames = frame(signal, self.window, self.hop) * hann(self.window)  # [B, F, window]
+        frames = windowed(frame(signal, self.window, self.hop))  # [B, F, window]
         bands = jnp.abs(jnp.fft.rfft(frames)) @ mel_matrix(self.rate, self.window, self.mels)
         return jnp.log10(jnp.maximum(bands, 1e-4)) + 2.0
