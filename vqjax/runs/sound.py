@@ -20,7 +20,7 @@ from vqjax.evaluation.sound import SoundEvaluator, rung
 from vqjax.media.audio import to_int16
 from vqjax.media.resampling import resampled_length
 from vqjax.ops import progress
-from vqjax.runs.base import Opening
+from vqjax.runs.base import Opening, Sizes
 from vqjax.runs.clips import at_rate, checked_clips
 from vqjax.runs.examples import held_out_clips, in_parts
 from vqjax.runs.sound_stream import Stream
@@ -74,6 +74,24 @@ class SoundRun(TokenizerRun):
         """
         self._check_process()
         return [clip[:, 0] for clip in held_out_clips(self.experiment, count)]
+
+    @classmethod
+    def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:
+        """See `Run.learned`."""
+        task = experiment.network_task()
+        codes = "tokens" if task.tokenizer.level_names else "real numbers"
+        if sizes is not None and not short:
+            found = {level.codebook_size for level in sizes.levels}
+            of = f" of {min(found):,} codes" if len(found) == 1 else ""
+            count = len(sizes.levels) or sizes.latents[-1]
+            codes = f"{count:,} {codes}{of} for every {task.hop:,} samples"
+        return f" that learns to turn sound from {data} into {codes} and back"
+
+    @classmethod
+    def evaluated(cls, experiment: Experiment, sizes: Sizes) -> tuple[str, ...]:
+        """See `Run.evaluated`."""
+        del experiment, sizes
+        return cls.headline[:2]
 
     @functools.cached_property
     def _streams(self) -> StreamPrograms:
