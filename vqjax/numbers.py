@@ -109,8 +109,7 @@ NUMBERS: dict[str, Number] = {
     "si_sdr": Number(
         "SI-SDR",
         "scale-invariant signal-to-distortion ratio of held-out clips and their reconstructions, "
-        "the mean over clips that are not silent; /first_n: decoded from the first n codebooks "
-        "alone, here and below",
+        "the mean over clips that are not silent",
         "dB", HIGH, 2, "SI-SDR,\ndB",
     ),
     "mel_distance": Number(
@@ -171,6 +170,10 @@ JUDGED: dict[str, Number] = {
         "Class accuracy", "share of samples that the judge takes for the class of their condition",
         best=HIGH,
     ),
+    "judged_accuracy": Number(
+        "Judged accuracy", "share of clips whose class the judge still finds in reconstructions",
+        best=HIGH,
+    ),
     "frechet_distance": Number(
         "Fréchet distance", "between the judge's features of samples and of the eval split",
         best=LOW,
@@ -188,6 +191,11 @@ LOSSES = {
     "cross_entropy": "-log p of the true class, in nats",
     "l1": "mean absolute error of values from -1 to 1",
     "l2": "mean squared error of values from -1 to 1",
+    "mel": "mean absolute difference of log10 mel bands of sound and its reconstruction",
+    "stft": "likewise, of magnitudes of all frequencies",
+    "sdr": "minus the signal-to-distortion ratio of sound and its reconstruction, in dB",
+    "si_sdr": "likewise, with the reconstruction's level left free",
+    "first_codebook": "mean absolute error of what is predicted from the first codebook alone",
     "binary_cross_entropy": "cross-entropy of values read as probabilities of white, in nats",
     "lpips": "perceptual distance, by features of a trained VGG-16",
     "commitment": "squared distance to the codes, by which encoded vectors move to them",
@@ -204,6 +212,7 @@ LOSSES = {
     "reconstructions",
     "total": "the sum of the terms, each times its weight",
 }
+FIRST_N = "decoded from the first n codebooks alone"  # of "name/first_n"
 PARAMETERS = "trained ones, a discriminator’s included"
 BITS = "log2 of the codebook size for every token"
 _LISTED = {**NUMBERS, **JUDGED}

@@ -17,10 +17,11 @@ import numpy as np
 
 from vqjax import arguments
 from vqjax.evaluation.sound import SoundEvaluator, rung
-from vqjax.media.audio import check_rate, to_int16
-from vqjax.media.resampling import resample, resampled_length
+from vqjax.media.audio import to_int16
+from vqjax.media.resampling import resampled_length
 from vqjax.ops import progress
-from vqjax.runs.base import Opening
+from vqjax.runs.base import Opening, Sizes
+from vqjax.runs.clips import at_rate, checked_clips
 from vqjax.runs.examples import held_out_clips, in_parts
 from vqjax.runs.sound_stream import Stream
 from vqjax.runs.stream import HOPS, LANES, Pipe, StreamPrograms, edge, lanes, up_to
@@ -73,6 +74,24 @@ class SoundRun(TokenizerRun):
         """
         self._check_process()
         return [clip[:, 0] for clip in held_out_clips(self.experiment, count)]
+
+    @classmethod
+    def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:
+        """See `Run.learned`."""
+        task = experiment.network_task()
+        codes = "tokens" if task.tokenizer.level_names else "real numbers"
+        if sizes is not None and not short:
+            found = {level.codebook_size for level in sizes.levels}
+            of = f" of {min(found):,} codes" if len(found) == 1 else ""
+            count = len(sizes.levels) or sizes.latents[-1]
+            codes = f"{count:,} {codes}{of} for every {task.hop:,} samples"
+        return f" that learns to turn sound from {data} into {codes} and back"
+
+    @classmethod
+    def evaluated(cls, experiment: Experiment, sizes: Sizes) -> tuple[str, ...]:
+        """See `Run.evaluated`."""
+        del experiment, sizes
+        return cls.headline[:2]
 
     @functools.cached_property
     def _streams(self) -> StreamPrograms:
@@ -320,35 +339,10 @@ class SoundRun(TokenizerRun):
 
     def _checked_sound(self, sound: Any) -> tuple[np.ndarray, bool]:
         """float32 [B, T, C], and whether it was one clip [T]."""
-        channels = self.shape[-1]
-        expected = f"int16, or float in [-1, 1]: [T] or [B, T, {channels}]"
-        array = arguments.array("sound", sound, expected)
-        if single := array.ndim == 1 and channels == 1:
-            array = array[None, :, None]
-        if array.ndim != 3 or array.shape[-1] != channels or not array.shape[1]:
-            raise UsageError(f"sound: {array.dtype} {list(np.shape(sound))}, wanted {expected}")
-        if array.dtype == np.int16:
-            return array.astype(np.float32) / np.float32(32768.0), single
-        if array.dtype.kind != "f":
-            raise UsageError(f"sound: {array.dtype} values, wanted {expected}")
-        if array.size and not (array.min() >= -1.001 and array.max() <= 1.001):
-            low, high = float(array.min()), float(array.max())
-            raise UsageError(f"sound: values are {low:.4g} to {high:.4g}: wanted -1 to 1, no NaN")
-        return array.astype(np.float32), single
+        return checked_clips(sound, self.shape[-1])
 
     def _at_rate(self, clips: np.ndarray, rate: int | None) -> np.ndarray:
-        if rate is None:
-            return clips
-        rate = arguments.whole("rate", rate, 1)
-        check_rate(rate)
-        if not self.rate:
-            raise UsageError("the data of this run has no rate: resample to what it was trained on")
-        if rate == self.rate:
-            return clips
-        rows = (np.stack([resample(c, rate, self.rate) for c in clip.T], -1) for clip in clips)
-        length = resampled_length(clips.shape[1], rate, self.rate)
-        empty = np.zeros((0, length, clips.shape[-1]))
-        return np.concatenate([empty, *(row[None] for row in rows)]).astype(np.float32)
+        return at_rate(clips, rate, self.rate)
 
     def _checked_gain(self, gain: Any, count: int) -> np.ndarray:
         gains = np.asarray(gain)
