@@ -170,7 +170,7 @@ def judge_reconstructions(
         UsageError: the judge does not fit.
         DataError: the data is not at hand, or its eval split empty.
     """
-    check_can_judge(run, judge)
+    _check_reconstructions(run, judge)
     task, data = run.task, run.experiment.data if data is None else data
     data.check()
     if judge.task.label not in data.example_spec():
@@ -204,12 +204,17 @@ def judge_reconstructions(
     return Judgement(numbers, line)
 
 
-def check_can_judge(run: SoundRun, judge: ClassifierRun) -> None:
+def reconstructs_sound(run: Run) -> bool:
+    """Whether `judge_reconstructions` takes it."""
+    return isinstance(run, SoundRun)
+
+
+def _check_reconstructions(run: SoundRun, judge: ClassifierRun) -> None:
     """Refuses, with UsageError, a judge that cannot judge the reconstructions of `run`."""
     require(run, "reconstruct")
     require(judge, "classify")
-    if not isinstance(run, SoundRun):
-        raise UsageError(f"{run.path}: reconstructions are judged of sound alone")
+    if not reconstructs_sound(run):
+        raise UsageError(f"{run.path} is {with_article(run.kind)}, not of sound: wanted a codec's")
     check_offers(judge.path, judge, ("classes", "outputs"))
     check_examples(run, judge, "reconstructions")
 
