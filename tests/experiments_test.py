@@ -15,7 +15,9 @@ import vqjax
 from tests.unchanged.record import digest, lines_of
 from vqjax import config
 from vqjax.cli.main import main
-from vqjax.data import TFDS
+from vqjax.data import TFDS, TFDSAudio
+from vqjax.data.sound import sound_spec
+from vqjax.media.audio import write_sound
 from vqjax.runs.load import footprint_of
 from vqjax.training.state import create_state
 from vqjax.types import ArraySpec, DataError, UsageError
@@ -25,6 +27,7 @@ FILES = sorted(FOLDER.glob("*.py"))
 NEEDS_FOLDER = (
     "folder_vqgan.py",
     "folder_text_to_image.py",
+    "sound_folder_codec.py",
 )  # experiment() has an argument `folder` without a default
 # What the data is like where it is not prepared.
 SPECS = {
@@ -55,12 +58,26 @@ def pictures(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    """A folder of 20 recordings in two classes."""
+    folder = tmp_path_factory.mktemp("sounds")
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        path = folder / "ab"[i % 2] / f"{i:02d}.wav"
+        path.parent.mkdir(exist_ok=True)
+        wave = np.sin(np.arange(3_000 + 100 * i) * rng.uniform(0.05, 0.5))
+        write_sound(path, np.rint(9_000 * wave).astype(np.int16), 16_000)
+    return folder
+
+
 @pytest.fixture
-def arguments(pictures):
+def arguments(pictures, sounds):
     """arguments(path) -> {name: text} for `experiment()`."""
 
     def of(path):
-        return {"folder": str(pictures)} if path.name in NEEDS_FOLDER else {}
+        folder = sounds if path.name.startswith("sound") else pictures
+        return {"folder": str(folder)} if path.name in NEEDS_FOLDER else {}
 
     return of
 
@@ -70,8 +87,11 @@ def inputs_of(experiment):
     try:
         return experiment.data.example_spec()
     except DataError:
-        assert isinstance(experiment.data, TFDS)
-        return SPECS[experiment.data.name]
+        data = experiment.data
+        assert isinstance(data, TFDS | TFDSAudio)
+        if data.name == "spoken_digit":
+            return sound_spec(data.samples, 8_000, data.loudness, ("label", *data.classes))
+        return SPECS[data.name]
 
 
 def tiny_overrides(path):

@@ -109,8 +109,7 @@ NUMBERS: dict[str, Number] = {
     "si_sdr": Number(
         "SI-SDR",
         "scale-invariant signal-to-distortion ratio of held-out clips and their reconstructions, "
-        "the mean over clips that are not silent; /first_n: decoded from the first n codebooks "
-        "alone, here and below",
+        "the mean over clips that are not silent",
         "dB", HIGH, 2, "SI-SDR,\ndB",
     ),
     "mel_distance": Number(
@@ -192,6 +191,11 @@ LOSSES = {
     "cross_entropy": "-log p of the true class, in nats",
     "l1": "mean absolute error of values from -1 to 1",
     "l2": "mean squared error of values from -1 to 1",
+    "mel": "mean absolute difference of log10 mel bands of sound and its reconstruction",
+    "stft": "likewise, of magnitudes of all frequencies",
+    "sdr": "minus the signal-to-distortion ratio of sound and its reconstruction, in dB",
+    "si_sdr": "likewise, with the reconstruction's level left free",
+    "first_codebook": "mean absolute error of what is predicted from the first codebook alone",
     "binary_cross_entropy": "cross-entropy of values read as probabilities of white, in nats",
     "lpips": "perceptual distance, by features of a trained VGG-16",
     "commitment": "squared distance to the codes, by which encoded vectors move to them",
@@ -208,6 +212,7 @@ LOSSES = {
     "reconstructions",
     "total": "the sum of the terms, each times its weight",
 }
+FIRST_N = "decoded from the first n codebooks alone"  # of "name/first_n"
 PARAMETERS = "trained ones, a discriminator’s included"
 BITS = "log2 of the codebook size for every token"
 _LISTED = {**NUMBERS, **JUDGED}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.quickly import quick
-from vqjax.discriminators import PatchGAN
+from vqjax.discriminators import MultiPeriod, PatchGAN
 from vqjax.types import UsageError
 
 NORMS = ("group", "batch", "none")
@@ -126,3 +126,43 @@ def test_float64_stays(x64):
         module = PatchGAN(width=4, layers=1, norm=norm)
         logits, variables = quick(module.init_with_output)(jax.random.key(0), x)
         assert logits.dtype == jnp.float64
+
+
+def test_each_period_has_verdicts_of_its_own_and_features_of_its_layers():
+    module = MultiPeriod(width=2, layers=2, periods=(2, 3))
+    x = jax.ShapeDtypeStruct((2, 31, 1), jnp.float32)
+    verdicts, variables = jax.eval_shape(module.init_with_output, jax.random.key(0), x)
+    assert set(variables) == {"params"} and len(verdicts) == 2
+    # 31 samples are 16 rows of 2, or 11 of 3; strides of 3: 16, 6, 2 and 11, 4, 2.
+    assert [v.logits.shape for v in verdicts] == [(4, 2, 1), (6, 2, 1)]
+    assert [f.shape for f in verdicts[0].features] == [(4, 6, 2), (4, 2, 8), (4, 2, 32)]
+
+
+def test_a_period_sees_every_pth_sample_alone():
+    module = MultiPeriod(width=2, layers=1, periods=(3,))
+    x = jnp.zeros((1, 36, 1))
+    variables = quick(module.init)(jax.random.key(0), x)
+
+    def logit(x):
+        return module.apply(variables, x)[0].logits[1, 2, 0]  # of samples 1, 4, 7, ...
+
+    gradient = quick(jax.grad(logit))(x)[0, :, 0]
+    assert {*(np.flatnonzero(gradient) % 3).tolist()} == {1}
+
+
+def test_a_published_number_of_parameters():
+    """HiFi-GAN's five periods; each kernel is 5 x 1 there."""
+    module = MultiPeriod(width=32, layers=4, periods=(2, 3, 5, 7, 11))
+    x = jax.ShapeDtypeStruct((1, 4096, 1), jnp.float32)
+    params = jax.eval_shape(module.init, jax.random.key(0), x)["params"]
+    widths = [1, 32, 128, 512, 1024, 1024]
+    layers = [5 * a * b + b for a, b in zip(widths, widths[1:], strict=False)]
+    assert sum(p.size for p in jax.tree.leaves(params)) == 5 * (sum(layers) + 3 * 1024 + 1)
+
+
+def test_no_sound_and_too_little_of_it_are_refused():
+    for shape in ((1, 8, 8, 1), (1, 11, 1)):
+        with pytest.raises(UsageError, match="more than 11 samples"):
+            MultiPeriod().init(jax.random.key(0), jnp.zeros(shape))
+    with pytest.raises(UsageError, match=r"periods=\(\)"):
+        MultiPeriod(periods=())

@@ -10,6 +10,7 @@ from vqjax.losses import (
     BernoulliLikelihood,
     GaussianLikelihood,
     Hinge,
+    LeastSquares,
     LogisticLikelihood,
     NonSaturating,
 )
@@ -76,6 +77,11 @@ def softplus(x):
 
 ADVERSARIAL = [
     (Hinge(), -(-2 + 0.5 + 1) / 3, 0.5 * ((0 + 0.5 + 2) / 3 + (0 + 1.5 + 2) / 3)),
+    (
+        LeastSquares(),
+        (9 + 0.25 + 0) / 3,
+        0.5 * ((1 + 0.25 + 4) / 3 + (4 + 0.25 + 1) / 3),
+    ),
     (
         NonSaturating(),
         (softplus(2) + softplus(-0.5) + softplus(-1)) / 3,
@@ -183,8 +189,9 @@ def test_adversarial(loss, generator, discriminator):
 
 @pytest.mark.parametrize("loss", [row[0] for row in ADVERSARIAL])
 def test_players_pull_apart(loss):
-    up = jax.grad(loss.generator)(jnp.zeros(3))
-    real, fake = jax.grad(loss.discriminator, argnums=(0, 1))(jnp.zeros(3), jnp.zeros(3))
+    unsure = jnp.full(3, 0.1)
+    up = jax.grad(loss.generator)(unsure)
+    real, fake = jax.grad(loss.discriminator, argnums=(0, 1))(unsure, unsure)
     assert (up < 0).all() and (real < 0).all() and (fake > 0).all()
 
 

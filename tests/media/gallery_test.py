@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from vqjax.media import gallery as gallery_module
 from vqjax.media.gallery import (
+    CAPTION,
     GAP,
     GAP_SHADE,
     Gallery,
     description,
     draw,
     image_of,
+    pillow_image,
     png_file,
     read_sheet,
     to_uint8,
@@ -99,6 +102,64 @@ def test_what_a_file_says_lies_there_must_fit(tmp_path, layout):
 def test_what_is_no_picture_is_none(tmp_path):
     (tmp_path / "a.png").write_bytes(b"PNG")
     assert read_sheet(tmp_path / "a.png") is None and description(tmp_path / "a.png") == ""
+
+
+def test_sounds_are_drawn_as_long_as_they_are_four_side_by_side(tmp_path):
+    sounds = [np.sin(np.arange(n) / 3)[:, None] for n in (800, 400, 200, 100, 50)]
+    captions = [f"clip {n}" for n in range(4)] + ["\x1b" + "x" * 999]
+    gallery = Gallery({"a": sounds, "b": sounds[::-1]}, "audio", 8_000.0, captions=captions)
+    (tmp_path / "a.png").write_bytes(png_file(drawn := gallery.sheet()))
+    sheet = read_sheet(tmp_path / "a.png")
+    np.testing.assert_array_equal(sheet.image, drawn.image)
+    assert (sheet.lines, sheet.columns, sheet.rows, sheet.medium) == (4, 4, ("a", "b"), "audio")
+    assert sheet.captions[:4] == tuple(captions[:4]) and len(sheet.captions) == 5
+    assert sheet.captions[4].startswith("\\x1b") and len(sheet.captions[4]) == CAPTION
+    np.testing.assert_array_equal(sheet.example("a", 4), sheet.cell(2, 0))
+    np.testing.assert_array_equal(sheet.example("b", 1), sheet.cell(1, 1))
+    np.testing.assert_array_equal(sheet.example("a", 4), sheet.example("b", 0))
+    same = Gallery({"a": sounds}, "audio", 8_000.0)
+    samples = Gallery({"a": [np.rint(32_767 * x).astype(np.int16) for x in sounds]}, "audio", 8e3)
+    apart = same.sheet().image.astype(int) - samples.sheet().image
+    assert (apart != 0).any(-1).mean() < 0.01
+
+
+def test_of_a_long_sound_the_first_part_is_drawn_and_the_caption_says_so(monkeypatch):
+    monkeypatch.setattr(gallery_module, "MOST_SAMPLES", 4_000)
+    sounds = [np.zeros((n, 1)) for n in (4_000, 12_000)]
+    for captions, expected in ((), ("", "{}")), (("x", "y"), ("x", "y, {}")):
+        gallery = Gallery({"a": sounds}, "audio", 8_000.0, captions=captions)
+        assert [len(sound) for sound in gallery.sounds()["a"]] == [4_000, 4_000]
+        part = "the first 0.5 s of 1.5 s"
+        assert gallery.sheet().captions == tuple(text.format(part) for text in expected)
+
+
+def test_signals_without_a_rate_stay_curves():
+    signals = np.sin(np.arange(200))[None, :, None]
+    sheet = Gallery({"a": signals}, "audio").sheet()
+    np.testing.assert_array_equal(sheet.cell(0, 0), image_of(signals[0]))
+
+
+@pytest.mark.parametrize("colours", [1, 2, 256, 257])
+def test_a_png_has_the_same_pixels_with_a_palette(colours):
+    codes = np.arange(32 * 40).reshape(32, 40) % colours
+    image = np.stack([codes % 256, codes // 256, 255 - codes % 256], -1).astype(np.uint8)
+    packed = pillow_image(image)
+    assert packed.mode == ("P" if colours <= 256 else "RGB")
+    np.testing.assert_array_equal(np.asarray(packed.convert("RGB")), image)
+
+
+@pytest.mark.parametrize("captions", [1, None, ["a", 1], ["a"] * 3], ids=str)
+def test_captions_that_cannot_be_are_left_out(tmp_path, captions):
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("Layout", json.dumps({**LAYOUT, "captions": captions, "medium": captions}))
+    Image.new("RGB", (68, 134)).save(tmp_path / "a.png", pnginfo=info)
+    sheet = read_sheet(tmp_path / "a.png")
+    assert (sheet.captions, sheet.medium, sheet.rows) == ((), None, ("a", "b"))
+
+
+def test_captions_are_of_every_example():
+    with pytest.raises(ValueError, match="2 captions"):
+        Gallery({"a": [1]}, captions=("a", "b"))
 
 
 @pytest.mark.parametrize("rows", [{}, {"a": []}, {"a": [1], "b": [1, 2]}], ids=str)

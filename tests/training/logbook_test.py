@@ -84,6 +84,21 @@ def test_pictures_scalars_and_their_purge_reach_tensorboard(tmp_path):
     assert tags == {"eval/psnr", "samples"}
 
 
+def test_the_newest_sounds_lie_beside_their_sheet(tmp_path):
+    sounds = [np.sin(np.arange(n))[:, None] for n in (500, 300)]
+    gallery = Gallery({"originals": sounds, "samples": sounds}, "audio", 8_000.0)
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "own_00000004.flac").write_bytes(b"own")
+    for step, new in (4, gallery), (6, gallery), (8, Gallery({"samples": GREY})):
+        with Logbook(tmp_path, step - 1, 10) as book:
+            book.evaluation(step, {"si_sdr": 1.0}, new)
+    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == [
+        "00000004.png", "00000006.png", "00000006_0_originals.flac", "00000006_0_samples.flac",
+        "00000006_1_originals.flac", "00000006_1_samples.flac", "00000008.png",
+        "own_00000004.flac",
+    ]  # fmt: skip
+
+
 def test_a_number_that_is_not_finite_is_null_and_said_once(tmp_path, capsys):
     old = '{"kind": "eval", "step": 1, "psnr": NaN, "l1": -Infinity, "mse": 1e999, "ssim": 0.1}\n'
     (tmp_path / "metrics.jsonl").write_text(old)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from vqjax.training import terminal
-from vqjax.training.logbook import Logbook
+from vqjax.training.logbook import Logbook, read_metrics
 
 LOSSES = {"l1": 0.0123, "generator": 0.345, "discriminator": 1.23, "commitment": 0.00456}
 
@@ -82,3 +82,26 @@ def test_evaluations_are_lines_that_a_terminal_holds(tmp_path, monkeypatch, caps
     assert len(lines) > 3 and all(len(line) <= 60 for line in lines)
     text = " ".join(lines)
     assert all(f"{name} {value:.4g}" in text for name, value in numbers.items())
+
+
+def test_of_many_numbers_those_of_levels_stand_for_themselves_together(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(terminal, "columns", lambda: 100)
+    counts = range(1, 8)
+    numbers = {"si_sdr": 5.5, **{f"si_sdr/first_{n}": n - 3.0 for n in counts}}
+    numbers |= {f"codebook_usage/tokens_{n}": 1.0 for n in counts}
+    numbers |= {f"perplexity/tokens_{n}": 200.0 - n for n in counts}
+    with Logbook(tmp_path, 0, 10) as book:
+        book.evaluation(3, numbers, None)
+    assert capsys.readouterr().err.splitlines() == [
+        "step 3 evaluated:  si_sdr 5.5  codebook_usage 1  perplexity 193..199",
+        "  (all 22 numbers: metrics.jsonl)",
+    ]
+    assert len(read_metrics(tmp_path)[0]) == 2 + len(numbers)
+
+
+def test_of_two_levels_every_number_is_shown():
+    numbers = {"psnr": 20.0, "perplexity/top": 3.0, "perplexity/bottom": 90.0}
+    shown = {"psnr": "20", "perplexity/top": "3", "perplexity/bottom": "90"}
+    assert terminal.condensed(numbers) == shown

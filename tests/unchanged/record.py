@@ -186,7 +186,7 @@ def states(folder: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
     from vqjax.training.state import create_state
 
     for path in sorted((ROOT / "experiments").glob("*.py")):
-        arguments = {"folder": str(folder)} if path.stem.startswith("folder_") else {}
+        arguments = {"folder": str(folder)} if "folder" in path.stem else {}
         for size, overrides in (("full", ()), ("tiny", tiny_overrides(path))):
             experiment = config.load_file(str(path), arguments, overrides)
             state = jax.eval_shape(

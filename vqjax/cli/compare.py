@@ -12,7 +12,7 @@ from vqjax.reports.legend import READING
 
 DESCRIPTION = """\
 Prints one table of the runs and writes one HTML page with the table, PSNR against bits per pixel,
-and the same held-out pictures through each run.
+and the same held-out pictures through each run; of sound, quality against bitrate.
 
   vqjax compare runs/mnist_vqvae runs/mnist_vqgan
   vqjax compare runs/* --markdown > table.md

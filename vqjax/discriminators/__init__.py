@@ -8,6 +8,7 @@ statistics: whatever a normalisation needs, it takes from the call itself.
 Floor 4, imports floor 0 and `nn`. Most important file: `patchgan.py`.
 """
 
+from vqjax.discriminators.multi_period import MultiPeriod as MultiPeriod
 from vqjax.discriminators.patchgan import PatchGAN as PatchGAN
 
 __all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_"))

@@ -2,10 +2,11 @@
 codebooks.
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ from vqjax.numbers import ordered
 from vqjax.tasks.base import GAIN, LENGTH, inputs_of
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import local_rows, put_batch, replicated
-from vqjax.types import BATCH_AXES, Batch, Tree
+from vqjax.types import BATCH_AXES, Batch, Tree, VqjaxError
 
 SHOWN = 8  # clips on the sheet: the first of the eval split
 BATCH_SAMPLES = 1 << 17  # of one program's batch, at most
@@ -37,6 +38,14 @@ class Clips:
     batch: Batch
     indices: np.ndarray
     mask: np.ndarray
+
+
+class Shown(NamedTuple):
+    """A clip on the sheet: float[T, C] and what came of it, and the numbers of its classes."""
+
+    original: np.ndarray
+    reconstruction: np.ndarray
+    classes: Mapping[str, int]
 
 
 def rung(samples: int, hop: int) -> int:
@@ -98,14 +107,14 @@ class SoundEvaluator:
             DataError: the eval split is empty.
         """
         states: dict[str, State] = {}
-        shown: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        shown: dict[int, Shown] = {}
         seconds = bits = count = silent = 0
         for clips in whole_clips(self._experiment, self._mesh, self._task.hop):
             with jax.set_mesh(self._mesh):
                 put = put_batch(clips.batch, self._mesh)
                 new, examples = self._program(params, collections, put)
             states = merged(states, new)
-            x, x_hat, length, sounds = jax.device_get(examples)  # of the global batch
+            x, x_hat, length, sounds, classes = jax.device_get(examples)  # of the global batch
             for row, index in enumerate(clips.indices.tolist()):
                 if not clips.mask[row]:
                     continue
@@ -114,7 +123,8 @@ class SoundEvaluator:
                 seconds += length[row] / self._rate
                 bits += self._bits(int(length[row]), GAIN in clips.batch)
                 if index < SHOWN:
-                    shown[index] = x[row, : length[row]], x_hat[row, : length[row]]
+                    of = {name: int(numbers[row]) for name, numbers in classes.items()}
+                    shown[index] = Shown(x[row, : length[row]], x_hat[row, : length[row]], of)
         check_not_empty(count, self._experiment)
         numbers = self._numbers(states, bits / seconds / 1000.0)
         numbers["silent_clips"] = float(silent)
@@ -149,24 +159,39 @@ class SoundEvaluator:
     def _suffix(self, count: int) -> str:
         return "" if count == self._counts[-1] else f"/first_{count}"
 
-    def _gallery(self, shown: dict[int, tuple[np.ndarray, np.ndarray]]) -> Gallery | None:
-        """Originals and reconstructions, padded to the longest."""
+    def _gallery(self, shown: dict[int, Shown]) -> Gallery | None:
+        """Originals and reconstructions, each as long as it is, with their classes."""
         if not shown:
             return None
-        longest = max(len(x) for x, _ in shown.values())
-        rows = (
-            np.stack(
-                [
-                    np.pad(shown[i][k], ((0, longest - len(shown[i][k])), (0, 0)))
-                    for i in sorted(shown)
-                ]
-            )
-            for k in (0, 1)
-        )
-        originals, reconstructions = rows
+        clips = [shown[index] for index in sorted(shown)]
         spec = self._experiment.data.example_spec()[self._task.inputs]
-        pictures = {"originals": originals, "reconstructions": reconstructions}
-        return Gallery(pictures, spec.shown_as, spec.rate)
+        rows = {
+            "originals": [clip.original for clip in clips],
+            "reconstructions": [clip.reconstruction for clip in clips],
+        }
+        captions = [self._caption(clip.classes) for clip in clips]
+        return Gallery(rows, spec.shown_as, spec.rate, captions=captions)
+
+    def _caption(self, classes: Mapping[str, int]) -> str:
+        """The names of a clip's classes; of those without names their numbers."""
+        data, words = self._experiment.data, []
+        for name, number in classes.items():
+            names: tuple[str, ...] = ()
+            if hasattr(data, "class_names"):
+                with contextlib.suppress(VqjaxError):  # numbers that are no classes
+                    names = data.class_names(name)
+            words.append(f"{name} {names[number] if 0 <= number < len(names) else number}")
+        return ", ".join(words)
+
+    @property
+    def _classes(self) -> tuple[str, ...]:
+        """Names of the batch's arrays of one number each."""
+        specs = self._experiment.data.example_spec().items()
+        return tuple(
+            name
+            for name, spec in specs
+            if not spec.shape and np.dtype(spec.dtype) == np.int32 and name != LENGTH
+        )
 
     def _batch_states(self, params: Tree, collections: Tree, batch: Batch) -> Any:
         task, mask, length = self._task, batch["mask"], batch[LENGTH]
@@ -195,4 +220,5 @@ class SoundEvaluator:
             size = task.tokenizer.quantizer.codebook_size
             used = mask[:, None] & frames  # [B, F]
             states[f"codes {name}"] = CodebookCounts.of(indices, size, used)
-        return states, (x, x_hat, length, sounds)
+        classes = {name: batch[name] for name in self._classes}
+        return states, (x, x_hat, length, sounds, classes)

@@ -4,6 +4,7 @@ Floor 4, imports floor 0, `features` and `ops`. Most important file: `reconstruc
 """
 
 from vqjax.losses.adversarial import Hinge as Hinge
+from vqjax.losses.adversarial import LeastSquares as LeastSquares
 from vqjax.losses.adversarial import NonSaturating as NonSaturating
 from vqjax.losses.likelihood import BernoulliLikelihood as BernoulliLikelihood
 from vqjax.losses.likelihood import GaussianLikelihood as GaussianLikelihood

@@ -47,3 +47,21 @@ class NonSaturating:
         real = jnp.mean(jax.nn.softplus(-at_least_float32(real_logits)))
         fake = jnp.mean(jax.nn.softplus(at_least_float32(fake_logits)))
         return 0.5 * (real + fake)
+
+
+@dataclasses.dataclass(frozen=True)
+class LeastSquares:
+    """Real data should get 1, fakes 0, by the square of what is missing (arXiv 1611.04076, eq. 9).
+
+    discriminator: (mean (real - 1)^2 + mean fake^2) / 2;  generator: mean (fake - 1)^2.
+    """
+
+    def generator(self, fake_logits: jax.Array) -> jax.Array:
+        """The scalar that makes fakes pass for real."""
+        return jnp.mean(jnp.square(at_least_float32(fake_logits) - 1.0))
+
+    def discriminator(self, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+        """The scalar that tells them apart."""
+        real = jnp.mean(jnp.square(at_least_float32(real_logits) - 1.0))
+        fake = jnp.mean(jnp.square(at_least_float32(fake_logits)))
+        return 0.5 * (real + fake)

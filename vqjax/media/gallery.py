@@ -1,6 +1,7 @@
 """How outputs are shown: the one place that turns examples of any rank into an image.
 
-Images are shown as they are, clips by their middle frame, signals as a drawn curve.
+Images are shown as they are, clips by their middle frame, sound as spectrograms of common scales,
+other signals as drawn curves.
 """
 
 import dataclasses
@@ -16,7 +17,8 @@ import numpy as np
 from PIL import Image, ImageDraw, PngImagePlugin
 
 from vqjax.files import GENERATOR, SOFTWARE
-from vqjax.format import LINE, printable
+from vqjax.format import LINE, number, printable
+from vqjax.media.spectrogram import MOST_SAMPLES, Scales, draw_sound
 
 SHOWN = 64  # pixels; smaller images are enlarged by a whole factor to at least nearly this
 GAP = 2  # pixels between images
@@ -24,6 +26,12 @@ GAP_SHADE = 128
 MAX_PIXELS = 160 << 20  # of a sheet that is read; a run on 2,048 x 2,048 draws 16,402 x 8,202
 LAYOUT, DESCRIPTION = "Layout", "Description"  # chunks of a PNG
 NAME = 80  # characters of a row's name
+CAPTION = 160  # likewise, of an example's caption
+MEDIA = ("image", "audio", "video")
+AUDIO = "audio"  # the medium that is drawn as spectrograms
+SOUNDS = 4  # side by side at most
+FEW = 256  # colours that a PNG has a palette of
+PACKED = 4 << 20  # pixels of an image whose colours are counted, at most
 CURVE_SIZE = (96, 256)  # height and width of a drawn signal
 INK, PAPER, AXIS = (38, 84, 150), (250, 250, 250), (205, 205, 205)
 
@@ -40,6 +48,8 @@ def to_uint8(x: np.ndarray) -> np.ndarray:
 
 def _to_float(x: np.ndarray) -> np.ndarray:
     x = np.asarray(x)
+    if x.dtype == np.int16:
+        return x.astype(np.float32) / 32_768
     return x.astype(np.float32) / 127.5 - 1 if x.dtype == np.uint8 else x.astype(np.float32)
 
 
@@ -71,7 +81,7 @@ def image_of(example: np.ndarray) -> np.ndarray:
 
     Args:
         example: [T, C] signal, [H, W, C] image or [T, H, W, C] clip (its middle frame is
-            shown); uint8 0 to 255 or float in [-1, 1].
+            shown); uint8 0 to 255, int16 of full scale 32,768 or float in [-1, 1].
     """
     example = np.asarray(example)
     if example.ndim == 2:
@@ -91,12 +101,16 @@ class Sheet:
         lines: of cells, from the top; 0: unknown.
         columns: of cells.
         rows: names of the lines, repeated from the top; (): all lines are alike.
+        medium: of the examples; None: unknown.
+        captions: of the examples, in their order; (): they have none.
     """
 
     image: np.ndarray
     lines: int = 0
     columns: int = 0
     rows: tuple[str, ...] = ()
+    medium: str | None = None
+    captions: tuple[str, ...] = ()
 
     def bands(self, row: str) -> list[np.ndarray]:
         """The lines of one row, uint8 [h, W, 3], without the gaps around them."""
@@ -112,35 +126,85 @@ class Sheet:
         top, left = line * height + GAP, column * width + GAP
         return self.image[top : top + height - GAP, left : left + width - GAP]
 
+    def example(self, row: str, number: int) -> np.ndarray:
+        """The cell of one example of a row, uint8 [h, w, 3]."""
+        line, column = divmod(number, self.columns)
+        return self.cell(line * len(self.rows) + self.rows.index(row), column)
+
 
 @dataclasses.dataclass(frozen=True)
 class Gallery:
     """Examples to look at, in named rows beneath each other.
 
     Attributes:
-        rows: {name: examples [n, *S, C]}, as many in each row, uint8 0 to 255 or float in [-1, 1]:
-            {"originals": x, "reconstructions": x_hat}.
-        medium: what they are, "image", "audio" or "video"; None: as their rank says.
+        rows: {name: examples [n, *S, C]}, as many in each row, uint8 0 to 255, int16 of full scale
+            32,768 or float in [-1, 1]: {"originals": x, "reconstructions": x_hat}. Sounds may be of
+            different lengths; what is drawn of them ends where they do.
+        medium: what they are, "image", "audio" or "video"; None: as their rank says. What is
+            "audio" and has a rate is drawn as spectrograms, whose scales the first row sets.
         rate: samples or frames per second, of what has a rate.
         columns: examples side by side.
+        captions: of the examples, such as their classes; (): they have none.
     """
 
     rows: Mapping[str, Sequence[np.ndarray]]
     medium: str | None = None
     rate: float | None = None
     columns: int = 8
+    captions: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         counts = {name: len(examples) for name, examples in self.rows.items()}
         if len(set(counts.values())) != 1 or not all(counts.values()):
             raise ValueError(f"rows of {counts} examples: wanted equally many, at least one")
+        if len(self.captions) not in (0, *counts.values()):
+            raise ValueError(f"{len(self.captions)} captions of {counts} examples")
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether spectrograms are drawn: see `medium`."""
+        return self.medium == AUDIO and bool(self.rate)
+
+    def sounds(self) -> dict[str, list[np.ndarray]]:
+        """{row: sounds float32[T]}, the mean of their channels, `MOST_SAMPLES` of each at most; of
+        a gallery that `is_sound`.
+        """
+        return {
+            row: [np.nan_to_num(_to_float(x[:MOST_SAMPLES]).mean(axis=-1)) for x in examples]
+            for row, examples in self.rows.items()
+        }
+
+    def _captions(self) -> tuple[str, ...]:
+        """What is drawn, per example; of a sound that is cut also how much of it."""
+        if not self.is_sound:
+            return tuple(self.captions)
+        lengths = [len(x) for x in next(iter(self.rows.values()))]
+        parts = [
+            f"the first {number(MOST_SAMPLES / self.rate, 3)} s of {number(n / self.rate, 3)} s"
+            if n > MOST_SAMPLES
+            else ""
+            for n in lengths
+        ]
+        captions = self.captions or [""] * len(lengths)
+        return tuple(", ".join(filter(None, pair)) for pair in zip(captions, parts, strict=True))
 
     def sheet(self) -> Sheet:
         """The gallery as one image: `columns` examples of every row, then the next ones."""
-        shown = [[image_of(example) for example in row] for row in self.rows.values()]
-        starts = range(0, len(shown[0]), self.columns)
-        lines = [row[first : first + self.columns] for first in starts for row in shown]
-        return lay(lines, tuple(self.rows))
+        columns = min(self.columns, SOUNDS) if self.is_sound else self.columns
+        shown = self._spectrograms() if self.is_sound else self._images()
+        starts = range(0, len(shown[0]), columns)
+        lines = [row[first : first + columns] for first in starts for row in shown]
+        captions = tuple(printable(caption, CAPTION) for caption in self._captions())
+        laid = lay(lines, tuple(self.rows))
+        return dataclasses.replace(laid, medium=self.medium, captions=captions)
+
+    def _images(self) -> list[list[np.ndarray]]:
+        return [[image_of(example) for example in row] for row in self.rows.values()]
+
+    def _spectrograms(self) -> list[list[np.ndarray]]:
+        rows = list(self.sounds().values())
+        scales = Scales.of(rows, self.rate)
+        return [[draw_sound(sound, scales) for sound in row] for row in rows]
 
 
 def lay(lines: Sequence[Sequence[np.ndarray]], rows: tuple[str, ...] = ()) -> Sheet:
@@ -170,14 +234,30 @@ def png_file(image: np.ndarray | Sheet, description: str = "") -> bytes:
     info.add_text(SOFTWARE, GENERATOR)  # first: `vqjax.files` looks for it behind the header
     if isinstance(image, Sheet):
         layout = {"lines": image.lines, "columns": image.columns, "rows": list(image.rows)}
+        layout |= {"medium": image.medium, "captions": list(image.captions)}
         info.add_itxt(LAYOUT, json.dumps(layout))
         image = image.image
     if description:
         info.add_itxt(DESCRIPTION, printable(description))
     buffer = io.BytesIO()
-    plain = image[..., 0] if image.shape[-1] == 1 else image
-    Image.fromarray(plain).save(buffer, "PNG", pnginfo=info)
+    pillow_image(image).save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
+
+
+def pillow_image(image: np.ndarray) -> Image.Image:
+    """uint8 [H, W, C] of 1 to 4 channels for Pillow. Colours of at most `FEW` kinds, as drawings
+    have, come with a palette: the same pixels in fewer bytes.
+    """
+    if image.shape[-1] != 3 or image[..., 0].size > PACKED:
+        return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    codes = image.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)  # [H, W]
+    colours, indices = np.unique(codes, return_inverse=True)
+    if len(colours) > FEW:
+        return Image.fromarray(image)
+    packed = Image.fromarray(indices.reshape(codes.shape).astype(np.uint8))
+    channels = np.stack([colours >> 16, colours >> 8 & 255, colours & 255], -1)
+    packed.putpalette(channels.astype(np.uint8).tobytes())
+    return packed
 
 
 def read_sheet(path: str | os.PathLike) -> Sheet | None:
@@ -209,7 +289,17 @@ def _with_layout(image: np.ndarray, text: Any) -> Sheet:
             return Sheet(image)
     except (ValueError, TypeError, KeyError, ZeroDivisionError, RecursionError):
         return Sheet(image)
-    return Sheet(image, lines, columns, rows)
+    return Sheet(image, lines, columns, rows, *_examples(layout, lines * columns))
+
+
+def _examples(layout: Mapping[str, Any], cells: int) -> tuple[str | None, tuple[str, ...]]:
+    """The medium and the captions in a file's layout; nothing where they cannot be."""
+    medium, captions = layout.get("medium"), layout.get("captions")
+    medium = medium if medium in MEDIA else None
+    counted = isinstance(captions, list) and len(captions) * max(len(layout["rows"]), 1) <= cells
+    if not counted or not all(isinstance(text, str) for text in captions):
+        return medium, ()
+    return medium, tuple(printable(text, CAPTION) for text in captions)
 
 
 def description(path: str | os.PathLike) -> str:

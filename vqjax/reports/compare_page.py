@@ -14,14 +14,18 @@ from vqjax.media.gallery import Gallery, Sheet, read_sheet
 from vqjax.media.scatter import Point, scatter
 from vqjax.reports.compare import Comparison
 from vqjax.reports.compare_table import (
+    BITRATE,
     BITS_PER_PIXEL,
     PICTURE_RANK,
     PSNR,
+    SI_SDR,
     Row,
+    are_sounds,
     columns_of,
     page_table,
 )
-from vqjax.reports.legend import READING
+from vqjax.reports.legend import READING, READING_OF_SOUND
+from vqjax.reports.levels import rate_charts
 from vqjax.reports.page import Compared, Figure, Image, Page, Strip
 from vqjax.runs.drawn import newest_samples
 from vqjax.runs.examples import held_out
@@ -99,7 +103,7 @@ def strips_of(
             continue
         if not row.record.reconstructs:
             continue
-        if remake is not None and row.record.experiment is not None:
+        if remake is not None and row.record.experiment is not None and not row.record.sound:
             try:
                 originals, copy = remake(row)
                 if strips[0].has_same(originals):
@@ -123,6 +127,10 @@ def strips_of(
 
 def _distortion_and_rate(row: Row) -> str:
     words = []
+    if SI_SDR.value(row) is not None:
+        words.append(f"SI-SDR {SI_SDR.cell(row)} dB")
+    if BITRATE.value(row) is not None:
+        return " · ".join([*words, f"{BITRATE.cell(row)} kbit/s"])
     if PSNR.value(row) is not None:
         words.append(f"{PSNR.cell(row)} dB")
     if BITS_PER_PIXEL.value(row) is not None:
@@ -144,7 +152,9 @@ def _pictures(shared: Sequence[SharedOriginals], rows: Sequence[Row]) -> list[Fi
         for row, band in one.through:
             image = Image.of(band, f"through {row.name}")
             strips.append(Strip(image, _distortion_and_rate(row), row.name))
-        figures.append(Figure("" if one is shared[0] else f"Of {one.of}", strips=strips))
+        smooth = any(row.record.sound is not None for row, _ in one.through)
+        title = "" if one is shared[0] else f"Of {one.of}"
+        figures.append(Figure(title, strips=strips, smooth=smooth))
     through = [row.name for one in shared for row, _ in one.through]
     for row in rows:
         if row.record.reconstructs and row.name not in through and (sheet := _newest(row)):
@@ -165,25 +175,36 @@ def _samples(rows: Sequence[Row]) -> list[Figure]:
     return figures
 
 
-def _plot(rows: Sequence[Row]) -> Chart | None:
+def _plots(rows: Sequence[Row]) -> list[Chart]:
+    """Rate against distortion; where codebooks can be left out, a curve for each run."""
+    if charts := rate_charts([(row.name, row.numbers) for row in rows]):
+        return charts
     points = [
         Point(row.name, BITS_PER_PIXEL.value(row), PSNR.value(row), "no tokens")
         for row in rows
         if PSNR.value(row) is not None
     ]
     unit = _rate_unit(rows).replace("/", " per ")
-    return scatter("Rate and distortion", points, unit, "PSNR, dB")
+    chart = scatter("Rate and distortion", points, unit, "PSNR, dB")
+    return [] if chart is None else [chart]
 
 
 def comparison_page(comparison: Comparison, shared: Sequence[SharedOriginals]) -> Page:
     """The page of `comparison` and what `strips_of` found for it."""
     rows = comparison.rows
+    sounds = are_sounds(rows)
     return Page(
         "vqjax compare",
         rows[0].name if len(rows) == 1 else f"{len(rows)} runs",
         table=page_table(rows, columns_of(rows), ranked=comparison.same_data),
         notes=comparison.notes,
-        compared=Compared(_plot(rows), READING, _pictures(shared, rows), _samples(rows)),
+        compared=Compared(
+            _plots(rows),
+            READING_OF_SOUND if sounds else READING,
+            "sounds" if sounds else "pictures",
+            _pictures(shared, rows),
+            _samples(rows),
+        ),
     )
 
 

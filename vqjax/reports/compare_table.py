@@ -202,6 +202,9 @@ PSNR, SSIM, LPIPS, L1, DETAIL, BOUND, DIVERSITY = map(
     _measured,
     ("psnr", "ssim", "lpips", "l1", "high_frequency_ratio", "nll_bound", "sample_diversity"),
 )
+SI_SDR, MEL, STFT, BITRATE = map(
+    _measured, ("si_sdr", "mel_distance", "stft_distance", "kbits_per_second")
+)
 USAGE = _measured("codebook_usage", lambda r: min(r.over_levels("codebook_usage"), default=None))
 PERPLEXITY = _measured("perplexity", lambda r: r.perplexity)
 PERPLEXITY_SHARE = Column("perplexity_share", "of K,\n%", lambda r: r.perplexity_share, USAGE.shown)
@@ -218,11 +221,14 @@ EARLY = Column(
 # Numbers that have columns of their own, or need none; others get theirs as they come.
 WITH_COLUMNS = {
     *(c.key for c in (PSNR, SSIM, LPIPS, L1, DETAIL, BOUND, DIVERSITY, USAGE, PERPLEXITY)), "mse",
-    "codebook_alive",
+    *(c.key for c in (SI_SDR, MEL, STFT, BITRATE)), "codebook_alive", "code_entropy",
+    "silent_clips",
 }  # fmt: skip
+# Of one example: windows of sound are as long as training took them, and say little.
+PER_EXAMPLE = {column.key for column in (TOKENS, BITS, BITS_PER_PIXEL)}
 REPORTED = (
-    PSNR, SSIM, LPIPS, L1, DETAIL, BOUND, DIVERSITY, USAGE, PERPLEXITY, PERPLEXITY_SHARE,
-    BITS_PER_PIXEL, PARAMETERS, STEPS, MINUTES, EARLY,
+    BITRATE, SI_SDR, MEL, STFT, PSNR, SSIM, LPIPS, L1, DETAIL, BOUND, DIVERSITY, USAGE, PERPLEXITY,
+    PERPLEXITY_SHARE, BITS_PER_PIXEL, PARAMETERS, STEPS, MINUTES, EARLY,
 )  # fmt: skip
 
 
@@ -244,9 +250,15 @@ def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
     """The columns of `vqjax compare`."""
     extra = [_extra(name, rows) for name in extra_names(rows)]
     return (
-        QUANTIZER, TOKENS, BITS_PER_TOKEN, BITS, BITS_PER_PIXEL, PSNR, SSIM, DETAIL, BOUND,
-        DIVERSITY, USAGE, PERPLEXITY, PERPLEXITY_SHARE, *extra, RATE, PARAMETERS, MINUTES, EARLY,
+        QUANTIZER, TOKENS, BITS_PER_TOKEN, BITS, BITS_PER_PIXEL, BITRATE, SI_SDR, MEL, STFT, PSNR,
+        SSIM, DETAIL, BOUND, DIVERSITY, USAGE, PERPLEXITY, PERPLEXITY_SHARE, *extra, RATE,
+        PARAMETERS, MINUTES, EARLY,
     )  # fmt: skip
+
+
+def are_sounds(rows: Sequence[Row]) -> bool:
+    """Whether all runs are of sound."""
+    return bool(rows) and all(row.record.sound is not None for row in rows)
 
 
 def _filled(rows: Sequence[Row], columns: Sequence[Column]) -> list[Column]:
@@ -254,6 +266,8 @@ def _filled(rows: Sequence[Row], columns: Sequence[Column]) -> list[Column]:
     shapes = [row.sizes.shape for row in rows if row.sizes is not None]
     pictures = all(len(shape) == PICTURE_RANK for shape in shapes)
     filled = [c for c in columns if any(c.value(row) is not None for row in rows)]
+    if are_sounds(rows):
+        filled = [column for column in filled if column.key not in PER_EXAMPLE]
     if pictures:
         return filled
     titles = {BITS_PER_PIXEL.key: "Bits/\nposition", RATE.key: "Exam-\nples/s"}

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from vqjax.format import printable
-from vqjax.numbers import BITS, IN_WORDS, LOSSES, NUMBERS, PARAMETERS
+from vqjax.numbers import BITS, FIRST_N, IN_WORDS, LOSSES, NUMBERS, PARAMETERS
 from vqjax.reports.history import REACHED, Record, is_number
+from vqjax.training.logbook import METRICS
 
 Entry = tuple[str, str]  # a name and what it means
 
@@ -33,6 +34,8 @@ def _metrics(records: Sequence[Record], heads: Mapping[str, str]) -> list[Entry]
         label = what.titled if other in what.titled else f"{what.titled} ({other})"
         best = "" if what.best is None else f"; {IN_WORDS[what.best]}"
         entries.append((label, what.help + best))
+    if any("/first_" in name for r in records for name in r.final):
+        entries.append(("…/first_n", f"in the log and {METRICS}: {FIRST_N}"))
     return entries
 
 

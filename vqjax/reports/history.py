@@ -53,6 +53,7 @@ class Record:
         devices: what the run was made on, from its log.
         starts: how often it was started; 0 where the log does not tell.
         log: the last lines of log.txt.
+        sound: what its sound is, with the rate; None: it has none.
     """
 
     path: pathlib.Path
@@ -69,6 +70,7 @@ class Record:
     devices: str
     starts: int
     log: list[str]
+    sound: ArraySpec | None = None
 
     @property
     def step(self) -> int:
@@ -225,6 +227,7 @@ def read_record(run: str | pathlib.Path, trust: Sequence[str] = ()) -> Record:
         devices=started[-1] if started else "",
         starts=len(started),
         log=log[-LOG_LINES:],
+        sound=next((spec for spec in _inputs(header).values() if _is_sound(spec)), None),
     )
 
 
@@ -267,10 +270,21 @@ def _experiment(header: dict, trust: Sequence[str]) -> tuple[Experiment | None, 
 def _footprint(experiment: Experiment, header: dict) -> Footprint | None:
     """The sizes, None where the header does not tell them."""
     try:
-        inputs = {name: ArraySpec.of_json(spec) for name, spec in header["inputs"].items()}
-        return footprint_of(experiment, inputs)
+        return footprint_of(experiment, _inputs(header))
     except Exception:  # whatever a stranger's classes do: the page then lacks these numbers
         return None
+
+
+def _inputs(header: dict) -> dict[str, ArraySpec]:
+    """The arrays of a batch; {} where the header does not tell them."""
+    try:
+        return {name: ArraySpec.of_json(spec) for name, spec in header["inputs"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return {}
+
+
+def _is_sound(spec: ArraySpec) -> bool:
+    return spec.medium == "audio" and spec.rate is not None and 0 < spec.rate <= LARGEST
 
 
 def _samples(folder: pathlib.Path) -> list[tuple[int, pathlib.Path]]:

@@ -4,7 +4,7 @@ import pathlib
 from collections import Counter
 from collections.abc import Sequence
 
-from vqjax.format import shorten
+from vqjax.format import number, shorten
 from vqjax.reports.history import Record
 from vqjax.runs.base import with_article
 
@@ -53,7 +53,9 @@ def _learns(record: Record, in_full: bool) -> str:
     if record.experiment is None:
         return " whose experiment cannot be read (why is said at its end)"
     data, sizes = _data(record), record.footprint
-    if in_full and sizes is not None:
+    if in_full and record.sound is not None:
+        data += f" ({number(record.sound.rate, 6)} Hz)"
+    elif in_full and sizes is not None:
         data += f" ({' × '.join(map(str, sizes.shape))} values)"
     if record.kind is None:
         return f" trained on {data}"

@@ -1,8 +1,8 @@
 """A page: of one run, of several, or of `vqjax compare`.
 
 Reports gather what is on it, `templates/` lay it out, all text escaped. No script, no font, no
-picture from elsewhere: the file can be mailed, archived and opened offline, and its policy makes
-the browser run nothing and ask for nothing.
+picture or sound from elsewhere: the file can be mailed, archived and opened offline, and its policy
+makes the browser run nothing and ask for nothing.
 """
 
 import base64
@@ -22,10 +22,11 @@ from vqjax._version import __version__
 from vqjax.files import GENERATOR, write_output
 from vqjax.format import printable_lines
 from vqjax.media.chart import Chart
+from vqjax.media.gallery import pillow_image
 from vqjax.reports.glossary import Entry
 from vqjax.reports.tables import Fact, Table
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 SHOWN_PIXELS = 4 << 20  # of a picture on a page; larger ones are made smaller
 
 
@@ -41,9 +42,10 @@ class Image:
     @classmethod
     def of(cls, picture: np.ndarray, text: str) -> "Image":
         """A picture uint8 [H, W, C]; `text` is for those who cannot see it."""
-        buffer, image = io.BytesIO(), Images.fromarray(picture)
+        buffer, image = io.BytesIO(), pillow_image(picture)
         share = (SHOWN_PIXELS / (image.width * image.height)) ** 0.5
         if share < 1:
+            image = Images.fromarray(picture)  # without a palette: colours are mixed
             image.thumbnail((image.width * share, image.height * share), Images.Resampling.LANCZOS)
         image.save(buffer, "PNG", optimize=True)
         return cls(base64.b64encode(buffer.getvalue()).decode(), *image.size, text)
@@ -59,14 +61,47 @@ class Strip:
 
 
 @dataclasses.dataclass(frozen=True)
+class Sound:
+    """A file of sound inside the page, and its media type."""
+
+    base64: str
+    kind: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Take:
+    """A spectrogram, and beneath it a player where the page has the sound; `label` is for those who
+    cannot see it.
+    """
+
+    name: str
+    image: Image
+    sound: Sound | None
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """One sound as it was and as it became, side by side where there is room."""
+
+    name: str
+    caption: str
+    takes: Sequence[Take]
+
+
+@dataclasses.dataclass(frozen=True)
 class Figure:
-    """A sheet, or strips beneath each other."""
+    """A sheet, strips beneath each other, or clips."""
 
     caption: str = ""
     detail: str = ""  # of the caption, in smaller letters
     link: tuple[str, str] | None = None  # (anchor, name) of its run, where the page has several
     image: Image | None = None  # the sheet
     strips: Sequence[Strip] = ()
+    clips: Sequence[Clip] = ()
+    more: Sequence[Clip] = ()  # that a click shows
+    note: str = ""  # beneath the clips
+    smooth: bool = False  # whether pixels are mixed where an image is enlarged
     headings: Sequence[tuple[str, int]] = ()  # (text, columns beneath it) over the sheet
     width: int | None = None  # of the sheet in pixels, at most; None: that of the page
     least_width: int = 0  # likewise, in characters; where there is less, it scrolls
@@ -84,7 +119,10 @@ class Section:
     pictures: Sequence[Figure]
     no_pictures: str  # why there are none
     charts: Sequence[Chart]
+    rates: Sequence[Chart]  # quality against bitrate
+    rate_table: Table | None
     numbers: Table | None
+    levels: Table | None  # of each codebook
     sizes: Table | None
     command: str
     experiment: str
@@ -95,8 +133,9 @@ class Section:
 class Compared:
     """What only `vqjax compare` shows."""
 
-    plot: Chart | None  # of rate and distortion
+    plots: Sequence[Chart]  # of rate and distortion; beside a single one stands the legend
     legend: Sequence[Entry]  # of the table's columns
+    medium: str  # what `pictures` are of: "pictures", "sounds"
     pictures: Sequence[Figure]  # the same originals through each run
     samples: Sequence[Figure]
 

@@ -12,29 +12,31 @@ import numpy as np
 from vqjax import arguments
 from vqjax.config import describe
 from vqjax.files import check_output
-from vqjax.format import fixed, printable, span
-from vqjax.media.chart import Chart, Mark, Points, Series, line_chart
-from vqjax.media.gallery import MAX_PIXELS, Sheet, read_sheet
+from vqjax.format import fixed, printable
+from vqjax.media.gallery import GAP, MAX_PIXELS, Sheet, read_sheet
 from vqjax.paths import as_path
+from vqjax.reports.charts import charts
 from vqjax.reports.compare import notes_on_data
 from vqjax.reports.compare_table import REPORTED, Row, names_of, page_table, titles_of
 from vqjax.reports.drawn import drawn_figures
 from vqjax.reports.glossary import glossary
-from vqjax.reports.history import REACHED, Record, read_record
+from vqjax.reports.history import Record, read_record
+from vqjax.reports.levels import is_of_first, level_names, level_table, rate_charts, rate_table
 from vqjax.reports.opening import opening, summary
 from vqjax.reports.page import Figure, Image, Page, Section, Strip
+from vqjax.reports.players import clips_figure, has_clips
 from vqjax.reports.tables import facts, numbers_table, run_table
-from vqjax.tasks.adversary import ADVERSARIAL
 from vqjax.types import UsageError
 
 PAGE = "report.html"  # of a run
 OVER_TIME = 5  # steps shown in the picture over training time
+SOUND_OVER_TIME, SPECTROGRAMS = 3, 2  # likewise of sounds, and how many of each step
 
 
-def _chosen(samples: list[tuple[int, pathlib.Path]]) -> list[tuple[int, Sheet]]:
-    """Up to `OVER_TIME` readable sheets, evenly spread over the run, the newest always."""
+def _chosen(samples: list[tuple[int, pathlib.Path]], most: int) -> list[tuple[int, Sheet]]:
+    """Up to `most` readable sheets, evenly spread over the run, the newest always."""
     readable = [(step, path) for step, path in samples if read_sheet(path) is not None]
-    indices = np.linspace(0, len(readable) - 1, min(OVER_TIME, len(readable)))
+    indices = np.linspace(0, len(readable) - 1, min(most, len(readable)))
     chosen = [readable[i] for i in dict.fromkeys(np.rint(indices).astype(int).tolist())]
     again = [(step, read_sheet(path)) for step, path in chosen]  # not all of them at once
     return [(step, sheet) for step, sheet in again if sheet is not None]
@@ -42,18 +44,28 @@ def _chosen(samples: list[tuple[int, pathlib.Path]]) -> list[tuple[int, Sheet]]:
 
 def _strips(chosen: list[tuple[int, Sheet]], record: Record) -> list[Strip]:
     """The first line of every row but the last, and beneath them that of the last step by step."""
-    psnr = dict(record.curve("eval", "psnr"))
+    psnr, ratio = (dict(record.curve("eval", name)) for name in ("psnr", "si_sdr"))
     rows = chosen[-1][1].rows
     if len(rows) < 2 or len(chosen) < 2 or any(sheet.rows != rows for _, sheet in chosen):
         return []
     newest, strips = chosen[-1][1], []
     for name in rows[:-1]:
-        strips.append(Strip(Image.of(newest.bands(name)[0], printable(name)), printable(name)))
+        strips.append(Strip(Image.of(_band(newest, name), printable(name)), printable(name)))
     for step, sheet in chosen:
-        decibels = f"{fixed(psnr[step], '.1f')} dB" if step in psnr else ""
-        image = Image.of(sheet.bands(rows[-1])[0], f"step {step}")
+        value = psnr.get(step, ratio.get(step))
+        decibels = "" if value is None else f"{fixed(value, '.1f')} dB"
+        image = Image.of(_band(sheet, rows[-1]), f"step {step}")
         strips.append(Strip(image, decibels, name=f"step {step:,}"))
     return strips
+
+
+def _band(sheet: Sheet, row: str) -> np.ndarray:
+    """The first line of a row; of spectrograms, which are wide, the first two."""
+    if not has_clips(sheet):
+        return sheet.bands(row)[0]
+    count = min(SPECTROGRAMS, sheet.columns)
+    width = (sheet.image.shape[1] - GAP) // sheet.columns
+    return sheet.bands(row)[0][:, : count * width + GAP]
 
 
 def _row_names(rows: Sequence[str]) -> str:
@@ -64,128 +76,54 @@ def _row_names(rows: Sequence[str]) -> str:
     return f"held-out {first}, each row with its {', '.join(others)}" if others else first
 
 
-def _pictures(record: Record) -> list[Figure]:
-    """The newest sheet, and how the pictures changed over training time."""
-    chosen = _chosen(record.samples)
+def _pictures(record: Record, share: float) -> list[Figure]:
+    """The newest sheet, and how the pictures changed over training time; of sounds the newest ones,
+    which may take `share` of what a page holds.
+    """
+    chosen = _chosen(record.samples, OVER_TIME if record.sound is None else SOUND_OVER_TIME)
     if not chosen:
         return []
     step, newest = chosen[-1]
+    strips = _strips(chosen, record)
+    over_time = (
+        [Figure("Over training time", strips=strips, smooth=has_clips(newest))] if strips else []
+    )
+    if has_clips(newest):
+        return [clips_figure(record, step, newest, share), *over_time]
     image = Image.of(newest.image, f"pictures at step {step}")
     figures = [Figure(f"Step {step:,}", _row_names(newest.rows), image=image)]
-    strips = _strips(chosen, record)
-    return figures + ([Figure("Over training time", strips=strips)] if strips else [])
+    return figures + over_time
 
 
 def _no_pictures(record: Record) -> str:
     """Why none is shown."""
+    kind = "picture" if record.sound is None else "spectrogram"
     if not record.samples:
-        return "No pictures yet: the first come with the first evaluation."
+        return f"No {kind}s yet: the first come with the first evaluation."
     most = f"{MAX_PIXELS >> 20} million pixels"
-    return f"No picture can be shown: each is damaged, or of more than {most}."
+    return f"No {kind} can be shown: each is damaged, or of more than {most}."
 
 
-def _quality_chart(record: Record) -> Chart | None:
-    """PSNR over seconds or minutes of training; over steps where nothing was timed."""
-    points = record.curve("eval", "psnr")
-    timed = [(record.seconds_at(int(step)), value) for step, value in points]
-    timed = [(seconds, value) for seconds, value in timed if seconds is not None]
-    by_time = bool(points) and len(timed) == len(points)
-    if not by_time:
-        return line_chart("PSNR over training", [Series("psnr", points)], "step", "PSNR, dB")
-    unit, name = (60.0, "minutes") if timed[-1][0] >= 180 else (1.0, "seconds")
-    timed = [(seconds / unit, value) for seconds, value in timed]
-    reached, mark, note = record.reached(), None, ""
-    if reached is not None:
-        seconds = record.seconds_at(int(reached[0])) or 0.0
-        mark = Mark(seconds / unit, reached[1], f"{REACHED:.0%} after {span(seconds)}")
-        note = (
-            f"{REACHED:.0%} of the final PSNR was first seen at step {reached[0]:,.0f}, "
-            f"after {span(seconds)} of training."
-        )
-    return line_chart(
-        "PSNR over wall time",
-        [Series("PSNR", timed)],
-        f"{name} of training, all starts",
-        "PSNR, dB",
-        mark=mark,
-        note=note,
-    )
-
-
-def _accuracy_chart(record: Record) -> Chart | None:
-    series = [Series("accuracy", _scaled(record.curve("eval", "accuracy"), 100.0))]
-    return line_chart("Accuracy, on the eval split", series, "step", "%")
-
-
-def _likelihood_chart(record: Record) -> Chart | None:
-    """What a prior is judged by: unlike its loss, it rises once the prior overfits."""
-    series = [Series("nats per token", record.curve("eval", "nats_per_token"))]
-    return line_chart("-log p, on the eval split", series, "step", "nats per token")
-
-
-def _loss_charts(record: Record) -> list[Chart | None]:
-    """Terms that stay above zero on a logarithmic axis, the two players' terms on a plain one."""
-    players = [name for name in record.loss_names if name in ADVERSARIAL]
-    names = [name for name in record.loss_names if name not in players]
-    series = [Series(name, record.curve("train", name)) for name in names]
-    series = [s for s in series if s.points]
-    above = [s for s in series if min(value for _, value in s.points) > 0]
-    rest = [s for s in series if s not in above]
-    adversarial = [Series(name, record.curve("train", name)) for name in players]
-    return [
-        line_chart("Losses", above, "step", "unweighted, log scale", log=True),
-        line_chart("Losses that change sign", rest, "step", "unweighted", floor=0.0),
-        line_chart("Adversarial losses", adversarial, "step", "unweighted", floor=0.0),
-    ]
-
-
-def _codebook_chart(record: Record) -> Chart | None:
-    """Usage and perplexity on one axis, as shares of the codebook."""
-    levels = () if record.footprint is None else record.footprint.levels
-    sizes = {level.name: level.codebook_size for level in levels}
-    series = []
-    for name in record.names("eval"):
-        points = record.curve("eval", name)
-        kind, _, level = name.partition("/")
-        size = sizes[level] if level in sizes else max(sizes.values(), default=0)
-        if kind == "codebook_usage":
-            series.append(Series(f"codes in use {level}".strip(), _scaled(points, 100.0)))
-        if kind == "perplexity" and size:
-            label = f"perplexity of {size:,} {level}".strip()
-            series.append(Series(label, _scaled(points, 100.0 / size)))
-    return line_chart("Codebook, on the eval split", series, "step", "% of codes", floor=0.0)
-
-
-def _scaled(points: Points, factor: float) -> Points:
-    return [(x, y * factor) for x, y in points]
-
-
-def _detail_chart(record: Record) -> Chart | None:
-    names = {"ssim": "SSIM", "high_frequency_ratio": "high-frequency ratio"}
-    series = [Series(shown, record.curve("eval", name)) for name, shown in names.items()]
-    return line_chart("Structure and sharpness", series, "step", "1.0 = as the original")
-
-
-def _charts(record: Record) -> list[Chart]:
-    charts = [_quality_chart(record), _accuracy_chart(record)]
-    charts += [_likelihood_chart(record), *_loss_charts(record)]
-    charts += [_codebook_chart(record), _detail_chart(record)]
-    return [chart for chart in charts if chart is not None]
-
-
-def _section(record: Record, anchor: str, name: str = "") -> Section:
-    """One run; among several it begins with `name` and a sentence."""
+def _section(record: Record, anchor: str, share: float, name: str = "") -> Section:
+    """One run; among several it begins with `name` and a sentence, and has only a share of the
+    room for sounds.
+    """
     sentence = summary(record)
+    levels = level_names(record)
+    in_others = [n for n in record.final if is_of_first(n) or n.partition("/")[2] in levels]
     return Section(
         anchor=anchor,
         name=name,
         summary=f"{sentence[0].upper()}{sentence[1:]}.",
         facts=facts(record),
         shows=record.shows or ("Pictures" if record.samples else ""),
-        pictures=_pictures(record),
+        pictures=_pictures(record, share),
         no_pictures=_no_pictures(record),
-        charts=_charts(record),
-        numbers=numbers_table(record),
+        charts=charts(record),
+        rates=rate_charts([("", record.final)]),
+        rate_table=rate_table(record),
+        numbers=numbers_table(record, in_others),
+        levels=level_table(record),
         sizes=run_table(record),
         command=record.command,
         experiment=record.unreadable if record.experiment is None else describe(record.experiment),
@@ -205,7 +143,7 @@ def report_page(records: Sequence[Record]) -> Page:
             opening(records, [record.name]),
             path=str(record.path),
             drawn=drawn_figures(records, [None]),
-            sections=[_section(record, "run")],
+            sections=[_section(record, "run", 1.0)],
             glossary=glossary(records),
         )
     records = sorted(records, key=lambda record: record.depth)
@@ -214,6 +152,7 @@ def report_page(records: Sequence[Record]) -> Page:
     rows = [Row.of(record, name) for record, name in zip(records, names, strict=True)]
     alike = len({record.kind for record in records}) == 1  # else nothing compares
     notes = notes_on_data(rows) if alike else []
+    share = 1 / max(1, sum(record.sound is not None for record in records))
     return Page(
         "vqjax report",
         f"{len(records)} runs",
@@ -221,7 +160,10 @@ def report_page(records: Sequence[Record]) -> Page:
         drawn=drawn_figures(records, list(zip(anchors, names, strict=True))),
         table=page_table(rows, REPORTED, anchors, ranked=not notes) if alike else None,
         notes=notes,
-        sections=[_section(row.record, a, row.name) for row, a in zip(rows, anchors, strict=True)],
+        sections=[
+            _section(row.record, anchor, share, row.name)
+            for row, anchor in zip(rows, anchors, strict=True)
+        ],
         glossary=glossary(records, titles_of(rows, REPORTED) if alike else {}),
     )
 

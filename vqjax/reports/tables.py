@@ -1,7 +1,7 @@
 """The report's numbers: the band of facts on top, and its tables."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from vqjax.format import NONE, count, fixed, number, printable, span
 from vqjax.numbers import described, worth
@@ -47,6 +47,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
         [Cell([text], "n" if i else "") for i, text in enumerate(row)] for row in (head, *rows)
     )
     return Table(head, lines)
+
+
+def compact_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Likewise, of many columns; heads may have line breaks."""
+    broken = [Cell(text.split("\n"), "n" if i else "") for i, text in enumerate(head)]
+    return dataclasses.replace(table(head, rows), head=broken, compact=True)
 
 
 def label(record: Record, name: str) -> str:
@@ -111,7 +117,7 @@ def facts(record: Record) -> list[Fact]:
     """The run in one band of numbers."""
     sizes = record.footprint
     entries = [_headline(record, name) for name in _heading(record)]
-    if sizes is not None and sizes.levels:
+    if sizes is not None and sizes.levels and record.sound is None:
         position = "pixel" if len(sizes.shape) == 3 else "position"
         tokens = f"{sizes.tokens:,} tokens per example"
         entries.append(Fact(f"Bits per {position}", number(sizes.bits_per_position, 3), "", tokens))
@@ -136,9 +142,12 @@ def _best(record: Record, name: str) -> tuple[str, str]:
     return shown_value(record, name, value), f"{step:,.0f}"
 
 
-def numbers_table(record: Record) -> Table | None:
-    """All numbers of the newest evaluation, beside the best ones; None before the first."""
+def numbers_table(record: Record, in_others: Collection[str] = ()) -> Table | None:
+    """All numbers of the newest evaluation but those that are `in_others`, beside the best ones;
+    None before the first.
+    """
     names = [name for name in record.names("eval") if is_number(record.final, name)]
+    names = [name for name in names if name not in in_others]
     if not names:
         return None
     rows = []
@@ -158,7 +167,8 @@ def run_table(record: Record) -> Table | None:
         rows += [[f"Parameters: {k}", f"{v:,}"] for k, v in parts.items()]
         if sizes.levels:
             rows.append(["Bits per token", number(sizes.bits / sizes.tokens, 4)])
-            rows.append(["Bits per example", number(sizes.bits, 6)])
+            what = "example" if record.sound is None else "training window"
+            rows.append([f"Bits per {what}", number(sizes.bits, 6)])
     if record.devices:
         rows.append(["Devices", record.devices])
     if record.starts > 1:

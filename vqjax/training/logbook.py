@@ -15,12 +15,21 @@ from typing import Any
 
 from vqjax.files import json_text, read_text
 from vqjax.format import printable
+from vqjax.media.clips import clip_files, is_clip_of_other_step
 from vqjax.media.gallery import Gallery, Sheet, png_file
 from vqjax.numbers import Number
 from vqjax.training import distributed
 from vqjax.training.board import Board
 from vqjax.training.journal import BackgroundWriter, Journal, write_whole, writing
-from vqjax.training.terminal import STREAM_ERRORS, Bar, is_terminal, show, waiting, wrapped
+from vqjax.training.terminal import (
+    STREAM_ERRORS,
+    Bar,
+    condensed,
+    is_terminal,
+    show,
+    waiting,
+    wrapped,
+)
 from vqjax.types import Alarm
 
 METRICS = "metrics.jsonl"
@@ -238,24 +247,28 @@ class Logbook:
         `Board.numbers`.
         """
         self._write("eval", step, numbers, described)
-        for line in wrapped(f"step {step} evaluated:", {k: f"{v:.4g}" for k, v in numbers.items()}):
+        shown = condensed(numbers)
+        for line in wrapped(f"step {step} evaluated:", shown):
             self.say(line)
+        if len(shown) < len(numbers):
+            self.say(f"  (all {len(numbers)} numbers: {METRICS})")
         if self._writes and gallery is not None:
             sheet, when, name = gallery.sheet(), time.time(), list(gallery.rows)[-1]
-            self._writer.do("samples", lambda: self._write_sheet(step, sheet))
+            self._writer.do("samples", lambda: self._write_samples(step, gallery, sheet))
             board = self._board
             self._writer.do("events", lambda: board.image(name, step, sheet.image, when))
 
-    def _write_sheet(self, step: int, sheet: Sheet) -> None:
+    def _write_samples(self, step: int, gallery: Gallery, sheet: Sheet) -> None:
+        """The sheet, and before it what is heard of it: of the newest evaluation alone."""
         folder = self.run / "samples"
         folder.mkdir(exist_ok=True)
-        temporary = folder / f"{step:08d}.part"
-        try:
-            temporary.write_bytes(png_file(sheet))
-            temporary.replace(folder / f"{step:08d}.png")
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        clips = clip_files(step, gallery)
+        for name, content in {**clips, f"{step:08d}.png": png_file(sheet)}.items():
+            _write_file(folder / name, content)
+        if clips:
+            for path in folder.iterdir():
+                if is_clip_of_other_step(path.name, step):
+                    path.unlink(missing_ok=True)
 
     def timing(self, step: int, numbers: Mapping[str, float]) -> None:
         """Measured seconds and rates; `elapsed` counts all starts of the run."""
@@ -308,6 +321,17 @@ class Logbook:
         for journal in (self._metrics, self._text):
             if journal is not None:
                 journal.close()
+
+
+def _write_file(path: pathlib.Path, content: bytes) -> None:
+    """Whole or not at all."""
+    temporary = path.with_suffix(".part")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _duration(seconds: float) -> str:

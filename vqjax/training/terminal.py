@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import tqdm
 
@@ -21,6 +21,7 @@ ROWS = 24
 BAR = 10  # least columns of a bar
 TICK = 1.0  # seconds between two updates of a clock on a terminal
 QUIET = 15.0  # and between two lines elsewhere
+LISTED = 16  # numbers of an evaluation that lines show one by one; VQ-VAE-2 has a dozen
 
 
 def show(line: str) -> None:
@@ -51,6 +52,25 @@ def _tqdm_size() -> dict[str, int | bool]:
     if columns() is None:
         return {"ncols": COLUMNS, "nrows": ROWS}
     return {"dynamic_ncols": True}
+
+
+def condensed(numbers: Mapping[str, float]) -> dict[str, str]:
+    """Numbers as lines show them. Of more than `LISTED`, those of levels, "name/level", are left
+    out where "name" stands for them, and else become one entry with the least and the largest.
+    """
+    if len(numbers) <= LISTED:
+        return {name: f"{value:.4g}" for name, value in numbers.items()}
+    shown: dict[str, list[float]] = {}
+    for name, value in numbers.items():
+        kind = name.partition("/")[0]
+        if kind == name or kind not in numbers:
+            shown.setdefault(kind, []).append(value)
+    return {name: _span(values) for name, values in shown.items()}
+
+
+def _span(values: Sequence[float]) -> str:
+    least, largest = (f"{value:.4g}" for value in (min(values), max(values)))
+    return least if least == largest else f"{least}..{largest}"
 
 
 def wrapped(head: str, items: Mapping[str, str]) -> list[str]:
