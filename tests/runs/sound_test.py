@@ -219,13 +219,18 @@ def test_a_batch_of_none(runs):
 
 def test_evaluation_counts_every_clip_once_with_each_number_of_codebooks(runs):
     run = runs("causal")
-    numbers = run.evaluate().numbers
+    evaluation = run.evaluate()
+    numbers = evaluation.numbers
     data: Tones = run.experiment.data
     lengths = data.clip_lengths("eval")
     bits = sum(run.task.frames_of(int(n)) * 3 * 4 + 8 for n in lengths)
     assert numbers["kbits_per_second"] == pytest.approx(bits / (lengths.sum() / 8000) / 1000)
     assert {"si_sdr", "si_sdr/first_1", "si_sdr/first_2"} <= set(numbers)
     assert "si_sdr/first_3" not in numbers and numbers["silent_clips"] == 0
+    gallery, names = evaluation.gallery, data.class_names("label")
+    assert gallery.is_sound and gallery.rate == 8_000
+    assert [[len(x) for x in row] for row in gallery.rows.values()] == [lengths[:8].tolist()] * 2
+    assert list(gallery.captions) == [f"label {name}" for name in names[:8]]
     ratios = []
     for i, n in enumerate(lengths.tolist()):
         batch = data.clips("eval", np.array([i]), n)
