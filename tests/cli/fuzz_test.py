@@ -74,7 +74,10 @@ OPTIONS = {
         "RUN", *RUN, "PICTURE", "--mask", "--outpaint", "--upscale", "--variations", "--strength",
         "--fit", "-n", "--seed", "--step", *SAMPLING, "--out",
     ),
-    "evaluate": ("RUN", *RUN, "--step", "--importance-samples", "--judge", "-n", "--json"),
+    "evaluate": (
+        "RUN", *RUN, "OVERRIDE", "--step", "--importance-samples", "--judge", "-n", "--by",
+        "--codecs", "--json",
+    ),
     "inspect": ("RUN", *TRAIN[1:], "--shape"),
     "report": ("RUN", "RUN", "--trust", "--out"),
     "compare": ("RUN", "RUN", "--params", "--trust", "--out", "--markdown", "--json"),
@@ -89,6 +92,7 @@ FLAGS = (
     "--json",
     "--markdown",
     "--fit-batch",
+    "--codecs",
 )
 # One good value or more for what stands for itself and for options.
 GOOD = {
@@ -128,6 +132,7 @@ GOOD = {
     "--strength": ("0.5",),
     "--importance-samples": NUMBERS,
     "--judge": ("prior",),
+    "--by": ("label",),
     "--topology": ("t4x9", "v5e:1x9"),  # no such machines: a compilation takes long
     "--slices": ("0",),
     "--sweep": ("1,8",),
