@@ -8,6 +8,7 @@ from typing import Any
 
 from vqjax.cli import drawing
 from vqjax.cli.arguments import add_run_arguments, add_verb, load_run, path_argument
+from vqjax.cli.number_tables import number_lines
 from vqjax.format import printable
 from vqjax.numbers import IN_WORDS, JUDGED, NUMBERS, Number
 
@@ -53,6 +54,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         DESCRIPTION + _numbers_help(NUMBERS) + "\nWith --judge:\n" + _numbers_help(JUDGED),
     )
     add_run_arguments(parser)
+    parser.add_argument(
+        "overrides",
+        metavar="data.FIELD=VALUE",
+        nargs="*",
+        help="evaluate on other data: set a field of the run's source",
+    )
     parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
     parser.add_argument(
         "--importance-samples",
@@ -76,6 +83,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--seed", metavar="N", type=int, help="seed of the samples (default: 0)")
     drawing.add_sampling_arguments(parser)
     parser.add_argument(
+        "--by",
+        metavar="NAME",
+        help="of sound: the main numbers of each class, too, as --by label",
+    )
+    parser.add_argument(
+        "--codecs",
+        action="store_true",
+        help="of sound: also what Opus, GSM 6.10 and mu-law make of the same clips",
+    )
+    parser.add_argument(
         "--json",
         action="store_true",
         help="one JSON object instead of a table; null: no finite number",
@@ -90,7 +107,8 @@ def run(args: argparse.Namespace) -> None:
 
     enable_compilation_cache()
     _check_options(args)
-    judgement, check = _judge_and_check(args)  # first: it may refuse
+    data = _data(args)
+    judgement, check = _judge_and_check(args, data)  # first: it may refuse
     opened, evaluation = evaluate_run(
         args.run_dir,
         params=args.params,
@@ -98,6 +116,9 @@ def run(args: argparse.Namespace) -> None:
         trust=args.trust,
         frozen=args.frozen,
         importance_samples=args.importance_samples,
+        by=args.by,
+        codecs=args.codecs,
+        data=data,
         # `_judge_and_check` has printed the messages from opening the run.
         say=lambda line: None if judgement or check else print(printable(line), file=sys.stderr),
     )
@@ -106,6 +127,8 @@ def run(args: argparse.Namespace) -> None:
     if judgement is not None:
         numbers, lines = numbers | judgement.numbers, [*lines, judgement.protocol]
     header = {"run": str(args.run_dir), "step": opened.step, "params": opened.params_kind}
+    if args.overrides:
+        header["data"] = args.overrides
     if args.json:
         protocol = {} if judgement is None else {"protocol": judgement.protocol}
         captions = (
@@ -113,12 +136,26 @@ def run(args: argparse.Namespace) -> None:
         )
         print(json_text(header | numbers | protocol | captions))
         return
-    print(printable(f"{args.run_dir}, step {opened.step}, {opened.params_kind} parameters"))
-    width = max(map(len, numbers), default=0)
-    for name, value in numbers.items():
-        print(printable(f"  {name:<{width}}  {value:>12.4f}"))
-    for line in [*lines, *([] if check is None else check.lines())]:
+    head = f"{args.run_dir}, step {opened.step}, {opened.params_kind} parameters"
+    print(printable(", ".join([head, *args.overrides])))
+    for line in [*number_lines(numbers, evaluation.described), *lines]:
+        print(printable(f"  {line}").rstrip())
+    for line in [] if check is None else check.lines():
         print(printable(f"  {line}"))
+
+
+def _data(args: argparse.Namespace) -> Any:
+    """The run's source with other fields, by `args.overrides`; None: its own, or it has none."""
+    from vqjax.config import apply_overrides
+    from vqjax.training.record import load_record
+    from vqjax.types import UsageError
+
+    for word in args.overrides:
+        if not word.startswith(("data.", "data=")):
+            raise UsageError(f"{word!r}: of a run only the data may be another: data.FIELD=VALUE")
+    if not args.overrides:
+        return None
+    return apply_overrides(load_record(args.run_dir, args.trust).experiment, args.overrides).data
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -134,8 +171,10 @@ def _check_options(args: argparse.Namespace) -> None:
         raise UsageError(f"--captions {args.captions}: wanted at least 1")
 
 
-def _judge_and_check(args: argparse.Namespace) -> tuple[Any, Any]:
-    """What samples show: a `Judgement` and a `CaptionCheck`, None where not requested."""
+def _judge_and_check(args: argparse.Namespace, data: Any) -> tuple[Any, Any]:
+    """What samples, or a codec's reconstructions, show: a `Judgement` and a `CaptionCheck`, None
+    where not requested.
+    """
     from vqjax.runs.base import require
     from vqjax.runs.captions import check_captions
     from vqjax.runs.judge import judge_reconstructions, judge_samples, reconstructs_sound
@@ -146,7 +185,7 @@ def _judge_and_check(args: argparse.Namespace) -> tuple[Any, Any]:
         return None, None
     options = {"seed": args.seed or 0, **drawing.sampling_options(args)}  # first: it may refuse
     judge = None if args.judge is None else load(args.judge, trust=args.trust)
-    run, judgement, check = load_run(args), None, None
+    run, judgement, check = load_run(args, data), None, None
     if judge is not None and args.captions is None and reconstructs_sound(run):
         if flags := drawing.used_flags(args, "n", "seed", *drawing.SAMPLING):
             raise UsageError(f"{flags[0]} is for samples: of {run.path} reconstructions are judged")
