@@ -10,7 +10,14 @@ import types
 import numpy as np
 import pytest
 
-from vqjax.files import check_output, is_ours, json_text, write_json, write_output
+from vqjax.files import (
+    check_output,
+    is_ours,
+    json_text,
+    output_file,
+    write_json,
+    write_output,
+)
 from vqjax.hardware.sweep_chart import sweep_svg
 from vqjax.media.gallery import png_file
 from vqjax.paths import as_path
@@ -84,12 +91,25 @@ def test_what_is_no_file_and_cannot_be_one_is_refused(tmp_path):
     [(errno.ENOSPC, DataError), (errno.EIO, DataError), (errno.EPERM, UsageError)],
 )
 def test_a_disk_that_is_full_is_no_wrong_command(tmp_path, monkeypatch, number, kind):
-    def fail(self, content):
+    def fail(self, target):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(pathlib.Path, "write_bytes", fail)
-    with pytest.raises(kind, match=f"cannot write {tmp_path}/a: {os.strerror(number)}"):
+    line = f"cannot write {tmp_path}/a: {os.strerror(number)}"
+    with pytest.raises(kind, match=line), output_file(tmp_path / "a"):
+        raise OSError(number, os.strerror(number))
+    monkeypatch.setattr(pathlib.Path, "replace", fail)
+    with pytest.raises(kind, match=line):
         write_output(tmp_path / "a", "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_fails_in_the_middle_is_not_there(tmp_path):
+    before = write_json(tmp_path / "a", {}).read_bytes()
+    with pytest.raises(KeyError), output_file(tmp_path / "a") as file:
+        file.write(b"half")
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_bytes() == before
 
 
 def test_a_file_under_a_folder_called_tilde(tmp_path, monkeypatch):

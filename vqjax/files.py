@@ -6,6 +6,7 @@ first key, weights in their metadata, sound in the name of its program. A file w
 somebody's own and stays, unless `overwrite` says otherwise.
 """
 
+import contextlib
 import errno
 import json
 import math
@@ -13,8 +14,8 @@ import os
 import pathlib
 import re
 import stat
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
 
 from vqjax._version import __version__
 from vqjax.paths import as_path
@@ -101,21 +102,33 @@ def write_output(
         UsageError: `path` cannot be written, or must not be (`check_output`).
         DataError: the disk is full, or fails.
     """
+    content = content.encode(errors="backslashreplace") if isinstance(content, str) else content
+    with output_file(path, overwrite=overwrite) as file:
+        file.write(content)
+    return as_path(path)
+
+
+@contextlib.contextmanager
+def output_file(path: str | os.PathLike, *, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """`write_output` piece by piece: within `with` there is a file to write to, which takes the
+    place of `path` at the end, and is gone where the body raises.
+    """
     path = as_path(path)
     _check(path, overwrite)
     part = path.with_name(f".vqjax-{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(
-                content.encode(errors="backslashreplace") if isinstance(content, str) else content
-            )
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        file = part.open("w+b")
     except (OSError, ValueError) as error:
         raise _write_error(path, error) from error
-    return path
+    try:
+        with file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        raise _write_error(path, error) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _write_error(path: pathlib.Path, error: Exception) -> VqjaxError:

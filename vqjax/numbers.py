@@ -170,6 +170,10 @@ JUDGED: dict[str, Number] = {
         "Class accuracy", "share of samples that the judge takes for the class of their condition",
         best=HIGH,
     ),
+    "judged_accuracy": Number(
+        "Judged accuracy", "share of clips whose class the judge still finds in reconstructions",
+        best=HIGH,
+    ),
     "frechet_distance": Number(
         "Fréchet distance", "between the judge's features of samples and of the eval split",
         best=LOW,

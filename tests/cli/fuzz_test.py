@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from vqjax.cli.main import VERBS, main
+from vqjax.media.audio import write_sound
 
 pytestmark = pytest.mark.slow
 
@@ -63,7 +64,10 @@ OPTIONS = {
     "copy": ("NAME", "OVERRIDE", "--overwrite"),
     "prepare": ("NAME", "--data-dir"),
     "train": (*TRAIN, "--workdir", "--allow-change", "--dry-run", "--shape"),
-    "reconstruct": ("RUN", *RUN, "PICTURE", "--out", "--step", "--max-pixels"),
+    "reconstruct": (
+        "RUN", *RUN, "INPUT", "--out", "--step", "--max-pixels", "--codebooks", "--rate",
+        "--format", "--max-seconds",
+    ),
     "tokenize": ("RUN", "--trust", "--out", "--step"),
     "sample": ("RUN", *RUN, "-n", "--seed", "--step", "--interpolate", *SAMPLING, "--out"),
     "edit": (
@@ -90,8 +94,9 @@ FLAGS = (
 GOOD = {
     "NAME": ("digits",),
     "FILE": (str(FILES / "small_vqvae.py"),),
-    "RUN": ("tokenizer", "tokenizer", "prior", "unfinished"),
+    "RUN": ("tokenizer", "tokenizer", "prior", "unfinished", "codec"),
     "PICTURE": ("noise.png", "folder"),
+    "INPUT": ("noise.png", "folder", "noise.wav"),
     "--data-dir": ("data",),
     "--arg": ("poison=false",),
     "--frozen": ("tokenizer=tokenizer",),
@@ -101,6 +106,10 @@ GOOD = {
     "--out": ("out", "out2"),
     "--step": ("0", "2"),
     "--max-pixels": ("1000",),
+    "--codebooks": NUMBERS,
+    "--rate": ("8000",),
+    "--format": ("wav", "opus"),
+    "--max-seconds": ("1", "0"),
     "--params": ("raw", "auto"),
     "-n": NUMBERS,
     "--seed": NUMBERS,
@@ -136,7 +145,7 @@ def draw(rng):
     odds = rng.choice((0.0, 0.15, 0.3, 0.6))  # that a value is odd
     words = []
     for name in OPTIONS[verb]:
-        needed = name.isupper() and name not in ("PICTURE", "OVERRIDE")
+        needed = name.isupper() and name not in ("PICTURE", "INPUT", "OVERRIDE")
         needed |= name == "--out" or name == "--topology"
         if rng.random() < (0.95 if needed else 0.25):
             words.append(option(rng, name, odds))
@@ -165,7 +174,7 @@ def option(rng, name, odds):
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A folder with two small runs and a good deal that is none."""
+    """A folder with three small runs and a good deal that is none."""
     jax.config.update("jax_disable_most_optimizations", True)  # what runs once is soon compiled
     root = tmp_path_factory.mktemp("fuzz")
     small = ["total_steps=2", "--workdir"]
@@ -173,6 +182,7 @@ def root(tmp_path_factory):
     prior = [str(FILES / "small_prior.py"), "--arg", f"tokenizer={root / 'tokenizer'}"]
     assert main(["train", file, *small, str(root / "tokenizer")]) == 0
     assert main(["train", *prior, "--arg", "prior=maskgit", *small, str(root / "prior")]) == 0
+    assert main(["train", str(FILES / "small_codec.py"), *small, str(root / "codec")]) == 0
     (root / "unfinished").mkdir()
     record = (root / "tokenizer" / "experiment.json").read_text()
     (root / "unfinished" / "experiment.json").write_text(record)
@@ -185,6 +195,7 @@ def root(tmp_path_factory):
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     Image.fromarray(noise).save(root / "noise.png")
     Image.fromarray(noise).save(root / "folder" / "noise.jpg")
+    write_sound(root / "noise.wav", noise.reshape(-1).astype(np.int16), 8_000)
     return root
 
 

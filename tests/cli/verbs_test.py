@@ -10,6 +10,7 @@ from PIL import Image
 
 import vqjax
 from vqjax.cli import reconstruct
+from vqjax.cli.inputs import PICTURES, find_inputs, targets_of
 from vqjax.cli.main import main
 from vqjax.files import is_ours
 from vqjax.media.gallery import png_file
@@ -98,9 +99,9 @@ def test_odd_names_and_links_that_lead_nowhere(tmp_path):
     for name in ("loop", "loop.png"):
         (tmp_path / name).symlink_to(tmp_path / name)
     for out in ("out", "loop"):
-        files = list(reconstruct._files([str(tmp_path)], tmp_path / out))
+        files = find_inputs([str(tmp_path)], str(tmp_path / out), PICTURES, "run")
         assert files == [(tmp_path / "..png", pathlib.Path("..png"))]
-    (target,) = reconstruct._targets(tmp_path / "sheet.png", files)
+    (target,) = targets_of(tmp_path / "sheet.png", files, lambda file: ".png")
     assert target.parent == tmp_path and target.stem.removeprefix("sheet_").isalnum()
 
 
@@ -132,7 +133,7 @@ def test_reconstruct_never_writes_over_pictures(cli, run_dir, tmp_path, how):
 def test_reconstruct_refuses_the_folder_of_the_pictures(cli, tmp_path):
     _save(tmp_path / "a.png", (8, 8))
     code, text, err = cli("reconstruct", "no_run_is_opened", tmp_path, "--out", tmp_path)
-    assert (code, text) == (2, "") and "is the folder of the pictures" in err
+    assert (code, text) == (2, "") and "is the folder of the inputs" in err
 
 
 def test_reconstruct_leaves_out_its_own_results(cli, run_dir, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 import vqjax
 from tests import tiny
+from tests.runs import digit_probe
 from vqjax.data import Tones
 from vqjax.quantizers import Identity
 from vqjax.runs.base import require
@@ -245,3 +246,10 @@ def test_evaluation_counts_every_clip_once_with_each_number_of_codebooks(runs):
 def test_require_names_what_it_can(runs):
     with pytest.raises(UsageError, match="is a sound codec: it cannot inpaint"):
         require(runs("causal"), "inpaint")
+
+
+def test_the_probe_sees_shares_of_codes_by_quarter(runs):
+    run = runs("causal")
+    features, labels = digit_probe.histograms(run, run.experiment.data, "eval", 1)
+    assert features.shape == (10, 4 * 16) and labels.tolist() == list(range(10))
+    np.testing.assert_allclose((features**2).reshape(10, 4, 16).sum(-1), 1.0)

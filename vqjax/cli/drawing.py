@@ -26,10 +26,13 @@ KEYWORDS = {
     "top_p": "sampling",
     "guidance": "guidance",
     "strength": "strength",
+    "codebooks": "codebooks",
 }
 CONDITION_KEYWORDS = ("classes", "prompts")  # lists that only conditional priors take
 OTHERS = "conditions"  # by array: of priors under several conditions
-IN_NAMES = (*SAMPLING, "strength", "outpaint", "params")  # options that decide what is drawn
+PLAIN = ("n", "seed", "strength", "codebooks")  # options whose value a keyword takes as it is
+# Options that decide what is drawn.
+IN_NAMES = (*SAMPLING, "strength", "outpaint", "codebooks", "rate", "params")
 
 
 def add_drawing_arguments(
@@ -137,7 +140,7 @@ def method_options(
             raise UsageError(f"{_flag(name)} is not for this run: it takes {names}")
     keywords = condition_options(args, takes) if "classes" in vars(args) else {}
     keywords |= sampling_options(args) if "guidance" in vars(args) else {}
-    plain = [name for name in ("n", "seed", "strength") if name in takes and name not in reserved]
+    plain = [name for name in PLAIN if name in takes and name not in reserved]
     values = {name: getattr(args, name, None) for name in plain}
     keywords |= {name: value for name, value in values.items() if value is not None}
     settings = _settings(getattr(args, "settings", ()), takes)

@@ -17,7 +17,8 @@ Evaluates a run on its whole eval split and prints the numbers of its kind: the 
 nats_per_token is an upper bound, from one draw per example.
 
 --judge JUDGE, the run of a classifier of the same data, adds the quality of the evaluated run's
-samples; the last line says how to reproduce the numbers. --captions N, for a prior conditioned on
+samples, or of a codec of sound what is still found in its reconstructions, from any number of its
+codebooks; the last line says how to reproduce the numbers. --captions N, for a prior conditioned on
 captions of data that can tell whether a picture satisfies its caption, adds the share of satisfied
 captions of each kind: by pictures drawn from them, by pictures drawn without any, by real ones and
 by their reconstructions.
@@ -26,6 +27,7 @@ by their reconstructions.
   vqjax evaluate runs/mnist_vqvae --params raw --json
   vqjax evaluate runs/mnist_vae --importance-samples 100
   vqjax evaluate runs/mnist_gpt --judge runs/mnist_classifier -n 1000 --guidance 2
+  vqjax evaluate runs/spoken_digit_codec --judge runs/spoken_digit_classifier
   vqjax evaluate runs/shapes_text_to_image --captions 1000 --guidance 2
 
 Numbers of the eval split, where a run has them; shares are fractions of 1:
@@ -62,7 +64,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--judge",
         metavar="JUDGE",
         type=path_argument,
-        help="a classifier's run that judges samples",
+        help="a classifier's run that judges samples, or reconstructions of sound",
     )
     parser.add_argument("-n", metavar="N", type=int, help=f"samples to judge (default: {SAMPLES})")
     parser.add_argument(
@@ -136,14 +138,19 @@ def _judge_and_check(args: argparse.Namespace) -> tuple[Any, Any]:
     """What samples show: a `Judgement` and a `CaptionCheck`, None where not requested."""
     from vqjax.runs.base import require
     from vqjax.runs.captions import check_captions
-    from vqjax.runs.judge import judge_samples
+    from vqjax.runs.judge import judge_reconstructions, judge_samples, reconstructs_sound
     from vqjax.runs.load import load
+    from vqjax.types import UsageError
 
     if args.judge is None and args.captions is None:
         return None, None
     options = {"seed": args.seed or 0, **drawing.sampling_options(args)}  # first: it may refuse
     judge = None if args.judge is None else load(args.judge, trust=args.trust)
     run, judgement, check = load_run(args), None, None
+    if judge is not None and args.captions is None and reconstructs_sound(run):
+        if flags := drawing.used_flags(args, "n", "seed", *drawing.SAMPLING):
+            raise UsageError(f"{flags[0]} is for samples: of {run.path} reconstructions are judged")
+        return judge_reconstructions(run, judge), None
     require(run, "sample")
     drawing.method_options(args, run, run.sample, reserved=("n",))  # refuses by names of options
     if judge is not None:

@@ -1,12 +1,11 @@
-"""`vqjax reconstruct RUN [image or folder ...] --out OUT`: pictures through the tokens and back."""
+"""`vqjax reconstruct RUN [FILE or folder ...] --out OUT`: through the tokens and back."""
 
 import argparse
 import dataclasses
 import functools
-import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from vqjax.cli.arguments import (
@@ -16,23 +15,38 @@ from vqjax.cli.arguments import (
     load_run,
     path_argument,
 )
-from vqjax.cli.drawing import MAX_PIXELS, Names, files_and_settings, method_options, write_png
+from vqjax.cli.drawing import (
+    MAX_PIXELS,
+    Names,
+    files_and_settings,
+    method_options,
+    used_flags,
+    write_png,
+)
+from vqjax.cli.inputs import PICTURES, SOUND, Found, check_inputs, find_inputs, targets_of
+from vqjax.cli.sounds import OPTIONS, add_sound_arguments, reconstruct_sounds
 from vqjax.format import printable, reason
 
 DESCRIPTION = """\
-Reconstructs pictures of any size, or the first ones of the eval split where none are given.
-Writes one PNG per picture, reconstruct_<step>_<RUN>_<its name>.png, and one sheet of originals with
-their reconstructions beneath, reconstruct_<step>_<RUN>.png (with --params, names hold that, too).
-Files of the same names are replaced.
+Reconstructs pictures of any size, or sound of any length, rate and number of channels; the first
+examples of the eval split where none are named. Writes one file for each,
+reconstruct_<step>_<RUN>_<its name>.<format>, and one sheet of originals with their reconstructions
+beneath, reconstruct_<step>_<RUN>.png; names hold --params, --codebooks and --rate, too, where they
+are set. Files of the same names are replaced, those that cannot be read are skipped and named.
 
   vqjax reconstruct runs/mnist_vqvae --out out
   vqjax reconstruct runs/folder_vqgan photos holiday.jpg --out out
+  vqjax reconstruct runs/spoken_digit_codec talk.mp3 recordings --out out
+  vqjax reconstruct runs/spoken_digit_codec talk.wav --codebooks 3 --rate 44100 --out out
+
+Pictures are written as PNG. Sound becomes one channel at the run's rate, is brought to the level of
+training and back, and has as many samples as went in, at that rate. It is written in the format of
+its file: wav, flac, ogg, opus or mp3, of which the first two lose nothing; else as flac.
 """
 GROUP_SIZE = 32  # pictures of one size that are reconstructed together
 SHEET_PICTURES = 16  # originals on the sheet
 WAITING_PIXELS = 16 << 20  # of pictures that wait for others of their size
 SHEET_SIDE = 256  # pixels; larger pictures are made smaller on the sheet
-MAX_STEM = 120  # bytes of a picture's name that its result's name keeps
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -42,10 +56,10 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add_run_arguments(parser)
     parser.add_argument(
         "inputs",
-        metavar="image or folder",
+        metavar="FILE or folder",
         type=path_argument,
         nargs="*",
-        help="pictures to reconstruct",
+        help="pictures or sound to reconstruct",
     )
     parser.add_argument(
         "--out", metavar="OUT", type=path_argument, required=True, help="folder for the results"
@@ -55,34 +69,35 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--max-pixels",
         metavar="N",
         type=int,
-        default=MAX_PIXELS,
         help=f"skip pictures with more (default: {MAX_PIXELS})",
     )
+    add_sound_arguments(parser)
     add_overwrite_argument(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    from vqjax.media.image import readable_formats
+    from vqjax.runs.base import require
     from vqjax.types import UsageError
 
     args.inputs, args.settings = files_and_settings(args.inputs)
-    for path in args.inputs:
-        if not os.path.exists(path):
-            raise UsageError(f"{path}: no such file or folder")
-        if not os.path.isdir(path) and not os.path.isfile(path):
-            raise UsageError(f"{path} is a pipe or a device: wanted is a file or folder")
-    out = pathlib.Path(args.out)
-    files = list(_files(args.inputs, out))
-    if args.inputs and not files:
-        formats = ", ".join(readable_formats())
-        raise UsageError(f"no pictures in {', '.join(args.inputs)} ({formats})")
-
-    from vqjax.media.image import MODES
-    from vqjax.runs.base import require
-
+    check_inputs(args.inputs, args.out)
     trained = load_run(args)
     require(trained, "reconstruct")
+    files = find_inputs(args.inputs, args.out, trained.reads, args.run_dir)
+    of_sound = trained.reads == SOUND
+    if flags := used_flags(args, *(["max_pixels"] if of_sound else OPTIONS)):
+        other = PICTURES if of_sound else SOUND
+        raise UsageError(f"{flags[0]} is for {other}: {args.run_dir} takes {trained.reads}")
+    reconstruct = reconstruct_sounds if of_sound else _reconstruct_pictures
+    result = reconstruct(trained, args, files)
+    print(printable(f"step {trained.step}: {result} in {pathlib.Path(args.out)}"))
+
+
+def _reconstruct_pictures(trained: Any, args: argparse.Namespace, files: list[Found]) -> str:
+    from vqjax.media.image import MODES
+    from vqjax.types import UsageError
+
     if files and (len(trained.shape) != 3 or trained.shape[-1] not in MODES):
         raise UsageError(f"{args.run_dir} was trained on {list(trained.shape)}, not on pictures")
     options = method_options(args, trained, trained.reconstruct)
@@ -90,57 +105,15 @@ def run(args: argparse.Namespace) -> None:
     names = Names(args, trained, "reconstruct")
     sheet = _Sheet(names.path(), args.overwrite)
     if files:
-        targets = _targets(names.path(), files)
+        targets = targets_of(names.path(), files, lambda file: ".png")
         names.check([names.path(), *targets], [path for path, _ in files])
         pairs = list(zip(files, targets, strict=True))
-        _reconstruct_files(trained, reconstruct, pairs, sheet, args.max_pixels)
+        most = MAX_PIXELS if args.max_pixels is None else args.max_pixels
+        _reconstruct_files(trained, reconstruct, pairs, sheet, most)
     else:
         _reconstruct_split(trained, reconstruct, names, sheet)
     sheet.close()
-    result = f"{_pictures(sheet.written)} and {names.path().name} in {out}"
-    print(printable(f"step {trained.step}: {result}"))
-
-
-def _files(inputs: list[str], out: pathlib.Path) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
-    """(file, relative path) for every picture; folders are searched recursively, except OUT."""
-    from vqjax.media.image import readable_formats, suffixes_of
-    from vqjax.types import UsageError
-
-    suffixes = suffixes_of(readable_formats())
-    results = pathlib.Path(os.path.realpath(out))  # `resolve` fails where a link leads to itself
-    for source in map(pathlib.Path, inputs):
-        if not source.is_dir():
-            yield source, pathlib.Path(source.name)
-            continue
-        if source.resolve() == results:
-            raise UsageError(f"--out {out} is the folder of the pictures: name another")
-        holds_results = source.resolve() in results.parents
-        for path in sorted(source.rglob("*")):
-            if path.suffix.lower() not in suffixes or not path.is_file():
-                continue
-            if not (holds_results and results in path.resolve().parents):
-                yield path, path.relative_to(source)
-
-
-def _targets(
-    sheet: pathlib.Path, files: Iterable[tuple[pathlib.Path, pathlib.Path]]
-) -> list[pathlib.Path]:
-    """The result's path for each (file, relative path): beside the sheet, in the same subfolders
-    and with the whole name, as a.jpg is not a.png. What is still equal is numbered.
-    """
-    from vqjax.runs.drawn import slug
-
-    used, targets = set(), []
-    for _, relative in files:
-        name = relative.stem if relative.suffix == ".png" else relative.name
-        if name == "." or len(name.encode(errors="replace")) > MAX_STEM:
-            name = slug(name)
-        chosen, number = relative.with_name(name), 2
-        while str(chosen).casefold() in used:
-            chosen, number = relative.with_name(f"{name}-{number}"), number + 1
-        used.add(str(chosen).casefold())
-        targets.append(sheet.parent / chosen.parent / f"{sheet.stem}_{chosen.name}.png")
-    return targets
+    return f"{_pictures(sheet.written)} and {names.path().name}"
 
 
 def _pictures(count: int) -> str:

@@ -74,10 +74,18 @@ class Loudness:
 
     def gain(self, samples: np.ndarray) -> np.float32:
         """Returns the factor of a whole clip, int16[n]."""
-        power = np.square(samples, dtype=np.float64).sum()  # whole numbers: exact in any order
+        return self.gain_of_pieces((samples,))
+
+    def gain_of_pieces(self, pieces: Iterable[np.ndarray]) -> np.float32:
+        """Returns the factor of a clip that comes in pieces, int16[n]."""
+        power, count = 0.0, 0
+        for samples in pieces:
+            # Whole numbers: exact in any order, up to 2**53.
+            power += float(np.square(samples, dtype=np.float64).sum())
+            count += samples.size
         if power == 0:
             return gain_of_index(int(_index_of(_SILENCE_DB)))
-        decibels = self.db - 10 * np.log10(power / samples.size / FULL_SCALE**2)
+        decibels = self.db - 10 * np.log10(power / count / FULL_SCALE**2)
         return gain_of_index(int(_index_of(decibels)))
 
 

@@ -5,7 +5,7 @@ from jax.sharding import Mesh
 
 from vqjax.evaluation.base import Evaluation, check_not_empty, over_split
 from vqjax.metrics import Classification
-from vqjax.tasks.classifier import LABEL
+from vqjax.tasks.base import GAIN, inputs_of
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import put_batch, replicated
 from vqjax.types import Batch, Tree
@@ -34,7 +34,8 @@ class ClassifierEvaluator:
         """
         state = Classification.empty()
         for _, batch in over_split(self._experiment, self._mesh):
-            arrays = {name: batch[name] for name in (self._task.inputs, LABEL, "mask")}
+            names = (self._task.inputs, GAIN, self._task.label, "mask")
+            arrays = {name: batch[name] for name in names if name in batch}
             put = put_batch(arrays, self._mesh)
             with jax.set_mesh(self._mesh):
                 state = state.merge(self._program(params, put))
@@ -42,5 +43,5 @@ class ClassifierEvaluator:
         return Evaluation(state.compute())
 
     def _batch_state(self, params: Tree, batch: Batch) -> Classification:
-        _, logits = self._task.classify(params, batch[self._task.inputs])
-        return Classification.of(logits, batch[LABEL], batch["mask"])
+        _, logits = self._task.classify(params, inputs_of(batch, self._task.inputs))
+        return Classification.of(logits, batch[self._task.label], batch["mask"])

@@ -115,3 +115,47 @@ def resample(x: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
         part = resample_part(x[first:last], start, stop, first, from_rate, to_rate)
         y[start:stop] = np.clip(np.rint(part), -32768, 32767) if is_int else part
     return y
+
+
+class Resampler:
+    """`resample` of a sound that comes in pieces: the same samples, bit for bit.
+
+    Args:
+        from_rate: of what comes in, in Hz.
+        to_rate: of what comes out, in Hz.
+
+    Raises:
+        UsageError: the rates have too small a common factor.
+    """
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        self._rates = from_rate, to_rate
+        self._factors = factors(from_rate, to_rate)
+        self._waiting = np.zeros(0)  # of the source, from sample `first` on
+        self._first = self._came = self._left = 0
+
+    def push(self, x: np.ndarray) -> np.ndarray:
+        """Takes int16[n] or float[n], any n; returns what is complete, float64[m]."""
+        self._came += len(x)
+        self._waiting = np.concatenate([self._waiting, x])
+        up, down = self._factors
+        if up == down:
+            return self._made(self._came)
+        last = self._came - _reach(up, down) - 1  # whose time the last complete one is at
+        return self._made(max(self._left, ((last + 1) * up - 1) // down + 1))
+
+    def end(self) -> np.ndarray:
+        """Returns the last samples, float64[m]."""
+        return self._made(resampled_length(self._came, *self._rates))
+
+    def _made(self, stop: int) -> np.ndarray:
+        """The samples up to `stop`; drops what no later one needs."""
+        if stop <= self._left:
+            return np.zeros(0)
+        first, last = source_span(self._left, stop, self._came, *self._rates)
+        x = self._waiting[first - self._first : last - self._first]
+        y = resample_part(x, self._left, stop, first, *self._rates)
+        self._left = stop
+        kept = min(source_span(stop, stop + 1, self._came, *self._rates)[0], self._came)
+        self._waiting, self._first = self._waiting[kept - self._first :], kept
+        return y

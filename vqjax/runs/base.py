@@ -109,6 +109,7 @@ class Run:
         headline: names of the numbers at the head of its report.
         numbers: descriptions of those of its numbers that `vqjax.numbers` lacks, by name.
         shows: the heading of its pictures; "": it has none.
+        reads: the files that `vqjax reconstruct` takes: "pictures" or "sound".
         next_commands: what `vqjax train` advises at its end, "RUN" being the run.
         evaluator: (experiment, mesh, frozen) -> what evaluates parameters, in training and in
             `vqjax evaluate`: (params, collections) -> `Evaluation`.
@@ -118,6 +119,7 @@ class Run:
     headline: ClassVar[tuple[str, ...]] = ()
     numbers: ClassVar[Mapping[str, Number]] = {}
     shows: ClassVar[str] = ""
+    reads: ClassVar[str] = "pictures"
     next_commands: ClassVar[tuple[str, ...]] = ("vqjax report RUN",)
     evaluator: ClassVar[Callable[..., Any]] = LossEvaluator
 

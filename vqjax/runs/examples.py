@@ -13,6 +13,7 @@ import numpy as np
 import tqdm
 
 from vqjax import arguments
+from vqjax.media.audio import to_int16
 from vqjax.training.experiment import Experiment
 from vqjax.types import DataError, UsageError
 
@@ -144,6 +145,27 @@ def held_out(experiment: Experiment, count: int) -> np.ndarray:
     if jax.dtypes.issubdtype(examples.dtype, np.floating):
         return np.clip(examples.astype(np.float32), -1, 1)
     return examples
+
+
+def held_out_clips(experiment: Experiment, count: int) -> list[np.ndarray]:
+    """The first `count` clips of sound of the eval split that are not empty, or all there are, each
+    whole: int16[n, C]. Of a source that has windows alone, these.
+
+    Raises:
+        DataError, UsageError: see `held_out`.
+    """
+    count = arguments.whole("count", count, least=0)
+    data, inputs = experiment.data, experiment.task.inputs
+    data.check()
+    if not hasattr(data, "clip_lengths"):
+        windows = held_out(experiment, count)
+        return [x if x.dtype == np.int16 else to_int16(x) for x in windows]
+    lengths = data.clip_lengths("eval")
+    indices = np.flatnonzero(lengths)[:count]
+    if not len(indices):
+        raise DataError(f"the eval split of {type(data).__name__} is empty")
+    clips = (data.clips("eval", np.array([i]), int(lengths[i]))[inputs] for i in indices)
+    return [clip[0] for clip in clips]
 
 
 def as_trained(x_hat: jax.Array, dtype: str) -> jax.Array:

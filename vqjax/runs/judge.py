@@ -1,7 +1,7 @@
-"""How good a run's samples are to a judge: a classifier trained on the same data."""
+"""How good a run's samples, or reconstructions, are to a judge: a classifier of the same data."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,20 @@ from vqjax.config.tree import show
 from vqjax.format import times
 from vqjax.metrics import FeatureMoments, frechet_distance, precision_recall
 from vqjax.metrics.precision_recall import NEIGHBOURS
+from vqjax.priors import ClassLabel
+from vqjax.priors.conditions import LABEL, parts_of
 from vqjax.runs.base import Run, keywords_of, require, with_article
 from vqjax.runs.classifier import ClassifierRun
+from vqjax.runs.clips import source_inputs
 from vqjax.runs.editing import PLAIN, UNGUIDED
+from vqjax.runs.sound import SoundRun
 from vqjax.sampling import Guidance, TokenSampling
-from vqjax.tasks.classifier import LABEL
 from vqjax.training.bounds import within_bounds
-from vqjax.types import UsageError, check_offers
+from vqjax.types import DataError, UsageError, check_offers
 
 READ_BATCH = 100  # real examples read at a time
+CLIPS = 64  # read at a time
+ACCURACY = "judged_accuracy"
 BLOCK = 20  # training examples read in a row, so that classes in order do not matter
 
 
@@ -36,12 +41,8 @@ def check_judge(run: Run, judge: Run) -> None:
     require(run, "sample")
     require(judge, "classify")
     check_offers(judge.path, judge, ("classes", "outputs", "outputs_of_source", "feature_dim"))
-    if judge.shape != run.shape:
-        raise UsageError(
-            f"{judge.path} judges examples of {times(judge.shape)}: "
-            f"the samples of {run.path} are {times(run.shape)}"
-        )
-    classes = _classes(run)
+    check_examples(run, judge, "samples")
+    classes = _conditions(run).get(judge.task.label)
     if classes is not None and classes != judge.classes:
         raise UsageError(
             f"{judge.path} knows {judge.classes} classes: {run.path} is conditioned on {classes}"
@@ -51,9 +52,35 @@ def check_judge(run: Run, judge: Run) -> None:
         raise UsageError(f"{kind} cannot be read in order: it has no in_order()")
 
 
-def _classes(run: Run) -> int | None:
-    """The number of classes that its samples take in turn; None: it is not class-conditional."""
-    return getattr(run, "classes", None) if "classes" in keywords_of(run.sample) else None
+def check_examples(run: Run, judge: ClassifierRun, what: str) -> None:
+    """Refuses, with UsageError, a judge of other examples than `run` makes, its `what`; clips of
+    sound may be of any length.
+    """
+    made, judged = run.shape, judge.shape
+    if judge.dtype == "int16" and len(made) == 2:
+        made, judged = made[1:], judged[1:]
+        rate = getattr(run, "rate", judge.rate)
+        if rate != judge.rate:
+            raise UsageError(
+                f"{judge.path} judges sound at {judge.rate} Hz: the {what} of {run.path} are at "
+                f"{rate} Hz"
+            )
+    if made != judged:
+        raise UsageError(
+            f"{judge.path} judges examples of {times(judge.shape)}: "
+            f"the {what} of {run.path} are {times(run.shape)}"
+        )
+
+
+def _conditions(run: Run) -> dict[str, int]:
+    """{array: classes} of the conditions by classes of its samples, that of `classes` first."""
+    takes, classes = keywords_of(run.sample), getattr(run, "classes", None)
+    if "classes" not in takes or classes is None:
+        return {}
+    condition = getattr(getattr(getattr(run, "task", None), "prior", None), "condition", None)
+    parts = {p.batch_key: p.classes for p in parts_of(condition) if isinstance(p, ClassLabel)}
+    main = LABEL if LABEL in parts or not parts else next(iter(parts))
+    return {main: classes} | parts
 
 
 def judge_samples(
@@ -62,13 +89,16 @@ def judge_samples(
     n: int = 1_000,
     seed: int = 0,
     *,
+    classes: Sequence[int | str] | None = None,
     sampling: TokenSampling = PLAIN,
     guidance: Guidance = UNGUIDED,
 ) -> Judgement:
     """Judges the samples that `run.sample(n, seed, ...)` draws.
 
-    `class_accuracy`: the share whose likeliest class, to the judge, is their condition, classes in
-    turn; left out where the run is not class-conditional. `frechet_distance`: between the judge's
+    `class_accuracy`: the share whose likeliest class, to the judge, is their condition by the array
+    `judge.task.label`, its classes in turn; left out where the run has no such condition. Where
+    that is not the run's first one, it changes when all classes of the first one have been; with
+    `classes`, numbers or names, only these are in turn. `frechet_distance`: between the judge's
     features of the samples and of the whole eval split; `frechet_real`: that of `n` training
     examples instead, as `n` perfect samples would have. `precision` and `recall` (k = 3): of the
     samples against as many examples of the eval split.
@@ -76,8 +106,8 @@ def judge_samples(
     The real examples are those that the judge was trained on, without random augmentation.
 
     Raises:
-        UsageError: the judge does not fit, there are too few samples, or `sampling` or `guidance`
-            is not for this run.
+        UsageError: the judge does not fit, there are too few samples, or `classes`, `sampling` or
+            `guidance` is not for this run.
         DataError: the judge's data is not at hand.
     """
     check_judge(run, judge)
@@ -86,7 +116,8 @@ def judge_samples(
         raise UsageError(f"{n} samples to judge: wanted at least {NEIGHBOURS + 1}")
     judge.experiment.data.check()
     options = sample_options(run, seed=seed, sampling=sampling, guidance=guidance)
-    samples = run.sample(n, **options)
+    conditions = _labels(run, judge, n, classes)
+    samples = run.sample(n, **options, **({} if conditions is None else conditions.keywords))
     features, logits = judge.outputs(samples)
     real, accuracy = _eval_features(judge)
     training = _training_features(judge, n)
@@ -95,21 +126,95 @@ def judge_samples(
     if pairs <= NEIGHBOURS:
         raise UsageError(f"{pairs} examples in the eval split: wanted at least {NEIGHBOURS + 1}")
     numbers = {}
-    if (classes := _classes(run)) is not None:
-        hits = logits.argmax(axis=1) == np.arange(n) % classes
-        numbers["class_accuracy"] = float(hits.mean())
+    if conditions is not None:
+        numbers["class_accuracy"] = float((logits.argmax(axis=1) == conditions.labels).mean())
     numbers["frechet_distance"] = frechet_distance(FeatureMoments.of(features), reference)
     numbers["frechet_real"] = frechet_distance(FeatureMoments.of(training), reference)
     numbers |= precision_recall(features[:pairs], real[_evenly_spaced(len(real), pairs)])
-    conditions = "unconditional" if classes is None else f"{classes} classes in turn"
+    how = "unconditional" if conditions is None else conditions.in_words
     line = (
-        f"{n:,} samples, {conditions}, {options_text(options)}, of {_run_text(run)}; "
-        f"judge {_run_text(judge)}, accuracy {accuracy:.4f}, {judge.feature_dim} features; "
+        f"{n:,} samples, {how}, {options_text(options)}, of {run_text(run)}; "
+        f"judge {run_text(judge)}, accuracy {accuracy:.4f}, {judge.feature_dim} features; "
         f"reference {show(judge.experiment.data, 100)}: {len(real):,} examples of the eval split, "
         f"{len(training):,} of the training split for frechet_real, {pairs:,} and {pairs:,} for "
         f"precision and recall with k={NEIGHBOURS}"
     )
     return Judgement(numbers, line)
+
+
+def judge_reconstructions(
+    run: SoundRun, judge: ClassifierRun, data: Any | None = None
+) -> Judgement:
+    """Judges every clip of the eval split, whole, and what its tokens make of it.
+
+    `judged_accuracy`: the share of clips that, reconstructed, the judge takes for their own class;
+    "/first_n" of these from the first n codebooks alone, "/originals" of the clips themselves.
+
+    Args:
+        run: a codec.
+        judge: a classifier of sound at its rate, whose `task.label` the data has.
+        data: another source than that of `run`, such as of other speakers, whose eval split is
+            read.
+
+    Raises:
+        UsageError: the judge does not fit.
+        DataError: the data is not at hand, or its eval split empty.
+    """
+    _check_reconstructions(run, judge)
+    task, data = run.task, run.experiment.data if data is None else data
+    data.check()
+    if judge.task.label not in data.example_spec():
+        has = ", ".join(data.example_spec())
+        raise UsageError(f"{judge.path} judges {judge.task.label!r}: the data has {has}")
+    levels = len(task.tokenizer.level_names)
+    counts = tuple(range(1, levels + 1)) or (0,)  # codebooks decoded; 0: latents
+    names = {c: ACCURACY if c == counts[-1] else f"{ACCURACY}/first_{c}" for c in counts}
+    hits = dict.fromkeys((f"{ACCURACY}/originals", *names.values()), 0)
+    lengths = data.clip_lengths("eval")
+    for first in range(0, len(lengths), CLIPS):
+        indices = np.arange(first, min(first + CLIPS, len(lengths)))
+        batch = data.clips("eval", indices, int(lengths[indices].max()))
+        labels, audio = batch[judge.task.label], batch[task.inputs]
+        clips = [clip[: max(1, n)] for clip, n in zip(audio, lengths[indices], strict=True)]
+        hits[f"{ACCURACY}/originals"] += _hits(judge, clips, labels)
+        coded = [run.encode(clip[None], return_gain=True) for clip in clips]
+        for count, name in names.items():
+            made = []
+            for clip, (tokens, gain) in zip(clips, coded, strict=True):
+                some = run.first(tokens, count) if count else tokens
+                made.append(run.decode(some, gain=gain, length=len(clip))[0])
+            hits[name] += _hits(judge, made, labels)
+    if not len(lengths):
+        raise DataError(f"the eval split of {type(data).__name__} is empty")
+    numbers = {name: count / len(lengths) for name, count in hits.items()}
+    line = (
+        f"{len(lengths):,} clips of the eval split of {show(data, 100)}, whole, and their "
+        f"reconstructions by {run_text(run)}; judge of {judge.task.label!r} {run_text(judge)}"
+    )
+    return Judgement(numbers, line)
+
+
+def reconstructs_sound(run: Run) -> bool:
+    """Whether `judge_reconstructions` takes it."""
+    return isinstance(run, SoundRun)
+
+
+def _check_reconstructions(run: SoundRun, judge: ClassifierRun) -> None:
+    """Refuses, with UsageError, a judge that cannot judge the reconstructions of `run`."""
+    require(run, "reconstruct")
+    require(judge, "classify")
+    if not reconstructs_sound(run):
+        raise UsageError(f"{run.path} is {with_article(run.kind)}, not of sound: wanted a codec's")
+    check_offers(judge.path, judge, ("classes", "outputs"))
+    check_examples(run, judge, "reconstructions")
+
+
+def _hits(judge: ClassifierRun, clips: list[np.ndarray], labels: np.ndarray) -> int:
+    """How many of some clips, int16[T, C] each, the judge takes for their own class."""
+    longest = max(len(clip) for clip in clips)
+    padded = [np.pad(clip, ((0, longest - len(clip)), (0, 0))) for clip in clips]
+    logits = judge.outputs(np.stack(padded))[1]
+    return int((logits.argmax(axis=1) == labels).sum())
 
 
 def sample_options(run: Run, **keywords: Any) -> dict[str, Any]:
@@ -127,7 +232,50 @@ def options_text(options: Mapping[str, Any]) -> str:
     return ", ".join(f"seed {v}" if name == "seed" else str(v) for name, v in options.items())
 
 
-def _run_text(run: Run) -> str:
+@dataclasses.dataclass(frozen=True)
+class _Conditions:
+    """Classes of samples: int32[n] `labels`, and what `run.sample` is asked for them."""
+
+    labels: np.ndarray
+    keywords: dict[str, Any]
+    in_words: str
+
+
+def _labels(
+    run: Run, judge: ClassifierRun, n: int, classes: Sequence[int | str] | None
+) -> _Conditions | None:
+    """The classes of `n` samples that the judge is to find; None: they have none of its kind."""
+    known, name = _conditions(run), judge.task.label
+    if name not in known:
+        if classes is not None:
+            raise UsageError(f"classes: the samples of {run.path} are not conditioned on {name!r}")
+        return None
+    chosen = np.arange(judge.classes) if classes is None else _numbers_of(judge, classes)
+    main = next(iter(known))
+    what = "classes" if name == LABEL else f"classes of {name!r}"
+    words = f"{len(chosen)} {what} in turn"
+    turns = np.arange(n) if name == main else np.arange(n) // known[main]
+    labels = chosen[turns % len(chosen)]
+    if name != main:
+        return _Conditions(labels, {"conditions": {name: labels.tolist()}} if n else {}, words)
+    return _Conditions(labels, {} if classes is None else {"classes": chosen.tolist()}, words)
+
+
+def _numbers_of(judge: ClassifierRun, classes: Sequence[int | str]) -> np.ndarray:
+    """Classes by number or name, int[..]."""
+    numbers = []
+    for i, item in enumerate(arguments.items("classes", classes, "[0, 2]")):
+        if isinstance(item, str):
+            names = judge.experiment.data.class_names(judge.task.label)
+            item = names.index(arguments.one_of(f"classes[{i}]", item, names))
+        numbers.append(arguments.whole(f"classes[{i}]", item, 0, judge.classes - 1))
+    if not numbers:
+        raise UsageError("classes are empty: name at least one class")
+    return np.array(numbers)
+
+
+def run_text(run: Run) -> str:
+    """A run for such a line."""
     return f"{run.path} (step {run.step}, {run.params_kind})"
 
 
@@ -141,9 +289,9 @@ def _eval_features(judge: ClassifierRun) -> tuple[np.ndarray, float]:
     task, data, parts, hits = judge.experiment.task, judge.experiment.data, [], []
     for batch in within_bounds(task, data, "eval", data.eval(READ_BATCH, np.arange(READ_BATCH))):
         mask = batch["mask"]
-        features, logits = judge.outputs_of_source(batch[task.inputs])
+        features, logits = judge.outputs_of_source(source_inputs(batch, task.inputs))
         parts.append(features[mask])
-        hits.append((logits.argmax(axis=1) == batch[LABEL])[mask])
+        hits.append((logits.argmax(axis=1) == batch[task.label])[mask])
     return np.concatenate(parts), float(np.concatenate(hits).mean())
 
 
@@ -155,5 +303,5 @@ def _training_features(judge: ClassifierRun, n: int) -> np.ndarray:
     parts = []
     for block in chosen.tolist():
         batch = next(iter(data.in_order("train", BLOCK, block)))
-        parts.append(batch[inputs][batch["mask"]])
+        parts.append(source_inputs(batch, inputs)[batch["mask"]])
     return judge.outputs_of_source(np.concatenate(parts)[:n])[0]

@@ -9,7 +9,7 @@ hops does all of it, whole clips and streams alike; else lengths are padded up a
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,11 +17,12 @@ import numpy as np
 
 from vqjax import arguments
 from vqjax.evaluation.sound import SoundEvaluator, rung
-from vqjax.media.audio import check_rate, to_int16
-from vqjax.media.resampling import resample, resampled_length
+from vqjax.media.audio import to_int16
+from vqjax.media.resampling import resampled_length
 from vqjax.ops import progress
 from vqjax.runs.base import Opening, Sizes
-from vqjax.runs.examples import in_parts
+from vqjax.runs.clips import at_rate, checked_clips
+from vqjax.runs.examples import held_out_clips, in_parts
 from vqjax.runs.sound_stream import Stream
 from vqjax.runs.stream import HOPS, LANES, Pipe, StreamPrograms, edge, lanes, up_to
 from vqjax.runs.tokenizer import TokenArrays, TokenizerRun
@@ -48,6 +49,7 @@ class SoundRun(TokenizerRun):
     kind = "sound codec"
     headline = ("si_sdr", "mel_distance", "kbits_per_second")
     shows = "Reconstructions"
+    reads = "sound"
     next_commands = ("vqjax report RUN", "vqjax reconstruct RUN --out out")
     evaluator = SoundEvaluator
 
@@ -65,6 +67,13 @@ class SoundRun(TokenizerRun):
         abilities = super().abilities(experiment)
         reason = None if experiment.task.streams else "its networks are not causal"
         return abilities | {"stream": reason}
+
+    def held_out_clips(self, count: int) -> list[np.ndarray]:
+        """The first `count` whole clips that training never saw, or all there are: int16[n] each,
+        of the first channel. See `held_out`.
+        """
+        self._check_process()
+        return [clip[:, 0] for clip in held_out_clips(self.experiment, count)]
 
     @classmethod
     def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:
@@ -97,8 +106,12 @@ class SoundRun(TokenizerRun):
         """The factor that brings a clip, int16[T, C], to the level of training; 1 where training
         left levels as they are.
         """
+        return self.gain_of_pieces((sound,))
+
+    def gain_of_pieces(self, pieces: Iterable[np.ndarray]) -> np.float32:
+        """`gain_of` a clip that comes in pieces, int16[n]."""
         loudness = getattr(self.experiment.data, "loudness", None)
-        return np.float32(1.0) if loudness is None else loudness.gain(sound)
+        return np.float32(1.0) if loudness is None else loudness.gain_of_pieces(pieces)
 
     def encode(
         self, sound: np.ndarray, rate: int | None = None, *, return_gain: bool = False
@@ -177,17 +190,60 @@ class SoundRun(TokenizerRun):
             tokens = self.first(tokens, codebooks)
         return self.decode(tokens, gain=gain, length=length)
 
+    def reconstruct_pieces(
+        self, pieces: Iterable[np.ndarray], gain: float, *, codebooks: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """`reconstruct` of one clip that comes in pieces: the same samples, bit for bit, in others.
+
+        Where the networks are causal, memory holds a piece; else all of the clip.
+
+        Args:
+            pieces: int16[n] at the run's rate, of one channel.
+            gain: of the whole clip, as `gain_of_pieces` returns it.
+            codebooks: see `reconstruct`.
+
+        Raises:
+            UsageError: there are not so many codebooks, or the run has several channels.
+        """
+        if self.shape[-1] != 1:
+            raise UsageError(f"pieces have one channel, the run was trained on {self.shape[-1]}")
+        codebooks = None if codebooks is None else self._checked_codebooks(codebooks)
+        if self.task.streams:
+            return self._streamed(pieces, gain, codebooks)
+        clip = np.concatenate([np.zeros(0, np.int16), *pieces])
+        return iter((self.reconstruct(clip, codebooks=codebooks),))
+
+    def _streamed(
+        self, pieces: Iterable[np.ndarray], gain: float, codebooks: int | None
+    ) -> Iterator[np.ndarray]:
+        stream, samples, left = self.stream(gain), 0, 0
+
+        def decoded(tokens: TokenArrays) -> np.ndarray:
+            return stream.decode(tokens if codebooks is None else self.first(tokens, codebooks))
+
+        for piece in pieces:
+            samples += len(piece)
+            left += len(sound := decoded(stream.encode(piece)))
+            yield sound
+        sound = np.concatenate([decoded(stream.end_encoding()), stream.end_decoding()])
+        yield sound[: samples - left]
+
     def first(self, tokens: TokenArrays, codebooks: int) -> TokenArrays:
         """The tokens of the first `codebooks` levels.
 
         Raises:
             UsageError: there are not so many.
         """
-        names = self.task.tokenizer.level_names
-        codebooks = arguments.whole("codebooks", codebooks, 1, len(names))
+        codebooks = self._checked_codebooks(codebooks)
         if not isinstance(tokens, Mapping):
             return tokens
-        return {name: tokens[name] for name in names[:codebooks]}
+        return {name: tokens[name] for name in self.task.tokenizer.level_names[:codebooks]}
+
+    def _checked_codebooks(self, codebooks: Any) -> int:
+        names = self.task.tokenizer.level_names
+        if not names:
+            raise UsageError(f"codebooks={arguments.got(codebooks)}: this run has none")
+        return arguments.whole("codebooks", codebooks, 1, len(names))
 
     def stream(self, gain: float | None = None) -> Stream:
         """Sound piece by piece.
@@ -283,35 +339,10 @@ class SoundRun(TokenizerRun):
 
     def _checked_sound(self, sound: Any) -> tuple[np.ndarray, bool]:
         """float32 [B, T, C], and whether it was one clip [T]."""
-        channels = self.shape[-1]
-        expected = f"int16, or float in [-1, 1]: [T] or [B, T, {channels}]"
-        array = arguments.array("sound", sound, expected)
-        if single := array.ndim == 1 and channels == 1:
-            array = array[None, :, None]
-        if array.ndim != 3 or array.shape[-1] != channels or not array.shape[1]:
-            raise UsageError(f"sound: {array.dtype} {list(np.shape(sound))}, wanted {expected}")
-        if array.dtype == np.int16:
-            return array.astype(np.float32) / np.float32(32768.0), single
-        if array.dtype.kind != "f":
-            raise UsageError(f"sound: {array.dtype} values, wanted {expected}")
-        if array.size and not (array.min() >= -1.001 and array.max() <= 1.001):
-            low, high = float(array.min()), float(array.max())
-            raise UsageError(f"sound: values are {low:.4g} to {high:.4g}: wanted -1 to 1, no NaN")
-        return array.astype(np.float32), single
+        return checked_clips(sound, self.shape[-1])
 
     def _at_rate(self, clips: np.ndarray, rate: int | None) -> np.ndarray:
-        if rate is None:
-            return clips
-        rate = arguments.whole("rate", rate, 1)
-        check_rate(rate)
-        if not self.rate:
-            raise UsageError("the data of this run has no rate: resample to what it was trained on")
-        if rate == self.rate:
-            return clips
-        rows = (np.stack([resample(c, rate, self.rate) for c in clip.T], -1) for clip in clips)
-        length = resampled_length(clips.shape[1], rate, self.rate)
-        empty = np.zeros((0, length, clips.shape[-1]))
-        return np.concatenate([empty, *(row[None] for row in rows)]).astype(np.float32)
+        return at_rate(clips, rate, self.rate)
 
     def _checked_gain(self, gain: Any, count: int) -> np.ndarray:
         gains = np.asarray(gain)

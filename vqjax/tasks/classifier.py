@@ -16,7 +16,6 @@ from vqjax.tasks.base import Task, inputs_of, normalize
 from vqjax.types import Batch, Bound, Context, TaskOutput, Tree, UsageError, check_offers
 
 CLASSIFIER = "classifier"
-LABEL = "label"  # the batch's array of classes
 
 
 class Classifier(nn.Module):
@@ -52,7 +51,9 @@ class ClassifierTask(Task):
         classes: how many; labels are 0 to classes - 1.
         label_smoothing: share of the target that is spread over all classes.
         loss_weights: of "cross_entropy".
-        inputs: the batch's array to classify: uint8 (normalised to [-1, 1]) or float in [-1, 1].
+        inputs: the batch's array to classify: uint8 (normalised to [-1, 1]), float in [-1, 1], or
+            int16, sound, at its level where the batch has "gain".
+        label: the batch's array of their classes.
     """
 
     encoder: nn.Module
@@ -62,6 +63,7 @@ class ClassifierTask(Task):
         default_factory=lambda: {"cross_entropy": 1.0}
     )
     inputs: str = "image"
+    label: str = "label"
 
     players = (CLASSIFIER,)
     terms = {"cross_entropy": CLASSIFIER}
@@ -82,11 +84,12 @@ class ClassifierTask(Task):
 
     def check(self, inputs: Mapping[str, Any]) -> None:
         """Refuses settings that cannot work on examples of these `ArraySpec`s, with UsageError."""
-        for name in (self.inputs, LABEL):
+        for name in (self.inputs, self.label):
             if name not in inputs:
                 raise UsageError(f"a classifier needs {name!r}: the data has {', '.join(inputs)}")
-        if inputs[LABEL].shape:
-            raise UsageError(f"{LABEL!r} has shape {tuple(inputs[LABEL].shape)}: wanted one number")
+        if inputs[self.label].shape:
+            shape = tuple(inputs[self.label].shape)
+            raise UsageError(f"{self.label!r} has shape {shape}: wanted one number")
         self.encoder.grid(tuple(inputs[self.inputs].shape[:-1]))
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Tree, Tree]:
@@ -97,7 +100,7 @@ class ClassifierTask(Task):
     @property
     def bounds(self) -> dict[str, Bound]:
         """Which numbers a batch may hold, by the name of the array."""
-        return {LABEL: Bound(0, self.classes, f"task.classes={self.classes}")}
+        return {self.label: Bound(0, self.classes, f"task.classes={self.classes}")}
 
     def classify(self, params: Tree, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """x [B, *S, C] -> features float32[B, latent_dim] and logits float32[B, classes]."""
@@ -108,7 +111,7 @@ class ClassifierTask(Task):
     ) -> TaskOutput:
         """The loss of one (micro)batch; see `TaskOutput` and `TokenizerTask`."""
         _, logits = self.classify(params, inputs_of(batch, self.inputs))  # [B, classes]
-        labels = batch[LABEL]  # [B]
+        labels = batch[self.label]  # [B]
         targets = optax.smooth_labels(jax.nn.one_hot(labels, self.classes), self.label_smoothing)
         nats = optax.softmax_cross_entropy(logits, targets)  # [B]
         hits = jnp.argmax(logits, axis=-1) == labels  # [B]

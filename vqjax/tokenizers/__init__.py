@@ -7,6 +7,7 @@ from vqjax.tokenizers.conv import ConvDecoder as ConvDecoder
 from vqjax.tokenizers.conv import ConvEncoder as ConvEncoder
 from vqjax.tokenizers.frames import FrameDecoder as FrameDecoder
 from vqjax.tokenizers.frames import FrameEncoder as FrameEncoder
+from vqjax.tokenizers.log_mel import LogMelEncoder as LogMelEncoder
 from vqjax.tokenizers.mel_head import MelHead as MelHead
 from vqjax.tokenizers.mlp import MLPDecoder as MLPDecoder
 from vqjax.tokenizers.mlp import MLPEncoder as MLPEncoder
