@@ -39,6 +39,8 @@ def hop():
     with pytest.MonkeyPatch.context() as patch:
         frames_of = lambda self, length: -(-length // HOP) + 1  # noqa: E731
         patch.setattr(TokenizerTask, "frames_of", frames_of, raising=False)
+        samples_of = lambda self, frames: (frames - 1) * HOP  # noqa: E731
+        patch.setattr(TokenizerTask, "samples_of", samples_of, raising=False)
         yield
 
 
@@ -128,12 +130,15 @@ def test_the_first_codebooks_alone_are_tokens_and_are_decoded(run):
 def test_samples_have_their_frames(run):
     how = {"sampling": vqjax.sampling.TokenSampling(), "guidance": Guidance()}
     cond = {name: np.zeros(40, np.int32) for name in ("label", "speaker")}
-    examples, frames = run._drawn(40, 0, cond, **how)
-    assert examples.shape == (40, SAMPLES, 1) and frames.shape == (40,)
+    examples, length = run._drawn(40, 0, cond, **how)
+    assert examples.shape == (40, SAMPLES, 1) and length.shape == (40,)
+    frames = length // HOP + 1
     assert frames.min() >= 1 and frames.max() <= FRAMES and len(set(frames)) > 2
+    after = np.arange(SAMPLES)[None] >= length[:, None]
+    assert after.any() and not examples[after].any() and examples[~after].any()
     again, same = run._drawn(3, 0, {k: v[:3] for k, v in cond.items()}, **how)
     np.testing.assert_array_equal(again, examples[:3])
-    np.testing.assert_array_equal(same, frames[:3])
+    np.testing.assert_array_equal(same, length[:3])
     np.testing.assert_array_equal(run.sample(3, classes=[0], conditions={"speaker": [0]}), again)
 
 

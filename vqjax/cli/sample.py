@@ -18,6 +18,7 @@ from vqjax.cli.drawing import (
     write_example,
     write_sheet,
 )
+from vqjax.cli.sounds import add_rate_argument, write_samples
 from vqjax.format import printable
 
 DESCRIPTION = """\
@@ -38,7 +39,8 @@ With --out the samples are also written one by one, with their number after the 
 of RUN in all names. Files of the same names are replaced. With --interpolate N it writes
 sample-interpolation_<step>.png instead: N rows, each from one held-out example to another along the
 straight line between their latents. That needs no prior, only continuous latents. key=value sets
-any other keyword of the run's `sample`.
+any other keyword of the run's `sample`. Of sound the sheet shows spectrograms, and with --out each
+sample is a flac file.
 """
 SAMPLES = 64  # by default
 INTERPOLATION_STEPS = 10  # pictures per row
@@ -59,6 +61,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         conditions="all in turn",
         out="folder for the sheet and for single samples (default: RUN/samples, the sheet only)",
     )
+    add_rate_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -94,6 +97,12 @@ def run(args: argparse.Namespace) -> None:
     names = Names(args, trained, "sample", options.get("seed"))
     sheet, singles = names.path(conditions), names.singles(conditions, count)
     names.check([sheet, *singles])
+    if getattr(trained, "dtype", None) == "int16":
+        write_samples(trained, args, options, conditions, names)
+        print(printable(str(sheet)))
+        return
+    if args.rate is not None:
+        raise UsageError(f"--rate is for sound: {args.run_dir} draws none")
     samples = trained.sample(**options)
     caption = ", ".join(map(str, conditions))
     for path, example in zip(singles, samples, strict=False):

@@ -17,6 +17,7 @@ BLOCK = 1 << 16  # samples that are worked on before progress is shown
 MAX_SECONDS = 600.0  # of a clip that a run takes whole
 SHEET_SOUNDS = 16  # on the sheet, and of the eval split
 SHEET_SECONDS = 2.0  # of each
+MOST_SHOWN = 64  # samples on a sheet
 # What a test compares with `WRITTEN` of `vqjax.media`: help must not wait for JAX.
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
 OPTIONS = ("codebooks", "rate", "format", "max_seconds")
@@ -297,3 +298,31 @@ def reconstruct_sounds(trained: Any, args: argparse.Namespace, files: Sequence[F
     work.close()
     what = sounds(work.written) + ("" if files else ", their originals")
     return f"{what} and {names.path().name}"
+
+
+def write_samples(
+    trained: Any,
+    args: argparse.Namespace,
+    options: dict[str, Any],
+    conditions: Sequence[int | str],
+    names: Names,
+) -> None:
+    """`vqjax sample` of sound: draws by `options` of the run's method, and writes a sheet, and with
+    --out every sample as a file of its own.
+
+    Raises:
+        UsageError: a result would be written over something else.
+    """
+    from vqjax.media.gallery import Gallery
+
+    output, sheet = Output(args, trained.rate), names.path(conditions)
+    singles = names.singles(conditions, options["n"])
+    singles = [path.with_suffix(output.suffix()) for path in singles]
+    names.check([sheet, *singles])
+    samples, lengths = trained.sample(**options, return_length=True)
+    sounds = [x[: max(1, n)] for x, n in zip(samples, lengths.tolist(), strict=True)]
+    for path, sound in zip(singles, sounds, strict=False):
+        output.write(path, (sound[:, 0],))
+    gallery = Gallery({"samples": sounds[:MOST_SHOWN]}, medium="audio", rate=trained.rate)
+    caption = ", ".join(map(str, conditions))
+    write_png(sheet, gallery.sheet(), caption, overwrite=args.overwrite)

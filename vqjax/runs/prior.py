@@ -34,7 +34,7 @@ from vqjax.sampling import Guidance, TokenSampling
 from vqjax.tasks.prior import FROZEN
 from vqjax.training.experiment import Experiment
 from vqjax.training.record import load_record
-from vqjax.types import ArraySpec, Level, Tree
+from vqjax.types import ArraySpec, Level, Tree, UsageError
 
 CALL_BATCH = 64  # examples per call of the program
 MAX_NAME = 60  # characters of a tokenizer's name in a sentence
@@ -60,7 +60,8 @@ class PriorRun(Editing, Run):
             tokenizer = config.find_frozen(opened.experiment)[FROZEN]
             inputs = tokenizer.inputs or load_record(tokenizer.path, opening.trust).inputs
             spec = inputs[self.task.inputs]
-        self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"
+        self.dtype: str = spec.dtype if spec.dtype in ("uint8", "int16") else "float32"
+        self.rate: int = round(spec.rate or 0)  # of sound, in Hz
         self._variables = (opened.params, opening.frozen)
         self.shape: tuple[int, ...] = self.task.example_shape(self.token_layout())
         self._sample = jax.jit(self._sample_batch, static_argnames=("sampling", "guidance"))
@@ -142,8 +143,9 @@ class PriorRun(Editing, Run):
         conditions: Others | None = None,
         sampling: TokenSampling = PLAIN,
         guidance: Guidance = UNGUIDED,
-    ) -> np.ndarray:
-        """Draws examples.
+        return_length: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Draws examples; sound at the level of its tokenizer's training.
 
         Args:
             n: how many, at least 0 and no more than memory has room for.
@@ -157,9 +159,11 @@ class PriorRun(Editing, Run):
                 not named all classes come in turn, those of `classes` first.
             sampling: temperature, top-k and top-p of the tokens.
             guidance: classifier-free guidance.
+            return_length: whether to return the samples of each sound, too.
 
         Returns:
-            [n, *S, C] of the run's `dtype`.
+            [n, *S, C] of the run's `dtype`, of sound int16 that is zero after its end. With
+            `return_length` a pair of these and int32[n].
 
         Raises:
             UsageError: the prior takes no classes or has no such class, takes no prompts or none
@@ -170,12 +174,18 @@ class PriorRun(Editing, Run):
         check_sampling(sampling, guidance)
         prior, data = self.task.prior, self.experiment.data
         cond = condition_arrays(prior.condition, data, n, classes, prompts, conditions)
-        return self._drawn(n, seed, cond, sampling, guidance)[0]
+        arguments.instance("return_length", return_length, bool, "True")
+        if return_length and self.dtype != "int16":
+            raise UsageError("return_length=True is for sound")
+        examples, length = self._drawn(n, seed, cond, sampling, guidance)
+        return (examples, length) if return_length else examples
 
     def _drawn(
         self, n: int, seed: int, cond: Tree | None, sampling: TokenSampling, guidance: Guidance
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Examples [n, *S, C] and, where clips end, how many frames each of them has, int32[n]."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Examples [n, *S, C], zero after their end, and how long each of them is, int32[n]: its
+        first axis, where clips do not end.
+        """
         ids, key = np.arange(n, dtype=np.int32), make_key(seed)
         leaves, structure = jax.tree.flatten(cond)
 
@@ -198,8 +208,9 @@ class PriorRun(Editing, Run):
         *,
         sampling: TokenSampling,
         guidance: Guidance,
-    ) -> tuple[jax.Array, jax.Array | None]:
+    ) -> tuple[jax.Array, jax.Array]:
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
         levels, how = self.token_layout(), {"sampling": sampling, "guidance": guidance}
         drawn = self.task.draw(params, keys, cond, levels, **how)
-        return as_trained(self.task.decode(frozen, drawn.indices), self.dtype), drawn.frames
+        examples, length = self.task.decode_drawn(frozen, drawn)
+        return as_trained(examples, self.dtype), length

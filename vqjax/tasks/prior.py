@@ -16,7 +16,7 @@ from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.priors.conditions import inputs_of as condition_inputs
 from vqjax.priors.conditions import parts_of
-from vqjax.tasks.base import LENGTH, Batches, Part, Task, inputs_of
+from vqjax.tasks.base import LENGTH, Batches, Part, Task, inputs_of, within_length
 from vqjax.types import (
     ArraySpec,
     Batch,
@@ -33,6 +33,7 @@ PRIOR = "prior"
 FROZEN = "task.tokenizer"  # where the tokenizer's arrays are in `frozen`
 LOOKED_AT = 8  # batches, for conditions that do not fit
 PRIOR_NEEDS = ("levels", "condition", "objective", "sample")
+FRAMES_NEEDS = ("frames_of", "samples_of")  # of a tokenizer's task, where clips end
 CONDITION_NEEDS = ("batch_key", "spec", "check_spec")
 
 
@@ -55,7 +56,7 @@ class PriorTask(Task):
     Player: "prior". Loss term: "nll", nats per token of the prior's `objective`.
 
     Where the prior knows clips that end, they end after the frames that hold the batch's "length"
-    of samples, as `frames_of(length)` of the tokenizer's task says.
+    of samples, as `frames_of(length)` of the tokenizer's task says, and `samples_of(frames)` back.
 
     Attributes:
         prior: the network; `vqjax.priors`.
@@ -135,7 +136,7 @@ class PriorTask(Task):
                 f"prior.ends: nothing says where clips end, the data has no {LENGTH!r} (it has "
                 f"{', '.join(inputs)})"
             )
-        check_offers("prior.ends: task.tokenizer: its task", self.tokenizer_task, ("frames_of",))
+        check_offers("prior.ends: task.tokenizer: its task", self.tokenizer_task, FRAMES_NEEDS)
 
     @property
     def conditions(self) -> dict[str, ArraySpec]:
@@ -368,6 +369,16 @@ class PriorTask(Task):
     ) -> dict[str, jax.Array]:
         """The indices that `draw` draws: {level name: int32[B, *grid]}."""
         return self.draw(params, keys, cond, levels, **options).indices
+
+    def decode_drawn(self, frozen: Tree, drawn: Drawn) -> tuple[jax.Array, jax.Array]:
+        """x_hat [B, *S, C] in [-1, 1] of what `draw` returned, zero after the end of each clip, and
+        the lengths int32[B] along its first axis.
+        """
+        x_hat = self.decode(frozen, drawn.indices)
+        if drawn.frames is None:
+            return x_hat, jnp.full(len(x_hat), x_hat.shape[1], jnp.int32)
+        length = self.tokenizer_task.samples_of(drawn.frames).astype(jnp.int32)  # [B]
+        return within_length({LENGTH: length}, x_hat), length
 
     def decode(self, frozen: Tree, indices: Mapping[str, jax.Array]) -> jax.Array:
         """{level name: int32[B, *grid]} -> x_hat [B, *S, C] in [-1, 1]."""

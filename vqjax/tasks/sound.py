@@ -118,6 +118,11 @@ class SoundTokenizerTask(TokenizerTask):
         extra = self.tokenizer.encoder.grid((self.hop,))[0] - 1
         return -(-length // self.hop) + extra
 
+    def samples_of(self, frames: Any) -> Any:
+        """Samples that so many frames of tokens become, none of too few; ints or arrays."""
+        extra = self.tokenizer.encoder.grid((self.hop,))[0] - 1
+        return (frames - extra) * self.hop * (frames > extra)
+
     @property
     def streams(self) -> bool:
         """Whether pieces of sound can be encoded and decoded as they come."""
