@@ -68,7 +68,7 @@ OPTIONS = {
         "RUN", *RUN, "INPUT", "--out", "--step", "--max-pixels", "--codebooks", "--rate",
         "--format", "--max-seconds",
     ),
-    "tokenize": ("RUN", "--trust", "--out", "--step"),
+    "tokenize": ("RUN", "--trust", "--out", "--step", "--samples"),
     "sample": ("RUN", *RUN, "-n", "--seed", "--step", "--interpolate", *SAMPLING, "--out"),
     "edit": (
         "RUN", *RUN, "PICTURE", "--mask", "--outpaint", "--upscale", "--variations", "--strength",
@@ -111,6 +111,7 @@ GOOD = {
     "--step": ("0", "2"),
     "--max-pixels": ("1000",),
     "--codebooks": NUMBERS,
+    "--samples": ("80", "81"),
     "--rate": ("8000",),
     "--format": ("wav", "opus"),
     "--max-seconds": ("1", "0"),
