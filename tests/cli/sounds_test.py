@@ -192,3 +192,21 @@ def test_a_run_of_pictures_says_that_it_takes_no_sound(cli, run_dir, trust, tmp_
     assert code == 2 and f"a.wav is sound: {run_dir} takes pictures (jpeg, png" in err
     code, _, err = cli("reconstruct", run_dir, *words, "--codebooks", 2)
     assert code == 2 and f"--codebooks is for sound: {run_dir} takes pictures" in err
+
+
+def test_inspect_shows_rates_and_delay_and_nothing_of_pictures(cli, path):
+    code, out, _ = cli("inspect", path)
+    squeezed = " ".join(out.partition("parameters")[2].split())
+    for words in (
+        "head 112 total",
+        "tokens of one example, 160 x 1 int16, 0.02 s",
+        "tokens_0 9 of 16 codes",
+        "per sample 0.6 bits",
+        "compression 26.67 times, against int16 values",
+        "sample rate 8,000 Hz hop 20 samples, 2.5 ms frames 400 per second",
+        "bitrate 4.8 kbit/s first 1 1.6 kbit/s first 2 3.2 kbit/s",
+        "look-ahead none: causal",
+        "delay 40 samples, 5 ms at most",
+    ):
+        assert words in squeezed, words
+    assert code == 0 and "pixel" not in out and "picture" not in out and "uint8" not in out

@@ -101,7 +101,10 @@ def test_what_cannot_be_is_refused_in_one_line(path, whole, make_run, tmp_path, 
         ([path, "--samples", "81"], "81 samples are not a multiple of hop=20"),
         ([path, "--samples", "0"], "samples=0: wanted a whole number, at least 1"),
         ([path, "--samples", "80", "--out", whole.path], "holds other tokens (levels differ)"),
-        ([make_run(tiny.vqvae(data=Digits()), name="pictures"), "--samples", "80"], "has no whole clips"),
+        (
+            [make_run(tiny.vqvae(data=Digits()), name="pictures"), "--samples", "80"],
+            "has no whole clips",
+        ),
     ):
         assert main(["tokenize", "--out", str(tmp_path / "o"), *map(str, words)]) == 2
         assert line in capsys.readouterr().err and not (tmp_path / "o").exists()

@@ -8,7 +8,9 @@ from typing import Any
 def add_shape_argument(parser: argparse.ArgumentParser) -> None:
     """Adds `--shape`."""
     parser.add_argument(
-        "--shape", metavar="H,W,C", help="of one example, where the data is not at hand"
+        "--shape",
+        metavar="H,W,C",
+        help="of one example, where the data is not at hand; of sound T,C",
     )
 
 
@@ -35,7 +37,7 @@ def inputs_of(experiment: Any, shape: str | None) -> dict:
 
 def with_shape(experiment: Any, inputs: dict | None, text: str) -> dict:
     """The inputs with another shape of the array that the task reads. Where the data is not at
-    hand: this array, of uint8, a label, and other conditions.
+    hand: this array, of uint8 or, of sound, int16, a label, and other conditions.
 
     Raises:
         UsageError: `text` is no shape.
@@ -52,5 +54,7 @@ def with_shape(experiment: Any, inputs: dict | None, text: str) -> dict:
     if inputs is None:
         conditions = getattr(experiment.task, "conditions", {})
         inputs = {"label": ArraySpec((), "int32"), **conditions}
-    spec = inputs[name] if name in inputs else ArraySpec(shape, "uint8")
+    # Only sound has a hop.
+    dtype = "int16" if hasattr(experiment.task, "hop") else "uint8"
+    spec = inputs[name] if name in inputs else ArraySpec(shape, dtype)
     return {**inputs, name: dataclasses.replace(spec, shape=shape)}

@@ -6,7 +6,7 @@ import math
 import os
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vqjax.cli.arguments import add_experiment_arguments, add_verb, read_experiment
@@ -15,9 +15,11 @@ from vqjax.format import printable, printable_lines, times
 
 DESCRIPTION = """\
 Prints the resolved experiment, parameter counts, the layout of its tokens, bits per pixel and
-compression, and a run's sealed steps. Reads shapes only: nothing is computed.
+compression, of sound its rates, hop, look-ahead and delay, and a run's sealed steps. Reads shapes
+only: nothing is computed.
 
   vqjax inspect runs/mnist_vqvae
+  vqjax inspect spoken_digit_codec --arg hop=64
   vqjax inspect mnist_vqvae task.tokenizer.quantizer.codebook_size=1024
 """
 
@@ -106,6 +108,8 @@ def _print_sizes(experiment: Any, inputs: dict) -> None:
     # Absent where the run is trained on a token set.
     spec = inputs.get(experiment.task.inputs)
     example = f"of one example, {times(sizes.shape)}" + (f" {spec.dtype}" if spec else "")
+    if sizes.is_sound and spec.rate:
+        example += f", {sizes.shape[0] / spec.rate:.4g} s"
     if not sizes.levels and not sizes.latents:
         print(f"\none example{example.removeprefix('of one example')}" if sizes.shape else "")
         return
@@ -113,19 +117,54 @@ def _print_sizes(experiment: Any, inputs: dict) -> None:
         count = math.prod(sizes.latents)
         print(f"\n{sizes.latents_are} {example}")
         print(f"  {times(sizes.latents)}, {count:,} real numbers: nothing is discrete")
-        return
+    else:
+        _print_tokens(sizes, example)
+    if sizes.codec is not None:
+        _print_codec(sizes.codec)
+
+
+def _print_tokens(sizes: Any, example: str) -> None:
     print(f"\ntokens {example}")
     for level in sizes.levels:
         print(printable(f"  {level.name:<16}{times(level.grid)} of {level.codebook_size:,} codes"))
     position = "pixel" if len(sizes.shape) == 3 else "position"
-    rows = (
+    position = "sample" if sizes.is_sound or sizes.codec else position
+    rows = [
         ("per example", f"{sizes.tokens:,} tokens, {sizes.bits:,.6g} bits"),
         ("per token", f"{sizes.bits / sizes.tokens:.4g} bits"),
         (f"per {position}", f"{sizes.bits_per_position:.4g} bits"),
-        ("compression", f"{sizes.compression:.4g} times, against uint8 values"),
-    )
+        ("compression", f"{sizes.compression:.4g} times, against {sizes.values_are} values"),
+    ]
+    _print_rows(rows)
+
+
+def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
     for name, value in rows:
         print(f"  {name:<16}{value}")
+
+
+def _print_codec(codec: Any) -> None:
+    """Sizes of a tokenizer of sound in time."""
+
+    def span(samples: int) -> str:
+        return f"{samples:,} samples" + (f", {samples / codec.rate * 1e3:,.4g} ms" if rate else "")
+
+    rate = codec.rate
+    rows = [("sample rate", f"{rate:,.6g} Hz")] if rate else []
+    rows.append(("hop", span(codec.hop)))
+    if rate:
+        rows.append(("frames", f"{codec.frames_per_second:,.4g} per second"))
+    if rates := codec.kbits_per_second:
+        rows.append(("bitrate", f"{rates[-1]:,.4g} kbit/s"))
+        for count, kbits in enumerate(rates[:-1], 1):
+            rows.append((f"  first {count}", f"{kbits:,.4g} kbit/s"))
+    if codec.look_ahead is not None:
+        encoder, decoder = codec.look_ahead
+        frames = f"encoder {encoder}, decoder {decoder} frames"
+        rows.append(("look-ahead", frames if encoder or decoder else "none: causal"))
+        rows.append(("delay", f"{span(codec.delay)} at most, until a sample can be decoded"))
+    print("\nsound")
+    _print_rows(rows)
 
 
 def _print_steps(path: pathlib.Path) -> None:

@@ -26,7 +26,7 @@ from vqjax.format import times
 from vqjax.numbers import Number
 from vqjax.paths import as_path
 from vqjax.runs.examples import held_out
-from vqjax.runs.footprint import Footprint, parts_of, size_of, state_of
+from vqjax.runs.footprint import Footprint, parts_of, size_of, state_of, values_of
 from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import load_frozen
 from vqjax.training.platform import jax_defaults
@@ -158,7 +158,9 @@ class Run:
         params, collections = state_of(task, inputs)
         spec = inputs.get(task.inputs)
         shape = () if spec is None else tuple(spec.shape)
-        return Footprint(parts_of(params), size_of(collections), shape, ())
+        return Footprint(
+            parts_of(params), size_of(collections), shape, (), **values_of(inputs.get(task.inputs))
+        )
 
     @classmethod
     def single_calls(cls, task: Any, shape: tuple[int, ...]) -> Calls:

@@ -29,7 +29,7 @@ from vqjax.runs.conditions import (
 )
 from vqjax.runs.editing import PLAIN, UNGUIDED, Editing, check_sampling
 from vqjax.runs.examples import as_trained, checked_count, in_parts
-from vqjax.runs.footprint import Footprint
+from vqjax.runs.footprint import Footprint, values_of
 from vqjax.sampling import Guidance, TokenSampling
 from vqjax.tasks.prior import FROZEN
 from vqjax.training.experiment import Experiment
@@ -90,7 +90,9 @@ class PriorRun(Editing, Run):
         task = experiment.network_task()
         levels = task.levels_of({name: tuple(spec.shape) for name, spec in inputs.items()})
         sizes = super().footprint(experiment, inputs)
-        return dataclasses.replace(sizes, levels=levels, shape=task.example_shape(levels))
+        known = {**(task.tokenizer.inputs or {}), **inputs}  # where the run learns from tokens
+        values = values_of(known.get(task.inputs))
+        return dataclasses.replace(sizes, levels=levels, shape=task.example_shape(levels), **values)
 
     @classmethod
     def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:

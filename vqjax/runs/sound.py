@@ -8,6 +8,7 @@ Tokens are of sound at the level of training. Of causal networks one program of 
 hops does all of it, whole clips and streams alike; else lengths are padded up a ladder of few.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -23,11 +24,12 @@ from vqjax.ops import progress
 from vqjax.runs.base import Opening, Sizes
 from vqjax.runs.clips import at_rate, checked_clips
 from vqjax.runs.examples import held_out_clips, in_parts
+from vqjax.runs.footprint import Footprint, codec_sizes
 from vqjax.runs.sound_stream import Stream
 from vqjax.runs.stream import HOPS, LANES, Pipe, StreamPrograms, edge, lanes, up_to
 from vqjax.runs.tokenizer import TokenArrays, TokenizerRun
 from vqjax.training.experiment import Experiment
-from vqjax.types import UsageError
+from vqjax.types import ArraySpec, UsageError
 
 MOST_GAIN = 1e6  # of int16's smallest value a full scale has 32,768 times as much
 PADDED_SAMPLES = 1 << 20  # of one call's batch, at most
@@ -74,6 +76,13 @@ class SoundRun(TokenizerRun):
         """
         self._check_process()
         return [clip[:, 0] for clip in held_out_clips(self.experiment, count)]
+
+    @classmethod
+    def footprint(cls, experiment: Experiment, inputs: Mapping[str, ArraySpec]) -> Footprint:
+        """Also its sizes in time: see `TokenizerRun.footprint`."""
+        task = experiment.network_task()
+        sizes = super().footprint(experiment, inputs)
+        return dataclasses.replace(sizes, codec=codec_sizes(task, inputs[task.inputs].rate))
 
     @classmethod
     def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:

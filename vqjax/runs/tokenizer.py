@@ -32,7 +32,7 @@ from vqjax.runs.examples import (
     checked_finite,
     in_parts,
 )
-from vqjax.runs.footprint import Footprint, size_of, state_of
+from vqjax.runs.footprint import Footprint, size_of, state_of, values_of
 from vqjax.runs.large import LARGE_VALUES, LargePrograms
 from vqjax.tasks.tokenizer import TOKENIZER
 from vqjax.training.experiment import Experiment
@@ -41,6 +41,7 @@ from vqjax.types import ArraySpec, Level, UsageError, VqjaxError
 CALL_BATCH = 32  # examples per call of a program
 CALL_VALUES = LARGE_VALUES  # fewer examples when they hold more values than this
 MODULES = ("encoder", "quantizer", "decoder")  # whose sizes are listed one by one
+PROJECTIONS = ("pre_quant", "post_quant")  # and together
 IMAGE_RANK = 3  # of one example, [H, W, C]
 MAX_LATENT = 1e6  # no encoder makes larger ones; far beyond, decoders turn them into NaN
 TokenArrays = np.ndarray | dict[str, np.ndarray]
@@ -87,11 +88,14 @@ class TokenizerRun(Run):
         params, collections = state_of(task, inputs)
         net = params[TOKENIZER]
         parameters = {name: size_of(net.get(name, {})) for name in MODULES}
-        parameters["projections"] = size_of({k: v for k, v in net.items() if k not in MODULES})
+        parameters["projections"] = size_of({k: net[k] for k in PROJECTIONS if k in net})
+        listed = (*MODULES, *PROJECTIONS)
+        parameters |= {name: size_of(tree) for name, tree in net.items() if name not in listed}
         parameters |= {name: size_of(tree) for name, tree in params.items() if name != TOKENIZER}
         latents = (*task.tokenizer.encoder.grid(shape[:-1]), task.tokenizer.quantizer.codebook_dim)
         layout = task.token_layout(shape)
-        return Footprint(parameters, size_of(collections), shape, layout, latents)
+        values = values_of(inputs[task.inputs])
+        return Footprint(parameters, size_of(collections), shape, layout, latents, **values)
 
     @classmethod
     def single_calls(cls, task: Any, shape: tuple[int, ...]) -> Calls:
