@@ -55,6 +55,7 @@ def experiment(
             "spoken_digit",
             samples=8_320,
             crop="start",
+            shift=159,
             hold_out=r"_[0-4]\.wav$",
             leave_out="theo",
             classes={"speaker": r"^\d_([a-z]+)_"},

@@ -104,6 +104,11 @@ def test_windows_are_drawn_by_seed_and_position():
     assert drawn[:3].tolist() == [291, 678, 332]
     assert window.starts(lengths, None, positions).tolist() == [0] * 7
     assert Window(300, "start").starts(lengths, 7, positions).tolist() == [0] * 7
+    late = Window(300, "start", shift=9).starts(
+        np.array([1, 5, 9_000]).repeat(500), 7, np.arange(1500)
+    )
+    assert [{*part.tolist()} for part in np.split(late, 3)] == [{0}, {*range(5)}, {*range(10)}]
+    assert not Window(300, "start", shift=9).starts(lengths, None, positions).any()
     many = Window(300, "random").starts(np.full(9_000, 302), 0, np.arange(9_000))
     counts = np.bincount(many, minlength=3)
     assert len(counts) == 3 and ((counts - 3_000) ** 2 / 3_000).sum() < 13.8  # p = 0.001

@@ -138,16 +138,22 @@ class Window:
         samples: T, of the window.
         crop: where it begins in training: "random", drawn anew at each visit by (seed, position),
             or "start". In evaluation it is the start.
+        shift: samples by which "start" is late in training, at most, drawn anew at each visit: by
+            which tokens differ that are of almost the same sound.
     """
 
     samples: int
     crop: str
+    shift: int = 0
 
     def starts(self, lengths: np.ndarray, seed: int | None, positions: np.ndarray) -> np.ndarray:
         """Returns the first samples, int64[b], of clips of `lengths`; all int64[b]."""
-        if seed is None or self.crop == START:
+        if seed is None or (self.crop == START and not self.shift):
             return np.zeros(len(lengths), np.int64)
-        choices = np.maximum(lengths - self.samples, 0) + 1
+        if self.crop == START:
+            choices = np.minimum(self.shift, np.maximum(lengths - 1, 0)) + 1
+        else:
+            choices = np.maximum(lengths - self.samples, 0) + 1
         return (hash64(_WINDOW, seed, positions) % choices.astype(np.uint64)).astype(np.int64)
 
 
@@ -257,11 +263,13 @@ class SoundSource(SplitSource):
         samples: T of the window.
         crop: see `Window.crop`.
         loudness: the level that clips are brought to; None: as they are.
+        shift: see `Window.shift`.
     """
 
     samples: int
     crop: str
     loudness: Loudness | None
+    shift: int = 0  # also of sources without this field
 
     @abc.abstractmethod
     def _open(self, part: str) -> SoundSplit:
@@ -283,6 +291,10 @@ class SoundSource(SplitSource):
         if self.crop not in CROPS:
             valid = " or ".join(map(repr, CROPS))
             raise UsageError(f"{source}: crop is {valid}, got {self.crop!r}")
+        if self.shift < 0 or (self.shift and self.crop != START):
+            raise UsageError(
+                f"{source}: shift is 0 or more, and of crop={START!r} alone, got {self.shift!r}"
+            )
 
     def _split(
         self,
@@ -292,7 +304,7 @@ class SoundSource(SplitSource):
         gains: np.ndarray | None = None,
     ) -> SoundSplit:
         """A split of `clips` in this source's window; see `SoundSplit`."""
-        window = Window(self.samples, self.crop)
+        window = Window(self.samples, self.crop, self.shift)
         return SoundSplit(clips, window, rate, self.loudness, arrays, gains)
 
     def _part(self, part: str) -> SoundSplit:

@@ -141,6 +141,7 @@ class SoundFolder(SoundSource):
             evaluation, and `eval_fraction` does not count.
         leave_out: likewise; what it finds is for neither training nor evaluation.
         crop: where the window begins in training: "random", drawn anew at each visit, or "start".
+        shift: samples by which crop="start" is late in training, at most, drawn anew at each visit.
         loudness: the level that clips are brought to; None: as they are.
         max_seconds: a longer file is bad; it is not decoded.
         cache_bytes: largest size of all clips, as int16, that is kept in memory.
@@ -164,6 +165,7 @@ class SoundFolder(SoundSource):
     on_bad: str = "skip"
     caption_bytes: int = 0
     formats: tuple[str, ...] | None = None
+    shift: int = 0
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -270,7 +272,7 @@ class SoundFolder(SoundSource):
         captions = None if scan.captions is None else subset(scan.captions, members)
         return _FolderSplit(
             scan.clips.subset(members),
-            Window(self.samples, self.crop),
+            Window(self.samples, self.crop, self.shift),
             self.rate,
             self.loudness,
             {LABEL: scan.labels[members]},

@@ -53,6 +53,7 @@ class TFDSAudio(SoundSource):
         hold_out: regular expression, searched in the file names: r"_[0-4]\\.wav$", ...
         leave_out: likewise; what it finds is for neither training nor evaluation.
         crop: where the window begins in training: "random", drawn anew at each visit, or "start".
+        shift: samples by which crop="start" is late in training, at most, drawn anew at each visit.
         loudness: the level that recordings are brought to; None: as they are.
         audio_key: feature of the sound, numbers [n] or [n, C]; channels are averaged.
         name_key: feature of the file names, a text; None: `audio_key`/filename where there is one.
@@ -83,6 +84,7 @@ class TFDSAudio(SoundSource):
     scale: float | None = None
     data_dir: str | None = None
     cache_bytes: int = 1 << 30
+    shift: int = 0
 
     def __post_init__(self) -> None:
         check_fields(self)

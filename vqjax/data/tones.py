@@ -123,6 +123,7 @@ class Tones(SoundSource):
         eval_clips: for evaluation, none of which is among those.
         rate: samples per second.
         crop: where the window begins in training: "random", drawn anew at each visit, or "start".
+        shift: samples by which crop="start" is late in training, at most, drawn anew at each visit.
         loudness: the level that clips are brought to; None: as they are.
     """
 
@@ -132,6 +133,7 @@ class Tones(SoundSource):
     rate: int = 8_000
     crop: str = RANDOM
     loudness: Loudness | None = None
+    shift: int = 0
 
     def __post_init__(self) -> None:
         check_fields(self)
