@@ -3,8 +3,14 @@
     vqjax prepare spoken_digit
     vqjax train spoken_digit_codec
     vqjax train spoken_digit_codec --arg hop=64 --workdir runs/spoken_digit_codec_64
+    vqjax evaluate runs/spoken_digit_codec --codecs --by speaker
 
-Cost: not measured.
+2 CPU cores, 10 min 25 s beside other work (hop 64: about 18 minutes); 250 takes that training never
+saw, of the five speakers that it heard: 3.42 kbit/s, SI-SDR 7.56 dB, mel distance 0.181 (commit
+86b7021), hop 64 8.23 kbit/s, 12.34 dB, 0.146 (commit 000c0c8). Opus at 5.65 kbit/s: 6.03 dB, 0.194;
+at 7.98: 11.22 dB, 0.150. With fewer codebooks, and a voice that it never heard: docs/sound.md.
+
+Cost: 10.5 min, busy.
 """
 
 from vqjax.data import Loudness, TFDSAudio
@@ -26,9 +32,16 @@ TINY = (
 RATE = 8_000
 
 
+# {hop: (weight of "sdr", steps)}: of what has measured settings
+SETTINGS = {160: (0.1, 20_000), 64: (0.05, 18_000)}
+
+
 def experiment(
-    hop: int = 160, sdr: float = 0.1, width: int = 192, total_steps: int = 20_000
+    hop: int = 160, sdr: float | None = None, width: int = 192, total_steps: int | None = None
 ) -> Experiment:
+    weight, steps = SETTINGS.get(hop, SETTINGS[160])
+    sdr = weight if sdr is None else sdr
+    total_steps = steps if total_steps is None else total_steps
     sizes = {"hop": hop, "width": width, "latent_dim": width}
     return Experiment(
         task=SoundTokenizerTask(

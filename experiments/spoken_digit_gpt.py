@@ -8,7 +8,10 @@
 The tokens of a frame are drawn together, each codebook one step after the one before it;
 `--arg pattern=flat` draws one after the other, four times as many steps.
 
-Cost: not measured.
+What it reaches is not measured yet; its first 4,000 steps on two cores came at 6 to 7 per second.
+Without `shift` it knows its 2,250 clips by heart after 1,200 steps: 369 nats per held-out clip.
+
+Cost: 8 min, busy.
 """
 
 from vqjax.config import FrozenRun
@@ -28,7 +31,7 @@ def experiment(
     pattern: str = "delay",
     width: int = 192,
     layers: int = 6,
-    total_steps: int = 6_000,
+    total_steps: int = 3_000,
 ) -> Experiment:
     import spoken_digit_codec  # the file beside this one
 
