@@ -13,7 +13,10 @@ The defaults suit a CPU and speech at 16 kHz. More bits: `--arg hop=128` (125 fr
 `task.tokenizer.encoder.padding=None task.tokenizer.decoder.padding=None` each frame also sees later
 ones: somewhat better, and no longer a stream.
 
-Cost: not measured.
+A whole run is not measured: 400 steps on 600 recordings, at 16 kHz, came at 2.65 per second beside
+a test suite on the same two cores, which makes the cost below; alone it is far less.
+
+Cost: 126 min, busy.
 """
 
 import os
