@@ -38,7 +38,9 @@ def hop():
     """What a task of a sound tokenizer offers."""
     with pytest.MonkeyPatch.context() as patch:
         frames_of = lambda self, length: -(-length // HOP) + 1  # noqa: E731
+        samples_of = lambda self, frames: jnp.maximum(frames - 1, 1) * HOP  # noqa: E731
         patch.setattr(TokenizerTask, "frames_of", frames_of, raising=False)
+        patch.setattr(TokenizerTask, "samples_of", samples_of, raising=False)
         yield
 
 
@@ -125,15 +127,17 @@ def test_the_first_codebooks_alone_are_tokens_and_are_decoded(run):
     np.testing.assert_allclose(made, expected, atol=1e-6)
 
 
-def test_samples_have_their_frames(run):
+def test_samples_end_where_they_do(run):
     how = {"sampling": vqjax.sampling.TokenSampling(), "guidance": Guidance()}
     cond = {name: np.zeros(40, np.int32) for name in ("label", "speaker")}
-    examples, frames = run._drawn(40, 0, cond, **how)
-    assert examples.shape == (40, SAMPLES, 1) and frames.shape == (40,)
-    assert frames.min() >= 1 and frames.max() <= FRAMES and len(set(frames)) > 2
+    examples, length = run._drawn(40, 0, cond, **how)
+    assert examples.shape == (40, SAMPLES, 1) and length.shape == (40,)
+    assert length.min() >= HOP and length.max() <= SAMPLES and len(set(length)) > 2
+    after = np.arange(SAMPLES)[None] >= length[:, None]
+    assert not examples[after].any() and examples[~after].all()
     again, same = run._drawn(3, 0, {k: v[:3] for k, v in cond.items()}, **how)
     np.testing.assert_array_equal(again, examples[:3])
-    np.testing.assert_array_equal(same, frames[:3])
+    np.testing.assert_array_equal(same, length[:3])
     np.testing.assert_array_equal(run.sample(3, classes=[0], conditions={"speaker": [0]}), again)
 
 

@@ -31,7 +31,8 @@ class PriorEvaluator:
     """`nats_per_token`: mean of -log p over all tokens of the eval split, or of a bound on it
     (`Prior.is_bound`); `bits_per_dim`: the same per value of an example. Where clips end, tokens
     and values are those of the clips, of which each also has the end itself as a token, and
-    `nats_per_clip` is the mean over clips. The gallery has `SAMPLES` samples; of a conditional
+    `nats_per_clip` is the mean over clips; of a clip that is longer than the window, its beginning
+    counts, and no end. The gallery has `SAMPLES` samples; of a conditional
     prior under the conditions of the first examples of the split.
     """
 
@@ -64,7 +65,9 @@ class PriorEvaluator:
         check_not_empty(int(count), self._experiment)
         with jax.set_mesh(self._mesh):
             cond = jax.tree.map(_first_samples, *conditions) if conditions else None
-            samples = np.asarray(self._sample(params, self._frozen, cond, levels=levels))
+            samples, length = jax.device_get(
+                self._sample(params, self._frozen, cond, levels=levels)
+            )
         nats = nats / count
         if self._task.ends:
             tokens, values = tokens / count, values / count * samples.shape[-1]
@@ -73,7 +76,17 @@ class PriorEvaluator:
             tokens, values = self._task.network(levels).order.length, np.prod(samples.shape[1:])
             numbers = {"nats_per_token": nats / tokens}
         numbers["bits_per_dim"] = nats / np.log(2.0) / float(values)
-        return Evaluation(numbers, Gallery({"samples": samples}, columns=COLUMNS))
+        return Evaluation(numbers, self._gallery(samples, length))
+
+    def _gallery(self, samples: np.ndarray, length: np.ndarray | None) -> Gallery:
+        """Samples [n, *S, C], of clips that end the first `length` int32[n]."""
+        specs = self._task.tokenizer.inputs or {}  # of a set of tokens, too
+        specs = {**specs, **self._experiment.data.example_spec()}
+        spec = specs.get(self._task.inputs)
+        medium, rate = (None, None) if spec is None else (spec.shown_as, spec.rate)
+        if length is not None:
+            samples = [clip[:end] for clip, end in zip(samples, length.tolist(), strict=True)]
+        return Gallery({"samples": samples}, medium, rate, columns=COLUMNS)
 
     def _batch_sum(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[jax.Array, ...]:
         """Of the examples that are not padding: -log p in nats, how many these are and, where clips
@@ -91,8 +104,8 @@ class PriorEvaluator:
 
     def _draw(
         self, params: Tree, frozen: Tree, cond: Tree | None, *, levels: tuple[Level, ...]
-    ) -> jax.Array:
+    ) -> tuple[jax.Array, jax.Array | None]:
         keys = jax.vmap(lambda i: jax.random.fold_in(make_key(0), i))(jnp.arange(SAMPLES))
         plain = {"sampling": TokenSampling(), "guidance": Guidance()}
-        indices = self._task.sample_tokens(params, keys, cond, levels, **plain)
-        return self._task.decode(frozen, indices)
+        drawn = self._task.draw(params, keys, cond, levels, **plain)
+        return self._task.examples_of(frozen, drawn)

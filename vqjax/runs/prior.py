@@ -2,13 +2,16 @@
 
 run = vqjax.load("runs/mnist_gpt")
 images = run.sample(64, classes=[3, 7])
+
+run = vqjax.load("runs/spoken_digit_gpt")
+clips, length = run.sample(8, conditions={"speaker": ["jackson"]}, return_length=True)
 """
 
 import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -34,16 +37,30 @@ from vqjax.sampling import Guidance, TokenSampling
 from vqjax.tasks.prior import FROZEN
 from vqjax.training.experiment import Experiment
 from vqjax.training.record import load_record
-from vqjax.types import ArraySpec, Level, Tree
+from vqjax.types import ArraySpec, Level, Tree, UsageError
 
 CALL_BATCH = 64  # examples per call of the program
 MAX_NAME = 60  # characters of a tokenizer's name in a sentence
 
 
+class Samples(NamedTuple):
+    """What `sample(..., return_length=True)` returns.
+
+    Attributes:
+        clips: int16 [n, T, C], zero after its end.
+        length: samples of each clip, int32[n].
+    """
+
+    clips: np.ndarray
+    length: np.ndarray
+
+
 class PriorRun(Editing, Run):
     """A prior and its tokenizer; made by `vqjax.load`. It edits, too: see `Editing`.
 
-    Attributes: see `Run`.
+    Attributes (see `Run` for the others):
+        dtype: "int16" of sound, which is at the level of training.
+        rate: Hz of sound, 0 of anything else.
     """
 
     kind = "prior"
@@ -60,7 +77,8 @@ class PriorRun(Editing, Run):
             tokenizer = config.find_frozen(opened.experiment)[FROZEN]
             inputs = tokenizer.inputs or load_record(tokenizer.path, opening.trust).inputs
             spec = inputs[self.task.inputs]
-        self.dtype: str = "uint8" if spec.dtype == "uint8" else "float32"
+        self.dtype: str = spec.dtype if spec.dtype in ("uint8", "int16") else "float32"
+        self.rate: int = round(spec.rate or 0) if self.dtype == "int16" else 0
         self._variables = (opened.params, opening.frozen)
         self.shape: tuple[int, ...] = self.task.example_shape(self.token_layout())
         self._sample = jax.jit(self._sample_batch, static_argnames=("sampling", "guidance"))
@@ -72,7 +90,10 @@ class PriorRun(Editing, Run):
     @classmethod
     def abilities(cls, experiment: Experiment) -> dict[str, str | None]:
         """Also the edits that its network can make: see `Run.abilities`."""
-        prior = experiment.task.prior
+        prior, tokenizer = experiment.task.prior, experiment.task.tokenizer.experiment
+        if tokenizer is not None and hasattr(tokenizer.task, "samples_of"):
+            edits = {edit.partition(" ")[0] for edit in EDITS}
+            return super().abilities(experiment) | dict.fromkeys(edits, "edits are of pictures")
         declared = [edit for edit in EDITS if edit in getattr(prior, "edits", ())]
         missing = {e.partition(" ")[0] for e in EDITS} - {e.partition(" ")[0] for e in declared}
         can = f"can {' or '.join(declared)} alone" if declared else "makes no edits"
@@ -142,7 +163,8 @@ class PriorRun(Editing, Run):
         conditions: Others | None = None,
         sampling: TokenSampling = PLAIN,
         guidance: Guidance = UNGUIDED,
-    ) -> np.ndarray:
+        return_length: bool = False,
+    ) -> np.ndarray | Samples:
         """Draws examples.
 
         Args:
@@ -157,9 +179,11 @@ class PriorRun(Editing, Run):
                 not named all classes come in turn, those of `classes` first.
             sampling: temperature, top-k and top-p of the tokens.
             guidance: classifier-free guidance.
+            return_length: of sound: whether to return the lengths of the clips, too.
 
         Returns:
-            [n, *S, C] of the run's `dtype`.
+            [n, *S, C] of the run's `dtype`; clips that end before T samples have zeros behind
+            them. With `return_length` a pair of these and int32[n], `Samples`.
 
         Raises:
             UsageError: the prior takes no classes or has no such class, takes no prompts or none
@@ -170,12 +194,18 @@ class PriorRun(Editing, Run):
         check_sampling(sampling, guidance)
         prior, data = self.task.prior, self.experiment.data
         cond = condition_arrays(prior.condition, data, n, classes, prompts, conditions)
-        return self._drawn(n, seed, cond, sampling, guidance)[0]
+        if return_length and self.dtype != "int16":
+            raise UsageError("return_length: the samples of this run are no sound")
+        examples, length = self._drawn(n, seed, cond, sampling, guidance)
+        if not return_length:
+            return examples
+        whole = np.full(n, self.shape[0], np.int32)
+        return Samples(examples, whole if length is None else length)
 
     def _drawn(
         self, n: int, seed: int, cond: Tree | None, sampling: TokenSampling, guidance: Guidance
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Examples [n, *S, C] and, where clips end, how many frames each of them has, int32[n]."""
+        """Examples [n, *S, C] and, where clips end, how many samples each of them has, int32[n]."""
         ids, key = np.arange(n, dtype=np.int32), make_key(seed)
         leaves, structure = jax.tree.flatten(cond)
 
@@ -202,4 +232,5 @@ class PriorRun(Editing, Run):
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
         levels, how = self.token_layout(), {"sampling": sampling, "guidance": guidance}
         drawn = self.task.draw(params, keys, cond, levels, **how)
-        return as_trained(self.task.decode(frozen, drawn.indices), self.dtype), drawn.frames
+        examples, length = self.task.examples_of(frozen, drawn)
+        return as_trained(examples, self.dtype), length

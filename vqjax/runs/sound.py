@@ -335,7 +335,7 @@ class SoundRun(TokenizerRun):
         extra = self.task.frames_of(self.task.hop) - 1
         if frames <= extra:
             raise UsageError(f"{frames} frames have no samples: wanted at least {extra + 1}")
-        return (frames - extra) * self.task.hop
+        return self.task.samples_of(frames)
 
     def _checked_sound(self, sound: Any) -> tuple[np.ndarray, bool]:
         """float32 [B, T, C], and whether it was one clip [T]."""

@@ -16,7 +16,7 @@ from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.priors.conditions import inputs_of as condition_inputs
 from vqjax.priors.conditions import parts_of
-from vqjax.tasks.base import LENGTH, Batches, Part, Task, inputs_of
+from vqjax.tasks.base import LENGTH, Batches, Part, Task, inputs_of, within_length
 from vqjax.types import (
     ArraySpec,
     Batch,
@@ -135,7 +135,8 @@ class PriorTask(Task):
                 f"prior.ends: nothing says where clips end, the data has no {LENGTH!r} (it has "
                 f"{', '.join(inputs)})"
             )
-        check_offers("prior.ends: task.tokenizer: its task", self.tokenizer_task, ("frames_of",))
+        needs = ("frames_of", "samples_of")
+        check_offers("prior.ends: task.tokenizer: its task", self.tokenizer_task, needs)
 
     @property
     def conditions(self) -> dict[str, ArraySpec]:
@@ -373,3 +374,20 @@ class PriorTask(Task):
         """{level name: int32[B, *grid]} -> x_hat [B, *S, C] in [-1, 1]."""
         arrays = frozen[FROZEN]
         return self.tokenizer_task.decode_indices(arrays["params"], arrays["collections"], indices)
+
+    def examples_of(self, frozen: Tree, drawn: Drawn) -> tuple[jax.Array, jax.Array | None]:
+        """What was drawn, decoded: x_hat [B, *S, C]; and, where clips end, the samples that each
+        has, int32[B], after which it is zero.
+        """
+        if drawn.frames is None:
+            return self.decode(frozen, drawn.indices), None
+        # A decoder that is not causal hears what comes after the end: the last frame, for longer.
+        indices = {k: _last_repeated(i, drawn.frames) for k, i in drawn.indices.items()}
+        length = self.tokenizer_task.samples_of(drawn.frames)  # [B]
+        return within_length({LENGTH: length}, self.decode(frozen, indices)), length
+
+
+def _last_repeated(indices: jax.Array, frames: jax.Array) -> jax.Array:
+    """Indices int32[B, F] with those of the last of `frames` int32[B] frames after the end."""
+    frame = jnp.minimum(jnp.arange(indices.shape[1])[None], frames[:, None] - 1)  # [B, F]
+    return jnp.take_along_axis(indices, frame, axis=1)

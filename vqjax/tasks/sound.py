@@ -118,6 +118,12 @@ class SoundTokenizerTask(TokenizerTask):
         extra = self.tokenizer.encoder.grid((self.hop,))[0] - 1
         return -(-length // self.hop) + extra
 
+    def samples_of(self, frames: Any) -> Any:
+        """Samples that `frames` frames describe, at least one hop; ints or arrays."""
+        extra = self.frames_of(self.hop) - 1
+        larger = max if isinstance(frames, int) else jnp.maximum
+        return larger(frames - extra, 1) * self.hop
+
     @property
     def streams(self) -> bool:
         """Whether pieces of sound can be encoded and decoded as they come."""
