@@ -11,9 +11,14 @@ import pytest
 
 import vqjax
 from tests import tiny
+from vqjax.cli.main import main
 from vqjax.config import FrozenRun
-from vqjax.data import Loudness, Tones
+from vqjax.data import Loudness, TokenSet, Tones
 from vqjax.evaluation.prior import PriorEvaluator
+from vqjax.files import is_ours
+from vqjax.media import sound_writing
+from vqjax.media.audio import read_sound
+from vqjax.media.gallery import read_sheet
 from vqjax.ops.numerics import make_key
 from vqjax.priors import ClassLabel, CodebookGPT
 from vqjax.runs.load import make_evaluator
@@ -149,3 +154,92 @@ def test_without_ends_clips_fill_the_window(make_run):
     clips, length = untrained(make_run, ends=False).sample(3, return_length=True)
     np.testing.assert_array_equal(length, [SAMPLES] * 3)
     assert clips[:, -1].any()
+
+
+@pytest.fixture
+def cli(capsys):
+    """cli("verb", ...) -> (exit code, stdout, stderr)."""
+
+    def call(*words):
+        code = main([*map(str, words)])
+        return (code, *capsys.readouterr())
+
+    return call
+
+
+def test_sample_writes_files_of_sound_and_a_sheet_of_spectrograms(cli, path, run, tmp_path):
+    code, text, err = cli("sample", path, "-n", 3, "--classes", "4,7", "--out", tmp_path)
+    sheet = tmp_path / "sample_00000002_seed0_run_class-4-7.png"
+    assert code == 0 and text == f"{sheet}\n" and err == ""
+    assert read_sheet(sheet).medium == "audio" and read_sheet(sheet).captions == ("4", "7", "4")
+    files = sorted(tmp_path.glob("*.flac"))
+    names = [f"sample_00000002_seed0-000{i}_run_class-{c}.flac" for i, c in enumerate((4, 7, 4))]
+    assert [file.name for file in files] == names
+    clips, length = run.sample(3, classes=[4, 7], return_length=True)
+    for file, clip, end in zip(files, clips, length, strict=True):
+        sound = read_sound(file)
+        assert sound.rate == 8_000 and is_ours(file)
+        np.testing.assert_array_equal(sound.samples, clip[:end, 0])
+
+
+def test_sample_at_another_rate_says_what_it_does_not_add(cli, path, run, tmp_path):
+    code, _, err = cli("sample", path, "-n", 1, "--rate", 16_000, "--out", tmp_path)
+    assert code == 0 and "there is nothing above 4,000 Hz" in err and err.count("\n") == 1
+    (file,) = tmp_path.glob("*.flac")
+    assert file.name == "sample_00000002_seed0-0000_rate=16000_run.flac"
+    sound = read_sound(file)
+    assert sound.rate == 16_000
+    assert len(sound.samples) == 2 * run.sample(1, return_length=True).length[0]
+
+
+def test_without_soundfile_samples_are_wav(cli, path, run, tmp_path, monkeypatch):
+    def missing():
+        raise UsageError("not here")
+
+    monkeypatch.setattr(sound_writing, "library", missing)
+    assert cli("sample", path, "-n", 2, "--out", tmp_path)[0] == 0
+    monkeypatch.undo()
+    files = sorted(tmp_path.glob("*.wav"))
+    clips, length = run.sample(2, return_length=True)
+    assert len(files) == 2 and all(map(is_ours, files))
+    for file, clip, end in zip(files, clips, length, strict=True):
+        sound = read_sound(file)
+        assert sound.notes == () and sound.rate == 8_000
+        np.testing.assert_array_equal(sound.samples, clip[:end, 0])
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["sample", "--rate", "16000"], "--rate is that of files of sound: add --out DIR"),
+        (["sample", "--interpolate", "2"], "it cannot interpolate"),
+        (["sample", "-n", "1", "return_length=true"], "no 'return_length' here"),
+        (["edit", "--mask", "top"], "it cannot edit, edits are of pictures"),
+        (["reconstruct", "--out", "out"], "it cannot reconstruct"),
+        (["tokenize", "--out", "out"], "it cannot tokenize"),
+    ],
+)
+def test_what_a_prior_of_sound_cannot_is_one_line(cli, path, words, line):
+    verb, *options = words
+    code, _, err = cli(verb, path, *options)
+    (said,) = [s for s in err.splitlines() if s.startswith("vqjax: error")]
+    assert code == 2 and line in said
+
+
+def test_pictures_have_no_rate(cli, make_run):
+    vae = make_run(tiny.vae(), name="vae")
+    code, _, err = cli("sample", vae, "--rate", 8_000)
+    assert code == 2 and f"{vae} draws none" in err
+
+
+def test_tokens_of_a_set_are_those_of_sound_at_its_level(cli, run, tmp_path):
+    codec = run.tokenizer
+    assert cli("tokenize", codec.path, "--out", tmp_path / "tokens")[0] == 0
+    batch = next(TokenSet(tmp_path / "tokens").in_order("eval", 4))
+    audio = next(codec.experiment.data.in_order("eval", 4))
+    x = audio["audio"].astype(np.float32) / 32768 * audio["gain"][:, None, None]
+    assert audio["gain"].min() > 1.2
+    with codec._context():
+        expected = codec._encoded(x)
+    for level, indices in zip(codec.task.tokenizer.level_names, expected, strict=True):
+        assert np.mean(batch[level] == indices) > 0.98  # of two programs

@@ -17,6 +17,7 @@ BLOCK = 1 << 16  # samples that are worked on before progress is shown
 MAX_SECONDS = 600.0  # of a clip that a run takes whole
 SHEET_SOUNDS = 16  # on the sheet, and of the eval split
 SHEET_SECONDS = 2.0  # of each
+SHEET_SAMPLES = 64  # sounds on the sheet of samples
 # What a test compares with `WRITTEN` of `vqjax.media`: help must not wait for JAX.
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
 OPTIONS = ("codebooks", "rate", "format", "max_seconds")
@@ -84,11 +85,13 @@ class Output:
 
     def suffix(self, source: pathlib.Path | None = None) -> str:
         """Of the file that a result goes to, which was read from `source`."""
-        from vqjax.media.sound_writing import check_written, format_of_suffix
+        from vqjax.media.sound_writing import can_encode, check_written, format_of_suffix
         from vqjax.types import UsageError
 
         if self._format is not None:
             return f".{self._format}"
+        if source is None and not can_encode():
+            return ".wav"
         name = None if source is None else format_of_suffix(source)
         if name is None:
             return ".flac"
@@ -107,6 +110,15 @@ class Output:
                 piece = piece if length is None else piece[:length]
                 length = None if length is None else length - len(piece)
                 write(piece)
+
+    def write_whole(self, path: pathlib.Path, samples: Any) -> None:
+        """Writes int16[n] at the run's rate."""
+        import numpy as np
+
+        from vqjax.media.sound_writing import write_sound
+
+        samples = np.concatenate([*self._resampled((samples,))])
+        write_sound(path, samples, self.rate, overwrite=self._overwrite)
 
     def _resampled(self, pieces: Iterable[Any]) -> Iterator[Any]:
         import numpy as np
@@ -297,3 +309,11 @@ def reconstruct_sounds(trained: Any, args: argparse.Namespace, files: Sequence[F
     work.close()
     what = sounds(work.written) + ("" if files else ", their originals")
     return f"{what} and {names.path().name}"
+
+
+def samples_sheet(clips: Sequence[Any], rate: int, captions: Sequence[str]) -> Any:
+    """The sheet of the first `SHEET_SAMPLES` sounds, int16[n, C] each."""
+    from vqjax.media.gallery import Gallery
+
+    rows = {"samples": clips[:SHEET_SAMPLES]}
+    return Gallery(rows, "audio", rate or None, captions=captions[:SHEET_SAMPLES]).sheet()

@@ -16,6 +16,7 @@ from vqjax.files import read_text, write_output
 from vqjax.paths import as_path
 from vqjax.runs.base import check_can
 from vqjax.runs.load import run_class
+from vqjax.tasks.base import GAIN, inputs_of
 from vqjax.training import seal
 from vqjax.training.experiment import Experiment
 from vqjax.training.mesh import make_mesh
@@ -72,13 +73,16 @@ def tokenize_run(
     others = [name for name in spec if name != task.inputs and name not in HOST_ONLY]
     description = _describe(opened, levels, {name: spec[name] for name in others})
     _write_description(folder, description)
-    encode = jax.jit(lambda p, c, x: task.encode(p, c, x).indices, out_shardings=replicated(mesh))
+    encode = jax.jit(
+        lambda p, c, batch: task.encode(p, c, inputs_of(batch, task.inputs)).indices,
+        out_shardings=replicated(mesh),
+    )
 
     def encode_batch(batch: Batch) -> Tree:
-        only = {task.inputs: batch[task.inputs]}
+        needed = {name: batch[name] for name in (task.inputs, GAIN) if name in batch}
         with jax.set_mesh(mesh), jax_defaults(experiment.compute_dtype):
-            x = put_batch(only, mesh)[task.inputs]
-            return jax.device_get(encode(opened.params, opened.collections, x))
+            put = put_batch(needed, mesh)
+            return jax.device_get(encode(opened.params, opened.collections, put))
 
     size = _batch_size(experiment, mesh)
     for split in SPLITS:
