@@ -26,7 +26,9 @@ TINY = (
 RATE = 8_000
 
 
-def experiment(hop: int = 160, total_steps: int = 20_000, width: int = 192) -> Experiment:
+def experiment(
+    hop: int = 160, sdr: float = 0.1, width: int = 192, total_steps: int = 20_000
+) -> Experiment:
     sizes = {"hop": hop, "width": width, "latent_dim": width}
     return Experiment(
         task=SoundTokenizerTask(
@@ -42,7 +44,7 @@ def experiment(hop: int = 160, total_steps: int = 20_000, width: int = 192) -> E
             ),
             losses=(MultiScaleMel(RATE), SDR()),
             head=MelHead(RATE, hop=hop),
-            loss_weights={"mel": 1.0, "sdr": 0.1, "first_codebook": 1.0},
+            loss_weights={"mel": 1.0, "sdr": sdr, "first_codebook": 1.0},
         ),
         data=TFDSAudio(
             "spoken_digit",

@@ -17,6 +17,7 @@ from vqjax.tokenizers import (
     ConvEncoder,
     FrameDecoder,
     FrameEncoder,
+    LogMelEncoder,
     MelHead,
     MLPDecoder,
     MLPEncoder,
@@ -138,6 +139,22 @@ def token_prior(prior="gpt", **settings) -> Experiment:
     known = dataclasses.replace(plan.task.tokenizer, experiment=vqvae())
     task = dataclasses.replace(plan.task, tokenizer=known)
     return dataclasses.replace(plan, task=task, data=Arrays(tokens, tokens), **settings)
+
+
+def sound_classifier(label="label", **settings) -> Experiment:
+    """Of melodies; widths alike, so that it compiles fast."""
+    sizes = {"hop": 80, "window": 160, "mels": 16, "widths": (16,), "kernel": 3, "latent_dim": 16}
+    defaults = {
+        "task": ClassifierTask(
+            LogMelEncoder(8000, **sizes), classes=10, inputs="audio", label=label
+        ),
+        "data": Tones(
+            samples=8_000, train_clips=200, eval_clips=60, crop="start", loudness=Loudness()
+        ),
+        "batch_size": 25,
+        "eval_batch_size": 30,
+    }
+    return classifier(**{**defaults, **settings})
 
 
 def classifier(**settings) -> Experiment:

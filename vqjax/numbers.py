@@ -129,6 +129,11 @@ NUMBERS: dict[str, Number] = {
         "of held-out clips",
         "kbit/s", LOW, 2, "Rate,\nkbit/s",
     ),
+    "file_kbits_per_second": Number(
+        "Bitrate of files", "of another codec: a file for each held-out clip, headers and all",
+        "kbit/s", LOW, 2, "Files,\nkbit/s",
+    ),
+    "clips": Number("Clips", "how many of them are held out", digits=0),
     "silent_clips": Number(
         "Silent clips", "held-out clips that are zero throughout: no SI-SDR is theirs", digits=0
     ),

@@ -47,8 +47,9 @@ TASKS = {
     "sound": tiny.sound,
     "prior": tiny.token_prior,
     "classifier": tiny.classifier,
+    "sound_classifier": tiny.sound_classifier,
 }
-SEES_ALL = ("vqgan", "two_discriminators", "sound", "prior", "classifier")
+SEES_ALL = ("vqgan", "two_discriminators", "sound", "prior", "classifier", "sound_classifier")
 
 
 @functools.cache
@@ -143,7 +144,7 @@ def test_the_losses_of_the_parts_add_up_to_those_of_the_step(name):
     where = state.params, state.collections, {}, batch, context_of(active, train=True)
     parts = task.parts(*where)
     if not parts:  # nothing to take apart
-        assert name in ("prior", "classifier")
+        assert name in ("prior", "classifier", "sound_classifier")
         return
     out = quick(lambda *arrays: task(*arrays, where[-1]))(*where[:-1])
     weights = {k: as_schedule(weight)(0) for k, weight in task.weights.items()}

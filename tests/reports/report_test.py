@@ -273,6 +273,21 @@ def test_several_runs_are_compared_and_the_best_stands_out(
     assert re.findall(r'best">(31\.\d\d)<', text)
 
 
+@pytest.mark.parametrize("levels", [2, 3])
+def test_many_codebooks_have_a_table_of_their_own(trained_records, trust, levels):
+    kinds = {"codebook_usage": 0.5, "perplexity": 3.0}
+    line = {f"{kind}/level {n}": v + n / 4 for kind, v in kinds.items() for n in range(levels)}
+    evals = [{"kind": "eval", "step": step, "psnr": 20.0, **line} for step in (200, 400)]
+    (trained_records / "metrics.jsonl").write_text("\n".join(map(json.dumps, evals)))
+    text = page([read_record(trained_records, trust)])
+    _check(text)
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", text)]
+    assert (["level 1", "75.0", "3.2"] in cells) == (levels == 3)
+    assert ("Perplexity (level 1)" in text) == (levels == 2)
+    curves = re.search(r"<figcaption>Codebook, on the eval split.*?</ul>", text)[0].count("<li>")
+    assert curves == (4 if levels == 2 else 2)
+
+
 def test_what_is_no_run_or_cannot_be_written_is_one_line(trained_records, trust, tmp_path):
     with pytest.raises(DataError, match="not a run directory"):
         write_report([tmp_path / "nothing"])

@@ -10,46 +10,25 @@ import shutil
 import numpy as np
 import pytest
 
+from tests import tiny
 from tests.reports.page_test import HOSTILE, SHOWN
 from tests.reports.parts import comparison_page, page
 from tests.reports.report_test import _check
 from vqjax.cli.main import main
-from vqjax.data import Tones
 from vqjax.media.audio import read_sound
 from vqjax.media.clips import clip_files
 from vqjax.media.gallery import CAPTION, Gallery, png_file
-from vqjax.quantizers import EMAVectorQuantizer, Residual
 from vqjax.reports import players
 from vqjax.reports.compare import Comparison, compare_runs
 from vqjax.reports.compare_page import strips_of
 from vqjax.reports.compare_table import Row, columns_of, text_table
 from vqjax.reports.history import read_record
 from vqjax.reports.levels import by_count
-from vqjax.tasks import SoundTokenizerTask
-from vqjax.tokenizers import FrameDecoder, FrameEncoder, Tokenizer
-from vqjax.training.experiment import Experiment
-from vqjax.training.optim import Adam
 from vqjax.training.record import ExperimentRecord, write_record
 
-CODEBOOKS = 4
+CODEBOOKS = 3
 LENGTHS = (900, 400, 700, 1_200, 300, 800)
 AUDIO = re.compile(r'<audio ([^>]*) src="data:(audio/\w+);base64,([^"]*)"></audio>')
-
-
-def experiment():
-    sizes = {"hop": 16, "width": 8, "blocks": 1, "latent_dim": 8}
-    quantizer = Residual(EMAVectorQuantizer(codebook_size=16, codebook_dim=4), stages=CODEBOOKS)
-    task = SoundTokenizerTask(
-        tokenizer=Tokenizer(FrameEncoder(**sizes), quantizer, FrameDecoder(**sizes)),
-        loss_weights={"commitment": 1.0},
-    )
-    return Experiment(
-        task=task,
-        data=Tones(samples=256, train_clips=8, eval_clips=8),
-        optimizers={"tokenizer": Adam(1e-3)},
-        batch_size=4,
-        total_steps=400,
-    )
 
 
 def evaluation(step, better=0.0):
@@ -88,7 +67,7 @@ def made(tmp_path_factory):
     """A run directory as training leaves it, without the checkpoints and the numbers."""
     run = tmp_path_factory.mktemp("sound")
     (run / "samples").mkdir()
-    plan = experiment()
+    plan = tiny.sound(total_steps=400)
     write_record(run, ExperimentRecord(plan, plan.data.example_spec(), "tones", ("vqjax", "train")))
     for step in (200, 400):
         write_samples(run, step, gallery(noise=20 / step))
@@ -153,14 +132,14 @@ def test_the_numbers_of_a_run_of_sound_are_ordered(run):
     text = page([read_record(run)])
     parsed = _check(text)
     facts = re.findall(r"<dt>([^<]*)</dt><dd>([^<]*)", text)
-    expected = [("SI-SDR", "8.00 "), ("Mel distance", "0.3000"), ("Bitrate", "8.00 ")]
+    expected = [("SI-SDR", "5.00 "), ("Mel distance", "0.3500"), ("Bitrate", "6.00 ")]
     assert facts[:3] == expected
     rows = re.findall(r"<tr>(.*?)</tr>", text)
     cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in rows]
     assert ["Codebooks<br>decoded", "Rate,<br>kbit/s", "SI-SDR,<br>dB", "Mel<br>dist."] in cells
-    assert ["2", "4.00", "2.00", "0.4000"] in cells and ["4", "8.00", "8.00", "0.3000"] in cells
+    assert ["2", "4.00", "2.00", "0.4000"] in cells and ["3", "6.00", "5.00", "0.3500"] in cells
     assert ["Codebook", "In use,<br>%", "Perplex-<br>ity", "Entropy,<br>bits"] in cells
-    assert ["tokens_3", "70.0", "9.0", "3.17"] in cells
+    assert ["tokens_2", "80.0", "10.0", "3.32"] in cells
     titles = re.findall(r'<figure class="chart"><figcaption>([^<]*)', text)
     assert titles[:4] == [
         "SI-SDR against bitrate",
@@ -168,11 +147,12 @@ def test_the_numbers_of_a_run_of_sound_are_ordered(run):
         "SI-SDR over wall time",
         "Mel distance, on the eval split",
     ]
-    assert "codes in use, the least of 4 codebooks " in parsed.text
+    assert "codes in use, the least of 3 codebooks " in parsed.text
     assert "first_1" not in re.sub("<pre>.*?</pre>", "", text)
-    assert parsed.text.count("tokens_3") == 1
+    assert parsed.text.count("tokens_2") == 1
     words = " ".join(parsed.text)
-    assert "a sound codec that learns to turn sound from Tones (8,000 Hz) into 4 tokens of" in words
+    assert "a sound codec that learns to turn sound from Tones (8,000 Hz) into 3 tokens of" in words
+    assert "3 tokens of 16 codes for every 20 samples and back" in words
     assert not speaks_of_pictures(text)
 
 
@@ -260,7 +240,7 @@ def test_runs_are_compared_by_quality_against_bitrate(run, make_records, capsys)
     charts = re.findall(r'<figure class="chart">.*?</figure>', text)
     assert [chart.count("<circle") for chart in charts] == [2 * CODEBOOKS, CODEBOOKS]
     assert "tones = other " in charts[1] and "The same held-out sounds" in text
-    assert " SI-SDR 10.00 dB · 8.00 kbit/s" in parsed.text and parsed.tags.count("img") == 3
+    assert " SI-SDR 7.00 dB · 6.00 kbit/s" in parsed.text and parsed.tags.count("img") == 3
     assert not speaks_of_pictures(text)
     head = text_table(compared.rows, columns_of(compared.rows)).splitlines()[:2]
     assert "first" not in " ".join(head) and re.findall(r"SI-SDR|Rate", head[0]) == [

@@ -58,6 +58,7 @@ WRONG = {
                    {"label": ["x"]}, {"label": [2.0]}, {"label": [None]}, {"x": [1]}, {1: [2]}),
     "sampling": (None, 0.9, "plain", TokenSampling, Guidance()),
     "guidance": (None, 2.0, "2", Guidance, TokenSampling()),
+    "rate": (0, -1, 8000.5, "8000", True, [8000]),
     "path": (None, "", 5, b"x", [], object(), True, "/dev/null/x"),
     "overwrite": (None, 1, "yes"),
 }  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 
 import vqjax
 from tests import tiny
+from tests.runs import digit_probe
 from vqjax.data import Tones
 from vqjax.quantizers import Identity
 from vqjax.runs.base import require
@@ -218,13 +219,18 @@ def test_a_batch_of_none(runs):
 
 def test_evaluation_counts_every_clip_once_with_each_number_of_codebooks(runs):
     run = runs("causal")
-    numbers = run.evaluate().numbers
+    evaluation = run.evaluate()
+    numbers = evaluation.numbers
     data: Tones = run.experiment.data
     lengths = data.clip_lengths("eval")
     bits = sum(run.task.frames_of(int(n)) * 3 * 4 + 8 for n in lengths)
     assert numbers["kbits_per_second"] == pytest.approx(bits / (lengths.sum() / 8000) / 1000)
     assert {"si_sdr", "si_sdr/first_1", "si_sdr/first_2"} <= set(numbers)
     assert "si_sdr/first_3" not in numbers and numbers["silent_clips"] == 0
+    gallery, names = evaluation.gallery, data.class_names("label")
+    assert gallery.is_sound and gallery.rate == 8_000
+    assert [[len(x) for x in row] for row in gallery.rows.values()] == [lengths[:8].tolist()] * 2
+    assert list(gallery.captions) == [f"label {name}" for name in names[:8]]
     ratios = []
     for i, n in enumerate(lengths.tolist()):
         batch = data.clips("eval", np.array([i]), n)
@@ -240,3 +246,10 @@ def test_evaluation_counts_every_clip_once_with_each_number_of_codebooks(runs):
 def test_require_names_what_it_can(runs):
     with pytest.raises(UsageError, match="is a sound codec: it cannot inpaint"):
         require(runs("causal"), "inpaint")
+
+
+def test_the_probe_sees_shares_of_codes_by_quarter(runs):
+    run = runs("causal")
+    features, labels = digit_probe.histograms(run, run.experiment.data, "eval", 1)
+    assert features.shape == (10, 4 * 16) and labels.tolist() == list(range(10))
+    np.testing.assert_allclose((features**2).reshape(10, 4, 16).sum(-1), 1.0)

@@ -38,8 +38,8 @@ def hop():
     """What a task of a sound tokenizer offers."""
     with pytest.MonkeyPatch.context() as patch:
         frames_of = lambda self, length: -(-length // HOP) + 1  # noqa: E731
-        samples_of = lambda self, frames: jnp.maximum(frames - 1, 1) * HOP  # noqa: E731
         patch.setattr(TokenizerTask, "frames_of", frames_of, raising=False)
+        samples_of = lambda self, frames: (frames - 1) * HOP  # noqa: E731
         patch.setattr(TokenizerTask, "samples_of", samples_of, raising=False)
         yield
 
@@ -127,14 +127,15 @@ def test_the_first_codebooks_alone_are_tokens_and_are_decoded(run):
     np.testing.assert_allclose(made, expected, atol=1e-6)
 
 
-def test_samples_end_where_they_do(run):
+def test_samples_have_their_frames(run):
     how = {"sampling": vqjax.sampling.TokenSampling(), "guidance": Guidance()}
     cond = {name: np.zeros(40, np.int32) for name in ("label", "speaker")}
     examples, length = run._drawn(40, 0, cond, **how)
     assert examples.shape == (40, SAMPLES, 1) and length.shape == (40,)
-    assert length.min() >= HOP and length.max() <= SAMPLES and len(set(length)) > 2
+    frames = length // HOP + 1
+    assert frames.min() >= 1 and frames.max() <= FRAMES and len(set(frames)) > 2
     after = np.arange(SAMPLES)[None] >= length[:, None]
-    assert not examples[after].any() and examples[~after].all()
+    assert after.any() and not examples[after].any() and examples[~after].any()
     again, same = run._drawn(3, 0, {k: v[:3] for k, v in cond.items()}, **how)
     np.testing.assert_array_equal(again, examples[:3])
     np.testing.assert_array_equal(same, length[:3])
@@ -175,6 +176,10 @@ def test_every_verb(path, tmp_path, capsys):
     )
     (sheet,) = capsys.readouterr().out.split()
     assert sheet.endswith("sample_00000006_seed0_guidance=2_speaker=theo+0_run_class-1-2.png")
+    singles = sorted(tmp_path.glob("sample_*_seed0-*"))
+    assert [path.name.partition("guidance=2_")[2] for path in singles] == [
+        f"speaker={speaker}_run_class-{label}.png" for speaker, label in [("theo", 1), (0, 2)] * 2
+    ]
     for verb in ("inspect", "report"):
         assert main([verb, str(path)]) == 0, capsys.readouterr().err
     page = (path / "report.html").read_text()

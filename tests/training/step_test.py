@@ -11,12 +11,19 @@ import pytest
 
 from tests import tiny
 from tests.quickly import QUICKLY, quick
-from vqjax.losses import NonSaturating
+from vqjax.discriminators import MultiPeriod
+from vqjax.losses import LeastSquares, NonSaturating
 from vqjax.training.mesh import make_mesh
 from vqjax.training.optim import SGD, Adam
 from vqjax.training.restore import initial_state
 from vqjax.training.sharding import batch_sharding, local_rows, put_batch, replicated
-from vqjax.training.step import active_at, make_train_step, patterns, weighted_sum
+from vqjax.training.step import (
+    active_at,
+    make_gradients,
+    make_train_step,
+    patterns,
+    weighted_sum,
+)
 
 BOTH = ("commitment", "discriminator", "generator", "l1", "tokenizer")
 
@@ -172,7 +179,7 @@ def run_steps(experiment, devices, steps, options):
     history = []
     for n in range(steps):
         batch = batch_of(experiment, mesh, n)
-        assert batch["image"].sharding == batch_sharding(mesh)
+        assert batch[experiment.task.inputs].sharding == batch_sharding(mesh)
         state, metrics = program(state, {}, batch)
         history.append(jax.device_get(metrics))
     return history, jax.device_get(state)
@@ -200,6 +207,46 @@ def test_eight_devices_are_one(options):
         assert eight[0][name] == pytest.approx(one[0][name], rel=1e-6), name
         assert eight[-1][name] == pytest.approx(one[-1][name], rel=1e-4), name
     assert eight[-1]["codebook_revived"] == one[-1]["codebook_revived"]
+
+
+def codec_with_adversary():
+    task = tiny.sound().task
+    weights = {**task.loss_weights, "generator": 0.1, "feature_matching": 0.5, "discriminator": 1.0}
+    task = dataclasses.replace(
+        task,
+        discriminator=MultiPeriod(width=2, layers=1, periods=(2, 3)),
+        adversarial=LeastSquares(),
+        loss_weights=weights,
+    )
+    players = {"tokenizer": Adam(1e-3), "discriminator": Adam(1e-3)}
+    return tiny.sound(task=task, optimizers=players, batch_size=16)
+
+
+@pytest.mark.slow
+def test_eight_devices_are_one_for_a_codec():
+    experiment = codec_with_adversary()
+    one, _ = run_steps(experiment, jax.devices()[:1], 20, None)
+    eight, _ = run_steps(experiment, jax.devices(), 20, None)
+    assert set(experiment.task.terms) < set(one[0])
+    for name in (*experiment.task.terms, "total"):
+        assert eight[0][name] == pytest.approx(one[0][name], rel=2e-6), name
+        assert eight[-1][name] == pytest.approx(one[-1][name], rel=1e-3), name
+
+
+def test_one_backward_is_both_gradients_of_a_codec(one_device):
+    experiment, mesh = codec_with_adversary(), make_mesh(one_device)
+    state, batch = fresh(experiment, mesh), batch_of(experiment, mesh)
+    terms, call = experiment.task.terms, make_gradients(experiment)
+
+    def gradients(*players):
+        active = tuple(sorted({*players, *(t for t, player in terms.items() if player in players)}))
+        return quick(lambda s, b: call(s, {}, b, active=active)[0])(state, batch)
+
+    both = gradients("tokenizer", "discriminator")
+    for player in both:
+        alone = gradients(player)
+        assert set(alone) == {player}
+        assert relative_error(both[player], alone[player]) < 1e-5, player
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,12 @@ REVIVING = (
     "task.tokenizer.quantizer.revival=Revival(below=0.5, share=0.6)",
     "task.tokenizer.quantizer.codebook_size=64",
 )
+CODEC = (
+    str(FILES / "small_codec.py"),
+    "total_steps=40",
+    "task.tokenizer.quantizer.dropout=0.5",
+    "task.tokenizer.quantizer.per=example",
+)
 
 pytestmark = pytest.mark.storm
 
@@ -201,12 +207,13 @@ def weather(launch, run, kills, most, draw):
     assert all(code == 0 for code, _ in ends), ends
 
 
-def test_a_process_survives_ten_kills(tmp_path):
+@pytest.mark.parametrize("words", [REVIVING, CODEC], ids=["vqgan", "codec"])
+def test_a_process_survives_ten_kills(tmp_path, words):
     whole, run = tmp_path / "whole", tmp_path / "run"
     started = time.monotonic()
-    assert finish(start_alone(whole, *REVIVING, devices=2))[0] == 0
+    assert finish(start_alone(whole, *words, devices=2))[0] == 0
     most = time.monotonic() - started
-    weather(lambda: [start_alone(run, *REVIVING, devices=2)], run, 10, most, random.Random(11))
+    weather(lambda: [start_alone(run, *words, devices=2)], run, 10, most, random.Random(11))
     assert deterministic_lines(run) == deterministic_lines(whole)
     assert checksum(run) == checksum(whole)
 

@@ -98,14 +98,21 @@ def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_run(args: argparse.Namespace) -> Any:
-    """RUN, opened by the arguments of `add_run_arguments` and --step; prints its lines."""
+def load_run(args: argparse.Namespace, data: Any = None) -> Any:
+    """RUN, opened by the arguments of `add_run_arguments` and --step, on its own data or `data`;
+    prints its lines.
+    """
     from vqjax.runs.load import load
     from vqjax.training.platform import enable_compilation_cache
 
     enable_compilation_cache()
     run = load(
-        args.run_dir, params=args.params, step=args.step, trust=args.trust, frozen=args.frozen
+        args.run_dir,
+        params=args.params,
+        step=args.step,
+        trust=args.trust,
+        frozen=args.frozen,
+        data=data,
     )
     for line in run.lines:
         print(printable(line), file=sys.stderr)

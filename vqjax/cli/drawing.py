@@ -326,18 +326,14 @@ def _identity(path: str | pathlib.Path) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
-def sheet_of(rows: list) -> Any:
-    """A sheet of rows of examples."""
-    from vqjax.media.gallery import image_of, lay
-
-    return lay([[image_of(example) for example in row] for row in rows])
-
-
 def write_sheet(
     rows: list, path: pathlib.Path, caption: str = "", *, overwrite: bool = False
 ) -> pathlib.Path:
-    """Writes `sheet_of` rows of examples; `caption` goes into the file, for the run's report."""
-    return write_png(path, sheet_of(rows), caption, overwrite=overwrite)
+    """Writes a sheet of rows of examples; `caption` goes into the file, for the run's report."""
+    from vqjax.media.gallery import image_of, lay
+
+    sheet = lay([[image_of(example) for example in row] for row in rows])
+    return write_png(path, sheet, caption, overwrite=overwrite)
 
 
 def write_example(example: Any, path: pathlib.Path, *, overwrite: bool = False) -> pathlib.Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 from vqjax.cli import drawing
 from vqjax.cli.arguments import add_run_arguments, add_verb, load_run, path_argument
+from vqjax.cli.number_tables import number_lines
 from vqjax.format import printable
 from vqjax.numbers import IN_WORDS, JUDGED, NUMBERS, Number
 
@@ -17,7 +18,8 @@ Evaluates a run on its whole eval split and prints the numbers of its kind: the 
 nats_per_token is an upper bound, from one draw per example.
 
 --judge JUDGE, the run of a classifier of the same data, adds the quality of the evaluated run's
-samples; the last line says how to reproduce the numbers. --captions N, for a prior conditioned on
+samples, or of a codec of sound what is still found in its reconstructions, from any number of its
+codebooks; the last line says how to reproduce the numbers. --captions N, for a prior conditioned on
 captions of data that can tell whether a picture satisfies its caption, adds the share of satisfied
 captions of each kind: by pictures drawn from them, by pictures drawn without any, by real ones and
 by their reconstructions.
@@ -26,6 +28,7 @@ by their reconstructions.
   vqjax evaluate runs/mnist_vqvae --params raw --json
   vqjax evaluate runs/mnist_vae --importance-samples 100
   vqjax evaluate runs/mnist_gpt --judge runs/mnist_classifier -n 1000 --guidance 2
+  vqjax evaluate runs/spoken_digit_codec --judge runs/spoken_digit_classifier
   vqjax evaluate runs/shapes_text_to_image --captions 1000 --guidance 2
 
 Numbers of the eval split, where a run has them; shares are fractions of 1:
@@ -51,6 +54,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         DESCRIPTION + _numbers_help(NUMBERS) + "\nWith --judge:\n" + _numbers_help(JUDGED),
     )
     add_run_arguments(parser)
+    parser.add_argument(
+        "overrides",
+        metavar="data.FIELD=VALUE",
+        nargs="*",
+        help="evaluate on other data: set a field of the run's source",
+    )
     parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
     parser.add_argument(
         "--importance-samples",
@@ -62,7 +71,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--judge",
         metavar="JUDGE",
         type=path_argument,
-        help="a classifier's run that judges samples",
+        help="a classifier's run that judges samples, or reconstructions of sound",
     )
     parser.add_argument("-n", metavar="N", type=int, help=f"samples to judge (default: {SAMPLES})")
     parser.add_argument(
@@ -73,6 +82,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--seed", metavar="N", type=int, help="seed of the samples (default: 0)")
     drawing.add_sampling_arguments(parser)
+    parser.add_argument(
+        "--by",
+        metavar="NAME",
+        help="of sound: the main numbers of each class, too, as --by label",
+    )
+    parser.add_argument(
+        "--codecs",
+        action="store_true",
+        help="of sound: also what Opus, GSM 6.10 and mu-law make of the same clips",
+    )
     parser.add_argument(
         "--json",
         action="store_true",
@@ -88,7 +107,8 @@ def run(args: argparse.Namespace) -> None:
 
     enable_compilation_cache()
     _check_options(args)
-    judgement, check = _judge_and_check(args)  # first: it may refuse
+    data = _data(args)
+    judgement, check = _judge_and_check(args, data)  # first: it may refuse
     opened, evaluation = evaluate_run(
         args.run_dir,
         params=args.params,
@@ -96,6 +116,9 @@ def run(args: argparse.Namespace) -> None:
         trust=args.trust,
         frozen=args.frozen,
         importance_samples=args.importance_samples,
+        by=args.by,
+        codecs=args.codecs,
+        data=data,
         # `_judge_and_check` has printed the messages from opening the run.
         say=lambda line: None if judgement or check else print(printable(line), file=sys.stderr),
     )
@@ -104,6 +127,8 @@ def run(args: argparse.Namespace) -> None:
     if judgement is not None:
         numbers, lines = numbers | judgement.numbers, [*lines, judgement.protocol]
     header = {"run": str(args.run_dir), "step": opened.step, "params": opened.params_kind}
+    if args.overrides:
+        header["data"] = args.overrides
     if args.json:
         protocol = {} if judgement is None else {"protocol": judgement.protocol}
         captions = (
@@ -111,12 +136,26 @@ def run(args: argparse.Namespace) -> None:
         )
         print(json_text(header | numbers | protocol | captions))
         return
-    print(printable(f"{args.run_dir}, step {opened.step}, {opened.params_kind} parameters"))
-    width = max(map(len, numbers), default=0)
-    for name, value in numbers.items():
-        print(printable(f"  {name:<{width}}  {value:>12.4f}"))
-    for line in [*lines, *([] if check is None else check.lines())]:
+    head = f"{args.run_dir}, step {opened.step}, {opened.params_kind} parameters"
+    print(printable(", ".join([head, *args.overrides])))
+    for line in [*number_lines(numbers, evaluation.described), *lines]:
+        print(printable(f"  {line}").rstrip())
+    for line in [] if check is None else check.lines():
         print(printable(f"  {line}"))
+
+
+def _data(args: argparse.Namespace) -> Any:
+    """The run's source with other fields, by `args.overrides`; None: its own, or it has none."""
+    from vqjax.config import apply_overrides
+    from vqjax.training.record import load_record
+    from vqjax.types import UsageError
+
+    for word in args.overrides:
+        if not word.startswith(("data.", "data=")):
+            raise UsageError(f"{word!r}: of a run only the data may be another: data.FIELD=VALUE")
+    if not args.overrides:
+        return None
+    return apply_overrides(load_record(args.run_dir, args.trust).experiment, args.overrides).data
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -132,18 +171,25 @@ def _check_options(args: argparse.Namespace) -> None:
         raise UsageError(f"--captions {args.captions}: wanted at least 1")
 
 
-def _judge_and_check(args: argparse.Namespace) -> tuple[Any, Any]:
-    """What samples show: a `Judgement` and a `CaptionCheck`, None where not requested."""
+def _judge_and_check(args: argparse.Namespace, data: Any) -> tuple[Any, Any]:
+    """What samples, or a codec's reconstructions, show: a `Judgement` and a `CaptionCheck`, None
+    where not requested.
+    """
     from vqjax.runs.base import require
     from vqjax.runs.captions import check_captions
-    from vqjax.runs.judge import judge_samples
+    from vqjax.runs.judge import judge_reconstructions, judge_samples, reconstructs_sound
     from vqjax.runs.load import load
+    from vqjax.types import UsageError
 
     if args.judge is None and args.captions is None:
         return None, None
     options = {"seed": args.seed or 0, **drawing.sampling_options(args)}  # first: it may refuse
     judge = None if args.judge is None else load(args.judge, trust=args.trust)
-    run, judgement, check = load_run(args), None, None
+    run, judgement, check = load_run(args, data), None, None
+    if judge is not None and args.captions is None and reconstructs_sound(run):
+        if flags := drawing.used_flags(args, "n", "seed", *drawing.SAMPLING):
+            raise UsageError(f"{flags[0]} is for samples: of {run.path} reconstructions are judged")
+        return judge_reconstructions(run, judge), None
     require(run, "sample")
     drawing.method_options(args, run, run.sample, reserved=("n",))  # refuses by names of options
     if judge is not None:

@@ -1,7 +1,6 @@
 """`vqjax sample RUN`: new examples, or interpolations between held-out ones."""
 
 import argparse
-import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,20 +10,16 @@ from vqjax.cli.drawing import (
     CONDITION_KEYWORDS,
     CONDITIONS,
     OTHERS,
-    RETURN_LENGTH,
     SAMPLING,
     Names,
     add_drawing_arguments,
     add_setting_argument,
-    in_turn,
     method_options,
-    sheet_of,
     used_flags,
     write_example,
-    write_png,
     write_sheet,
 )
-from vqjax.cli.sounds import Output, add_rate_argument, samples_sheet
+from vqjax.cli.sounds import add_rate_argument, write_samples
 from vqjax.format import printable
 
 DESCRIPTION = """\
@@ -42,17 +37,17 @@ ones).
   vqjax sample runs/mnist_vae --interpolate 8
 
 With --out the samples are also written one by one, with their number after the seed and the name
-of RUN in all names: sound as FLAC, as WAV where soundfile is not installed, each clip as long as it
-was drawn, at the level of training. On the sheet of sounds are the first 64. Files of the same
-names are replaced. With --interpolate N it writes sample-interpolation_<step>.png instead: N rows,
-each from one held-out picture to another along the straight line between their latents. That needs
-no prior, only continuous latents. key=value sets any other keyword of the run's `sample`.
+of RUN in all names. Files of the same names are replaced. With --interpolate N it writes
+sample-interpolation_<step>.png instead: N rows, each from one held-out example to another along the
+straight line between their latents. That needs no prior, only continuous latents. key=value sets
+any other keyword of the run's `sample`. Of sound the sheet shows spectrograms, and with --out each
+sample is a FLAC file as long as it was drawn, at the level of training (a WAV file where soundfile
+is not installed).
 """
 SAMPLES = 64  # by default
 INTERPOLATION_STEPS = 10  # pictures per row
 MAX_COLUMNS = 20  # where each has its condition
 MAX_SAMPLES = 10_000  # on one sheet
-SOUND = "int16"  # the dtype of runs of sound
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -62,13 +57,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--interpolate", metavar="N", type=int, help="N interpolations of held-out pairs instead"
     )
-    add_rate_argument(parser)
     add_drawing_arguments(
         parser,
         count=f"number of samples (default: {SAMPLES})",
         conditions="all in turn",
         out="folder for the sheet and for single samples (default: RUN/samples, the sheet only)",
     )
+    add_rate_argument(parser)
     parser.set_defaults(run=run)
 
 
@@ -86,64 +81,39 @@ def run(args: argparse.Namespace) -> None:
         _check_count("-n", args.n)
     trained = load_run(args)
     if interpolates:
-        sheet = _interpolate(args, trained)
-        print(printable(str(sheet)))
+        require(trained, "interpolate")
+        options = _accepted(trained.interpolate, steps=INTERPOLATION_STEPS)
+        options |= method_options(args, trained, trained.interpolate)
+        names = Names(args, trained, "sample-interpolation")
+        names.check([names.path()])
+        rows = _interpolate(trained, args.interpolate, options)
+        write_sheet(rows, names.path(), overwrite=args.overwrite)
+        print(printable(str(names.path())))
         return
     require(trained, "sample")
     if not (options := _accepted(trained.sample, n=SAMPLES, seed=0)) or "n" not in options:
         raise UsageError(f"{type(trained).__name__}.sample has no n: how many to draw")
     options |= method_options(args, trained, trained.sample)
-    _check_count("n", options["n"])
+    count = options["n"]
+    _check_count("n", count)
     conditions = next((options[name] for name in CONDITION_KEYWORDS if options.get(name)), [])
     names = Names(args, trained, "sample", options.get("seed"))
-    output = _sound_output(args, trained)
     sheet = names.path(conditions)
-    singles = names.singles(conditions, options["n"], options.get(OTHERS) or {})
-    if output is not None:
-        singles = [path.with_suffix(output.suffix()) for path in singles]
+    if getattr(trained, "dtype", None) == "int16":
+        write_samples(trained, args, options, conditions, names)
+        print(printable(str(sheet)))
+        return
+    if args.rate is not None:
+        raise UsageError(f"--rate is for sound: {args.run_dir} draws none")
+    singles = names.singles(conditions, count, options.get(OTHERS) or {})
     names.check([sheet, *singles])
-    if trained.dtype == SOUND:
-        samples = _draw_sounds(trained, options)
-        for path, clip in zip(singles, samples, strict=False):
-            output.write_whole(path, clip[:, 0])
-        image = samples_sheet(samples, trained.rate, _captions(conditions, options))
-    else:
-        samples = trained.sample(**options)
-        for path, example in zip(singles, samples, strict=False):
-            write_example(example, path, overwrite=args.overwrite)
-        image = sheet_of(_sheet_rows(samples, conditions))
-    write_png(sheet, image, ", ".join(map(str, conditions)), overwrite=args.overwrite)
+    samples = trained.sample(**options)
+    caption = ", ".join(map(str, conditions))
+    for path, example in zip(singles, samples, strict=False):
+        write_example(example, path, overwrite=args.overwrite)
+    write_sheet(_sheet_rows(samples, conditions), sheet, caption, overwrite=args.overwrite)
     print(printable(str(sheet)))
     _print_numbers(trained, samples)
-
-
-def _sound_output(args: argparse.Namespace, trained: Any) -> Output | None:
-    """How single sounds are written; None: there are none."""
-    from vqjax.types import UsageError
-
-    if trained.dtype == SOUND and args.out:
-        return Output(args, trained.rate)
-    if args.rate is not None:
-        why = "add --out DIR" if trained.dtype == SOUND else f"{args.run_dir} draws none"
-        raise UsageError(f"--rate is that of files of sound: {why}")
-    return None
-
-
-def _draw_sounds(trained: Any, options: dict[str, Any]) -> list:
-    """Clips int16[n, C], each as long as it is."""
-    if not _accepted(trained.sample, **{RETURN_LENGTH: True}):
-        return list(trained.sample(**options))
-    samples, length = trained.sample(**options, return_length=True)
-    return [clip[:end] for clip, end in zip(samples, length.tolist(), strict=True)]
-
-
-def _captions(conditions: Sequence, options: dict[str, Any]) -> list[str]:
-    """Of each sample its conditions, those that were named."""
-    others, captions = options.get(OTHERS) or {}, []
-    for i in range(options["n"]):
-        own = [f"{name} {value}" for name, v in others.items() for value in in_turn(v, i)]
-        captions.append(", ".join([*map(str, in_turn(conditions, i)), *own]))
-    return captions
 
 
 def _accepted(method: Any, **options: Any) -> dict[str, Any]:
@@ -161,21 +131,14 @@ def _check_count(option: str, count: int) -> None:
         raise UsageError(f"{option} {count}: wanted 1 to {MAX_SAMPLES:,}")
 
 
-def _interpolate(args: argparse.Namespace, trained: Any) -> pathlib.Path:
-    """Writes the sheet of interpolations between pairs of held-out examples, all different."""
-    from vqjax.runs.base import require
+def _interpolate(trained: Any, rows: int, options: dict[str, Any]) -> list:
+    """`rows` interpolations between pairs of held-out examples, all different."""
     from vqjax.types import UsageError
 
-    require(trained, "interpolate")
-    options = _accepted(trained.interpolate, steps=INTERPOLATION_STEPS)
-    options |= method_options(args, trained, trained.interpolate)
-    names, rows = Names(args, trained, "sample-interpolation"), args.interpolate
-    names.check([names.path()])
     x = trained.held_out(2 * rows)
     if len(x) < 2 * rows:
         raise UsageError(f"--interpolate {rows}: the eval split has {len(x)} examples, two per row")
-    lines = list(trained.interpolate(x[::2], x[1::2], **options))
-    return write_sheet(lines, names.path(), overwrite=args.overwrite)
+    return list(trained.interpolate(x[::2], x[1::2], **options))
 
 
 def _sheet_rows(samples: Any, conditions: Sequence) -> list:

@@ -6,10 +6,10 @@ import dataclasses
 import itertools
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vqjax.cli.drawing import Names, method_options, write_png
+from vqjax.cli.drawing import OTHERS, RETURN_LENGTH, Names, in_turn, method_options, write_png
 from vqjax.cli.inputs import Found, targets_of
 from vqjax.format import printable, reason
 
@@ -17,7 +17,7 @@ BLOCK = 1 << 16  # samples that are worked on before progress is shown
 MAX_SECONDS = 600.0  # of a clip that a run takes whole
 SHEET_SOUNDS = 16  # on the sheet, and of the eval split
 SHEET_SECONDS = 2.0  # of each
-SHEET_SAMPLES = 64  # sounds on the sheet of samples
+MOST_SHOWN = 64  # samples on a sheet
 # What a test compares with `WRITTEN` of `vqjax.media`: help must not wait for JAX.
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
 OPTIONS = ("codebooks", "rate", "format", "max_seconds")
@@ -112,7 +112,7 @@ class Output:
                 write(piece)
 
     def write_whole(self, path: pathlib.Path, samples: Any) -> None:
-        """Writes int16[n] at the run's rate."""
+        """Writes int16[n] at the run's rate, as WAV also where soundfile is not installed."""
         import numpy as np
 
         from vqjax.media.sound_writing import write_sound
@@ -311,9 +311,53 @@ def reconstruct_sounds(trained: Any, args: argparse.Namespace, files: Sequence[F
     return f"{what} and {names.path().name}"
 
 
-def samples_sheet(clips: Sequence[Any], rate: int, captions: Sequence[str]) -> Any:
-    """The sheet of the first `SHEET_SAMPLES` sounds, int16[n, C] each."""
-    from vqjax.media.gallery import Gallery
+def write_samples(
+    trained: Any,
+    args: argparse.Namespace,
+    options: dict[str, Any],
+    conditions: Sequence[int | str],
+    names: Names,
+) -> None:
+    """`vqjax sample` of sound: draws by `options` of the run's method, and writes a sheet, and with
+    --out every sample as a file of its own.
 
-    rows = {"samples": clips[:SHEET_SAMPLES]}
-    return Gallery(rows, "audio", rate or None, captions=captions[:SHEET_SAMPLES]).sheet()
+    Raises:
+        UsageError: a result would be written over something else, or --rate without files.
+    """
+    from vqjax.media.gallery import Gallery
+    from vqjax.types import UsageError
+
+    if args.rate is not None and not args.out:
+        raise UsageError("--rate is that of files of sound: add --out DIR")
+    output, sheet = Output(args, trained.rate) if args.out else None, names.path(conditions)
+    others = options.get(OTHERS) or {}
+    singles = names.singles(conditions, options["n"], others)
+    singles = [path.with_suffix(output.suffix()) for path in singles]
+    names.check([sheet, *singles])
+    clips = _drawn(trained, options)
+    for path, clip in zip(singles, clips, strict=False):
+        output.write_whole(path, clip[:, 0])
+    captions = [
+        ", ".join([*map(str, in_turn(conditions, i)), *_words_of(others, i)])
+        for i in range(len(clips))
+    ]
+    gallery = Gallery(
+        {"samples": clips[:MOST_SHOWN]}, "audio", trained.rate, captions=captions[:MOST_SHOWN]
+    )
+    caption = ", ".join(map(str, conditions))
+    write_png(sheet, gallery.sheet(), caption, overwrite=args.overwrite)
+
+
+def _words_of(others: Mapping[str, Sequence[Any]], number: int) -> list[str]:
+    """The conditions of sample `number` beside its class, as "speaker jackson"."""
+    return [f"{name} {value}" for name, v in others.items() for value in in_turn(v, number)]
+
+
+def _drawn(trained: Any, options: dict[str, Any]) -> list[Any]:
+    """Clips int16[n, C], each as long as it is, but one sample at least."""
+    from vqjax.runs.base import keywords_of
+
+    if RETURN_LENGTH not in keywords_of(trained.sample):
+        return list(trained.sample(**options))
+    clips, length = trained.sample(**options, return_length=True)
+    return [clip[: max(1, n)] for clip, n in zip(clips, length.tolist(), strict=True)]

@@ -16,6 +16,7 @@ from vqjax.types import Batch, Level, Tree
 
 SAMPLES = 64  # in the gallery
 COLUMNS = 8
+SOUNDS = 16  # of them, where they are sound
 
 
 def _count(cond: Tree) -> int:
@@ -65,9 +66,8 @@ class PriorEvaluator:
         check_not_empty(int(count), self._experiment)
         with jax.set_mesh(self._mesh):
             cond = jax.tree.map(_first_samples, *conditions) if conditions else None
-            samples, length = jax.device_get(
-                self._sample(params, self._frozen, cond, levels=levels)
-            )
+            samples, lengths = self._sample(params, self._frozen, cond, levels=levels)
+            samples, lengths = np.asarray(samples), np.asarray(lengths)
         nats = nats / count
         if self._task.ends:
             tokens, values = tokens / count, values / count * samples.shape[-1]
@@ -76,17 +76,16 @@ class PriorEvaluator:
             tokens, values = self._task.network(levels).order.length, np.prod(samples.shape[1:])
             numbers = {"nats_per_token": nats / tokens}
         numbers["bits_per_dim"] = nats / np.log(2.0) / float(values)
-        return Evaluation(numbers, self._gallery(samples, length))
+        return Evaluation(numbers, self._gallery(samples, lengths))
 
-    def _gallery(self, samples: np.ndarray, length: np.ndarray | None) -> Gallery:
-        """Samples [n, *S, C], of clips that end the first `length` int32[n]."""
+    def _gallery(self, samples: np.ndarray, lengths: np.ndarray) -> Gallery:
         specs = self._task.tokenizer.inputs or {}  # of a set of tokens, too
         specs = {**specs, **self._experiment.data.example_spec()}
         spec = specs.get(self._task.inputs)
-        medium, rate = (None, None) if spec is None else (spec.shown_as, spec.rate)
-        if length is not None:
-            samples = [clip[:end] for clip, end in zip(samples, length.tolist(), strict=True)]
-        return Gallery({"samples": samples}, medium, rate, columns=COLUMNS)
+        if spec is None or spec.shown_as != "audio":
+            return Gallery({"samples": samples}, columns=COLUMNS)
+        sounds = [x[: max(1, n)] for x, n in zip(samples, lengths.tolist(), strict=True)]
+        return Gallery({"samples": sounds[:SOUNDS]}, spec.shown_as, spec.rate)
 
     def _batch_sum(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[jax.Array, ...]:
         """Of the examples that are not padding: -log p in nats, how many these are and, where clips
@@ -104,8 +103,8 @@ class PriorEvaluator:
 
     def _draw(
         self, params: Tree, frozen: Tree, cond: Tree | None, *, levels: tuple[Level, ...]
-    ) -> tuple[jax.Array, jax.Array | None]:
+    ) -> tuple[jax.Array, jax.Array]:
         keys = jax.vmap(lambda i: jax.random.fold_in(make_key(0), i))(jnp.arange(SAMPLES))
         plain = {"sampling": TokenSampling(), "guidance": Guidance()}
         drawn = self._task.draw(params, keys, cond, levels, **plain)
-        return self._task.examples_of(frozen, drawn)
+        return self._task.decode_drawn(frozen, drawn)

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vqjax.evaluation.base import Evaluation, check_not_empty, merged, over_split
+from vqjax.format import printable
 from vqjax.media.gallery import Gallery
 from vqjax.metrics import CodebookCounts, ExampleMean, State
 from vqjax.metrics.sound import mel_distance, si_sdr, stft_distance
@@ -21,12 +22,13 @@ from vqjax.numbers import ordered
 from vqjax.tasks.base import GAIN, LENGTH, inputs_of
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import local_rows, put_batch, replicated
-from vqjax.types import BATCH_AXES, Batch, Tree, VqjaxError
+from vqjax.types import BATCH_AXES, Batch, Tree, UsageError, VqjaxError, did_you_mean
 
 SHOWN = 8  # clips on the sheet: the first of the eval split
 BATCH_SAMPLES = 1 << 17  # of one program's batch, at most
 FIRST_RUNG = 8  # hops
 GAIN_BITS = 8
+NAME = 60  # characters of a class's name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +93,31 @@ class SoundEvaluator:
     `perplexity` and `code_entropy`. See `vqjax.metrics.sound`.
     """
 
-    def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree | None = None) -> None:
-        """Touches neither data nor devices; programs compile at the first call."""
-        del frozen  # none of its numbers needs files
-        self._experiment, self._mesh = experiment, mesh
+    def __init__(
+        self,
+        experiment: Experiment,
+        mesh: Mesh,
+        frozen: Tree | None = None,
+        *,
+        by: str | None = None,
+    ) -> None:
+        """Touches neither data nor devices; programs compile at the first call.
+
+        Args:
+            experiment: of the run.
+            mesh: where programs run.
+            frozen: none of its numbers needs them.
+            by: array of the batch; of the clips of each of its classes these numbers, from all
+                codebooks, are "/<by>=<class>", with how many `clips` there are.
+
+        Raises:
+            UsageError: the data has no classes `by`.
+        """
+        del frozen
+        self._experiment, self._mesh, self._by = experiment, mesh, by
         self._task = experiment.network_task()
+        if by is not None and by not in self._classes:
+            raise UsageError(f"by={by!r}: {did_you_mean(by, self._classes)}")
         self._program = jax.jit(self._batch_states, out_shardings=replicated(mesh))
         names = self._task.tokenizer.level_names
         self._counts = tuple(range(1, len(names) + 1)) or (0,)  # codebooks decoded; 0: latents
@@ -108,26 +130,36 @@ class SoundEvaluator:
         """
         states: dict[str, State] = {}
         shown: dict[int, Shown] = {}
+        sums: dict[int, _Sums] = {}
         seconds = bits = count = silent = 0
         for clips in whole_clips(self._experiment, self._mesh, self._task.hop):
             with jax.set_mesh(self._mesh):
                 put = put_batch(clips.batch, self._mesh)
                 new, examples = self._program(params, collections, put)
             states = merged(states, new)
-            x, x_hat, length, sounds, classes = jax.device_get(examples)  # of the global batch
+            # Of the global batch.
+            x, x_hat, length, sounds, classes, found = jax.device_get(examples)
             for row, index in enumerate(clips.indices.tolist()):
                 if not clips.mask[row]:
                     continue
                 count += 1
                 silent += not sounds[row]
+                took = self._bits(int(length[row]), GAIN in clips.batch)
                 seconds += length[row] / self._rate
-                bits += self._bits(int(length[row]), GAIN in clips.batch)
+                bits += took
+                if self._by is not None:
+                    of_class = sums.setdefault(int(classes[self._by][row]), _Sums())
+                    values = {name: array[row] for name, array in found.items()}
+                    of_class.add(values, bool(sounds[row]), took[-1], length[row] / self._rate)
                 if index < SHOWN:
                     of = {name: int(numbers[row]) for name, numbers in classes.items()}
                     shown[index] = Shown(x[row, : length[row]], x_hat[row, : length[row]], of)
         check_not_empty(count, self._experiment)
         numbers = self._numbers(states, bits / seconds / 1000.0)
         numbers["silent_clips"] = float(silent)
+        for label, of_class in sorted(sums.items()):
+            end = f"/{self._by}={self._class_name(self._by, label)}"
+            numbers |= {name + end: value for name, value in of_class.numbers().items()}
         return Evaluation(ordered(numbers), self._gallery(shown))
 
     @property
@@ -174,14 +206,16 @@ class SoundEvaluator:
 
     def _caption(self, classes: Mapping[str, int]) -> str:
         """The names of a clip's classes; of those without names their numbers."""
-        data, words = self._experiment.data, []
-        for name, number in classes.items():
-            names: tuple[str, ...] = ()
-            if hasattr(data, "class_names"):
-                with contextlib.suppress(VqjaxError):  # numbers that are no classes
-                    names = data.class_names(name)
-            words.append(f"{name} {names[number] if 0 <= number < len(names) else number}")
+        words = (f"{name} {self._class_name(name, n)}" for name, n in classes.items())
         return ", ".join(words)
+
+    def _class_name(self, name: str, number: int) -> str:
+        """The name of a class, or its number where it has none."""
+        data, names = self._experiment.data, ()
+        if hasattr(data, "class_names"):
+            with contextlib.suppress(VqjaxError):  # numbers that are no classes
+                names = data.class_names(name)
+        return printable(str(names[number]), NAME) if 0 <= number < len(names) else str(number)
 
     @property
     def _classes(self) -> tuple[str, ...]:
@@ -215,10 +249,37 @@ class SoundEvaluator:
             }
             for name, (values, counted) in found.items():
                 states[f"{name} {suffix}"] = ExampleMean.of(name, values, counted)
+            whole = {name: values for name, (values, _) in found.items()}  # of all, at the end
         frames = jnp.arange(task.frames_of(x.shape[1]))[None] < task.frames_of(length)[:, None]
         for name, indices in tokens.indices.items():
             size = task.tokenizer.quantizer.codebook_size
             used = mask[:, None] & frames  # [B, F]
             states[f"codes {name}"] = CodebookCounts.of(indices, size, used)
         classes = {name: batch[name] for name in self._classes}
-        return states, (x, x_hat, length, sounds, classes)
+        return states, (x, x_hat, length, sounds, classes, whole)
+
+
+@dataclasses.dataclass
+class _Sums:
+    """Of the clips of one class."""
+
+    clips: int = 0
+    sounding: int = 0
+    bits: float = 0.0
+    seconds: float = 0.0
+    values: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def add(self, values: Mapping[str, Any], sounds: bool, bits: float, seconds: float) -> None:
+        """One clip; of one that is silent no `si_sdr` counts."""
+        self.clips, self.sounding = self.clips + 1, self.sounding + sounds
+        self.bits, self.seconds = self.bits + bits, self.seconds + seconds
+        for name, value in values.items():
+            counts = sounds or name != "si_sdr"
+            self.values[name] = self.values.get(name, 0.0) + float(value) * counts
+
+    def numbers(self) -> dict[str, float]:
+        """By name."""
+        counts = dict.fromkeys(self.values, self.clips) | {"si_sdr": self.sounding}
+        means = {name: total / counts[name] for name, total in self.values.items() if counts[name]}
+        rate = {"kbits_per_second": self.bits / self.seconds / 1000.0} if self.bits else {}
+        return means | rate | {"clips": float(self.clips)}

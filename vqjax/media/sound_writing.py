@@ -17,12 +17,13 @@ from vqjax.files import GENERATOR, output_file, write_output
 from vqjax.media.sound_file import FORMATS, RATES, library
 from vqjax.types import UsageError, did_you_mean
 
+OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 # How sound is written: libsndfile's names of format and subtype, and the rates that it takes.
 _WRITTEN = {
     "wav": ("WAV", "PCM_16", None),
     "flac": ("FLAC", "PCM_16", None),
     "ogg": ("OGG", "VORBIS", None),
-    "opus": ("OGG", "OPUS", (8_000, 12_000, 16_000, 24_000, 48_000)),
+    "opus": ("OGG", "OPUS", OPUS_RATES),
     "mp3": (
         "MP3",
         "MPEG_LAYER_III",

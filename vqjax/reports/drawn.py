@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vqjax.media.gallery import GAP_SHADE, Sheet, description, lay, read_sheet
+from vqjax.media.gallery import AUDIO, GAP_SHADE, Sheet, description, lay, read_sheet
 from vqjax.reports.history import Record
 from vqjax.reports.page import Figure, Image
 from vqjax.runs.drawn import conditions_in_names, sheets_of, slug, title_of
@@ -60,8 +60,9 @@ def _figure(path: pathlib.Path, link: tuple[str, str] | None) -> Figure | None:
         "" if headings else summary,
         link,
         Image.of(picture, f"{title} {summary}".strip()),
+        smooth=sheet.medium == AUDIO,
         headings=headings,
-        width=round(ENLARGED * picture.shape[1]),
+        width=round((1 if sheet.medium == AUDIO else ENLARGED) * picture.shape[1]),
         least_width=letters * sum(columns for _, columns in headings),
     )
 

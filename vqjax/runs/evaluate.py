@@ -3,12 +3,14 @@
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from vqjax import arguments, config
 from vqjax.evaluation.base import Evaluation
+from vqjax.evaluation.codecs import CodecEvaluator
 from vqjax.evaluation.likelihood import ImportanceEvaluator
 from vqjax.runs.base import check_can
-from vqjax.runs.load import make_evaluator, run_class
+from vqjax.runs.load import make_evaluator, run_class, with_data
 from vqjax.training.frozen import load_frozen
 from vqjax.training.mesh import make_mesh
 from vqjax.training.platform import jax_defaults
@@ -24,6 +26,9 @@ def evaluate_run(
     trust: Sequence[str] = (),
     frozen: Sequence[str] = (),
     importance_samples: int | None = None,
+    by: str | None = None,
+    codecs: bool = False,
+    data: Any = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[OpenedRun, Evaluation]:
     """Evaluates a run's newest sound checkpoint, or that of `step`, on all devices.
@@ -31,12 +36,17 @@ def evaluate_run(
     Args:
         run: the run directory; `params`, `step`, `trust`, `frozen`: see `open_run`.
         importance_samples: per example, for the bound of `ImportanceEvaluator` beside the others.
+        by: an array of classes; the numbers of each class, too, of sound.
+        codecs: whether other codecs are measured on the same sound (`CodecEvaluator`).
+        data: a source to replace the run's own, see `vqjax.load`; or one of the same class with
+            other fields: `dataclasses.replace(record.experiment.data, hold_out="theo")`.
         say: is called with each message from opening the run.
 
     Raises:
         DataError: no run, no sound checkpoint, or its data is not at hand.
         UsageError: classes that are not trusted, no such `params`, `trust` or `frozen` that are no
-            sequences of texts, or importance samples of a run whose latents have no prior.
+            sequences of texts, importance samples of a run whose latents have no prior, `by` or
+            `codecs` of what is no sound, or `data` that does not fit.
     """
     trust = tuple(arguments.texts("trust", trust, 'trust=["my_networks.py"]'))
     frozen = tuple(arguments.texts("frozen", frozen, 'frozen=["tokenizer=runs/moved"]'))
@@ -44,12 +54,15 @@ def evaluate_run(
     opened = open_run(run, params=params, step=step, trust=trust, frozen=frozen, mesh=mesh)
     for line in opened.lines:
         say(line)
+    if data is not None:
+        opened = with_data(opened, data)
     variables = (opened.params, opened.collections)
     importance = None
     if importance_samples is not None:
         importance = ImportanceEvaluator(opened.experiment, mesh, importance_samples)
     check_can(run_class(opened.experiment.task), opened.experiment, run, "evaluate")
     opened.experiment.data.check()
+    others = CodecEvaluator(opened.experiment, mesh) if codecs else None
     try:
         frozen_arrays = load_frozen(opened.experiment, mesh, trust)
     except DataError as error:
@@ -58,10 +71,17 @@ def evaluate_run(
         say(f"note: numbers that need it are left out: {error}")
         frozen_arrays = {}
     with jax_defaults(opened.experiment.compute_dtype):
-        evaluation = make_evaluator(opened.experiment, mesh, frozen_arrays)(*variables)
+        options = {} if by is None else {"by": by}
+        evaluator = make_evaluator(opened.experiment, mesh, frozen_arrays, options)
+        evaluation = evaluator(*variables)
         if importance is not None:
             # Beside the bound that it tightens, before the numbers of the reconstructions.
             bound = {k: v for k, v in evaluation.numbers.items() if k == "nll_bound"}
             numbers = bound | importance(*variables) | evaluation.numbers
             evaluation = dataclasses.replace(evaluation, numbers=numbers)
+        if others is not None:
+            found = others()
+            numbers = evaluation.numbers | found.numbers
+            protocol = (*evaluation.protocol, *found.protocol)
+            evaluation = dataclasses.replace(evaluation, numbers=numbers, protocol=protocol)
     return opened, evaluation

@@ -169,13 +169,12 @@ def held_out_clips(experiment: Experiment, count: int) -> list[np.ndarray]:
 
 
 def as_trained(x_hat: jax.Array, dtype: str) -> jax.Array:
-    """x_hat in about [-1, 1] as a run's examples are: uint8, int16 of full scale 32,768, or float32
-    clipped to [-1, 1].
+    """x_hat in about [-1, 1] as a run's examples are: uint8, int16 of sound, or float32 clipped to
+    [-1, 1].
     """
-    x_hat = x_hat.astype(jnp.float32)
     if dtype == "int16":
-        return jnp.clip(jnp.rint(x_hat * 32768.0), -32768, 32767).astype(jnp.int16)
-    x_hat = jnp.clip(x_hat, -1.0, 1.0)
+        return jnp.clip(jnp.rint(x_hat.astype(jnp.float32) * 32768.0), -32768, 32767).astype(dtype)
+    x_hat = jnp.clip(x_hat.astype(jnp.float32), -1.0, 1.0)
     return jnp.rint((x_hat + 1.0) * 127.5).astype(jnp.uint8) if dtype == "uint8" else x_hat
 
 

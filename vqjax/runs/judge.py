@@ -97,23 +97,13 @@ def judge_samples(
 
     `class_accuracy`: the share whose likeliest class, to the judge, is their condition by the array
     `judge.task.label`, its classes in turn; left out where the run has no such condition. Where
-    that is not the run's first one, it changes when all classes of the first one have been.
-    `frechet_distance`: between the judge's
+    that is not the run's first one, it changes when all classes of the first one have been; with
+    `classes`, numbers or names, only these are in turn. `frechet_distance`: between the judge's
     features of the samples and of the whole eval split; `frechet_real`: that of `n` training
     examples instead, as `n` perfect samples would have. `precision` and `recall` (k = 3): of the
     samples against as many examples of the eval split.
 
     The real examples are those that the judge was trained on, without random augmentation.
-
-    Args:
-        run: what draws samples.
-        judge: a classifier of such examples.
-        n: samples.
-        seed: of the samples.
-        classes: of the judge's classes those that samples are conditioned on, numbers or names of
-            its data's; None: all.
-        sampling: of the tokens.
-        guidance: classifier-free guidance.
 
     Raises:
         UsageError: the judge does not fit, there are too few samples, or `classes`, `sampling` or
@@ -170,7 +160,7 @@ def judge_reconstructions(
         UsageError: the judge does not fit.
         DataError: the data is not at hand, or its eval split empty.
     """
-    check_can_judge(run, judge)
+    _check_reconstructions(run, judge)
     task, data = run.task, run.experiment.data if data is None else data
     data.check()
     if judge.task.label not in data.example_spec():
@@ -204,12 +194,17 @@ def judge_reconstructions(
     return Judgement(numbers, line)
 
 
-def check_can_judge(run: SoundRun, judge: ClassifierRun) -> None:
+def reconstructs_sound(run: Run) -> bool:
+    """Whether `judge_reconstructions` takes it."""
+    return isinstance(run, SoundRun)
+
+
+def _check_reconstructions(run: SoundRun, judge: ClassifierRun) -> None:
     """Refuses, with UsageError, a judge that cannot judge the reconstructions of `run`."""
     require(run, "reconstruct")
     require(judge, "classify")
-    if not isinstance(run, SoundRun):
-        raise UsageError(f"{run.path}: reconstructions are judged of sound alone")
+    if not reconstructs_sound(run):
+        raise UsageError(f"{run.path} is {with_article(run.kind)}, not of sound: wanted a codec's")
     check_offers(judge.path, judge, ("classes", "outputs"))
     check_examples(run, judge, "reconstructions")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from jax.sharding import Mesh
 from vqjax import arguments, config
 from vqjax.format import printable
 from vqjax.paths import as_path
-from vqjax.runs.base import Opening, Run, begin_process
+from vqjax.runs.base import Opening, Run, begin_process, keywords_of, with_article
 from vqjax.runs.classifier import ClassifierRun
 from vqjax.runs.footprint import Footprint
 from vqjax.runs.prior import PriorRun
@@ -33,6 +34,7 @@ RUNS: dict[type, type[Run]] = {
     ClassifierTask: ClassifierRun,
 }
 
+NO_OPTIONS: Mapping[str, Any] = types.MappingProxyType({})
 TASK_NEEDS = ("inputs", "show", "parts")  # beside what training needs
 
 
@@ -60,10 +62,19 @@ def run_class(task: Any) -> type[Run]:
     )
 
 
-def make_evaluator(experiment: Experiment, mesh: Mesh, frozen: Tree) -> Any:
-    """What evaluates this experiment's parameters: (params, collections) -> `Evaluation`."""
+def make_evaluator(
+    experiment: Experiment, mesh: Mesh, frozen: Tree, options: Mapping[str, Any] = NO_OPTIONS
+) -> Any:
+    """What evaluates this experiment's parameters: (params, collections) -> `Evaluation`.
+
+    Raises:
+        UsageError: its evaluator takes no such `options`.
+    """
     cls = run_class(experiment.task)
-    evaluator = cls.evaluator(experiment, mesh, frozen)
+    for name in options:
+        if name not in keywords_of(cls.evaluator):
+            raise UsageError(f"{name}: the evaluation of {with_article(cls.kind)} takes none")
+    evaluator = cls.evaluator(experiment, mesh, frozen, **options)
     if not cls.numbers:  # it has no metrics beside those of `vqjax.numbers`
         return evaluator
     return lambda *state: dataclasses.replace(evaluator(*state), described=cls.numbers)
@@ -118,7 +129,7 @@ def load(
     mesh = make_mesh(jax.local_devices()[:1])  # copies on every device would all do the same work
     opened = open_run(path, params=params, step=step, trust=trust, frozen=frozen, mesh=mesh)
     if data is not None:
-        opened = _with_data(opened, data)
+        opened = with_data(opened, data)
     cls = run_class(opened.experiment.task)
     has_frozen = bool(config.find_frozen(opened.experiment))
     networks = load_frozen(opened.experiment, mesh, trust) if has_frozen else {}
@@ -133,7 +144,8 @@ def _checked_path(run: str | os.PathLike) -> str:
     return path
 
 
-def _with_data(opened: OpenedRun, data: Any) -> OpenedRun:
+def with_data(opened: OpenedRun, data: Any) -> OpenedRun:
+    """A run with another source; UsageError where its examples are not as those of training."""
     check_offers("data", data, DATA_NEEDS)
     if fit := fit_method(data):
         data = fit(opened.experiment.data)

@@ -2,16 +2,13 @@
 
 run = vqjax.load("runs/mnist_gpt")
 images = run.sample(64, classes=[3, 7])
-
-run = vqjax.load("runs/spoken_digit_gpt")
-clips, length = run.sample(8, conditions={"speaker": ["jackson"]}, return_length=True)
 """
 
 import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -43,24 +40,10 @@ CALL_BATCH = 64  # examples per call of the program
 MAX_NAME = 60  # characters of a tokenizer's name in a sentence
 
 
-class Samples(NamedTuple):
-    """What `sample(..., return_length=True)` returns.
-
-    Attributes:
-        clips: int16 [n, T, C], zero after its end.
-        length: samples of each clip, int32[n].
-    """
-
-    clips: np.ndarray
-    length: np.ndarray
-
-
 class PriorRun(Editing, Run):
     """A prior and its tokenizer; made by `vqjax.load`. It edits, too: see `Editing`.
 
-    Attributes (see `Run` for the others):
-        dtype: "int16" of sound, which is at the level of training.
-        rate: Hz of sound, 0 of anything else.
+    Attributes: see `Run`.
     """
 
     kind = "prior"
@@ -78,7 +61,7 @@ class PriorRun(Editing, Run):
             inputs = tokenizer.inputs or load_record(tokenizer.path, opening.trust).inputs
             spec = inputs[self.task.inputs]
         self.dtype: str = spec.dtype if spec.dtype in ("uint8", "int16") else "float32"
-        self.rate: int = round(spec.rate or 0) if self.dtype == "int16" else 0
+        self.rate: int = round(spec.rate or 0)  # of sound, in Hz
         self._variables = (opened.params, opening.frozen)
         self.shape: tuple[int, ...] = self.task.example_shape(self.token_layout())
         self._sample = jax.jit(self._sample_batch, static_argnames=("sampling", "guidance"))
@@ -164,8 +147,8 @@ class PriorRun(Editing, Run):
         sampling: TokenSampling = PLAIN,
         guidance: Guidance = UNGUIDED,
         return_length: bool = False,
-    ) -> np.ndarray | Samples:
-        """Draws examples.
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Draws examples; sound at the level of its tokenizer's training.
 
         Args:
             n: how many, at least 0 and no more than memory has room for.
@@ -179,11 +162,11 @@ class PriorRun(Editing, Run):
                 not named all classes come in turn, those of `classes` first.
             sampling: temperature, top-k and top-p of the tokens.
             guidance: classifier-free guidance.
-            return_length: of sound: whether to return the lengths of the clips, too.
+            return_length: whether to return the samples of each sound, too.
 
         Returns:
-            [n, *S, C] of the run's `dtype`; clips that end before T samples have zeros behind
-            them. With `return_length` a pair of these and int32[n], `Samples`.
+            [n, *S, C] of the run's `dtype`, of sound int16 that is zero after its end. With
+            `return_length` a pair of these and int32[n].
 
         Raises:
             UsageError: the prior takes no classes or has no such class, takes no prompts or none
@@ -194,18 +177,18 @@ class PriorRun(Editing, Run):
         check_sampling(sampling, guidance)
         prior, data = self.task.prior, self.experiment.data
         cond = condition_arrays(prior.condition, data, n, classes, prompts, conditions)
+        arguments.instance("return_length", return_length, bool, "True")
         if return_length and self.dtype != "int16":
-            raise UsageError("return_length: the samples of this run are no sound")
+            raise UsageError("return_length=True is for sound")
         examples, length = self._drawn(n, seed, cond, sampling, guidance)
-        if not return_length:
-            return examples
-        whole = np.full(n, self.shape[0], np.int32)
-        return Samples(examples, whole if length is None else length)
+        return (examples, length) if return_length else examples
 
     def _drawn(
         self, n: int, seed: int, cond: Tree | None, sampling: TokenSampling, guidance: Guidance
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Examples [n, *S, C] and, where clips end, how many samples each of them has, int32[n]."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Examples [n, *S, C], zero after their end, and how long each of them is, int32[n]: its
+        first axis, where clips do not end.
+        """
         ids, key = np.arange(n, dtype=np.int32), make_key(seed)
         leaves, structure = jax.tree.flatten(cond)
 
@@ -228,9 +211,9 @@ class PriorRun(Editing, Run):
         *,
         sampling: TokenSampling,
         guidance: Guidance,
-    ) -> tuple[jax.Array, jax.Array | None]:
+    ) -> tuple[jax.Array, jax.Array]:
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
         levels, how = self.token_layout(), {"sampling": sampling, "guidance": guidance}
         drawn = self.task.draw(params, keys, cond, levels, **how)
-        examples, length = self.task.examples_of(frozen, drawn)
+        examples, length = self.task.decode_drawn(frozen, drawn)
         return as_trained(examples, self.dtype), length

@@ -334,10 +334,10 @@ class SoundRun(TokenizerRun):
         return dict(zip(self.task.tokenizer.level_names, arrays, strict=False))
 
     def _samples_of(self, frames: int) -> int:
-        extra = self.task.frames_of(self.task.hop) - 1
-        if frames <= extra:
-            raise UsageError(f"{frames} frames have no samples: wanted at least {extra + 1}")
-        return self.task.samples_of(frames)
+        if not (samples := self.task.samples_of(frames)):
+            least = self.task.frames_of(self.task.hop)
+            raise UsageError(f"{frames} frames have no samples: wanted at least {least}")
+        return samples
 
     def _checked_sound(self, sound: Any) -> tuple[np.ndarray, bool]:
         """float32 [B, T, C], and whether it was one clip [T]."""

@@ -33,6 +33,7 @@ PRIOR = "prior"
 FROZEN = "task.tokenizer"  # where the tokenizer's arrays are in `frozen`
 LOOKED_AT = 8  # batches, for conditions that do not fit
 PRIOR_NEEDS = ("levels", "condition", "objective", "sample")
+FRAMES_NEEDS = ("frames_of", "samples_of")  # of a tokenizer's task, where clips end
 CONDITION_NEEDS = ("batch_key", "spec", "check_spec")
 
 
@@ -55,7 +56,7 @@ class PriorTask(Task):
     Player: "prior". Loss term: "nll", nats per token of the prior's `objective`.
 
     Where the prior knows clips that end, they end after the frames that hold the batch's "length"
-    of samples, as `frames_of(length)` of the tokenizer's task says.
+    of samples, as `frames_of(length)` of the tokenizer's task says, and `samples_of(frames)` back.
 
     Attributes:
         prior: the network; `vqjax.priors`.
@@ -135,8 +136,7 @@ class PriorTask(Task):
                 f"prior.ends: nothing says where clips end, the data has no {LENGTH!r} (it has "
                 f"{', '.join(inputs)})"
             )
-        needs = ("frames_of", "samples_of")
-        check_offers("prior.ends: task.tokenizer: its task", self.tokenizer_task, needs)
+        check_offers("prior.ends: task.tokenizer: its task", self.tokenizer_task, FRAMES_NEEDS)
 
     @property
     def conditions(self) -> dict[str, ArraySpec]:
@@ -370,21 +370,22 @@ class PriorTask(Task):
         """The indices that `draw` draws: {level name: int32[B, *grid]}."""
         return self.draw(params, keys, cond, levels, **options).indices
 
+    def decode_drawn(self, frozen: Tree, drawn: Drawn) -> tuple[jax.Array, jax.Array]:
+        """x_hat [B, *S, C] in [-1, 1] of what `draw` returned, zero after the end of each clip, and
+        the lengths int32[B] along its first axis.
+        """
+        if drawn.frames is None:
+            x_hat = self.decode(frozen, drawn.indices)
+            return x_hat, jnp.full(len(x_hat), x_hat.shape[1], jnp.int32)
+        # A decoder that is not causal hears what follows: the last frame, as its own run repeats.
+        indices = {k: _last_repeated(i, drawn.frames) for k, i in drawn.indices.items()}
+        length = self.tokenizer_task.samples_of(drawn.frames).astype(jnp.int32)  # [B]
+        return within_length({LENGTH: length}, self.decode(frozen, indices)), length
+
     def decode(self, frozen: Tree, indices: Mapping[str, jax.Array]) -> jax.Array:
         """{level name: int32[B, *grid]} -> x_hat [B, *S, C] in [-1, 1]."""
         arrays = frozen[FROZEN]
         return self.tokenizer_task.decode_indices(arrays["params"], arrays["collections"], indices)
-
-    def examples_of(self, frozen: Tree, drawn: Drawn) -> tuple[jax.Array, jax.Array | None]:
-        """What was drawn, decoded: x_hat [B, *S, C]; and, where clips end, the samples that each
-        has, int32[B], after which it is zero.
-        """
-        if drawn.frames is None:
-            return self.decode(frozen, drawn.indices), None
-        # A decoder that is not causal hears what comes after the end: the last frame, for longer.
-        indices = {k: _last_repeated(i, drawn.frames) for k, i in drawn.indices.items()}
-        length = self.tokenizer_task.samples_of(drawn.frames)  # [B]
-        return within_length({LENGTH: length}, self.decode(frozen, indices)), length
 
 
 def _last_repeated(indices: jax.Array, frames: jax.Array) -> jax.Array:

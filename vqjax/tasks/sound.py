@@ -119,10 +119,9 @@ class SoundTokenizerTask(TokenizerTask):
         return -(-length // self.hop) + extra
 
     def samples_of(self, frames: Any) -> Any:
-        """Samples that `frames` frames describe, at least one hop; ints or arrays."""
-        extra = self.frames_of(self.hop) - 1
-        larger = max if isinstance(frames, int) else jnp.maximum
-        return larger(frames - extra, 1) * self.hop
+        """Samples that so many frames of tokens become, none of too few; ints or arrays."""
+        extra = self.tokenizer.encoder.grid((self.hop,))[0] - 1
+        return (frames - extra) * self.hop * (frames > extra)
 
     @property
     def streams(self) -> bool:

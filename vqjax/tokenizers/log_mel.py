@@ -38,7 +38,7 @@ class LogMelEncoder(Checked):
     mels: int = 40
     floor: float = 0.03
     patch: tuple[int, int] = (4, 4)
-    widths: tuple[int, ...] = (32, 64)
+    widths: tuple[int, ...] = (48, 96, 128)
     blocks: int = 1
     kernel: int = 5
     latent_dim: int = 64
