@@ -133,7 +133,7 @@ NUMBERS: dict[str, Number] = {
         "Bitrate of files", "of another codec: a file for each held-out clip, headers and all",
         "kbit/s", LOW, 2, "Files,\nkbit/s",
     ),
-    "clips": Number("Clips", "how many of them are held out", digits=0),
+    "clips": Number("Clips", "held-out clips of a class", digits=0),
     "silent_clips": Number(
         "Silent clips", "held-out clips that are zero throughout: no SI-SDR is theirs", digits=0
     ),

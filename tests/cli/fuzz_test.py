@@ -68,13 +68,16 @@ OPTIONS = {
         "RUN", *RUN, "INPUT", "--out", "--step", "--max-pixels", "--codebooks", "--rate",
         "--format", "--max-seconds",
     ),
-    "tokenize": ("RUN", "--trust", "--out", "--step"),
+    "tokenize": ("RUN", "--trust", "--out", "--step", "--samples"),
     "sample": ("RUN", *RUN, "-n", "--seed", "--step", "--interpolate", *SAMPLING, "--out"),
     "edit": (
         "RUN", *RUN, "PICTURE", "--mask", "--outpaint", "--upscale", "--variations", "--strength",
         "--fit", "-n", "--seed", "--step", *SAMPLING, "--out",
     ),
-    "evaluate": ("RUN", *RUN, "--step", "--importance-samples", "--judge", "-n", "--json"),
+    "evaluate": (
+        "RUN", *RUN, "OVERRIDE", "--step", "--importance-samples", "--judge", "-n", "--by",
+        "--codecs", "--json",
+    ),
     "inspect": ("RUN", *TRAIN[1:], "--shape"),
     "report": ("RUN", "RUN", "--trust", "--out"),
     "compare": ("RUN", "RUN", "--params", "--trust", "--out", "--markdown", "--json"),
@@ -89,6 +92,7 @@ FLAGS = (
     "--json",
     "--markdown",
     "--fit-batch",
+    "--codecs",
 )
 # One good value or more for what stands for itself and for options.
 GOOD = {
@@ -107,6 +111,7 @@ GOOD = {
     "--step": ("0", "2"),
     "--max-pixels": ("1000",),
     "--codebooks": NUMBERS,
+    "--samples": ("80", "81"),
     "--rate": ("8000",),
     "--format": ("wav", "opus"),
     "--max-seconds": ("1", "0"),
@@ -128,6 +133,7 @@ GOOD = {
     "--strength": ("0.5",),
     "--importance-samples": NUMBERS,
     "--judge": ("prior",),
+    "--by": ("label",),
     "--topology": ("t4x9", "v5e:1x9"),  # no such machines: a compilation takes long
     "--slices": ("0",),
     "--sweep": ("1,8",),

@@ -24,14 +24,21 @@ captions of data that can tell whether a picture satisfies its caption, adds the
 captions of each kind: by pictures drawn from them, by pictures drawn without any, by real ones and
 by their reconstructions.
 
+Of sound there is a row for each number of codebooks that are decoded; --by NAME adds one for each
+class of an array of the data, from all codebooks, and --codecs one for each codec of libsndfile, on
+the same clips at the same level. data.FIELD=VALUE evaluates on other data: the same source with
+other fields, such as speakers of whom training heard nothing.
+
   vqjax evaluate runs/mnist_vqvae
   vqjax evaluate runs/mnist_vqvae --params raw --json
   vqjax evaluate runs/mnist_vae --importance-samples 100
   vqjax evaluate runs/mnist_gpt --judge runs/mnist_classifier -n 1000 --guidance 2
   vqjax evaluate runs/spoken_digit_codec --judge runs/spoken_digit_classifier
+  vqjax evaluate runs/spoken_digit_codec --by speaker --codecs
+  vqjax evaluate runs/spoken_digit_codec data.hold_out=theo data.leave_out=None
   vqjax evaluate runs/shapes_text_to_image --captions 1000 --guidance 2
 
-Numbers of the eval split, where a run has them; shares are fractions of 1:
+Numbers of the eval split, where a run has them; shares are fractions of 1, % in tables:
 """
 SAMPLES = 1_000  # by default
 

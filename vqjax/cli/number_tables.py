@@ -21,7 +21,7 @@ def number_lines(numbers: Mapping[str, float], extra: Mapping[str, Number]) -> l
     """
     levels: dict[str, dict[str, float]] = {}  # {level: {kind: value}}
     for name, value in numbers.items():
-        kind, _, level = name.partition("/")
+        kind, _, level = printable(name).partition("/")
         levels.setdefault(level, {})[kind] = value
     whole = levels.pop("", {})
     tables = _tables(levels)
@@ -30,7 +30,7 @@ def number_lines(numbers: Mapping[str, float], extra: Mapping[str, Number]) -> l
     in_tables = {kind for row in rows for kind in row}
     single = {kind: value for kind, value in whole.items() if kind not in in_tables}
     width = max(map(len, single), default=0)
-    lines = [printable(f"{kind:<{width}}  {value:>12.4f}") for kind, value in single.items()]
+    lines = [f"{kind:<{width}}  {value:>12.4f}" for kind, value in single.items()]
     for table, row in zip(tables, rows, strict=True):
         lines += ["", *_table_lines(_with_whole(table, row), extra)]
     return lines
@@ -75,10 +75,10 @@ def _table_lines(rows: Mapping[str, Mapping[str, float]], extra: Mapping[str, Nu
     for kind in kinds:
         what = described(kind, extra)
         cells = [what.shown(row[kind]) if kind in row else "" for row in rows.values()]
-        columns.append([what.label, what.unit, *cells])
+        columns.append([printable(what.label), printable(what.unit), *cells])
     widths = [max(map(len, column)) for column in columns]
     lines = []
     for first, *others in zip(*columns, strict=True):
         cells = [f"{cell:>{w}}" for cell, w in zip(others, widths[1:], strict=True)]
         lines.append((" " * GAP).join([f"{first:<{widths[0]}}", *cells]).rstrip())
-    return [printable(line) for line in lines if line]
+    return [line for line in lines if line]

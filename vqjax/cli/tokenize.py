@@ -8,10 +8,12 @@ from vqjax.format import printable
 
 DESCRIPTION = """\
 Writes the tokens of the data set that RUN was trained on, both splits, with labels and all other
-arrays of its examples but the inputs. A prior trains on it without the tokenizer in its step:
+arrays of its examples but the inputs. Sound is tokenized in whole clips, at the level of training,
+with each clip's length and gain. A prior trains on it without the tokenizer in its step:
 
   vqjax tokenize runs/mnist_vqvae --out tokens/mnist
   vqjax train mnist_gpt data='TokenSet("tokens/mnist")'
+  vqjax tokenize runs/spoken_digit_codec --out tokens/digits --samples 8320
 
 The same command resumes where it was stopped. Random augmentation is left out.
 """
@@ -25,6 +27,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--out", metavar="DIR", type=path_argument, required=True, help="folder of the token set"
     )
     parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
+    parser.add_argument(
+        "--samples",
+        metavar="N",
+        type=int,
+        help="of sound: the first N of each clip alone (default: all that the longest one has)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -37,6 +45,7 @@ def run(args: argparse.Namespace) -> None:
         args.run_dir,
         args.out,
         step=args.step,
+        samples=args.samples,
         trust=args.trust,
         say=lambda line: print(printable(line), file=sys.stderr),
     )

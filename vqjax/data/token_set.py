@@ -19,7 +19,7 @@ from vqjax.data.arrays import ArraySplit
 from vqjax.data.source import Split, SplitSource
 from vqjax.files import read_text
 from vqjax.paths import as_path
-from vqjax.types import ArraySpec, DataError
+from vqjax.types import ArraySpec, DataError, UsageError, did_you_mean
 
 __all__ = ["TokenSet"]
 
@@ -65,6 +65,9 @@ def read_description(folder: pathlib.Path) -> dict[str, Any]:
         makers = content["tokenizers"] if "tokenizers" in content else [content["tokenizer"]]
         run, seals = str(makers[0]["run"]), tuple(str(maker["seal"]) for maker in makers)
         shard = int(content["shard"])
+        classes = {
+            str(name): tuple(map(str, names)) for name, names in content.get("classes", {}).items()
+        }
         if shard < 1 or min(parts.values()) < 0:
             raise ValueError(f"{parts} examples in shards of {shard}")
     except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -73,6 +76,7 @@ def read_description(folder: pathlib.Path) -> dict[str, Any]:
         "examples": parts,
         "arrays": specs,
         "levels": levels,
+        "classes": classes,
         "run": run,
         "seals": seals,
         "shard": shard,
@@ -84,7 +88,8 @@ class TokenSet(SplitSource):
     """The tokens of a data set, with whatever else its examples had but the inputs themselves.
 
     Batches hold int32[b, *grid] by the names of the tokenizer's levels. Order and epochs are those
-    of the data set that was tokenized: step n sees the same examples.
+    of the data set that was tokenized: step n sees the same examples. Of sound these are whole
+    clips, of "length" samples: what follows are tokens of silence.
 
     Attributes:
         path: the folder that `vqjax tokenize` wrote.
@@ -107,6 +112,18 @@ class TokenSet(SplitSource):
     def seals(self) -> tuple[str, ...]:
         """Seals of the steps of its tokenizers."""
         return self._description["seals"]
+
+    def class_names(self, name: str) -> tuple[str, ...]:
+        """The names of the classes 0, 1, ... of the array `name`.
+
+        Raises:
+            UsageError: the data set that was tokenized had none.
+        """
+        classes = self._description["classes"]
+        if name not in classes:
+            hint = did_you_mean(name, classes)
+            raise UsageError(f"{self.path} has no names of classes {name!r}: {hint}")
+        return classes[name]
 
     def _open(self, part: str) -> Split:
         info, folder = self._description, self._folder

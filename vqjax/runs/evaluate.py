@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jax.sharding import Mesh
+
 from vqjax import arguments, config
 from vqjax.evaluation.base import Evaluation
 from vqjax.evaluation.codecs import CodecEvaluator
@@ -15,7 +17,7 @@ from vqjax.training.frozen import load_frozen
 from vqjax.training.mesh import make_mesh
 from vqjax.training.platform import jax_defaults
 from vqjax.training.restore import OpenedRun, open_run
-from vqjax.types import DataError
+from vqjax.types import DataError, Tree
 
 
 def evaluate_run(
@@ -56,32 +58,45 @@ def evaluate_run(
         say(line)
     if data is not None:
         opened = with_data(opened, data)
-    variables = (opened.params, opened.collections)
-    importance = None
+    experiment = opened.experiment
+    importance = others = None
     if importance_samples is not None:
-        importance = ImportanceEvaluator(opened.experiment, mesh, importance_samples)
-    check_can(run_class(opened.experiment.task), opened.experiment, run, "evaluate")
-    opened.experiment.data.check()
-    others = CodecEvaluator(opened.experiment, mesh) if codecs else None
+        importance = ImportanceEvaluator(experiment, mesh, importance_samples)
+    check_can(run_class(experiment.task), experiment, run, "evaluate")
+    experiment.data.check()
+    if codecs:
+        others = CodecEvaluator(experiment, mesh)
+    arrays = _frozen_arrays(opened, mesh, trust, say)
+    evaluator = make_evaluator(experiment, mesh, arrays, {} if by is None else {"by": by})
+    with jax_defaults(experiment.compute_dtype):
+        return opened, _evaluation(opened, evaluator, importance, others)
+
+
+def _frozen_arrays(
+    opened: OpenedRun, mesh: Mesh, trust: Sequence[str], say: Callable[[str], None]
+) -> Tree:
+    """Of the frozen networks; none, with a line, where only some numbers need them."""
     try:
-        frozen_arrays = load_frozen(opened.experiment, mesh, trust)
+        return load_frozen(opened.experiment, mesh, trust)
     except DataError as error:
         if config.find_frozen(opened.experiment):
             raise
         say(f"note: numbers that need it are left out: {error}")
-        frozen_arrays = {}
-    with jax_defaults(opened.experiment.compute_dtype):
-        options = {} if by is None else {"by": by}
-        evaluator = make_evaluator(opened.experiment, mesh, frozen_arrays, options)
-        evaluation = evaluator(*variables)
-        if importance is not None:
-            # Beside the bound that it tightens, before the numbers of the reconstructions.
-            bound = {k: v for k, v in evaluation.numbers.items() if k == "nll_bound"}
-            numbers = bound | importance(*variables) | evaluation.numbers
-            evaluation = dataclasses.replace(evaluation, numbers=numbers)
-        if others is not None:
-            found = others()
-            numbers = evaluation.numbers | found.numbers
-            protocol = (*evaluation.protocol, *found.protocol)
-            evaluation = dataclasses.replace(evaluation, numbers=numbers, protocol=protocol)
-    return opened, evaluation
+        return {}
+
+
+def _evaluation(opened: OpenedRun, evaluator: Any, importance: Any, others: Any) -> Evaluation:
+    """All numbers; `importance` and `others` may be None."""
+    variables = (opened.params, opened.collections)
+    evaluation = evaluator(*variables)
+    if importance is not None:
+        # Beside the bound that it tightens, before the numbers of the reconstructions.
+        bound = {k: v for k, v in evaluation.numbers.items() if k == "nll_bound"}
+        numbers = bound | importance(*variables) | evaluation.numbers
+        evaluation = dataclasses.replace(evaluation, numbers=numbers)
+    if others is not None:
+        found = others()
+        numbers = evaluation.numbers | found.numbers
+        protocol = (*evaluation.protocol, *found.protocol)
+        evaluation = dataclasses.replace(evaluation, numbers=numbers, protocol=protocol)
+    return evaluation

@@ -1,22 +1,26 @@
 """A data set as tokens: `vqjax tokenize`."""
 
+import contextlib
 import json
+import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import tqdm
+from jax.sharding import Mesh
 
+from vqjax import arguments
 from vqjax._version import __version__
 from vqjax.data.token_set import DESCRIPTION, read_description, shard_path, write_shard
 from vqjax.files import read_text, write_output
 from vqjax.paths import as_path
 from vqjax.runs.base import check_can
 from vqjax.runs.load import run_class
-from vqjax.tasks.base import GAIN, inputs_of
+from vqjax.tasks.base import GAIN, LENGTH, inputs_of
 from vqjax.training import seal
 from vqjax.training.experiment import Experiment
 from vqjax.training.mesh import make_mesh
@@ -24,10 +28,12 @@ from vqjax.training.platform import devices_at_hand, jax_defaults
 from vqjax.training.restore import OpenedRun, open_run
 from vqjax.training.sharding import put_batch, replicated
 from vqjax.training.state import HOST_ONLY
-from vqjax.types import ArraySpec, Batch, Level, Tree, UsageError, check_offers
+from vqjax.types import ArraySpec, Batch, Level, Tree, UsageError, VqjaxError, check_offers
 
 SHARD = 16_384  # examples
 SPLITS = ("train", "eval")
+BATCH_VALUES = 1 << 24  # of a batch, where it is not the least
+Batches = Callable[[str, int, int], Iterator[Batch]]
 
 
 def tokenize_run(
@@ -35,6 +41,7 @@ def tokenize_run(
     out: str | os.PathLike,
     *,
     step: int | None = None,
+    samples: int | None = None,
     trust: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> pathlib.Path:
@@ -44,12 +51,14 @@ def tokenize_run(
         run: a tokenizer's run directory, whose averaged parameters are used where it keeps them,
             as priors do; `step`, `trust`: see `open_run`.
         out: the folder of the token set.
+        samples: of each clip of sound the first ones alone, a multiple of the hop; None: all, as
+            many as the longest has.
         say: is called with each message from opening the run and its data.
 
     Raises:
         DataError: no run, or its data is not at hand.
         UsageError: nothing discrete in the run, a folder with other tokens, or one that cannot be
-            written.
+            written; `samples` of what is no sound, or that the tokenizer does not take.
     """
     folder, devices = as_path(out, "--out"), devices_at_hand()
     mesh = make_mesh(devices if SHARD % len(devices) == 0 else devices[:1])
@@ -67,12 +76,22 @@ def tokenize_run(
     task = experiment.network_task()
     check_offers(f"{opened.path}: tokens of it: its task", task, ("encode", "token_layout"))
     spec = source.example_spec()
-    levels = task.token_layout(tuple(spec[task.inputs].shape))
+    shape, batches = _examples(source, task, samples)
+    levels = task.token_layout(shape)
     if not levels:
         raise UsageError(f"{opened.path} has no tokens, only latents")
     others = [name for name in spec if name != task.inputs and name not in HOST_ONLY]
     description = _describe(opened, levels, {name: spec[name] for name in others})
     _write_description(folder, description)
+    encode_batch = _encoder(opened, task, mesh)
+    size = _batch_size(experiment, mesh, math.prod(shape))
+    for split in SPLITS:
+        _write_split(folder, split, description, batches, encode_batch, others, size)
+    return folder
+
+
+def _encoder(opened: OpenedRun, task: Any, mesh: Mesh) -> Callable[[Batch], Tree]:
+    """A source's batch -> its tokens, {level name: int32[B, *grid]}."""
     encode = jax.jit(
         lambda p, c, batch: task.encode(p, c, inputs_of(batch, task.inputs)).indices,
         out_shardings=replicated(mesh),
@@ -80,14 +99,44 @@ def tokenize_run(
 
     def encode_batch(batch: Batch) -> Tree:
         needed = {name: batch[name] for name in (task.inputs, GAIN) if name in batch}
-        with jax.set_mesh(mesh), jax_defaults(experiment.compute_dtype):
+        with jax.set_mesh(mesh), jax_defaults(opened.experiment.compute_dtype):
             put = put_batch(needed, mesh)
             return jax.device_get(encode(opened.params, opened.collections, put))
 
-    size = _batch_size(experiment, mesh)
-    for split in SPLITS:
-        _write_split(folder, split, description, source, encode_batch, others, size)
-    return folder
+    return encode_batch
+
+
+def _examples(source: Any, task: Any, samples: int | None) -> tuple[tuple[int, ...], Batches]:
+    """The shape of an example, and what makes batches of them: (split, size, start step) -> ...
+
+    Clips of sound are whole, zeros behind them: windows would end them anywhere.
+    """
+    shape = tuple(source.example_spec()[task.inputs].shape)
+    if not hasattr(source, "clip_lengths"):
+        if samples is not None:
+            kind = type(source).__name__
+            raise UsageError(f"samples={samples}: {kind} has no whole clips of sound to cut")
+        return shape, source.in_order
+    if samples is None:
+        longest = max(int(source.clip_lengths(split).max(initial=0)) for split in SPLITS)
+        samples = task.padded(max(longest, 1))
+    samples = arguments.whole("samples", samples, 1, arguments.MOST_COUNT)
+    task.token_layout((samples, *shape[1:]))  # refuses what is no multiple of the hop
+
+    def batches(split: str, size: int, start_step: int) -> Iterator[Batch]:
+        lengths = source.clip_lengths(split)
+        for first in range(start_step * size, len(lengths), size):
+            positions = np.arange(first, first + size)
+            indices = np.minimum(positions, len(lengths) - 1)
+            batch = source.clips(split, indices, max(samples, int(lengths[indices].max())))
+            yield {
+                **batch,
+                task.inputs: batch[task.inputs][:, :samples],
+                LENGTH: np.minimum(batch[LENGTH], samples),
+                "mask": positions < len(lengths),
+            }
+
+    return (samples, *shape[1:]), batches
 
 
 def _describe(
@@ -112,9 +161,19 @@ def _describe(
             **{v.name: ArraySpec(v.grid, _smallest(v.codebook_size)).as_json() for v in levels},
             **{name: spec.as_json() for name, spec in others.items()},
         },
+        "classes": _class_names(source, others),
         "examples": {"train": source.num_train(), "eval": source.num_eval()},
         "shard": SHARD,
     }
+
+
+def _class_names(source: Any, others: Mapping[str, ArraySpec]) -> dict[str, list[str]]:
+    """{array: the names of its classes}, of those whose names the source knows."""
+    found = {}
+    for name in others if hasattr(source, "class_names") else ():
+        with contextlib.suppress(VqjaxError):  # no classes, or without names
+            found[name] = list(source.class_names(name))
+    return found
 
 
 def _smallest(codebook_size: int) -> str:
@@ -122,9 +181,9 @@ def _smallest(codebook_size: int) -> str:
     return "uint8" if codebook_size <= 2**8 else "uint16" if codebook_size <= 2**16 else "int32"
 
 
-def _batch_size(experiment: Experiment, mesh: Any) -> int:
-    """A multiple of the devices that divides a shard."""
-    most = experiment.eval_batch_size or experiment.batch_size
+def _batch_size(experiment: Experiment, mesh: Any, values: int) -> int:
+    """A multiple of the devices that divides a shard, of examples of so many values."""
+    most = min(experiment.eval_batch_size or experiment.batch_size, BATCH_VALUES // values)
     size = mesh.size
     while size * 2 <= most and SHARD % (size * 2) == 0:
         size *= 2
@@ -158,7 +217,7 @@ def _write_split(
     folder: pathlib.Path,
     split: str,
     description: dict[str, Any],
-    source: Any,
+    make_batches: Batches,
     encode_batch: Callable[[Batch], Tree],
     others: Sequence[str],
     batch_size: int,
@@ -173,7 +232,7 @@ def _write_split(
     bar = tqdm.tqdm(total=len(missing), desc=f"tokens of {split}", unit="shard", disable=None)
     for number in missing:
         rows: dict[str, list[np.ndarray]] = {name: [] for name in arrays}
-        batches = source.in_order(split, batch_size, number * steps)
+        batches = make_batches(split, batch_size, number * steps)
         for _, batch in zip(range(steps), batches, strict=False):
             mask = batch["mask"]
             for name, values in encode_batch(batch).items():
