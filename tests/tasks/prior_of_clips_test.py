@@ -176,6 +176,10 @@ def test_every_verb(path, tmp_path, capsys):
     )
     (sheet,) = capsys.readouterr().out.split()
     assert sheet.endswith("sample_00000006_seed0_guidance=2_speaker=theo+0_run_class-1-2.png")
+    singles = sorted(tmp_path.glob("sample_*_seed0-*"))
+    assert [path.name.partition("guidance=2_")[2] for path in singles] == [
+        f"speaker={speaker}_run_class-{label}.png" for speaker, label in [("theo", 1), (0, 2)] * 2
+    ]
     for verb in ("inspect", "report"):
         assert main([verb, str(path)]) == 0, capsys.readouterr().err
     page = (path / "report.html").read_text()

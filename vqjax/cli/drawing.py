@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import sys
+import types
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ KEYWORDS = {
 }
 CONDITION_KEYWORDS = ("classes", "prompts")  # lists that only conditional priors take
 OTHERS = "conditions"  # by array: of priors under several conditions
+RETURN_LENGTH = "return_length"  # what verbs ask for, not their users
 PLAIN = ("n", "seed", "strength", "codebooks")  # options whose value a keyword takes as it is
 # Options that decide what is drawn.
 IN_NAMES = (*SAMPLING, "strength", "outpaint", "codebooks", "rate", "params")
@@ -127,7 +129,7 @@ def method_options(
     from vqjax.runs.base import keywords_of
     from vqjax.types import UsageError
 
-    excluded = {*CONDITION_KEYWORDS, OTHERS} - {*run.conditions}
+    excluded = {*CONDITION_KEYWORDS, OTHERS} - {*run.conditions} | {RETURN_LENGTH}
     takes = {k: p for k, p in keywords_of(method).items() if k not in excluded}
     options = [name for name in KEYWORDS if hasattr(args, name) and name not in reserved]
     fitting = [n for n in options if KEYWORDS[n] in takes or (n == "condition" and OTHERS in takes)]
@@ -259,19 +261,39 @@ class Names:
         out = self.args.out
         return pathlib.Path(out) if out else pathlib.Path(self.trained.path) / "samples"
 
-    def path(self, conditions: Sequence[int | str] = (), number: int | None = None) -> pathlib.Path:
-        """Path of one picture, or of the sheet; `conditions`: its classes or prompts."""
+    def path(
+        self,
+        conditions: Sequence[int | str] = (),
+        number: int | None = None,
+        others: Mapping[str, str] = types.MappingProxyType({}),
+    ) -> pathlib.Path:
+        """Path of one picture, or of the sheet; `conditions`: its classes or prompts; `others`: its
+        own other conditions, where the verb has those of several.
+        """
         from vqjax.runs.drawn import conditions_in_names, picture_name
 
         run = [pathlib.Path(self.trained.path).name] if self.args.out else []
         of = [*run, *self.of, *conditions_in_names(conditions)]
-        step, options = self.trained.step, _in_names(self.args)
+        own = {_file_safe(name): _file_safe(value) for name, value in others.items()}
+        step, options = self.trained.step, _in_names(self.args) | own
         return self.folder / picture_name(self.verb, step, self.seed, number, of, options)
 
-    def singles(self, conditions: Sequence[int | str], count: int) -> list[pathlib.Path]:
-        """Paths of `count` single pictures, of `conditions` in turn; none without --out."""
-        turns = [conditions[i % len(conditions) :][:1] if conditions else () for i in range(count)]
-        return [self.path(one, i) for i, one in enumerate(turns if self.args.out else ())]
+    def singles(
+        self,
+        conditions: Sequence[int | str],
+        count: int,
+        others: Mapping[str, Sequence[Any]] = types.MappingProxyType({}),
+    ) -> list[pathlib.Path]:
+        """Paths of `count` single pictures, of `conditions`, and of each of the `others`, in turn;
+        none without --out.
+        """
+        numbers = range(count if self.args.out else 0)
+        return [
+            self.path(
+                in_turn(conditions, i), i, {k: str(*in_turn(v, i)) for k, v in others.items()}
+            )
+            for i in numbers
+        ]
 
     def check(self, paths: Iterable[pathlib.Path], inputs: Iterable = ()) -> None:
         """Refuses, with UsageError, to write over what has no mark of vqjax or, even with
@@ -288,6 +310,11 @@ class Names:
                 original = read[identity]
                 raise UsageError(f"{path} would be written over {original}: name another --out")
             check_output(path, overwrite=self.args.overwrite)
+
+
+def in_turn(values: Sequence[Any], number: int) -> Sequence[Any]:
+    """The value of example `number`, in a list of one; all of none."""
+    return values[number % len(values) :][:1] if values else values
 
 
 def _identity(path: str | pathlib.Path) -> tuple[int, int] | None:

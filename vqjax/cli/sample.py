@@ -9,6 +9,7 @@ from vqjax.cli.arguments import add_run_arguments, add_verb, load_run
 from vqjax.cli.drawing import (
     CONDITION_KEYWORDS,
     CONDITIONS,
+    OTHERS,
     SAMPLING,
     Names,
     add_drawing_arguments,
@@ -30,7 +31,7 @@ ones).
 
   vqjax sample runs/mnist_gpt --classes 3,7 -n 16 --out out
   vqjax sample runs/mnist_gpt --guidance 2 --top-p 0.95
-  vqjax sample runs/spoken_digits --classes 3,7 --condition speaker=2
+  vqjax sample runs/spoken_digit_gpt --classes 3,7 --condition speaker=jackson --out out
   vqjax sample runs/shapes --prompt "a red circle" --prompt "two blue squares" -n 16
   vqjax sample runs/mnist_vae -n 100 --seed 1 --out out
   vqjax sample runs/mnist_vae --interpolate 8
@@ -40,7 +41,8 @@ of RUN in all names. Files of the same names are replaced. With --interpolate N 
 sample-interpolation_<step>.png instead: N rows, each from one held-out example to another along the
 straight line between their latents. That needs no prior, only continuous latents. key=value sets
 any other keyword of the run's `sample`. Of sound the sheet shows spectrograms, and with --out each
-sample is a flac file.
+sample is a FLAC file as long as it was drawn, at the level of training (a WAV file where soundfile
+is not installed).
 """
 SAMPLES = 64  # by default
 INTERPOLATION_STEPS = 10  # pictures per row
@@ -70,7 +72,8 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.types import UsageError
 
     interpolates = args.interpolate is not None
-    if interpolates and (flags := used_flags(args, "n", "seed", *CONDITIONS, *SAMPLING)):
+    drawn = ("n", "seed", "rate", *CONDITIONS, *SAMPLING)
+    if interpolates and (flags := used_flags(args, *drawn)):
         raise UsageError(f"{flags[0]} is for samples: --interpolate draws none")
     if interpolates:
         _check_count("--interpolate", args.interpolate)
@@ -95,14 +98,15 @@ def run(args: argparse.Namespace) -> None:
     _check_count("n", count)
     conditions = next((options[name] for name in CONDITION_KEYWORDS if options.get(name)), [])
     names = Names(args, trained, "sample", options.get("seed"))
-    sheet, singles = names.path(conditions), names.singles(conditions, count)
-    names.check([sheet, *singles])
+    sheet = names.path(conditions)
     if getattr(trained, "dtype", None) == "int16":
         write_samples(trained, args, options, conditions, names)
         print(printable(str(sheet)))
         return
     if args.rate is not None:
         raise UsageError(f"--rate is for sound: {args.run_dir} draws none")
+    singles = names.singles(conditions, count, options.get(OTHERS) or {})
+    names.check([sheet, *singles])
     samples = trained.sample(**options)
     caption = ", ".join(map(str, conditions))
     for path, example in zip(singles, samples, strict=False):

@@ -6,10 +6,10 @@ import dataclasses
 import itertools
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from vqjax.cli.drawing import Names, method_options, write_png
+from vqjax.cli.drawing import OTHERS, RETURN_LENGTH, Names, in_turn, method_options, write_png
 from vqjax.cli.inputs import Found, targets_of
 from vqjax.format import printable, reason
 
@@ -85,11 +85,13 @@ class Output:
 
     def suffix(self, source: pathlib.Path | None = None) -> str:
         """Of the file that a result goes to, which was read from `source`."""
-        from vqjax.media.sound_writing import check_written, format_of_suffix
+        from vqjax.media.sound_writing import can_encode, check_written, format_of_suffix
         from vqjax.types import UsageError
 
         if self._format is not None:
             return f".{self._format}"
+        if source is None and not can_encode():
+            return ".wav"
         name = None if source is None else format_of_suffix(source)
         if name is None:
             return ".flac"
@@ -108,6 +110,15 @@ class Output:
                 piece = piece if length is None else piece[:length]
                 length = None if length is None else length - len(piece)
                 write(piece)
+
+    def write_whole(self, path: pathlib.Path, samples: Any) -> None:
+        """Writes int16[n] at the run's rate, as WAV also where soundfile is not installed."""
+        import numpy as np
+
+        from vqjax.media.sound_writing import write_sound
+
+        samples = np.concatenate([*self._resampled((samples,))])
+        write_sound(path, samples, self.rate, overwrite=self._overwrite)
 
     def _resampled(self, pieces: Iterable[Any]) -> Iterator[Any]:
         import numpy as np
@@ -311,18 +322,42 @@ def write_samples(
     --out every sample as a file of its own.
 
     Raises:
-        UsageError: a result would be written over something else.
+        UsageError: a result would be written over something else, or --rate without files.
     """
     from vqjax.media.gallery import Gallery
+    from vqjax.types import UsageError
 
-    output, sheet = Output(args, trained.rate), names.path(conditions)
-    singles = names.singles(conditions, options["n"])
+    if args.rate is not None and not args.out:
+        raise UsageError("--rate is that of files of sound: add --out DIR")
+    output, sheet = Output(args, trained.rate) if args.out else None, names.path(conditions)
+    others = options.get(OTHERS) or {}
+    singles = names.singles(conditions, options["n"], others)
     singles = [path.with_suffix(output.suffix()) for path in singles]
     names.check([sheet, *singles])
-    samples, lengths = trained.sample(**options, return_length=True)
-    sounds = [x[: max(1, n)] for x, n in zip(samples, lengths.tolist(), strict=True)]
-    for path, sound in zip(singles, sounds, strict=False):
-        output.write(path, (sound[:, 0],))
-    gallery = Gallery({"samples": sounds[:MOST_SHOWN]}, medium="audio", rate=trained.rate)
+    clips = _drawn(trained, options)
+    for path, clip in zip(singles, clips, strict=False):
+        output.write_whole(path, clip[:, 0])
+    captions = [
+        ", ".join([*map(str, in_turn(conditions, i)), *_words_of(others, i)])
+        for i in range(len(clips))
+    ]
+    gallery = Gallery(
+        {"samples": clips[:MOST_SHOWN]}, "audio", trained.rate, captions=captions[:MOST_SHOWN]
+    )
     caption = ", ".join(map(str, conditions))
     write_png(sheet, gallery.sheet(), caption, overwrite=args.overwrite)
+
+
+def _words_of(others: Mapping[str, Sequence[Any]], number: int) -> list[str]:
+    """The conditions of sample `number` beside its class, as "speaker jackson"."""
+    return [f"{name} {value}" for name, v in others.items() for value in in_turn(v, number)]
+
+
+def _drawn(trained: Any, options: dict[str, Any]) -> list[Any]:
+    """Clips int16[n, C], each as long as it is, but one sample at least."""
+    from vqjax.runs.base import keywords_of
+
+    if RETURN_LENGTH not in keywords_of(trained.sample):
+        return list(trained.sample(**options))
+    clips, length = trained.sample(**options, return_length=True)
+    return [clip[: max(1, n)] for clip, n in zip(clips, length.tolist(), strict=True)]

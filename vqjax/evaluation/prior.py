@@ -32,7 +32,8 @@ class PriorEvaluator:
     """`nats_per_token`: mean of -log p over all tokens of the eval split, or of a bound on it
     (`Prior.is_bound`); `bits_per_dim`: the same per value of an example. Where clips end, tokens
     and values are those of the clips, of which each also has the end itself as a token, and
-    `nats_per_clip` is the mean over clips. The gallery has `SAMPLES` samples; of a conditional
+    `nats_per_clip` is the mean over clips; of a clip that is longer than the window, its beginning
+    counts, and no end. The gallery has `SAMPLES` samples; of a conditional
     prior under the conditions of the first examples of the split.
     """
 
@@ -78,7 +79,9 @@ class PriorEvaluator:
         return Evaluation(numbers, self._gallery(samples, lengths))
 
     def _gallery(self, samples: np.ndarray, lengths: np.ndarray) -> Gallery:
-        spec = self._experiment.data.example_spec().get(self._task.inputs)
+        specs = self._task.tokenizer.inputs or {}  # of a set of tokens, too
+        specs = {**specs, **self._experiment.data.example_spec()}
+        spec = specs.get(self._task.inputs)
         if spec is None or spec.shown_as != "audio":
             return Gallery({"samples": samples}, columns=COLUMNS)
         sounds = [x[: max(1, n)] for x, n in zip(samples, lengths.tolist(), strict=True)]

@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import shutil
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
@@ -129,6 +130,29 @@ def _id3() -> bytes:
     return b"ID3\3\0\0" + len(frame).to_bytes(4, "big") + frame
 
 
+def can_encode() -> bool:
+    """Whether the library is there, without which WAV alone is written, whole."""
+    try:
+        library()
+    except UsageError:
+        return False
+    return True
+
+
+def _wav(samples: np.ndarray, rate: int) -> bytes:
+    """Returns the WAV of int16[n] without the library."""
+    mark = GENERATOR.encode("latin-1") + b"\0"
+    mark += b"\0" * (len(mark) % 2)
+    content = samples.astype("<i2").tobytes()
+    chunks = (
+        (b"fmt ", struct.pack("<HHIIHH", 1, 1, rate, 2 * rate, 2, 16)),
+        (b"LIST", b"INFOISFT" + struct.pack("<I", len(mark)) + mark),
+        (b"data", content),
+    )
+    body = b"".join(name + struct.pack("<I", len(chunk)) + chunk for name, chunk in chunks)
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WAVE" + body
+
+
 def sound_bytes(samples: np.ndarray, rate: int, format: str) -> bytes:
     """Returns a file in memory, with the mark of what vqjax writes: int16[n], n at least 1, in one
     of the formats "wav", "flac", "ogg", "opus", "mp3".
@@ -140,6 +164,8 @@ def sound_bytes(samples: np.ndarray, rate: int, format: str) -> bytes:
     _check_samples(samples)
     if not len(samples):
         raise UsageError("no sound to write: 0 samples")
+    if format == "wav" and not can_encode():
+        return _wav(samples, rate)
     buffer = io.BytesIO()
     with _encoder(buffer, rate, format) as write:
         write(samples)

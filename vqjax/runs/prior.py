@@ -73,7 +73,10 @@ class PriorRun(Editing, Run):
     @classmethod
     def abilities(cls, experiment: Experiment) -> dict[str, str | None]:
         """Also the edits that its network can make: see `Run.abilities`."""
-        prior = experiment.task.prior
+        prior, tokenizer = experiment.task.prior, experiment.task.tokenizer.experiment
+        if tokenizer is not None and hasattr(tokenizer.task, "samples_of"):
+            edits = {edit.partition(" ")[0] for edit in EDITS}
+            return super().abilities(experiment) | dict.fromkeys(edits, "edits are of pictures")
         declared = [edit for edit in EDITS if edit in getattr(prior, "edits", ())]
         missing = {e.partition(" ")[0] for e in EDITS} - {e.partition(" ")[0] for e in declared}
         can = f"can {' or '.join(declared)} alone" if declared else "makes no edits"

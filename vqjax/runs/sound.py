@@ -67,6 +67,8 @@ class SoundRun(TokenizerRun):
     def abilities(cls, experiment: Experiment) -> dict[str, str | None]:
         """As of any tokenizer, without what only pictures have; it streams where it is causal."""
         abilities = super().abilities(experiment)
+        if abilities.get("interpolate", "") is None:
+            abilities["interpolate"] = "interpolations are of pictures"
         reason = None if experiment.task.streams else "its networks are not causal"
         return abilities | {"stream": reason}
 

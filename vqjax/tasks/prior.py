@@ -374,13 +374,21 @@ class PriorTask(Task):
         """x_hat [B, *S, C] in [-1, 1] of what `draw` returned, zero after the end of each clip, and
         the lengths int32[B] along its first axis.
         """
-        x_hat = self.decode(frozen, drawn.indices)
         if drawn.frames is None:
+            x_hat = self.decode(frozen, drawn.indices)
             return x_hat, jnp.full(len(x_hat), x_hat.shape[1], jnp.int32)
+        # A decoder that is not causal hears what follows: the last frame, as its own run repeats.
+        indices = {k: _last_repeated(i, drawn.frames) for k, i in drawn.indices.items()}
         length = self.tokenizer_task.samples_of(drawn.frames).astype(jnp.int32)  # [B]
-        return within_length({LENGTH: length}, x_hat), length
+        return within_length({LENGTH: length}, self.decode(frozen, indices)), length
 
     def decode(self, frozen: Tree, indices: Mapping[str, jax.Array]) -> jax.Array:
         """{level name: int32[B, *grid]} -> x_hat [B, *S, C] in [-1, 1]."""
         arrays = frozen[FROZEN]
         return self.tokenizer_task.decode_indices(arrays["params"], arrays["collections"], indices)
+
+
+def _last_repeated(indices: jax.Array, frames: jax.Array) -> jax.Array:
+    """Indices int32[B, F] with those of the last of `frames` int32[B] frames after the end."""
+    frame = jnp.minimum(jnp.arange(indices.shape[1])[None], frames[:, None] - 1)  # [B, F]
+    return jnp.take_along_axis(indices, frame, axis=1)
