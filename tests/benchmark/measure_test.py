@@ -13,6 +13,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from tests import tiny
+from tests.quickly import quick
 from vqjax.benchmark import breakdown, steps
 from vqjax.benchmark import measure as speed
 from vqjax.benchmark.steps import Workload, compile_steps, last_turn, noise, noise_batches
@@ -24,6 +25,8 @@ from vqjax.features import lpips
 from vqjax.hardware.flops import total_flops
 from vqjax.losses import L2, LPIPS
 from vqjax.quantizers import EMAVectorQuantizer
+from vqjax.runs.sound import SoundRun
+from vqjax.runs.stream import HOPS, LANES
 from vqjax.tokenizers import MLPDecoder, MLPEncoder, Tokenizer
 from vqjax.training.mesh import make_mesh
 from vqjax.training.optim import Adam
@@ -99,6 +102,58 @@ def test_noise_is_like_the_data():
     batches = noise_batches(inputs, 8, make_mesh())
     first = [next(batches)["image"] for _ in range(5)]
     assert first[4] is first[0] and not np.array_equal(first[0], first[1])
+
+
+def test_noise_of_sound_is_as_long_as_the_example_at_its_own_level():
+    batch = noise(tiny.sound().data.example_spec(), 3)
+    assert batch["length"].tolist() == [160] * 3 and batch["gain"].tolist() == [1.0] * 3
+    sound = batch["audio"]
+    assert sound.dtype == np.int16 and sound.shape == (3, 160, 1) and sound.std() > 2_000
+
+
+@pytest.fixture(scope="module")
+def codec():
+    """The workload of a codec on one device."""
+    experiment, mesh = tiny.sound(), make_mesh(jax.devices()[:1])
+    inputs = experiment.data.example_spec()
+    return Workload(experiment, inputs, mesh, {}, initial_state(experiment, inputs, mesh))
+
+
+def test_sound_is_counted_in_seconds(codec, monkeypatch):
+    monkeypatch.setattr(speed, "LATENCY_CALLS", (2, 2))
+    latency = speed._latencies(codec, 0.0)
+    assert list(latency) == ["encode", "decode", "stream"]
+    found = {"step": {"examples_per_second": 300.0}, "latency": latency}
+    example, piece = 160 / 8_000, HOPS * 20 / 8_000
+    sound = speed._sound(codec, found)
+    assert sound == pytest.approx(
+        {
+            "step": 300 * example,
+            "encode": example / latency["encode"]["p50"],
+            "decode": example / latency["decode"]["p50"],
+            "stream": piece / latency["stream"]["p50"],
+        }
+    )
+    text = "\n".join(table({**FOUND, "latency": latency, "sound": sound}))
+    assert "6  seconds of sound in a second\n" in text and "one piece, host to host" in text
+    assert "seconds of sound in a second, single calls" in text
+    pictures = dataclasses.replace(codec, experiment=tiny.vqvae(), inputs={})
+    assert speed._sound(pictures, found) == {}
+
+
+def test_a_call_of_a_stream_is_a_stream(codec):
+    task, state = codec.experiment.task, codec.state
+    x = jax.random.normal(jax.random.key(0), (1, HOPS * task.hop, 1)) * 0.1
+    calls = SoundRun.single_calls(task, (160, 1))
+    sound, tokens = (
+        quick(calls[name])(state.params, state.collections, x) for name in ("stream", "encode")
+    )
+    whole = quick(calls["decode"])(state.params, state.collections, tokens)
+    assert sound.shape == (LANES, HOPS * task.hop, 1)
+    # A stream is one hop late.
+    np.testing.assert_allclose(sound[0, task.hop :], whole[0, : -task.hop], atol=1e-4)
+    both_ways = dataclasses.replace(task, tokenizer=tiny.sound_tokenizer(padding=None))
+    assert list(SoundRun.single_calls(both_ways, (160, 1))) == ["encode", "decode"]
 
 
 def test_frozen_networks_are_of_noise_and_it_says_so(one_device, monkeypatch):

@@ -61,6 +61,7 @@ WRONG = {
     "rate": (0, -1, 8000.5, "8000", True, [8000]),
     "path": (None, "", 5, b"x", [], object(), True, "/dev/null/x"),
     "overwrite": (None, 1, "yes"),
+    "return_length": (None, 1, "yes"),
 }  # fmt: skip
 EXAMPLES = {"images": X, "masks": np.ones((2, 8, 8), bool), "indices": np.zeros((1, 4, 4), int),
             "sides": (0, 0, 0, 2), "a": X, "b": X, "count": 1,
@@ -77,7 +78,7 @@ OWN = {  # what differs from run to run
 # A run of its own, and what verbs, pages and benchmarks ask; they hand over what is right.
 FOR_OTHERS = {
     "module", "task", "tokenizer", "network", "evaluator", "abilities", "footprint", "learned",
-    "single_calls", "evaluated", "fitting", "numbers_of", "outputs_of_source",
+    "single_calls", "seconds_of_calls", "evaluated", "fitting", "numbers_of", "outputs_of_source",
 }  # fmt: skip
 
 

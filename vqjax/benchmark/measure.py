@@ -19,7 +19,10 @@
     memory           {bytes, of}: on one device; of "device" as it reports, or of the "program"
     input            {wait, first_batch_seconds, pipeline_examples_per_second}, of real data only
     shares           {part: share of the step}: `vqjax.benchmark.breakdown`
-    latency          {encode: {p50, p99}, decode: ...}: seconds from host to host, one example
+    latency          {encode: {p50, p99}, decode: ...}: seconds from host to host, one example; of
+                     "stream" one piece of one stream
+    sound            {step, encode, decode, stream}: seconds of sound in a second: of the training
+                     step, and by the medians of `latency`
     precisions       {float32: {...}, bfloat16: {...}}, as `step`
     sweep            [{batch_size, examples_per_second, seconds}, ...], always on noise, and `knee`,
                      a batch size; the numbers of a batch that memory does not hold are null
@@ -124,6 +127,8 @@ def measure(
     say("timing single examples")
     if latency := _latencies(workload, options.seconds / 5):
         result["latency"] = latency
+    if sound := _sound(workload, result):
+        result["sound"] = sound
     if options.precisions:
         result["precisions"] = _precisions(workload, options.seconds, say)
     if options.sweep:
@@ -276,6 +281,18 @@ def _latencies(workload: Workload, seconds: float) -> dict[str, dict[str, float]
         latencies[name] = _latency(program, arrays, argument, seconds / len(calls))
         argument = jax.device_get(program(*arrays, argument))
     return latencies
+
+
+def _sound(workload: Workload, result: Mapping[str, Any]) -> dict[str, float]:
+    """How many seconds of sound are worked on in a second; {} of what is no sound."""
+    task = workload.experiment.network_task()
+    spec = workload.inputs.get(task.inputs)
+    calls = {} if spec is None else run_class(task).seconds_of_calls(task, spec)
+    if not calls:
+        return {}
+    step = result["step"]["examples_per_second"] * spec.shape[0] / spec.rate
+    medians = {name: times["p50"] for name, times in result.get("latency", {}).items()}
+    return {"step": step} | {k: calls[k] / seconds for k, seconds in medians.items() if k in calls}
 
 
 def _latency(call: Callable, arrays: tuple[Tree, ...], argument: Any, seconds: float) -> dict:

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vqjax.hardware.flops import total_flops
+from vqjax.tasks.base import GAIN, LENGTH
 from vqjax.training.experiment import Experiment
 from vqjax.training.feed import Feed
 from vqjax.training.programs import trace_programs
@@ -24,21 +25,27 @@ from vqjax.types import ArraySpec, Batch, Tree
 CACHE_HIT = "/jax/compilation_cache/cache_hits"
 NOISE = 4  # synthetic batches, over and over
 LEAST_STEPS = 10
+LOUD = 1 << 13  # of noise that is sound
 
 
 def noise(inputs: Mapping[str, ArraySpec], count: int, seed: int = 0) -> Batch:
     """A batch like `inputs`: bytes of noise, floats in [-1, 1], whole numbers 0 and 1 (classes and
-    tokens that everyone has). Needs no data, and no TensorFlow.
+    tokens that everyone has); of sound int16, as long as an example is, at gain 1. Needs no data,
+    and no TensorFlow.
     """
     rng = np.random.default_rng(seed)
+    longest = max((spec.shape[0] for spec in inputs.values() if len(spec.shape) == 2), default=0)
 
-    def drawn(spec: ArraySpec) -> np.ndarray:
+    def drawn(name: str, spec: ArraySpec) -> np.ndarray:
         shape, dtype = (count, *spec.shape), np.dtype(spec.dtype)
+        if name in (GAIN, LENGTH) and not spec.shape:
+            return np.full(shape, 1 if name == GAIN else longest, dtype)
         if np.issubdtype(dtype, np.floating):
             return rng.uniform(-1, 1, shape).astype(dtype)
-        return rng.integers(0, 256 if dtype == np.uint8 else 2, shape).astype(dtype)
+        low, high = (-LOUD, LOUD) if dtype == np.int16 else (0, 256 if dtype == np.uint8 else 2)
+        return rng.integers(low, high, shape).astype(dtype)
 
-    return {name: drawn(spec) for name, spec in inputs.items()}
+    return {name: drawn(name, spec) for name, spec in inputs.items()}
 
 
 def noise_batches(

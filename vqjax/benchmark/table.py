@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from vqjax.types import UsageError
 
 NAME_WIDTH, VALUE_WIDTH = 24, 14
+STREAM = "stream"  # a call on a piece of sound
 Document = Mapping[str, Any]  # see `vqjax.benchmark.measure`
 
 
@@ -26,8 +27,12 @@ def table(document: Document) -> list[str]:
         lines += _input_rows(document["input"])
     lines += _shares_rows(document["shares"])
     for name, times in document.get("latency", {}).items():
-        note = f"one example, host to host; p99 {_ms(times['p99'])}"
+        what = "one piece" if name == STREAM else "one example"
+        note = f"{what}, host to host; p99 {_ms(times['p99'])}"
         lines.append(_row(f"latency of {name}", _ms(times["p50"]), note))
+    for name, factor in document.get("sound", {}).items():
+        note = "seconds of sound in a second" + (", single calls" if name != "step" else "")
+        lines.append(_row(f"sound: {name}", f"{factor:,.4g}", note))
     lines += _precisions_rows(document.get("precisions", {}))
     return lines + _sweep_rows(document)
 

@@ -21,11 +21,13 @@ DESCRIPTION = """\
 Runs the step that training ends with, all players and terms active, and prints examples and tokens
 per second, step times, compile time, FLOPs by formula and by XLA, the share of the device's peak
 (of a matrix product's rate where no peak is known), memory, the shares of the step's parts, and how
-long one example takes to encode and to decode. Batches are noise without --data real.
+long one example takes to encode and to decode; of sound also how many seconds of it the step and
+single calls work on in a second. Batches are noise without --data real.
 
   vqjax benchmark mnist_vqgan
   vqjax benchmark cifar10_vqvae --data real --json speed.json
   vqjax benchmark cifar10_vqvae --data real --against speed.json
+  vqjax benchmark spoken_digit_codec --shape 2400,1
   vqjax benchmark mnist_vqgan --precisions --sweep --trace trace
 
 With --against, exit code 1 says that something is worse by more than --tolerance.

@@ -172,6 +172,14 @@ class Run:
         return {}
 
     @classmethod
+    def seconds_of_calls(cls, task: Any, spec: ArraySpec) -> dict[str, float]:
+        """{name of `single_calls`: seconds of sound that one call works on}, of sound with a rate;
+        `spec`: of an example.
+        """
+        del task, spec
+        return {}
+
+    @classmethod
     def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:
         """What follows "a <kind>" in the first sentence of its report.
 

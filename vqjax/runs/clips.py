@@ -15,6 +15,7 @@ from vqjax.tasks.base import GAIN
 from vqjax.types import UsageError
 
 FULL_SCALE = np.float32(32768.0)  # of int16
+MOST_GAIN = 1e6  # of int16's smallest value a full scale has 32,768 times as much
 
 
 def checked_clips(sound: Any, channels: int, name: str = "sound") -> tuple[np.ndarray, bool]:
@@ -37,6 +38,21 @@ def checked_clips(sound: Any, channels: int, name: str = "sound") -> tuple[np.nd
         low, high = float(array.min()), float(array.max())
         raise UsageError(f"{name}: values are {low:.4g} to {high:.4g}: wanted -1 to 1, no NaN")
     return array.astype(np.float32), single
+
+
+def checked_gain(gain: Any, count: int) -> np.ndarray:
+    """`gain` of `count` clips, a number or one of each, as float32[count].
+
+    Raises:
+        UsageError: others than these, or not above 0 and at most `MOST_GAIN`.
+    """
+    gains = np.asarray(gain)
+    if gains.dtype.kind not in "fiu" or gains.shape not in ((), (count,)):
+        raise UsageError(f"gain={arguments.got(gain)}: wanted a number, or [{count}] of them")
+    gains = np.broadcast_to(gains, (count,)).astype(np.float32)
+    if not np.all((gains > 0) & (gains <= MOST_GAIN)):
+        raise UsageError(f"gain={arguments.got(gain)}: wanted above 0 and at most {MOST_GAIN:g}")
+    return gains
 
 
 def at_rate(clips: np.ndarray, rate: int | None, trained: int) -> np.ndarray:

@@ -21,17 +21,16 @@ from vqjax.evaluation.sound import SoundEvaluator, rung
 from vqjax.media.audio import to_int16
 from vqjax.media.resampling import resampled_length
 from vqjax.ops import progress
-from vqjax.runs.base import Opening, Sizes
-from vqjax.runs.clips import at_rate, checked_clips
+from vqjax.runs.base import Calls, Opening, Sizes
+from vqjax.runs.clips import MOST_GAIN, at_rate, checked_clips, checked_gain
 from vqjax.runs.examples import held_out_clips, in_parts
 from vqjax.runs.footprint import Footprint, codec_sizes
 from vqjax.runs.sound_stream import Stream
-from vqjax.runs.stream import HOPS, LANES, Pipe, StreamPrograms, edge, lanes, up_to
+from vqjax.runs.stream import HOPS, LANES, Pipe, StreamPrograms, edge, lanes, stream_call, up_to
 from vqjax.runs.tokenizer import TokenArrays, TokenizerRun
 from vqjax.training.experiment import Experiment
 from vqjax.types import ArraySpec, UsageError
 
-MOST_GAIN = 1e6  # of int16's smallest value a full scale has 32,768 times as much
 PADDED_SAMPLES = 1 << 20  # of one call's batch, at most
 
 
@@ -85,6 +84,21 @@ class SoundRun(TokenizerRun):
         task = experiment.network_task()
         sizes = super().footprint(experiment, inputs)
         return dataclasses.replace(sizes, codec=codec_sizes(task, inputs[task.inputs].rate))
+
+    @classmethod
+    def single_calls(cls, task: Any, shape: tuple[int, ...]) -> Calls:
+        """Encoding, decoding, and both of a piece of a stream: see `Run.single_calls`."""
+        calls = super().single_calls(task, shape)
+        return {**calls, "stream": functools.partial(stream_call, task)} if task.streams else calls
+
+    @classmethod
+    def seconds_of_calls(cls, task: Any, spec: ArraySpec) -> dict[str, float]:
+        """See `Run.seconds_of_calls`."""
+        if not spec.rate:
+            return {}
+        example = spec.shape[0] / spec.rate
+        piece = {"stream": HOPS * task.hop / spec.rate} if task.streams else {}
+        return {"encode": example, "decode": example, **piece}
 
     @classmethod
     def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:
@@ -181,7 +195,7 @@ class SoundRun(TokenizerRun):
         most = self._samples_of(arrays[0].shape[1])
         length = most if length is None else arguments.whole("length", length, 0, most)
         count = len(arrays[0])
-        factors = np.ones(count, np.float32) if gain is None else self._checked_gain(gain, count)
+        factors = np.ones(count, np.float32) if gain is None else checked_gain(gain, count)
         arguments.check_room(f"{count} clips of {most} samples", 4 * count * most)
         with self._context():
             sound = self._decoded(arrays)[:, :length] / factors[:, None, None]
@@ -354,17 +368,6 @@ class SoundRun(TokenizerRun):
 
     def _at_rate(self, clips: np.ndarray, rate: int | None) -> np.ndarray:
         return at_rate(clips, rate, self.rate)
-
-    def _checked_gain(self, gain: Any, count: int) -> np.ndarray:
-        gains = np.asarray(gain)
-        if gains.dtype.kind not in "fiu" or gains.shape not in ((), (count,)):
-            raise UsageError(f"gain={arguments.got(gain)}: wanted a number, or [{count}] of them")
-        gains = np.broadcast_to(gains, (count,)).astype(np.float32)
-        if not np.all((gains > 0) & (gains <= MOST_GAIN)):
-            raise UsageError(
-                f"gain={arguments.got(gain)}: wanted above 0 and at most {MOST_GAIN:g}"
-            )
-        return gains
 
     def _with_batch(self, indices: Any) -> tuple[bool, Any]:
         """Whether these are the tokens of one clip, without a batch axis; and them with one."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -73,6 +74,22 @@ class StreamPrograms:
         outputs, stream = jax.eval_shape(call, self._variables, {}, *inputs)
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), stream)
         return Pipe(call, self._variables, replicate(zeros, self._mesh), inputs, outputs)
+
+
+def stream_call(task: Any, params: Tree, collections: Tree, x: jax.Array) -> jax.Array:
+    """Encodes and decodes the first piece of a stream, pure: x [1, T, C], as networks take it ->
+    [LANES, HOPS hop, C]. What is shorter is repeated.
+    """
+    network = task.tokenizer
+    variables = {"params": params[TOKENIZER], **collections[TOKENIZER]}
+    piece = jnp.resize(x[0], (HOPS * task.hop, x.shape[-1]))
+    pieces = jnp.broadcast_to(piece, (LANES, *piece.shape))
+    encoding, _ = network.apply(
+        variables, pieces, train=False, step=0, method="encode", mutable=[STREAM]
+    )
+    indices = encoding.quantized.indices
+    method, tokens = ("decode_indices", indices) if indices else ("decode", encoding.quantized.z_q)
+    return network.apply(variables, tokens, method=method, mutable=[STREAM])[0]
 
 
 class Pipe:
