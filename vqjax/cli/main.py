@@ -66,8 +66,8 @@ def build_parser(verbs: Sequence[str] = VERBS) -> tuple[Parser, dict[str, argpar
     """The program's parser and those of `verbs`, whose modules are imported."""
     parser = Parser(
         prog="vqjax",
-        description="Train, watch, resume and use networks that turn pictures into tokens and "
-        "back. Each verb has its own --help.",
+        description="Train, watch, resume and use networks that turn pictures and sound into "
+        "tokens and back. Each verb has its own --help.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"vqjax {__version__}")

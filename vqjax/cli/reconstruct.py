@@ -51,7 +51,10 @@ SHEET_SIDE = 256  # pixels; larger pictures are made smaller on the sheet
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = add_verb(
-        subparsers, "reconstruct", "send pictures through a run's tokens and back", DESCRIPTION
+        subparsers,
+        "reconstruct",
+        "send pictures or sound through a run's tokens and back",
+        DESCRIPTION,
     )
     add_run_arguments(parser)
     parser.add_argument(
