@@ -13,7 +13,7 @@ import vqjax
 from tests import tiny
 from vqjax.cli.main import main
 from vqjax.config import FrozenRun
-from vqjax.data import Loudness, Tones
+from vqjax.data import Loudness, TokenSet, Tones
 from vqjax.evaluation.prior import PriorEvaluator
 from vqjax.files import is_ours
 from vqjax.media import sound_writing
@@ -22,6 +22,7 @@ from vqjax.media.gallery import read_sheet
 from vqjax.ops.numerics import make_key
 from vqjax.priors import ClassLabel, CodebookGPT
 from vqjax.runs.load import make_evaluator
+from vqjax.runs.tokenize import tokenize_run
 from vqjax.tasks import PriorTask, SoundTokenizerTask
 from vqjax.training.experiment import Experiment
 from vqjax.training.loop import train
@@ -82,7 +83,8 @@ def untrained(make_run, **settings):
 def test_clips_are_what_the_codec_makes_of_their_frames(run, make_run, padding):
     run = run if padding == "causal" else untrained(make_run, padding=padding)
     assert run.dtype == "int16" and run.rate == 8_000 and run.shape == (SAMPLES, 1)
-    clips, length = run.sample(24, seed=3, return_length=True)
+    sampled = run.sample(24, seed=3, return_length=True)
+    clips, length = sampled.examples, sampled.length
     assert clips.dtype == np.int16 and clips.shape == (24, SAMPLES, 1)
     np.testing.assert_array_equal(run.sample(5, seed=3), clips[:5])
     ids, cond = np.arange(24), (np.arange(24) % 10).astype(np.int32)
@@ -136,6 +138,32 @@ def test_the_gallery_has_clips_that_end(run):
     assert gallery.is_sound and gallery.rate == 8_000
     lengths = {len(clip) for clip in gallery.rows["samples"]}
     assert len(lengths) > 2 and not any(n % HOP for n in lengths - {1})
+
+
+def test_a_set_of_tokens_is_as_good_as_the_sound(cli, path, run, make_run, tmp_path):
+    """It holds no sound, and the prior learns, draws and shows the same."""
+    tokenizer = make_run(codec("causal"), name="frames")
+    tokens = TokenSet(str(tokenize_run(tokenizer, tmp_path / "tokens", samples=SAMPLES)))
+    assert "audio" not in tokens.example_spec()
+    plan = dataclasses.replace(experiment(tokenizer), data=tokens)
+    other, one = tmp_path / "run", jax.devices()[:1]
+    train(plan, other, make_evaluator=make_evaluator, devices=one)
+    ours, theirs = (
+        [line for line in map(json.loads, text.splitlines()) if line["kind"] != "time"]
+        for text in ((p / "metrics.jsonl").read_text() for p in (other, path))
+    )
+    for mine, line in zip(ours, theirs, strict=True):
+        assert mine.pop("kind") == line.pop("kind")
+        assert mine == pytest.approx(line, rel=1e-3)
+    opened = vqjax.load(other)
+    assert (opened.dtype, opened.rate, opened.shape) == (run.dtype, run.rate, run.shape)
+    clips, length = opened.sample(4, return_length=True)
+    assert clips.dtype == np.int16 and clips.shape == (4, SAMPLES, 1) and len(length) == 4
+    gallery = opened.evaluate().gallery
+    assert gallery.is_sound and gallery.rate == 8_000
+    code, text, err = cli("inspect", other)
+    assert code == 0, err
+    assert "per sample" in text and "against int16 values" in text
 
 
 def test_what_is_no_sound_has_no_length(run, monkeypatch):

@@ -108,7 +108,7 @@ def _print_sizes(experiment: Any, inputs: dict) -> None:
     # Absent where the run is trained on a token set.
     spec = inputs.get(experiment.task.inputs)
     example = f"of one example, {times(sizes.shape)}" + (f" {spec.dtype}" if spec else "")
-    if sizes.is_sound and spec.rate:
+    if spec is not None and sizes.is_sound and spec.rate:
         example += f", {sizes.shape[0] / spec.rate:.4g} s"
     if not sizes.levels and not sizes.latents:
         print(f"\none example{example.removeprefix('of one example')}" if sizes.shape else "")

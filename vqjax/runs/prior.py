@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -38,6 +38,18 @@ from vqjax.types import ArraySpec, Level, Tree, UsageError
 
 CALL_BATCH = 64  # examples per call of the program
 MAX_NAME = 60  # characters of a tokenizer's name in a sentence
+
+
+class Sampled(NamedTuple):
+    """What `sample(..., return_length=True)` returns.
+
+    Attributes:
+        examples: int16[n, T, C], zero after the end of each.
+        length: samples of each, int32[n].
+    """
+
+    examples: np.ndarray
+    length: np.ndarray
 
 
 class PriorRun(Editing, Run):
@@ -149,7 +161,7 @@ class PriorRun(Editing, Run):
         sampling: TokenSampling = PLAIN,
         guidance: Guidance = UNGUIDED,
         return_length: bool = False,
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    ) -> np.ndarray | Sampled:
         """Draws examples; sound at the level of its tokenizer's training.
 
         Args:
@@ -168,7 +180,7 @@ class PriorRun(Editing, Run):
 
         Returns:
             [n, *S, C] of the run's `dtype`, of sound int16 that is zero after its end. With
-            `return_length` a pair of these and int32[n].
+            `return_length` a pair of these and int32[n], `Sampled`.
 
         Raises:
             UsageError: the prior takes no classes or has no such class, takes no prompts or none
@@ -183,7 +195,7 @@ class PriorRun(Editing, Run):
         if return_length and self.dtype != "int16":
             raise UsageError("return_length=True is for sound")
         examples, length = self._drawn(n, seed, cond, sampling, guidance)
-        return (examples, length) if return_length else examples
+        return Sampled(examples, length) if return_length else examples
 
     def _drawn(
         self, n: int, seed: int, cond: Tree | None, sampling: TokenSampling, guidance: Guidance
