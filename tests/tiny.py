@@ -109,7 +109,7 @@ def sound_tokenizer(hop=20, quantizer=None, padding="causal") -> Tokenizer:
         EMAVectorQuantizer(codebook_size=16, codebook_dim=4), stages=3, dropout=0.5, per="example"
     )
     return Tokenizer(
-        encoder=FrameEncoder(**sizes, padding=padding, window=50),
+        encoder=FrameEncoder(**sizes, padding=padding, window=max(50, hop)),
         quantizer=quantizer or stages,
         decoder=FrameDecoder(**sizes, padding=padding),
     )

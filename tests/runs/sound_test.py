@@ -70,22 +70,27 @@ def test_length_in_is_length_out(runs, name):
 
 
 def test_every_length_has_the_frames_that_hold_it(runs):
-    """By shapes alone: the padded length goes in, and at least the length comes out."""
-    task = runs("causal").task
-    params, collections = runs("causal")._variables
+    """By shapes alone, 1 to 5,000 samples: padded they go in, and as many come out."""
+    hop = 100
+    task = dataclasses.replace(
+        runs("causal").task, tokenizer=tiny.sound_tokenizer(hop=hop), head=None
+    )
 
     @functools.cache
-    def shapes(hops):
-        x = jax.ShapeDtypeStruct((1, hops * HOP, 1), np.float32)
-        tokens = jax.eval_shape(task.encode, params, collections, x)
-        x_hat = jax.eval_shape(task.decode_indices, params, collections, tokens.indices)
-        return tokens.indices["tokens_0"].shape[1], x_hat.shape[1]
+    def shapes(samples):
+        x = jax.ShapeDtypeStruct((1, samples, 1), np.float32)
+        keys = {"params": jax.random.key(0), "quantizer": jax.random.key(1)}
+        x_hat, variables = jax.eval_shape(
+            lambda x: task.tokenizer.init_with_output(keys, x, train=False, step=0), x
+        )
+        z = jax.eval_shape(lambda v, x: task.tokenizer.apply(v, x, method="latents"), variables, x)
+        return z.shape[1], x_hat.shape[1]
 
     for samples in range(1, 5_001):
-        frames, out = shapes(-(-samples // HOP)) if samples <= 400 else (None, None)
-        assert task.padded(samples) >= samples > task.padded(samples) - HOP
-        if frames is not None:
-            assert frames == task.frames_of(samples) and out == task.padded(samples)
+        padded = task.padded(samples)
+        assert padded >= samples > padded - hop
+        assert shapes(padded) == (task.frames_of(samples), padded)
+        assert task.samples_of(task.frames_of(samples)) == padded
 
 
 def test_the_ladder_and_the_batch_change_no_token(runs):
@@ -201,6 +206,8 @@ def test_what_is_no_sound_is_refused_in_one_line(runs):
             run.decode(tokens, gain=gain)
     with pytest.raises(UsageError, match="gain=0"):
         run.stream(gain=0)
+    with pytest.raises(UsageError, match=r"int16 \[2, 9, 1\], wanted samples \[n\]"):
+        run.stream().encode(np.zeros((2, 9, 1), np.int16))
 
 
 def test_only_causal_networks_stream(runs):
@@ -217,8 +224,9 @@ def test_a_batch_of_none(runs):
     assert run.decode(tokens).shape == (0, 100, 1)
 
 
-def test_evaluation_counts_every_clip_once_with_each_number_of_codebooks(runs):
-    run = runs("causal")
+@pytest.mark.parametrize("name", ["causal", "both ways"])
+def test_evaluation_counts_every_clip_once_with_each_number_of_codebooks(runs, name):
+    run = runs(name)
     evaluation = run.evaluate()
     numbers = evaluation.numbers
     data: Tones = run.experiment.data

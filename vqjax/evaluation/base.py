@@ -39,11 +39,16 @@ class Evaluation:
         return None if self.gallery is None else self.gallery.sheet().image
 
 
+def eval_batch_size(experiment: Experiment, mesh: Mesh) -> int:
+    """Examples of one batch of an evaluation, over all hosts: the experiment's, rounded up to a
+    multiple of the devices. No number may depend on it.
+    """
+    unit = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+    return -(-(experiment.eval_batch_size or experiment.batch_size) // unit) * unit
+
+
 def over_split(experiment: Experiment, mesh: Mesh) -> Iterator[tuple[np.ndarray, Batch]]:
     """This host's rows of every batch of the eval split, with their positions in the split.
-
-    The batch size is the experiment's, rounded up to a multiple of the devices: no number may
-    depend on it.
 
     Yields:
         (positions, batch): int32[b]; arrays of b rows, which are padding where "mask" is False.
@@ -51,8 +56,7 @@ def over_split(experiment: Experiment, mesh: Mesh) -> Iterator[tuple[np.ndarray,
     Raises:
         DataError: a batch holds numbers that the task does not accept.
     """
-    unit = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
-    size = -(-(experiment.eval_batch_size or experiment.batch_size) // unit) * unit
+    size = eval_batch_size(experiment, mesh)
     rows = local_rows(size, mesh)
     batches = experiment.data.eval(size, rows)
     for number, batch in enumerate(

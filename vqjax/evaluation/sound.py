@@ -4,6 +4,7 @@ codebooks.
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -13,13 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from vqjax.evaluation.base import Evaluation, check_not_empty, merged, over_split
+from vqjax.evaluation.base import (
+    Evaluation,
+    check_not_empty,
+    eval_batch_size,
+    merged,
+    over_split,
+)
 from vqjax.format import printable
 from vqjax.media.gallery import Gallery
 from vqjax.metrics import CodebookCounts, ExampleMean, State
 from vqjax.metrics.sound import mel_distance, si_sdr, stft_distance
 from vqjax.numbers import ordered
-from vqjax.tasks.base import GAIN, LENGTH, inputs_of
+from vqjax.tasks.base import GAIN, LENGTH, inputs_of, last_repeated
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import local_rows, put_batch, replicated
 from vqjax.types import BATCH_AXES, Batch, Tree, UsageError, VqjaxError, did_you_mean
@@ -58,20 +65,22 @@ def rung(samples: int, hop: int) -> int:
     return hop * (1 << (hops - 1).bit_length())
 
 
-def whole_clips(experiment: Experiment, mesh: Mesh, hop: int) -> Iterator[Clips]:
-    """Every clip of the eval split once, the shortest first, in batches of one rung each. A source
-    that has windows alone gives these.
+def whole_clips(experiment: Experiment, mesh: Mesh) -> Iterator[Clips]:
+    """Every clip of the eval split once, the shortest first, in batches of one rung each, silence
+    behind it as far as networks look ahead. A source that has windows alone gives these.
     """
-    data = experiment.data
+    data, task = experiment.data, experiment.network_task()
     unit = math.prod(mesh.shape[axis] for axis in BATCH_AXES)
     if not hasattr(data, "clip_lengths"):
-        name = experiment.network_task().inputs
-        for positions, batch in over_split(experiment, mesh):
-            length = np.full(len(positions), batch[name].shape[1], np.int32)
-            yield Clips({LENGTH: length, **batch}, positions, batch["mask"])
+        name = task.inputs
+        size, num = eval_batch_size(experiment, mesh), data.num_eval()
+        for number, (_, batch) in enumerate(over_split(experiment, mesh)):
+            length = np.full(len(batch[name]), batch[name].shape[1], np.int32)
+            indices = number * size + np.arange(size)
+            yield Clips({LENGTH: length, **batch}, indices, indices < num)
         return
     lengths = data.clip_lengths("eval")  # int64[n]
-    rungs = np.array([rung(int(n), hop) for n in lengths])
+    rungs = np.array([rung(int(n) + task.look_ahead, task.hop) for n in lengths])
     for samples in np.unique(rungs).tolist():
         members = np.flatnonzero(rungs == samples)
         size = max(1, BATCH_SAMPLES // samples)
@@ -132,13 +141,15 @@ class SoundEvaluator:
         shown: dict[int, Shown] = {}
         sums: dict[int, _Sums] = {}
         seconds = bits = count = silent = 0
-        for clips in whole_clips(self._experiment, self._mesh, self._task.hop):
+        for clips in whole_clips(self._experiment, self._mesh):
             with jax.set_mesh(self._mesh):
                 put = put_batch(clips.batch, self._mesh)
-                new, examples = self._program(params, collections, put)
+                new, examples, counted = self._program(params, collections, put)
             states = merged(states, new)
             # Of the global batch.
-            x, x_hat, length, sounds, classes, found = jax.device_get(examples)
+            length, sounds, classes, found = jax.device_get(counted)
+            if (clips.indices < SHOWN).any():
+                x, x_hat = jax.device_get(examples)
             for row, index in enumerate(clips.indices.tolist()):
                 if not clips.mask[row]:
                     continue
@@ -231,13 +242,15 @@ class SoundEvaluator:
         task, mask, length = self._task, batch["mask"], batch[LENGTH]
         x = inputs_of(batch, task.inputs)  # [B, T, C]
         tokens = task.encode(params, collections, x)
+        # A decoder that is not causal hears what follows a clip: nothing of which bits are counted.
+        whole = functools.partial(last_repeated, count=task.frames_of(length))
         states: dict[str, State] = {}
         for count in self._counts:
             if count:
                 first = dict(list(tokens.indices.items())[:count])
-                x_hat = task.decode_indices(params, collections, first)
+                x_hat = task.decode_indices(params, collections, jax.tree.map(whole, first))
             else:
-                x_hat = task.decode_latents(params, collections, tokens.z_q)
+                x_hat = task.decode_latents(params, collections, whole(tokens.z_q))
             inside = jnp.arange(x.shape[1])[None] < length[:, None]  # [B, T]
             x_hat = jnp.where(inside[..., None], x_hat.astype(x.dtype), 0)
             ratio, sounds = si_sdr(x, x_hat, length)
@@ -249,14 +262,14 @@ class SoundEvaluator:
             }
             for name, (values, counted) in found.items():
                 states[f"{name} {suffix}"] = ExampleMean.of(name, values, counted)
-            whole = {name: values for name, (values, _) in found.items()}  # of all, at the end
+            of_all = {name: values for name, (values, _) in found.items()}  # at the end
         frames = jnp.arange(task.frames_of(x.shape[1]))[None] < task.frames_of(length)[:, None]
         for name, indices in tokens.indices.items():
             size = task.tokenizer.quantizer.codebook_size
             used = mask[:, None] & frames  # [B, F]
             states[f"codes {name}"] = CodebookCounts.of(indices, size, used)
         classes = {name: batch[name] for name in self._classes}
-        return states, (x, x_hat, length, sounds, classes, whole)
+        return states, (x, x_hat), (length, sounds, classes, of_all)
 
 
 @dataclasses.dataclass

@@ -279,11 +279,13 @@ class SoundRun(TokenizerRun):
                 training.
 
         Raises:
-            UsageError: its networks are not causal.
+            UsageError: its networks are not causal, or its sound has several channels.
         """
         self._check_process()
         if not self.task.streams:
             raise UsageError("no stream: the networks of this run are not causal")
+        if self.shape[-1] != 1:
+            raise UsageError(f"no stream: the sound of this run has {self.shape[-1]} channels")
         gain = 1.0 if gain is None else arguments.real("gain", gain, above=0.0, most=MOST_GAIN)
         return Stream(self, np.float32(gain))
 
@@ -295,7 +297,7 @@ class SoundRun(TokenizerRun):
             after = up_to(frames, HOPS) * self.task.hop - clips.shape[1]
             clips = np.pad(clips, ((0, 0), (0, after), (0, 0)))
             return self._piped(self._streams.encoder, (clips,), frames, "encoding")
-        samples = rung(clips.shape[1] + self._ahead * self.task.hop, self.task.hop)
+        samples = rung(clips.shape[1] + self.task.look_ahead, self.task.hop)
         clips = np.pad(clips, ((0, 0), (0, samples - clips.shape[1]), (0, 0)))
         program = functools.partial(self._padded_encode, *self._variables)
         arrays = in_parts(program, (clips,), max(1, PADDED_SAMPLES // samples), "clips")
@@ -310,16 +312,10 @@ class SoundRun(TokenizerRun):
             padded = tuple(edge(a, up_to(frames, HOPS)) for a in arrays)
             decoder = functools.partial(self._streams.decoder, arrays)
             return self._piped(decoder, padded, most + hop, "decoding")[0][:, hop:]
-        samples = rung(most + self._ahead * self.task.hop, self.task.hop)
+        samples = rung(most + self.task.look_ahead, self.task.hop)
         padded = tuple(edge(a, self.task.frames_of(samples)) for a in arrays)
         program = functools.partial(self._padded_decode, *self._variables)
         return in_parts(program, padded, max(1, PADDED_SAMPLES // samples), "clips")[:, :most]
-
-    @property
-    def _ahead(self) -> int:
-        """Frames after a clip that change its own: those of networks that are not causal."""
-        network = self.task.tokenizer
-        return sum(getattr(part, "look_ahead", 0) for part in (network.encoder, network.decoder))
 
     def _piped(self, make: Any, arrays: tuple[np.ndarray, ...], count: int, what: str) -> tuple:
         """The first `count` positions of what comes out for arrays [B, n, ..]."""

@@ -8,6 +8,7 @@ import numpy as np
 from vqjax.media.audio import to_int16
 from vqjax.runs.stream import HOPS, Pipe, lanes, up_to
 from vqjax.runs.tokenizer import TokenArrays
+from vqjax.types import UsageError
 
 
 class Stream:
@@ -33,10 +34,16 @@ class Stream:
         return HOPS * self._run.task.hop
 
     def encode(self, samples: np.ndarray) -> TokenArrays:
-        """Takes int16 or float [n], any n; returns tokens, int32 [m] per level, m of 0 or more."""
+        """Takes int16 or float [n], any n; returns tokens, int32 [m] per level, m of 0 or more.
+
+        Raises:
+            UsageError: another rank or dtype; floats that are not in [-1, 1].
+        """
         array = np.asarray(samples)
+        if array.ndim != 1:
+            raise UsageError(f"stream: {array.dtype} {list(array.shape)}, wanted samples [n]")
         clips = np.zeros((1, 0, 1), np.float32)
-        if array.ndim != 1 or array.size:
+        if array.size:
             clips, _ = self._run._checked_sound(array)
         self._came += clips.shape[1]
         return self._pushed(clips * self._gain)

@@ -123,6 +123,13 @@ def within_length(batch: Batch, x: jax.Array) -> jax.Array:
     return jnp.where(inside[..., None], x, 0)
 
 
+def last_repeated(frames: jax.Array, count: jax.Array) -> jax.Array:
+    """frames [B, F, ..] with the last of the first `count` int[B] repeated after them."""
+    at = jnp.minimum(jnp.arange(frames.shape[1])[None], count[:, None] - 1)  # [B, F]
+    at = at.reshape(*at.shape, *(1,) * (frames.ndim - 2))  # [B, F, ..]
+    return jnp.take_along_axis(frames, jnp.maximum(at, 0), axis=1)
+
+
 def inputs_of(batch: Batch, name: str) -> jax.Array:
     """What a network takes of the batch's array `name`: [B, *S, C], normalised, and sound at its
     level, times the recorded "gain" float[B] where the batch has one.

@@ -16,7 +16,7 @@ from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.priors.conditions import inputs_of as condition_inputs
 from vqjax.priors.conditions import parts_of
-from vqjax.tasks.base import LENGTH, Batches, Part, Task, inputs_of, within_length
+from vqjax.tasks.base import LENGTH, Batches, Part, Task, inputs_of, last_repeated, within_length
 from vqjax.types import (
     ArraySpec,
     Batch,
@@ -378,7 +378,7 @@ class PriorTask(Task):
             x_hat = self.decode(frozen, drawn.indices)
             return x_hat, jnp.full(len(x_hat), x_hat.shape[1], jnp.int32)
         # A decoder that is not causal hears what follows: the last frame, as its own run repeats.
-        indices = {k: _last_repeated(i, drawn.frames) for k, i in drawn.indices.items()}
+        indices = {k: last_repeated(i, drawn.frames) for k, i in drawn.indices.items()}
         length = self.tokenizer_task.samples_of(drawn.frames).astype(jnp.int32)  # [B]
         return within_length({LENGTH: length}, self.decode(frozen, indices)), length
 
@@ -386,9 +386,3 @@ class PriorTask(Task):
         """{level name: int32[B, *grid]} -> x_hat [B, *S, C] in [-1, 1]."""
         arrays = frozen[FROZEN]
         return self.tokenizer_task.decode_indices(arrays["params"], arrays["collections"], indices)
-
-
-def _last_repeated(indices: jax.Array, frames: jax.Array) -> jax.Array:
-    """Indices int32[B, F] with those of the last of `frames` int32[B] frames after the end."""
-    frame = jnp.minimum(jnp.arange(indices.shape[1])[None], frames[:, None] - 1)  # [B, F]
-    return jnp.take_along_axis(indices, frame, axis=1)

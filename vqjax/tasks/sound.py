@@ -124,6 +124,12 @@ class SoundTokenizerTask(TokenizerTask):
         return (frames - extra) * self.hop * (frames > extra)
 
     @property
+    def look_ahead(self) -> int:
+        """Samples after a clip that change its own tokens or sound: of causal networks none."""
+        parts = self.tokenizer.encoder, self.tokenizer.decoder
+        return sum(getattr(part, "look_ahead", 0) for part in parts) * self.hop
+
+    @property
     def streams(self) -> bool:
         """Whether pieces of sound can be encoded and decoded as they come."""
         parts = self.tokenizer.encoder, self.tokenizer.decoder
