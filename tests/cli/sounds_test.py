@@ -114,6 +114,7 @@ def test_long_sound_goes_through_in_pieces(cli, path, run, tmp_path, monkeypatch
     np.testing.assert_array_equal(read_sound(made).samples, run.reconstruct(x))
 
 
+@pytest.mark.slow
 def test_networks_that_look_ahead_take_it_whole(cli, make_run, tmp_path):
     task = tiny.sound().task
     both = dataclasses.replace(task, tokenizer=tiny.sound_tokenizer(padding=None))
@@ -147,6 +148,7 @@ def test_bad_files_are_named_and_the_others_go_on(cli, path, tmp_path):
     assert code == 3 and "none of 1 sound can be reconstructed" in err
 
 
+@pytest.mark.slow
 def test_without_files_it_takes_whole_clips_of_the_eval_split(cli, path, run, tmp_path):
     code, text, err = cli("reconstruct", path, "--out", tmp_path)
     assert code == 0, err

@@ -129,6 +129,7 @@ def test_numbers_of_codecs_are_of_all_clips_in_one_file(monkeypatch):
     assert parts["si_sdr/opus_0.97"] == pytest.approx(numbers["si_sdr/opus_0.97"], abs=2)
 
 
+@pytest.mark.slow
 def test_codecs_without_the_rate_are_left_out_and_pictures_refused():
     data = dataclasses.replace(DATA, rate=11_025)
     evaluation = CodecEvaluator(tiny.sound(data=data), one_device())()
@@ -138,6 +139,7 @@ def test_codecs_without_the_rate_are_left_out_and_pictures_refused():
         CodecEvaluator(tiny.vqvae(data=Digits()), one_device())
 
 
+@pytest.mark.slow
 def test_classes_make_up_the_whole(path):
     _, evaluation = evaluate_run(path, by="label", trust=TRUST)
     numbers = evaluation.numbers

@@ -4,8 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.quickly import quick
 from vqjax.metrics.sound import mel_distance, si_sdr, stft_distance
 
+SLOW = pytest.mark.slow
 SCALES = {"windows": (64, 256), "mels": (10, 40)}
 
 
@@ -13,7 +15,9 @@ def noise(samples, seed):
     return 0.1 * np.random.default_rng(seed).normal(size=(1, samples, 1)).astype(np.float32)
 
 
-@pytest.mark.parametrize("samples", [1, 63, 700])
+@pytest.mark.parametrize(
+    "samples", [pytest.param(1, marks=SLOW), pytest.param(63, marks=SLOW), 700]
+)
 def test_padding_changes_nothing(samples):
     x, y = noise(samples, 0), noise(samples, 1)
     length = jnp.array([samples])
@@ -23,6 +27,7 @@ def test_padding_changes_nothing(samples):
         lambda a, b: stft_distance(a, b, length, SCALES["windows"]),
         lambda a, b: si_sdr(a, b, length)[0],
     ):
+        distance = quick(distance)
         np.testing.assert_allclose(distance(x, y), distance(*longer), rtol=1e-4, atol=1e-4)
 
 
@@ -34,6 +39,7 @@ def test_ten_times_the_amplitude_is_one_in_log10():
     assert float(mel_distance(x, x, length, 8000, **SCALES)[0]) == 0.0
 
 
+@pytest.mark.slow
 def test_each_example_has_its_own():
     x, y = np.concatenate([noise(700, 0), noise(700, 2)]), np.concatenate([noise(700, 1)] * 2)
     x[1, 300:] = y[1, 300:] = 0

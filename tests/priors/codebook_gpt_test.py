@@ -19,7 +19,8 @@ LEVELS = tuple(Level(f"tokens_{q}", (F,), K) for q in range(Q))
 PLAIN = {"sampling": TokenSampling(), "guidance": Guidance()}
 patterns = pytest.mark.parametrize("pattern", PATTERNS)
 both = pytest.mark.parametrize(
-    ("pattern", "ends"), [("delay", True), ("flat", True), ("delay", False)]
+    ("pattern", "ends"),
+    [("delay", True), ("flat", True), pytest.param("delay", False, marks=pytest.mark.slow)],
 )
 
 
@@ -173,6 +174,7 @@ def test_what_is_known_is_never_cut_off(pattern):
     assert (drawn[:, 2 * Q :] == order.ended).all()
 
 
+@pytest.mark.slow
 def test_temperature_top_k_and_top_p_are_of_each_codebook():
     network, params, *_ = made("delay", True)
     keys = jax.random.split(jax.random.key(7), 50)
@@ -188,6 +190,7 @@ def test_temperature_top_k_and_top_p_are_of_each_codebook():
     assert len(np.unique(draw(), axis=0)) > 5
 
 
+@pytest.mark.slow
 def test_guidance_follows_the_condition():
     """The more of it, the likelier the clips become of their class rather than of any."""
     condition = ClassLabel(2)

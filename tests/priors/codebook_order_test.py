@@ -23,7 +23,7 @@ def indices_of(order, seed=0):
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_undoing_a_pattern_gives_the_tokens_back(pattern):
-    for frames, codebooks in itertools.product((1, 2, 5, (3, 2)), (1, 2, 3, 5)):
+    for frames, codebooks in ((1, 3), (5, 1), (5, 3), ((3, 2), 2)):
         order = order_of(frames, codebooks, pattern)
         count, grid = order.frames, order.levels[0].grid
         indices = indices_of(order)

@@ -190,6 +190,7 @@ def test_variations_draw_a_share_of_the_places(runs, images, redrawn):
     np.testing.assert_array_equal(same, run._redrawer.decode(tokens))
 
 
+@pytest.mark.slow
 def test_under_several_conditions(runs, images, redrawn, monkeypatch):
     run, seen = runs["several"], []
     made = run.variations(images, strength=0.5, classes=[3], conditions={"writer": ["bo"]})

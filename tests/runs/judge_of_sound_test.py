@@ -48,6 +48,7 @@ def codec(make_run):
     return vqjax.load(make_run(dataclasses.replace(experiment, data=data), name="codec"))
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_as_it_classifies(judge, judge_path, capsys):
     batch = next(judge.experiment.data.eval(60, np.arange(60)))
     labels, probabilities = judge.classify(batch["audio"])

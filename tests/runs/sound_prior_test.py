@@ -79,7 +79,7 @@ def untrained(make_run, **settings):
     return vqjax.load(make_run(experiment(tokenizer, **settings), name="prior"))
 
 
-@pytest.mark.parametrize("padding", ["causal", None])
+@pytest.mark.parametrize("padding", ["causal", pytest.param(None, marks=pytest.mark.slow)])
 def test_clips_are_what_the_codec_makes_of_their_frames(run, make_run, padding):
     run = run if padding == "causal" else untrained(make_run, padding=padding)
     assert run.dtype == "int16" and run.rate == 8_000 and run.shape == (SAMPLES, 1)
@@ -140,6 +140,7 @@ def test_the_gallery_has_clips_that_end(run):
     assert len(lengths) > 2 and not any(n % HOP for n in lengths - {1})
 
 
+@pytest.mark.slow
 def test_a_set_of_tokens_is_as_good_as_the_sound(cli, path, run, make_run, tmp_path):
     """It holds no sound, and the prior learns, draws and shows the same."""
     tokenizer = make_run(codec("causal"), name="frames")
@@ -178,6 +179,7 @@ def test_edits_are_of_pictures(run):
     assert reasons["sample"] is None
 
 
+@pytest.mark.slow
 def test_without_ends_clips_fill_the_window(make_run):
     clips, length = untrained(make_run, ends=False).sample(3, return_length=True)
     np.testing.assert_array_equal(length, [SAMPLES] * 3)
@@ -210,6 +212,7 @@ def test_sample_writes_files_of_sound_and_a_sheet_of_spectrograms(cli, path, run
         np.testing.assert_array_equal(sound.samples, clip[:end, 0])
 
 
+@pytest.mark.slow
 def test_sample_at_another_rate_says_what_it_does_not_add(cli, path, run, tmp_path):
     code, _, err = cli("sample", path, "-n", 1, "--rate", 16_000, "--out", tmp_path)
     assert code == 0 and "there is nothing above 4,000 Hz" in err and err.count("\n") == 1
@@ -220,6 +223,7 @@ def test_sample_at_another_rate_says_what_it_does_not_add(cli, path, run, tmp_pa
     assert len(sound.samples) == 2 * run.sample(1, return_length=True)[1][0]
 
 
+@pytest.mark.slow
 def test_without_soundfile_samples_are_wav(cli, path, run, tmp_path, monkeypatch):
     def missing():
         raise UsageError("not here")

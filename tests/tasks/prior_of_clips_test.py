@@ -169,6 +169,7 @@ def test_conditions_are_named_by_number_or_name_and_the_rest_comes_in_turn(run, 
             run.sample(1, **options)
 
 
+@pytest.mark.slow
 def test_every_verb(path, tmp_path, capsys):
     words = ["sample", str(path), "-n", "4", "--classes", "1,2", "--condition", "speaker=theo"]
     assert (

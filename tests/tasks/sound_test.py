@@ -39,11 +39,10 @@ def test_networks_see_sound_at_its_level():
 
 
 def test_what_is_made_of_padding_changes_no_loss():
-    experiment, state = made()
+    experiment, _ = made()
     task = experiment.network_task()
     batch = batch_of(experiment) | {"length": jnp.full(8, 100, jnp.int32)}
     batch["audio"] = batch["audio"].at[:, 100:].set(0)
-    active = tuple(sorted({*task.players, *task.terms}))
 
     def logits_gradient(task):
         def loss(logits):
@@ -51,15 +50,13 @@ def test_what_is_made_of_padding_changes_no_loss():
             x = inputs_of(batch, "audio")
             return sum(loss(x, x_hat, logits) for loss in task.losses)
 
-        return np.asarray(jax.grad(loss)(0.1 * jax.random.normal(jax.random.key(0), (8, 160, 1))))
+        logits = 0.1 * jax.random.normal(jax.random.key(0), (8, 160, 1))
+        return np.asarray(quick(jax.grad(loss))(logits))
 
     gradient = logits_gradient(task)
     assert np.abs(gradient[:, :100]).max() > 0 and not gradient[:, 100:].any()
     whole = logits_gradient(dataclasses.replace(task, until_length=False))
     assert np.abs(whole[:, 100:]).max() > 0
-    context = Context(jax.random.key(0), 0, active, True)
-    out = quick(lambda s: task(s.params, s.collections, {}, batch, context))(state)
-    assert set(out.losses) == {"mel", "sdr", "commitment", "first_codebook"}
 
 
 def test_the_head_moves_the_encoder_through_the_first_code_alone():

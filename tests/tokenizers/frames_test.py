@@ -75,7 +75,9 @@ def test_the_look_ahead_is_what_gradients_say():
     assert row[: 4 * HOP - 2][-10:].all() and not row[4 * HOP :].any()
 
 
-@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize(
+    "size", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_pieces_of_a_stream_give_what_the_whole_gives(size):
     network, variables, x = made()
     whole = network.apply(variables, x, method="latents")
