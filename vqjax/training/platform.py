@@ -54,7 +54,9 @@ def keep_freed_memory() -> None:
 
     XLA asks for its buffers anew at every step. By glibc's defaults each large one is a mapping of
     its own, whose pages the kernel fills with zeros again: 86,000 page faults in a step of a VQGAN
-    of width 64, a fifth of its time. More than two arenas lose the effect, one slows compiling.
+    of width 64, a fifth of its time. Arenas other than the main one give it back whatever they are
+    told, so programs run in the thread that calls them. (That thread's arena is the main one; with
+    one arena for all threads compiling is slower, with more than two nothing is kept.)
     Call it before JAX's first computation, which starts threads. Elsewhere it does nothing.
     """
     if sys.platform != "linux" or not _only_cpus():
@@ -65,6 +67,7 @@ def keep_freed_memory() -> None:
         return
     for setting, value in _MALLOC.items():
         mallopt(setting, value)
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def _only_cpus() -> bool:
