@@ -151,6 +151,9 @@ def test_a_clip_that_ended_stays_so(pattern):
     frames = np.asarray(order.frames_of(drawn))
     assert set(frames) == {1, 2, 3}
     np.testing.assert_array_equal(drawn, order.cut(drawn, frames))
+    longer = network.clone(shortest=2)
+    drawn_longer = quick(lambda p, k: longer.sample(p, k, **PLAIN))(params, keys)
+    assert set(np.asarray(order.frames_of(drawn_longer))) == {2, 3}
     part = quick(lambda p, k: network.sample(p, k, **PLAIN))(params, keys[7:9])
     np.testing.assert_array_equal(part, drawn[7:9])
 

@@ -40,8 +40,9 @@ class Prior(nn.Module):
 
     A prior offers `objective(tokens, cond, example_ids)`, which its task minimises;
     `sample(params, keys, cond, ...)`, called unbound; `is_bound`, whether its likelihood is only
-    bounded; `ends`, whether examples are clips that may end early (its order then has `cut` and
-    `frames_of`); and `edits`, those of `EDITS` for which `sample` sees all tokens that stay.
+    bounded; `ends`, whether examples are clips that may end early (it then has a field `shortest`,
+    the frames that each has at least, and its order `cut` and `frames_of`); and `edits`, those of
+    `EDITS` for which `sample` sees all tokens that stay.
     """
 
     is_bound = False

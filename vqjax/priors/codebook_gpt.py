@@ -26,14 +26,14 @@ class CodebookGPT(TransformerPrior):
     "flat" the product is exact, and the tokens come in the order of `GPT`.
 
     Where clips may end, codebook 0 has one more code, which says that the clip has no such frame:
-    the likelihood counts it once, and nothing after it. Clips have at least one frame; those of
-    the full length end without it.
+    the likelihood counts it once, and nothing after it. Clips of the full length end without it.
 
     Attributes:
         width: channels; `layers`, `heads`, `kv_heads`, `qk_norm`, `remat`: see `Transformer`.
         condition: see `vqjax.priors.conditions`; None: unconditional.
         pattern: "delay" or "flat"; see `CodebookOrder`.
         ends: whether clips may end early, as the batch's "length" says.
+        shortest: frames that every clip has, at least 1; filled in by the task.
         dropout: of embeddings, and of each residual branch.
         positions: "grid", rotary over the axes of the tokens' grid; or "sequence", over steps.
         levels: of the tokenizer, all of one grid and one size; filled in by the task.
@@ -52,6 +52,7 @@ class CodebookGPT(TransformerPrior):
     positions: str = "grid"
     remat: bool | str = False
     levels: tuple[Level, ...] = ()
+    shortest: int = 1
     dtype: str | None = None
 
     def __post_init__(self) -> None:
@@ -95,7 +96,7 @@ class CodebookGPT(TransformerPrior):
         own = own.reshape(*h.shape[:2], order.codebooks, order.size)  # [B, t, Q, K]
         if not self.ends:
             return own
-        can_end = (frame_at > 0) & (jnp.arange(order.codebooks) == 0)[None]  # [t, Q]
+        can_end = (frame_at >= self.shortest) & (jnp.arange(order.codebooks) == 0)[None]  # [t, Q]
         end = logits[..., order.ended :, None]  # [B, t, 1, 1]
         end = jnp.where(can_end[None, ..., None], end, jnp.finfo(end.dtype).min)  # [B, t, Q, 1]
         return jnp.concatenate([own, end], axis=-1)

@@ -126,9 +126,9 @@ class PriorTask(Task):
             part.check_spec(inputs[part.batch_key])
         if not levels:
             raise UsageError(f"task.tokenizer: {self.tokenizer.path} has no tokens, only latents")
-        self.network(levels).check_levels()
         if self.ends:
             self._check_ends(inputs)
+        self.network(levels).check_levels()
 
     def _check_ends(self, inputs: Mapping[str, Any]) -> None:
         if LENGTH not in inputs:
@@ -220,7 +220,9 @@ class PriorTask(Task):
 
     def network(self, levels: tuple[Level, ...]) -> nn.Module:
         """The prior over these levels."""
-        return self.prior.clone(levels=levels)
+        if not self.ends:
+            return self.prior.clone(levels=levels)
+        return self.prior.clone(levels=levels, shortest=max(1, self.tokenizer_task.frames_of(1)))
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Tree, Tree]:
         """Parameters and collections by player, for a batch of any size."""
@@ -275,7 +277,7 @@ class PriorTask(Task):
         if not self.ends:
             return ids
         frames = self.tokenizer_task.frames_of(batch[LENGTH])  # [B]
-        return network.order.cut(ids, jnp.maximum(frames, 1))
+        return network.order.cut(ids, jnp.maximum(frames, network.shortest))
 
     def objective(
         self,
