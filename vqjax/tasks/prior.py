@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,11 @@ from flax import linen as nn
 
 from vqjax.config import FrozenRun
 from vqjax.config.annotations import check_fields
-from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.priors.conditions import inputs_of as condition_inputs
 from vqjax.priors.conditions import parts_of
-from vqjax.tasks.base import LENGTH, Batches, Part, Task, inputs_of, last_repeated, within_length
+from vqjax.tasks.base import LENGTH, Batches, Part, Task
+from vqjax.tasks.frozen_tokens import Drawn, FrozenTokens
 from vqjax.types import (
     ArraySpec,
     Batch,
@@ -33,24 +33,11 @@ PRIOR = "prior"
 FROZEN = "task.tokenizer"  # where the tokenizer's arrays are in `frozen`
 LOOKED_AT = 8  # batches, for conditions that do not fit
 PRIOR_NEEDS = ("levels", "condition", "objective", "sample")
-FRAMES_NEEDS = ("frames_of", "samples_of")  # of a tokenizer's task, where clips end
 CONDITION_NEEDS = ("batch_key", "spec", "check_spec")
 
 
-class Drawn(NamedTuple):
-    """What `PriorTask.draw` returns.
-
-    Attributes:
-        indices: {level name: int32[B, *grid]}; 0 after the end of a clip.
-        frames: how many frames each clip has, int32[B]; None: all have as many as the grid.
-    """
-
-    indices: dict[str, jax.Array]
-    frames: jax.Array | None = None
-
-
 @dataclasses.dataclass(frozen=True)
-class PriorTask(Task):
+class PriorTask(FrozenTokens, Task):
     """Maximum likelihood of tokens, under a condition where the prior takes one.
 
     Player: "prior". Loss term: "nll", nats per token of the prior's `objective`.
@@ -75,17 +62,14 @@ class PriorTask(Task):
 
     players = (PRIOR,)
     terms = {"nll": PRIOR}
+    where, ends_where = "task", "prior.ends"
 
     def __post_init__(self) -> None:
         check_offers("prior", self.prior, PRIOR_NEEDS)
         for path, part in self._parts.items():
             check_offers(path, part, CONDITION_NEEDS)
-        if not isinstance(self.tokenizer, FrozenRun):
-            kind = type(self.tokenizer).__name__
-            raise UsageError(f"task.tokenizer: wanted a FrozenRun, got {kind}")
+        self.check_tokenizer()
         check_fields(self)
-        if self.codebooks is not None and self.codebooks < 1:
-            raise UsageError(f"task.codebooks={self.codebooks}: wanted at least 1, or None for all")
 
     @property
     def _parts(self) -> dict[str, Any]:
@@ -95,48 +79,16 @@ class PriorTask(Task):
             return {"prior.condition": condition}
         return {f"prior.condition.parts.{i}": part for i, part in enumerate(parts)}
 
-    @property
-    def tokenizer_task(self) -> Any:
-        """What turns examples into tokens and back."""
-        experiment = self.tokenizer.experiment
-        if experiment is None:
-            raise UsageError(
-                f"task.tokenizer: {self.tokenizer.path} has not been opened, and the experiment "
-                "names no stand-in"
-            )
-        task = experiment.network_task()
-        check_offers("task.tokenizer: its task", task, ("encode", "decode_indices", "token_layout"))
-        return task
-
-    @property
-    def inputs(self) -> str:
-        """The batch's array that is tokenized."""
-        return self.tokenizer_task.inputs
-
     def check(self, inputs: Mapping[str, Any]) -> None:
         """Refuses settings that cannot work on examples of these `ArraySpec`s, with UsageError."""
-        levels = self.levels_of({name: tuple(spec.shape) for name, spec in inputs.items()})
-        if self.inputs in inputs:
-            self._check_channels(tuple(inputs[self.inputs].shape))
+        levels = self.check_arrays(inputs)
         for path, part in self._parts.items():
             if part.batch_key not in inputs:
                 raise UsageError(
                     f"{path} reads {part.batch_key!r}: the data has {', '.join(inputs)}"
                 )
             part.check_spec(inputs[part.batch_key])
-        if not levels:
-            raise UsageError(f"task.tokenizer: {self.tokenizer.path} has no tokens, only latents")
-        if self.ends:
-            self._check_ends(inputs)
         self.network(levels).check_levels()
-
-    def _check_ends(self, inputs: Mapping[str, Any]) -> None:
-        if LENGTH not in inputs:
-            raise UsageError(
-                f"prior.ends: nothing says where clips end, the data has no {LENGTH!r} (it has "
-                f"{', '.join(inputs)})"
-            )
-        check_offers("prior.ends: task.tokenizer: its task", self.tokenizer_task, FRAMES_NEEDS)
 
     @property
     def conditions(self) -> dict[str, ArraySpec]:
@@ -144,76 +96,10 @@ class PriorTask(Task):
         specs = {part.batch_key: part.spec for part in self._parts.values()}
         return specs | ({LENGTH: ArraySpec((), "int32")} if self.ends else {})
 
-    def _check_channels(self, shape: tuple[int, ...]) -> None:
-        channels = getattr(self.tokenizer_task.tokenizer.decoder, "channels", shape[-1])
-        if shape[-1] != channels:
-            raise UsageError(
-                f"task.tokenizer: {self.tokenizer.path} was trained on {channels} channels, the "
-                f"data's {self.inputs!r} has {shape[-1]}"
-            )
-
     @property
     def ends(self) -> bool:
         """Whether examples are clips that may end early."""
         return getattr(self.prior, "ends", False)
-
-    @property
-    def level_names(self) -> tuple[str, ...]:
-        """Those of the levels that are learned.
-
-        Raises:
-            UsageError: there are fewer than `codebooks`, or the quantizer needs all.
-        """
-        tokenizer = self.tokenizer_task.tokenizer
-        names, count = tokenizer.level_names, self.codebooks
-        if count is None or count == len(names):
-            return names
-        if count > len(names):
-            raise UsageError(
-                f"task.codebooks={count}: {self.tokenizer.path} has {len(names)} levels of tokens"
-            )
-        if not getattr(tokenizer.quantizer, "decodes_first_levels", False):
-            kind = type(tokenizer.quantizer).__name__
-            raise UsageError(
-                f"task.codebooks={count}: {kind} decodes from all {len(names)} levels alone"
-            )
-        return names[:count]
-
-    def token_layout(self, shape: tuple[int, ...]) -> tuple[Level, ...]:
-        """Levels of tokens, those that are learned, of one example of `shape` (*S, C)."""
-        names = self.level_names
-        return tuple(v for v in self.tokenizer_task.token_layout(shape) if v.name in names)
-
-    def levels_of(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Level, ...]:
-        """Levels of examples with arrays of these shapes: inputs of the tokenizer, or its tokens.
-
-        Raises:
-            UsageError: they have neither.
-        """
-        names = self.level_names
-        if all(name in shapes for name in names):
-            size = self.tokenizer_task.tokenizer.quantizer.codebook_size
-            return tuple(Level(name, tuple(shapes[name]), size) for name in names)
-        if self.inputs not in shapes:
-            raise UsageError(
-                f"the prior needs {self.inputs!r} or {', '.join(names)}: the data has "
-                f"{', '.join(shapes)}"
-            )
-        return self.token_layout(shapes[self.inputs])
-
-    def example_shape(self, levels: tuple[Level, ...]) -> tuple[int, ...]:
-        """(*S, C) of an example with these levels of tokens."""
-        tokenizer = self.tokenizer_task.tokenizer
-        tokens = tuple(jnp.zeros((1, *level.grid), jnp.int32) for level in levels)
-        shapes = jax.eval_shape(
-            lambda: tokenizer.init(
-                {name: make_key(0) for name in ("params", "quantizer")},
-                tokens,
-                method="decode_indices",
-            )
-        )
-        made = jax.eval_shape(lambda v: tokenizer.apply(v, tokens, method="decode_indices"), shapes)
-        return made.shape[1:]
 
     def _levels(self, batch: Batch) -> tuple[Level, ...]:
         return self.levels_of({name: tuple(array.shape[1:]) for name, array in batch.items()})
@@ -222,7 +108,7 @@ class PriorTask(Task):
         """The prior over these levels."""
         if not self.ends:
             return self.prior.clone(levels=levels)
-        return self.prior.clone(levels=levels, shortest=max(1, self.tokenizer_task.frames_of(1)))
+        return self.prior.clone(levels=levels, shortest=self.shortest)
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Tree, Tree]:
         """Parameters and collections by player, for a batch of any size."""
@@ -248,9 +134,7 @@ class PriorTask(Task):
     @property
     def bounds(self) -> dict[str, Bound]:
         """Which numbers a batch may hold, by the name of the array: conditions and tokens."""
-        size = self.tokenizer_task.tokenizer.quantizer.codebook_size
-        bound = Bound(0, size, f"the tokenizer's codebook_size={size}")
-        bounds = dict.fromkeys(self.level_names, bound)
+        bounds = self.token_bounds
         for path, part in self._parts.items():
             if hasattr(part, "bound"):
                 setting = part.bound.setting.replace("prior.condition", path)
@@ -263,13 +147,7 @@ class PriorTask(Task):
 
     def tokens(self, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         """Those of the batch, or of its inputs: {level name: int32[B, *grid]}."""
-        names = self.level_names
-        if all(name in batch for name in names):
-            return {name: batch[name] for name in names}
-        arrays = frozen[FROZEN]
-        x = inputs_of(batch, self.inputs)  # [B, *S, C]
-        indices = self.tokenizer_task.encode(arrays["params"], arrays["collections"], x).indices
-        return {name: indices[name] for name in names}
+        return self.tokens_of(frozen.get(FROZEN), batch)
 
     def _ids(self, network: nn.Module, frozen: Tree, batch: Batch) -> jax.Array:
         """The tokens as one sequence, int32[B, T], where clips end cut to their frames."""
@@ -373,18 +251,9 @@ class PriorTask(Task):
         return self.draw(params, keys, cond, levels, **options).indices
 
     def decode_drawn(self, frozen: Tree, drawn: Drawn) -> tuple[jax.Array, jax.Array]:
-        """x_hat [B, *S, C] in [-1, 1] of what `draw` returned, zero after the end of each clip, and
-        the lengths int32[B] along its first axis.
-        """
-        if drawn.frames is None:
-            x_hat = self.decode(frozen, drawn.indices)
-            return x_hat, jnp.full(len(x_hat), x_hat.shape[1], jnp.int32)
-        # A decoder that is not causal hears what follows: the last frame, as its own run repeats.
-        indices = {k: last_repeated(i, drawn.frames) for k, i in drawn.indices.items()}
-        length = self.tokenizer_task.samples_of(drawn.frames).astype(jnp.int32)  # [B]
-        return within_length({LENGTH: length}, self.decode(frozen, indices)), length
+        """See `FrozenTokens.decoded`."""
+        return self.decoded(frozen[FROZEN], drawn)
 
     def decode(self, frozen: Tree, indices: Mapping[str, jax.Array]) -> jax.Array:
         """{level name: int32[B, *grid]} -> x_hat [B, *S, C] in [-1, 1]."""
-        arrays = frozen[FROZEN]
-        return self.tokenizer_task.decode_indices(arrays["params"], arrays["collections"], indices)
+        return self.decoded(frozen[FROZEN], Drawn(dict(indices)))[0]
