@@ -8,10 +8,14 @@
 The tokens of a frame are drawn together, each codebook one step after the one before it;
 `--arg pattern=flat` draws one after the other, four times as many steps.
 
-What it reaches is not measured yet; its first 4,000 steps on two cores came at 6 to 7 per second.
-Without `shift` it knows its 2,250 clips by heart after 1,200 steps: 369 nats per held-out clip.
+2 CPU cores, 11 min 36 s: 343.0 nats per held-out clip. Of 1,000 samples, of all digits and voices
+in turn, a classifier hears the wanted digit in 90.4 %, and with `--guidance 2` in 95.6 %; another
+one the wanted voice, of the five that were trained, in 97.2 and 99.4 %. `--arg pattern=flat
+--arg total_steps=760` takes as long and reaches 369.6 nats, 66.9 and 80.3 % (commit c0ea0d8;
+docs/sound.md). Without `shift` the prior knows its 2,250 clips by heart after 1,200 steps, at 369
+nats. The voice of theo, whose clips are left out, has a vector that was never trained.
 
-Cost: 8 min, busy.
+Cost: 11.6 min.
 """
 
 from vqjax.config import FrozenRun
