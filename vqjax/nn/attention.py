@@ -117,7 +117,8 @@ class Attention(nn.Module):
             angles: [T, d / 2], of these positions.
             cache: of all S positions, into which those of x are written; None: S = T, those of x.
             offset: of x's first in the cache.
-            mask: bool [B, S], positions that may be attended to; None: all.
+            mask: bool [B, S], positions that may be attended to, or [B, T, S], those of each
+                position; None: all.
 
         Returns:
             [B, T, C], and the keys and values of all positions.
@@ -150,7 +151,7 @@ class Attention(nn.Module):
             keys = jax.lax.dynamic_update_slice(cache.keys, new, start)  # [B, kv, S, d]
             new = values.astype(cache.values.dtype)
             values = jax.lax.dynamic_update_slice(cache.values, new, start)  # [B, kv, S, d]
-        visible = None if mask is None else mask[:, None]  # [B, 1, S]
+        visible = mask[:, None] if mask is not None and mask.ndim == 2 else mask  # [B, 1 or T, S]
         if self.causal:
             now = offset + jnp.arange(x.shape[1])[:, None]  # [T, 1]
             before = (jnp.arange(keys.shape[2])[None] <= now)[None]  # [1, T, S]

@@ -178,7 +178,7 @@ class Transformer(nn.Module):
         mask: jax.Array | None = None,
         context: CrossContext | None = None,
     ) -> jax.Array:
-        """x [B, T, C], angles [T, d / 2], mask bool [B, T] -> [B, T, C].
+        """x [B, T, C], angles [T, d / 2], mask bool [B, T] or [B, T, T] -> [B, T, C].
 
         The layers of cross-attention exist if `init` is called with a context.
         """

@@ -65,7 +65,7 @@ class CodebookGPT(TransformerPrior):
 
     @property
     def order(self) -> CodebookOrder:
-        return CodebookOrder(self.levels, self.pattern, self.ends)
+        return CodebookOrder(self.levels, self.pattern, self.ends, self.shortest)
 
     def check_levels(self) -> None:
         self.order.check()
@@ -81,25 +81,10 @@ class CodebookGPT(TransformerPrior):
         self.declare_start_vector()
 
     def step_logits(self, h: jax.Array, frame_at: jax.Array) -> jax.Array:
-        """Logits of each codebook at t steps: those of its K codes and, where clips may end, that
-        of the end, which is the lowest number wherever no clip can end.
-
-        Args:
-            h: [B, t, C].
-            frame_at: int[t, Q], the frames of their tokens.
-
-        Returns:
-            [B, t, Q, K], or [B, t, Q, K + 1].
+        """Logits [B, t, Q, K or K + 1] of each codebook at t steps, from h [B, t, C]: see
+        `CodebookOrder.step_logits`.
         """
-        order, logits = self.order, at_least_float32(self.head(h))  # [B, t, V]
-        own = logits[..., : order.ended]
-        own = own.reshape(*h.shape[:2], order.codebooks, order.size)  # [B, t, Q, K]
-        if not self.ends:
-            return own
-        can_end = (frame_at >= self.shortest) & (jnp.arange(order.codebooks) == 0)[None]  # [t, Q]
-        end = logits[..., order.ended :, None]  # [B, t, 1, 1]
-        end = jnp.where(can_end[None, ..., None], end, jnp.finfo(end.dtype).min)  # [B, t, Q, 1]
-        return jnp.concatenate([own, end], axis=-1)
+        return self.order.step_logits(at_least_float32(self.head(h)), frame_at)
 
     def __call__(self, tokens: jax.Array, cond: Tree | None = None) -> jax.Array:
         """Logits of every token from the steps before its own; with dropout if there is its rng
@@ -134,12 +119,8 @@ class CodebookGPT(TransformerPrior):
         Draws nothing, so `example_ids` do not matter.
         """
         del example_ids
-        order = self.order
-        counts = order.counted(tokens)  # [B, T]
-        codes = jnp.where(counts, order.codes_of(tokens), 0)  # [B, T]
-        log_p = jax.nn.log_softmax(self(tokens, cond))  # [B, T, K]
-        nats = -jnp.take_along_axis(log_p, codes[..., None], axis=-1)[..., 0]  # [B, T]
-        return jnp.where(counts, nats, 0.0), counts.astype(nats.dtype)
+        nats, counts = self.order.nats_of(tokens, self(tokens, cond))  # [B, T] each
+        return nats, counts.astype(nats.dtype)
 
     def decoder(
         self, params: Tree, cond: Tree | None, batch: int

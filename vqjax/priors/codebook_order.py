@@ -23,17 +23,19 @@ class CodebookOrder(TokenOrder):
     sequence of ids, T = F Q, is that of `TokenOrder` in both: all codebooks of a frame, then the
     next. A grid of several axes has its positions as frames, row by row.
 
-    A clip may have fewer frames than F, at least one: then every token after them is `ended`, one
-    more id. Only that of codebook 0 in the frame after the last one is ever predicted.
+    A clip may have fewer frames than F, at least `shortest`: then every token after them is
+    `ended`, one more id. Only that of codebook 0 in the frame after the last one is ever predicted.
 
     Attributes:
         levels: Q, of one grid and one codebook size K.
         pattern: one of `PATTERNS`.
         ends: whether clips may have fewer frames than F.
+        shortest: frames that every clip has, at least 1.
     """
 
     pattern: str = "delay"
     ends: bool = False
+    shortest: int = 1
 
     def check(self) -> None:
         """Refuses levels that have no frames in common, with UsageError."""
@@ -101,6 +103,46 @@ class CodebookOrder(TokenOrder):
         inner = self.levels[0].grid[1:]
         longer = (-(-self.steps // math.prod(inner)), *inner)
         return 1.0 + np.stack(np.unravel_index(np.arange(self.steps), longer), -1)  # [S, axes]
+
+    def steps_of(self, frames: jax.Array) -> jax.Array:
+        """How many steps have a token of the first `frames` int32[B]: int32[B]."""
+        if self.pattern == "flat":
+            return frames * self.codebooks
+        return jnp.where(frames > 0, frames + self.codebooks - 1, 0)
+
+    def step_logits(self, logits: jax.Array, frame_at: jax.Array) -> jax.Array:
+        """The logits of all V ids at t steps as those of each codebook: of its K codes and, where
+        clips may end, of the end, which is the lowest number wherever no clip can end.
+
+        Args:
+            logits: [B, t, V], float32 at least.
+            frame_at: int[t, Q], the frames of these steps' tokens.
+
+        Returns:
+            [B, t, Q, K], or [B, t, Q, K + 1].
+        """
+        own = logits[..., : self.ended]
+        own = own.reshape(*logits.shape[:2], self.codebooks, self.size)  # [B, t, Q, K]
+        if not self.ends:
+            return own
+        can_end = (frame_at >= self.shortest) & (jnp.arange(self.codebooks) == 0)[None]  # [t, Q]
+        end = logits[..., self.ended :, None]  # [B, t, 1, 1]
+        end = jnp.where(can_end[None, ..., None], end, jnp.finfo(end.dtype).min)  # [B, t, Q, 1]
+        return jnp.concatenate([own, end], axis=-1)
+
+    def nats_of(self, ids: jax.Array, logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """-log p of every token that is predicted, in nats [B, T], and which these are, bool
+        [B, T].
+
+        Args:
+            ids: int32[B, T].
+            logits: [B, T, K], of each token's own codebook, or [B, T, K + 1].
+        """
+        counts = self.counted(ids)  # [B, T]
+        codes = jnp.where(counts, self.codes_of(ids), 0)  # [B, T]
+        log_p = jax.nn.log_softmax(logits)  # [B, T, K]
+        nats = -jnp.take_along_axis(log_p, codes[..., None], axis=-1)[..., 0]  # [B, T]
+        return jnp.where(counts, nats, 0.0), counts
 
     def to_steps(self, tokens: jax.Array) -> jax.Array:
         """Anything that tokens have, [B, T, ...] -> [B, S, Q, ...], zero where there is none."""
