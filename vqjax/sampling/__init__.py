@@ -6,6 +6,8 @@ Floor 4, imports floor 0. Most important file: `autoregressive.py`.
 from vqjax.sampling.autoregressive import sample_in_order as sample_in_order
 from vqjax.sampling.codebooks import sample_codebooks as sample_codebooks
 from vqjax.sampling.guidance import Guidance as Guidance
+from vqjax.sampling.guidance import StreamGuidance as StreamGuidance
+from vqjax.sampling.guidance import branches_of as branches_of
 from vqjax.sampling.masked_decoding import MaskedDecoding as MaskedDecoding
 from vqjax.sampling.masked_decoding import sample_masked as sample_masked
 from vqjax.sampling.token_sampling import TokenSampling as TokenSampling

@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 
 from vqjax import arguments
+from vqjax.types import UsageError, did_you_mean
 
 SCHEDULES = ("constant", "linear", "cosine")
 
@@ -47,3 +49,56 @@ class Guidance:
         same = cond == uncond
         guided = scale * cond + (1.0 - scale) * uncond  # eq. 6
         return jnp.where(same, cond, guided)
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamGuidance:
+    """A weight for each condition: logits = with all + sum over conditions c of (scale of c - 1)
+    (with c alone - without any). 1 everywhere: no guidance; of a single condition: `Guidance`.
+
+    Attributes:
+        scales: (condition, scale) pairs; those that are not named have 1.
+    """
+
+    scales: tuple[tuple[str, float], ...]
+
+    def __post_init__(self) -> None:
+        pairs = self.scales.items() if isinstance(self.scales, Mapping) else self.scales
+        scales = tuple((str(n), arguments.real(f"guidance {n}", s, least=0)) for n, s in pairs)
+        object.__setattr__(self, "scales", scales)
+
+
+def branches_of(
+    guidance: Guidance | StreamGuidance, conditions: tuple[str, ...]
+) -> tuple[tuple[tuple[str, ...], ...], Callable[[jax.Array, jax.Array], jax.Array]]:
+    """With which of its conditions a network runs, branch by branch, on the same B examples, all of
+    them first; and what makes one of their logits [branches B, .., V], (logits, share done) -> [B,
+    .., V].
+
+    Raises:
+        UsageError: there is nothing to guide towards, or no such condition.
+    """
+    if isinstance(guidance, Guidance):
+        if guidance == Guidance():
+            return (conditions,), lambda logits, done: logits
+        if not conditions:
+            raise UsageError("no guidance: there is no condition to guide towards")
+        return (conditions, ()), guidance
+    for name, _ in guidance.scales:
+        if name not in conditions:
+            raise UsageError(f"guidance {name}: {did_you_mean(name, conditions)}")
+    moved = {name: scale for name, scale in guidance.scales if scale != 1.0}
+    if not moved:
+        return (conditions,), lambda logits, done: logits
+    if len(conditions) == 1:
+        return (conditions, ()), Guidance(moved[conditions[0]])
+
+    def combine(logits: jax.Array, done: jax.Array) -> jax.Array:
+        together, without, *alone = jnp.split(logits, 2 + len(moved))  # [B, .., V] each
+        guided = together
+        for scale, with_one in zip(moved.values(), alone, strict=True):
+            guided = guided + (scale - 1.0) * (with_one - without)
+        # Impossible ids have the lowest finite number everywhere.
+        return jnp.where(together <= jnp.finfo(together.dtype).min / 2, together, guided)
+
+    return (conditions, (), *((name,) for name in moved)), combine

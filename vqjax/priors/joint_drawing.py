@@ -1,0 +1,122 @@
+"""Drawing the tokens of streams given those of others, and how likely candidates are."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from vqjax.priors.joint import Ids, JointPrior
+from vqjax.sampling import Guidance, StreamGuidance, TokenSampling, branches_of, sample_codebooks
+from vqjax.types import Tree
+
+
+def draw_streams(
+    network: JointPrior,
+    params: Tree,
+    keys: jax.Array,
+    targets: tuple[str, ...],
+    conditions: Ids,
+    *,
+    sampling: TokenSampling,
+    guidance: Guidance | StreamGuidance,
+) -> dict[str, jax.Array]:
+    """Draws the tokens of `targets`, one stream after the other, given all before it.
+
+    Args:
+        network: unbound.
+        params: of it.
+        keys: key[B]; an example depends on its own key and conditions alone.
+        targets: streams, in the order in which they are drawn.
+        conditions: {stream: ids int32[B, T]}, read in their order; {}: none.
+        sampling: how one token is drawn.
+        guidance: classifier-free.
+
+    Returns:
+        {stream: ids int32[B, T]}; after the end of a clip they are `CodebookOrder.ended`.
+
+    Raises:
+        UsageError: there is nothing to guide towards, or no such condition.
+    """
+    given = tuple(conditions)
+    branches, combine = branches_of(guidance, given)
+    batch, copies = len(keys), len(branches)
+    reading = network.empty_reading(copies * batch, (*given, *targets))
+    for name in given:
+        attended = jnp.repeat(jnp.asarray([name in branch for branch in branches]), batch)
+        ids = jnp.tile(conditions[name], (copies, 1))  # [copies B, T]
+        reading, _ = network.read(params, reading, name, ids, attended)
+    drawn: dict[str, jax.Array] = {}
+    for name in targets:
+        if drawn:  # the block before this one, whole
+            last = targets[len(drawn) - 1]
+            ids = jnp.tile(drawn[last], (copies, 1))
+            reading, _ = network.read(params, reading, last, ids)
+        drawn[name] = _draw(network, params, reading, name, keys, sampling, combine)
+    return drawn
+
+
+def _draw(
+    network: JointPrior,
+    params: Tree,
+    reading: tuple,
+    name: str,
+    keys: jax.Array,
+    sampling: TokenSampling,
+    combine: Callable,
+) -> jax.Array:
+    """The ids int32[B, T] of one stream."""
+    order = network.order(name)
+    own_keys = jax.vmap(lambda key: jax.random.fold_in(key, network.names.index(name)))(keys)
+    codes = sample_codebooks(
+        *network.decoder(params, reading, name),
+        frame_at=order.frame_at,
+        keys=own_keys,
+        choose=sampling,
+        combine=combine,
+        ended=order.size if order.ends else None,
+    )  # [B, S, Q]
+    codes = order.from_steps(codes).reshape(len(keys), order.frames, order.codebooks)
+    return order.ids_of(codes).reshape(len(keys), order.length)  # [B, T]
+
+
+def log_likelihoods(
+    network: JointPrior, params: Tree, targets: Ids, conditions: Ids
+) -> dict[str, jax.Array]:
+    """log p of each stream of `targets`, in their order, given those before it and `conditions`,
+    in nats: {stream: [B]}. Their sum is log p(targets | conditions). Network unbound.
+
+    Args:
+        targets: {stream: ids int32[B, T]}.
+        conditions: the same.
+    """
+    batch = len(next(iter(targets.values())))
+    blocks = (*conditions, *targets)
+    ids = {n: jnp.zeros((batch, network.order(n).length), jnp.int32) for n in network.names}
+    ids |= {**conditions, **targets}
+    losses = network.apply(
+        {"params": params}, ids, network.ranks(blocks, batch), method="objective"
+    )
+    return {name: -losses[name].nats.sum(axis=1) for name in targets}
+
+
+def candidate_log_likelihoods(
+    network: JointPrior, params: Tree, name: str, candidates: jax.Array, conditions: Ids
+) -> jax.Array:
+    """log p(candidate | conditions) in nats, [B, N], each example's conditions read once. Network
+    unbound.
+
+    Args:
+        name: the stream of the candidates.
+        candidates: ids int32[N, T], the same for all examples.
+        conditions: {stream: ids int32[B, T]}, read in their order; {}: none, and B is 1.
+    """
+    batch = len(next(iter(conditions.values()))) if conditions else 1
+    count, order = len(candidates), network.order(name)
+    reading = network.empty_reading(batch, (*conditions, name))
+    for stream, ids in conditions.items():
+        reading, _ = network.read(params, reading, stream, ids)
+    repeated = jax.tree.map(lambda a: jnp.repeat(a, count, axis=0), reading[:2])  # [B N, ..]
+    ids = jnp.tile(candidates, (batch, 1))  # [B N, T]
+    now = reading._replace(caches=repeated[0], mask=repeated[1])
+    _, logits = network.read(params, now, name, ids)  # [B N, T, K]
+    return -order.nats_of(ids, logits)[0].sum(axis=1).reshape(batch, count)
