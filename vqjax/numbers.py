@@ -83,6 +83,12 @@ NUMBERS: dict[str, Number] = {
         "mean of -log p of all tokens of a held-out clip and of its end, or of a bound on it",
         best=LOW, digits=2, fact="-log p", fact_unit="nats", per="per clip",
     ),
+    "nats_per_example": Number(
+        "Nats per example",
+        "mean of -log p of all tokens of a stream of a held-out example, alone or, after |, given "
+        "others",
+        best=LOW, digits=2, fact="-log p", fact_unit="nats", per="per example",
+    ),
     "bits_per_dim": Number(
         "Bits per dimension",
         "-log2 p of all tokens of a held-out example, over how many values the example has",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vqjax.config.annotations import check_fields
-from vqjax.data.bpe import BPE, PADDING
+from vqjax.data.bpe import BPE, PADDING, Bytes
 from vqjax.data.texts import to_bytes, to_text
 from vqjax.data.wrapper import CAPTION, Wrapper
 from vqjax.format import printable
@@ -37,7 +37,7 @@ class Captions(Wrapper):
         length: T, ids per caption; shorter ones are padded with 0, longer ones are cut.
     """
 
-    vocabulary: BPE
+    vocabulary: BPE | Bytes
     length: int
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class Captions(Wrapper):
         new one.
         """
         prepared = super().fitted(before)
-        if self.vocabulary.merges:
+        if self.vocabulary.is_fitted:
             return prepared
         if isinstance(before, Captions) and before.vocabulary.size == self.vocabulary.size:
             return dataclasses.replace(prepared, vocabulary=before.vocabulary)
@@ -67,7 +67,7 @@ class Captions(Wrapper):
 
     def notes(self) -> list[str]:
         """See `Source.notes`; also how many of the first captions are cut."""
-        if not self.vocabulary.merges:
+        if not self.vocabulary.is_fitted:
             return self.source.notes()
         _, counts = self._padded(list(itertools.islice(self._texts(), CHECKED)))
         cut = sum(count > self.length for count in counts)
@@ -116,6 +116,10 @@ class Captions(Wrapper):
                     f"this prior reads at most {self.length}"
                 )
         return rows
+
+    def decode(self, ids: np.ndarray) -> list[str]:
+        """The texts of int[n, length]."""
+        return [self.vocabulary.decode(row) for row in ids]
 
 
 @dataclasses.dataclass(frozen=True)

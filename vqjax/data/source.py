@@ -204,6 +204,12 @@ class SplitSource(abc.ABC):
         split = self._train if part == "train" else self._eval
         return split.batches(Visits(split.num, batch_size, np.arange(batch_size), None, start_step))
 
+    def visited(self, part: str, visits: Visits) -> Iterator[dict[str, np.ndarray]]:
+        """Returns the batches of `part`, "train" or "eval", that another source's `visits` ask for:
+        as in evaluation where they have no seed.
+        """
+        return (self._train if part == "train" else self._eval).batches(visits)
+
     def at_hand(self, part: str, name: str) -> np.ndarray | None:
         """Returns the array `name` of all examples of `part`, "train" or "eval", by index: where it
         can be had now without reading or decoding examples, and holds one value of each; else None.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vqjax.data.source import Visits
 from vqjax.types import fit_method
 
 CAPTION = "caption"  # the array of texts, which a wrapper may make or change
@@ -40,6 +41,10 @@ class Wrapper(abc.ABC):
     ) -> Iterator[dict[str, np.ndarray]]:
         """See `SplitSource.in_order`."""
         return self._changed(self.source.in_order(part, batch_size, start_step))
+
+    def visited(self, part: str, visits: Visits) -> Iterator[dict[str, np.ndarray]]:
+        """See `SplitSource.visited`."""
+        return self._changed(self.source.visited(part, visits))
 
     def at_hand(self, part: str, name: str) -> np.ndarray | None:
         """See `SplitSource.at_hand`."""

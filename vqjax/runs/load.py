@@ -15,10 +15,11 @@ from vqjax.paths import as_path
 from vqjax.runs.base import Opening, Run, begin_process, keywords_of, with_article
 from vqjax.runs.classifier import ClassifierRun
 from vqjax.runs.footprint import Footprint
+from vqjax.runs.joint import JointRun
 from vqjax.runs.prior import PriorRun
 from vqjax.runs.sound import SoundRun
 from vqjax.runs.tokenizer import TokenizerRun
-from vqjax.tasks import ClassifierTask, PriorTask, SoundTokenizerTask, TokenizerTask
+from vqjax.tasks import ClassifierTask, JointTask, PriorTask, SoundTokenizerTask, TokenizerTask
 from vqjax.training.experiment import DATA_NEEDS, Experiment
 from vqjax.training.frozen import load_frozen
 from vqjax.training.mesh import make_mesh
@@ -30,6 +31,7 @@ from vqjax.types import ArraySpec, DataError, Tree, UsageError, check_offers, fi
 RUNS: dict[type, type[Run]] = {
     TokenizerTask: TokenizerRun,
     SoundTokenizerTask: SoundRun,
+    JointTask: JointRun,
     PriorTask: PriorRun,
     ClassifierTask: ClassifierRun,
 }

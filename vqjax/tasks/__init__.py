@@ -7,16 +7,21 @@ Floor 6, imports floor 0, `losses`, `ops`, `priors` and `quantizers`. Most impor
 from vqjax.tasks.adaptive import AdaptiveWeight
 from vqjax.tasks.base import Task, normalize
 from vqjax.tasks.classifier import ClassifierTask
+from vqjax.tasks.joint import JointTask
 from vqjax.tasks.prior import PriorTask
 from vqjax.tasks.sound import SoundTokenizerTask
+from vqjax.tasks.streams import TextStream, TokenStream
 from vqjax.tasks.tokenizer import TokenizerTask
 
 __all__ = [
     "AdaptiveWeight",
     "ClassifierTask",
+    "JointTask",
     "PriorTask",
     "SoundTokenizerTask",
     "Task",
+    "TextStream",
+    "TokenStream",
     "TokenizerTask",
     "normalize",
 ]

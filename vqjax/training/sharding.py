@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from vqjax.training.state import HOST_ONLY
+from vqjax.training.state import is_host_only
 from vqjax.types import BATCH_AXES, Batch, Tree, UsageError
 
 
@@ -50,7 +50,7 @@ def put_batch(batch: Batch, mesh: Mesh) -> Batch:
         return {
             name: jax.make_array_from_process_local_data(sharding, np.asarray(value))
             for name, value in batch.items()
-            if name not in HOST_ONLY
+            if not is_host_only(name)
         }
 
 

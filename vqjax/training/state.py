@@ -105,8 +105,13 @@ def example_batch(inputs: dict[str, ArraySpec], size: int = 1) -> dict[str, Any]
     return {
         name: jnp.zeros((size, *spec.shape), spec.dtype)
         for name, spec in inputs.items()
-        if name not in HOST_ONLY
+        if not is_host_only(name)
     }
 
 
 HOST_ONLY = ("example_id",)  # int64: JAX's default would silently cut it to int32
+
+
+def is_host_only(name: str) -> bool:
+    """Whether a batch's array stays on the host: example ids, also "image.example_id"."""
+    return name.rpartition(".")[2] in HOST_ONLY

@@ -1,0 +1,84 @@
+"""One model of written digits, spoken digits and their names, each given any of the others.
+
+    vqjax prepare mnist
+    vqjax prepare spoken_digit
+    vqjax train mnist_vqvae
+    vqjax train spoken_digit_codec
+    vqjax train digits_any_to_any
+
+Any picture of a digit goes with any recording and any name of it, in English or Chinese: each
+meets other partners at every visit.
+
+Cost: 45 min.
+"""
+
+from vqjax.config import FrozenRun
+from vqjax.data import TFDS, Bytes, Captions, LabelledTexts, Loudness, Paired, TFDSAudio
+from vqjax.ops.schedules import Cosine
+from vqjax.priors import JointPrior
+from vqjax.tasks import JointTask, TextStream, TokenStream
+from vqjax.training.experiment import Experiment
+from vqjax.training.optim import AdamW
+
+TINY = ("total_steps=2", "batch_size=8", "task.prior.width=16", "task.prior.layers=1")
+ENGLISH = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+CHINESE = ("零", "一", "二", "三", "四", "五", "六", "七", "八", "九")
+TEXTS = tuple(zip(ENGLISH, CHINESE, strict=True))
+LENGTH = 6  # bytes of the longest name, and one more
+
+
+def experiment(
+    image: str = "runs/mnist_vqvae",
+    audio: str = "runs/spoken_digit_codec",
+    width: int = 192,
+    layers: int = 6,
+    total_steps: int = 6_500,
+) -> Experiment:
+    import mnist_vqvae  # the files beside this one
+    import spoken_digit_codec
+
+    digits = FrozenRun(
+        image, experiment=mnist_vqvae.experiment(), command="vqjax train mnist_vqvae"
+    )
+    codec = FrozenRun(
+        audio,
+        experiment=spoken_digit_codec.experiment(),
+        command="vqjax train spoken_digit_codec",
+    )
+    streams = {
+        "image": TokenStream(digits, noise=1.5),
+        "audio": TokenStream(codec, codebooks=4, ends=True, noise=0.3),
+        "text": TextStream(vocabulary=257, length=LENGTH, noise=1.0),
+    }
+    sound = TFDSAudio(
+        "spoken_digit",
+        samples=6_240,
+        crop="start",
+        shift=159,
+        hold_out=r"_[0-4]\.wav$",
+        leave_out=r"theo|_[5-9]\.wav$",
+        loudness=Loudness(),
+    )
+    sources = {
+        "audio": sound,
+        "image": TFDS("mnist", split="train[:55000]"),
+        "text": Captions(LabelledTexts(TEXTS), Bytes(), LENGTH),
+    }
+    return Experiment(
+        task=JointTask(
+            streams,
+            JointPrior(width=width, layers=layers, heads=4, dropout=0.15),
+            blocks=(0.0, 0.6, 0.4),
+        ),
+        data=Paired(sources),
+        optimizers={
+            "prior": AdamW(
+                Cosine(1e-3, steps=total_steps, warmup=200), b2=0.95, weight_decay=0.1, clip=1.0
+            )
+        },
+        batch_size=32,
+        eval_batch_size=100,
+        eval_every=max(1, total_steps // 10),
+        ema_decay=0.999,
+        total_steps=total_steps,
+    )
