@@ -6,12 +6,31 @@ import pathlib
 import numpy as np
 
 from vqjax import config
-from vqjax.data import Arrays, Binarize, Digits, Loudness, Tones
+from vqjax.config import FrozenRun
+from vqjax.data import (
+    Arrays,
+    Binarize,
+    Bytes,
+    Captions,
+    Digits,
+    LabelledTexts,
+    Loudness,
+    Paired,
+    Tones,
+)
 from vqjax.discriminators import PatchGAN
 from vqjax.losses import L1, L2, SDR, BernoulliLikelihood, MultiScaleMel
 from vqjax.ops.schedules import Ramp
+from vqjax.priors import JointPrior
 from vqjax.quantizers import EMAVectorQuantizer, Gaussian, Identity, Residual
-from vqjax.tasks import ClassifierTask, SoundTokenizerTask, TokenizerTask
+from vqjax.tasks import (
+    ClassifierTask,
+    JointTask,
+    SoundTokenizerTask,
+    TextStream,
+    TokenizerTask,
+    TokenStream,
+)
 from vqjax.tokenizers import (
     ConvDecoder,
     ConvEncoder,
@@ -139,6 +158,29 @@ def token_prior(prior="gpt", **settings) -> Experiment:
     known = dataclasses.replace(plan.task.tokenizer, experiment=vqvae())
     task = dataclasses.replace(plan.task, tokenizer=known)
     return dataclasses.replace(plan, task=task, data=Arrays(tokens, tokens), **settings)
+
+
+def joint(**settings) -> Experiment:
+    """Tokens of an image, and texts for three labels; the tokenizer is nowhere."""
+    rng = np.random.default_rng(0)
+    tokens = {
+        "tokens": rng.integers(0, 16, (64, 4, 4)).astype(np.int32),
+        "label": rng.integers(0, 3, 64).astype(np.int32),
+    }
+    texts = LabelledTexts((("a", "bb"), ("c",), ("d",)))
+    sources = {"image": Arrays(tokens, tokens), "text": Captions(texts, Bytes(), 2)}
+    image = TokenStream(FrozenRun("nowhere", experiment=vqvae()))
+    streams = {"image": image, "text": TextStream(257, 2, noise=0.5)}
+    defaults = {
+        "task": JointTask(streams, JointPrior(width=16, layers=1, heads=2), blocks=(0.2, 0.8)),
+        "data": Paired(sources),
+        "optimizers": {"prior": Adam(1e-2)},
+        "batch_size": 16,
+        "total_steps": 20,
+        "save_every": 20,
+        "eval_batch_size": 16,
+    }
+    return Experiment(**{**defaults, **settings})
 
 
 def sound_classifier(label="label", **settings) -> Experiment:

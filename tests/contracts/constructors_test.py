@@ -58,6 +58,10 @@ GIVEN = {  # what required fields are given, by name
 OWN = {
     "Captions": {"vocabulary": config.decode({"class": "BPE", "size": 300})},
     "PriorTask": {"tokenizer": config.FrozenRun("nowhere")},
+    "JointTask": {"streams": tiny.joint().task.streams, "prior": tiny.joint().task.prior},
+    "LabelledTexts": {"texts": (("a",), ("b", "c"))},
+    "Paired": {"sources": tiny.joint().data.sources},
+    "TokenStream": {"tokenizer": config.FrozenRun("nowhere")},
     "Several": {"parts": (ClassLabel(2), ClassLabel(3, batch_key="speaker"))},
     "Transform": {"name": "scale_by_lion"},
     "ClassifierTask": {"encoder": MLPEncoder((8, 8)), "classes": 10},

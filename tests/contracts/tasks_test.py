@@ -16,7 +16,7 @@ from tests.quickly import quick
 from vqjax.discriminators import PatchGAN
 from vqjax.ops.schedules import as_schedule
 from vqjax.tasks import ClassifierTask
-from vqjax.training.state import create_state
+from vqjax.training.state import create_state, is_host_only
 from vqjax.types import ArraySpec, Context, UsageError, Verdict
 
 
@@ -46,10 +46,19 @@ TASKS = {
     "two_discriminators": two_discriminators,
     "sound": tiny.sound,
     "prior": tiny.token_prior,
+    "joint": tiny.joint,
     "classifier": tiny.classifier,
     "sound_classifier": tiny.sound_classifier,
 }
-SEES_ALL = ("vqgan", "two_discriminators", "sound", "prior", "classifier", "sound_classifier")
+SEES_ALL = (
+    "vqgan",
+    "two_discriminators",
+    "sound",
+    "prior",
+    "joint",
+    "classifier",
+    "sound_classifier",
+)
 
 
 @functools.cache
@@ -63,7 +72,7 @@ def made(name):
     experiment = experiment_of(name)
     state = quick(lambda: create_state(experiment, experiment.data.example_spec()))()
     batch = next(iter(experiment.data.train(8, 0, 0, np.arange(8))))
-    return experiment.network_task(), state, {k: v for k, v in batch.items() if k != "example_id"}
+    return experiment.network_task(), state, {k: v for k, v in batch.items() if not is_host_only(k)}
 
 
 def context_of(active, train):
@@ -86,7 +95,7 @@ def test_every_term_trains_a_player_and_has_a_weight(name):
     assert set(task.terms.values()) == set(task.players) == set(experiment_of(name).optimizers)
     assert set(task.weights) == set(task.terms)
     assert set(task.averaged) <= set(task.players)
-    assert task.inputs in experiment_of(name).data.example_spec() or name == "prior"
+    assert task.inputs in experiment_of(name).data.example_spec() or name in ("prior", "joint")
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -144,7 +153,7 @@ def test_the_losses_of_the_parts_add_up_to_those_of_the_step(name):
     where = state.params, state.collections, {}, batch, context_of(active, train=True)
     parts = task.parts(*where)
     if not parts:  # nothing to take apart
-        assert name in ("prior", "classifier", "sound_classifier")
+        assert name in ("prior", "joint", "classifier", "sound_classifier")
         return
     out = quick(lambda *arrays: task(*arrays, where[-1]))(*where[:-1])
     weights = {k: as_schedule(weight)(0) for k, weight in task.weights.items()}

@@ -37,11 +37,10 @@ def draw_streams(
     Raises:
         UsageError: there is nothing to guide towards, or no such condition.
     """
-    given = tuple(conditions)
-    branches, combine = branches_of(guidance, given)
+    branches, combine = branches_of(guidance, tuple(conditions))
     batch, copies = len(keys), len(branches)
-    reading = network.empty_reading(copies * batch, (*given, *targets))
-    for name in given:
+    reading = network.empty_reading(copies * batch, (*conditions, *targets))
+    for name in conditions:
         attended = jnp.repeat(jnp.asarray([name in branch for branch in branches]), batch)
         ids = jnp.tile(conditions[name], (copies, 1))  # [copies B, T]
         reading, _ = network.read(params, reading, name, ids, attended)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from vqjax.config import FrozenRun
+from vqjax.config.annotations import check_fields
 from vqjax.ops.numerics import make_key
 from vqjax.tasks.base import LENGTH, inputs_of, last_repeated, within_length
 from vqjax.types import ArraySpec, Batch, Bound, Level, Tree, UsageError, check_offers
@@ -39,11 +40,12 @@ class FrozenTokens:
     where: ClassVar[str]
     ends_where: ClassVar[str]
 
-    def check_tokenizer(self) -> None:
+    def check_own_fields(self) -> None:
         """Refuses fields of other kinds, with UsageError."""
         if not isinstance(self.tokenizer, FrozenRun):
             kind = type(self.tokenizer).__name__
             raise UsageError(f"{self.where}.tokenizer: wanted a FrozenRun, got {kind}")
+        check_fields(self)
         if self.codebooks is not None and self.codebooks < 1:
             raise UsageError(
                 f"{self.where}.codebooks={self.codebooks}: wanted at least 1, or None for all"

@@ -55,12 +55,12 @@ class JointTask(Task):
     terms = {"nll": PRIOR, "z": PRIOR}
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_offers("prior", self.prior, PRIOR_NEEDS)
         for name, stream in self.streams.items():
             if not name.isidentifier():
                 raise UsageError(f"task.streams: {name!r}: wanted letters, digits and _")
             check_offers(f"task.streams.{name}", stream, STREAM_NEEDS)
-        check_fields(self)
         if not self.streams:
             raise UsageError("task.streams: wanted at least one")
         chances = self.blocks
@@ -180,7 +180,7 @@ class JointTask(Task):
         most = np.asarray([stream.noise for stream in self.streams.values()], np.float32)
         noisy = jax.random.uniform(noisy_key, shape) < self.noisy
         noisy &= (ranks >= 0) & (ranks < count[:, None] - 1)  # the last block is a target
-        level = jax.random.uniform(level_key, shape) * most
+        level = jax.random.uniform(level_key, shape) * most[None]
         return ranks, jnp.where(noisy, level, 0.0)
 
     def objective(

@@ -11,7 +11,6 @@ import numpy as np
 from flax import linen as nn
 
 from vqjax.config import FrozenRun
-from vqjax.config.annotations import check_fields
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.priors.conditions import inputs_of as condition_inputs
 from vqjax.priors.conditions import parts_of
@@ -68,8 +67,7 @@ class PriorTask(FrozenTokens, Task):
         check_offers("prior", self.prior, PRIOR_NEEDS)
         for path, part in self._parts.items():
             check_offers(path, part, CONDITION_NEEDS)
-        self.check_tokenizer()
-        check_fields(self)
+        self.check_own_fields()
 
     @property
     def _parts(self) -> dict[str, Any]:

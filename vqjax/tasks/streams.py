@@ -39,8 +39,7 @@ class TokenStream(FrozenTokens):
     where, ends_where = "stream", "stream.ends"
 
     def __post_init__(self) -> None:
-        self.check_tokenizer()
-        check_fields(self)
+        self.check_own_fields()
         if self.pattern not in PATTERNS:
             raise UsageError(
                 f"stream.pattern={self.pattern!r}: {did_you_mean(self.pattern, PATTERNS)}"
