@@ -12,10 +12,13 @@ from vqjax.data.augment import RandomFlip as RandomFlip
 from vqjax.data.augment import RandomShift as RandomShift
 from vqjax.data.augment import Resize as Resize
 from vqjax.data.bpe import BPE as BPE
+from vqjax.data.bytes_vocabulary import Bytes as Bytes
 from vqjax.data.captions import Captions as Captions
 from vqjax.data.captions import CaptionsByLabel as CaptionsByLabel
 from vqjax.data.digits import Digits as Digits
 from vqjax.data.folder import Folder as Folder
+from vqjax.data.label_texts import Texts as Texts
+from vqjax.data.paired import Paired as Paired
 from vqjax.data.shapes.source import Shapes as Shapes
 from vqjax.data.sound import Loudness as Loudness
 from vqjax.data.sound_folder import SoundFolder as SoundFolder

@@ -39,6 +39,11 @@ class BPE:
                 f"{1 + BYTES} and one more for each merge"
             )
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it has merges."""
+        return bool(self.merges)
+
     def fitted(self, texts: Iterable[str]) -> "BPE":
         """The vocabulary whose merges are the most frequent ones in `texts`.
 

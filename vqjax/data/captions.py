@@ -14,6 +14,7 @@ import numpy as np
 
 from vqjax.config.annotations import check_fields
 from vqjax.data.bpe import BPE, PADDING
+from vqjax.data.bytes_vocabulary import Bytes
 from vqjax.data.texts import to_bytes, to_text
 from vqjax.data.wrapper import CAPTION, Wrapper
 from vqjax.format import printable
@@ -27,7 +28,7 @@ CHECKED = 1_000  # captions whose lengths `notes` checks
 class Captions(Wrapper):
     """The examples of `source`, their captions as int32[b, length] ids.
 
-    The first start of a run fits the vocabulary to the captions of the training split (of the first
+    The first start of a run fits a vocabulary that needs it to the captions of the training split (of the first
     200,000 examples, the first caption of each) and keeps it in the run's record; later
     starts, and whoever opens the run, take it from there.
 
@@ -37,7 +38,7 @@ class Captions(Wrapper):
         length: T, ids per caption; shorter ones are padded with 0, longer ones are cut.
     """
 
-    vocabulary: BPE
+    vocabulary: BPE | Bytes
     length: int
 
     def __post_init__(self) -> None:
@@ -50,10 +51,11 @@ class Captions(Wrapper):
         new one.
         """
         prepared = super().fitted(before)
-        if self.vocabulary.merges:
+        if self.vocabulary.is_fitted:
             return prepared
-        if isinstance(before, Captions) and before.vocabulary.size == self.vocabulary.size:
-            return dataclasses.replace(prepared, vocabulary=before.vocabulary)
+        earlier = before.vocabulary if isinstance(before, Captions) else None
+        if isinstance(earlier, BPE) and earlier.size == self.vocabulary.size:
+            return dataclasses.replace(prepared, vocabulary=earlier)
         prepared.check()
         return dataclasses.replace(prepared, vocabulary=self.vocabulary.fitted(prepared._texts()))
 
@@ -67,7 +69,7 @@ class Captions(Wrapper):
 
     def notes(self) -> list[str]:
         """See `Source.notes`; also how many of the first captions are cut."""
-        if not self.vocabulary.merges:
+        if not self.vocabulary.is_fitted:
             return self.source.notes()
         _, counts = self._padded(list(itertools.islice(self._texts(), CHECKED)))
         cut = sum(count > self.length for count in counts)
@@ -116,6 +118,10 @@ class Captions(Wrapper):
                     f"this prior reads at most {self.length}"
                 )
         return rows
+
+    def decode(self, ids: np.ndarray) -> list[str]:
+        """The texts of ids, int[n, length]: without padding, bytes that are not UTF-8 as U+FFFD."""
+        return [self.vocabulary.decode(row) for row in ids]
 
 
 @dataclasses.dataclass(frozen=True)

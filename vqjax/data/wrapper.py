@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from vqjax.data.source import Visits
 from vqjax.types import fit_method
 
 CAPTION = "caption"  # the array of texts, which a wrapper may make or change
@@ -56,6 +57,12 @@ class Wrapper(abc.ABC):
         return dataclasses.replace(self, source=fit(getattr(before, "source", None)))
 
     # Properties, so that a wrapper of pictures has none of these: `hasattr` sees it.
+
+    @property
+    def visited(self) -> Callable[[str, Visits], Iterator[dict[str, np.ndarray]]]:
+        """See `SplitSource.visited`."""
+        visited = self.source.visited
+        return lambda part, visits: self._changed(visited(part, visits))
 
     @property
     def clips(self) -> Callable[[str, np.ndarray, int], dict[str, np.ndarray]]:

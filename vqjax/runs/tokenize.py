@@ -27,7 +27,7 @@ from vqjax.training.mesh import make_mesh
 from vqjax.training.platform import devices_at_hand, jax_defaults
 from vqjax.training.restore import OpenedRun, open_run
 from vqjax.training.sharding import put_batch, replicated
-from vqjax.training.state import HOST_ONLY
+from vqjax.training.state import is_host_only
 from vqjax.types import ArraySpec, Batch, Level, Tree, UsageError, VqjaxError, check_offers
 
 SHARD = 16_384  # examples
@@ -80,7 +80,7 @@ def tokenize_run(
     levels = task.token_layout(shape)
     if not levels:
         raise UsageError(f"{opened.path} has no tokens, only latents")
-    others = [name for name in spec if name != task.inputs and name not in HOST_ONLY]
+    others = [name for name in spec if name != task.inputs and not is_host_only(name)]
     description = _describe(opened, levels, {name: spec[name] for name in others})
     _write_description(folder, description)
     encode_batch = _encoder(opened, task, mesh)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from vqjax.training.state import HOST_ONLY
+from vqjax.training.state import is_host_only
 from vqjax.types import BATCH_AXES, Batch, Tree, UsageError
 
 
@@ -44,13 +44,13 @@ def local_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
 
 
 def put_batch(batch: Batch, mesh: Mesh) -> Batch:
-    """This host's rows -> global arrays split over the mesh, without `example_id`."""
+    """This host's rows -> global arrays split over the mesh, without what stays on it."""
     sharding = batch_sharding(mesh)
     with jax.transfer_guard("allow"):  # with several processes JAX calls it an implicit transfer
         return {
             name: jax.make_array_from_process_local_data(sharding, np.asarray(value))
             for name, value in batch.items()
-            if name not in HOST_ONLY
+            if not is_host_only(name)
         }
 
 
