@@ -63,6 +63,8 @@ OWN = {
     "ClassifierTask": {"encoder": MLPEncoder((8, 8)), "classes": 10},
     "TFDSAudio": {"eval_split": "test"},
     "SoundFolder": {"rate": 16_000},
+    "Texts": {"texts": (("a",), ("b", "c"))},
+    "Paired": {"sources": {"image": tiny.arrays(), "other": tiny.arrays()}},
 }
 
 

@@ -28,9 +28,9 @@ CHECKED = 1_000  # captions whose lengths `notes` checks
 class Captions(Wrapper):
     """The examples of `source`, their captions as int32[b, length] ids.
 
-    The first start of a run fits a vocabulary that needs it to the captions of the training split (of the first
+    The first start of a run fits a `BPE` to the captions of the training split (of the first
     200,000 examples, the first caption of each) and keeps it in the run's record; later
-    starts, and whoever opens the run, take it from there.
+    starts, and whoever opens the run, take it from there. `Bytes` need none of this.
 
     Attributes:
         source: where captions are bytes.
