@@ -1,12 +1,13 @@
 """Texts as bytes, as ids, and back."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
 
 from vqjax import config
-from vqjax.data import BPE, Arrays, Captions, CaptionsByLabel
+from vqjax.data import BPE, Arrays, Bytes, Captions, CaptionsByLabel
 from vqjax.data.texts import to_bytes, to_text
 from vqjax.types import DataError, UsageError
 
@@ -72,6 +73,39 @@ def test_an_earlier_starts_vocabulary_stays():
     assert later.fitted().vocabulary != first.vocabulary
     larger = dataclasses.replace(later, vocabulary=BPE(301)).fitted(first)
     assert larger.vocabulary.size == 301
+
+
+def test_bytes_are_a_vocabulary_that_needs_no_fitting(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    captions = Captions(source(), Bytes(), 14)
+    assert captions.fitted() is captions and captions.vocabulary.size == 257
+    captions.check()
+    (batch,) = captions.eval(4, np.arange(4))
+    assert batch["caption"][0].tolist() == [1 + byte for byte in b"a red circle"] + [0, 0]
+    assert captions.decode(batch["caption"]) == [TEXTS[0], TEXTS[1][:14], "一个红色\ufffd", ""]
+    np.testing.assert_array_equal(captions.encode(TEXTS[:1]), batch["caption"][:1])
+    assert captions.notes() == ["2 of the first 4 captions are cut to length=14 ids"]
+    assert Bytes().encode(["\ud800\0é"]) == [[64, 1, 196, 170]]
+    assert Bytes().decode([0, 256, 0, 98]) == "\ufffda"
+    with pytest.raises(UsageError, match="Bytes: id 257: wanted 0 to 256"):
+        captions.decode(np.array([[257]]))
+    assert config.decode(config.from_json(config.to_json(config.encode(captions)))).vocabulary == (
+        Bytes()
+    )
+
+
+def test_byte_pairs_become_texts_again():
+    captions = Captions(source(), BPE(300), 40).fitted()
+    (batch,) = captions.eval(4, np.arange(4))
+    assert captions.decode(batch["caption"]) == TEXTS
+    (ids,) = captions.vocabulary.encode(["é"])
+    assert captions.vocabulary.decode(ids[:-1]) == "\ufffd"
+
+
+def test_a_vocabulary_of_another_kind_is_no_earlier_one():
+    bytes_, pairs = (Captions(source(), v, 6) for v in (Bytes(), BPE(257)))
+    assert bytes_.fitted(pairs).vocabulary == Bytes()
+    assert pairs.fitted(bytes_).vocabulary == BPE(257)
 
 
 def test_captions_by_label():

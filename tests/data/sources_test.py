@@ -62,6 +62,20 @@ def _sound_folder(home, **settings):
     return data.SoundFolder(str(home / "folder"), 8_000, **plan, **settings)
 
 
+def _paired(home, **settings):
+    """Pictures, and to each a sound and a text of the same label, where there is one."""
+    for name in ("tfds", "sound"):
+        (home / name).mkdir()
+    sources = {
+        "image": _tfds(home / "tfds", **settings),
+        "sound": _sound_folder(home / "sound", **settings),
+        "text": data.Captions(
+            data.LabelledTexts((("zero", "null"), ("one", "eins"))), data.Bytes(), 5
+        ),
+    }
+    return data.Paired(sources, eval_partners=2)
+
+
 def saved(home):
     """The same examples in a file: its path."""
     parts = {"train": TRAIN, "eval": HELD_OUT}
@@ -97,6 +111,8 @@ SOURCES = {
     "sound-folder-streamed": lambda home: _sound_folder(home, cache_bytes=0),
     "tfds-audio-cached": _tfds_audio,
     "tfds-audio-streamed": lambda home: _tfds_audio(home, cache_bytes=0),
+    "paired-cached": _paired,
+    "paired-streamed": lambda home: _paired(home, cache_bytes=0),
 }
 
 
@@ -116,8 +132,8 @@ def source(request, sources):
 
 
 def inputs(batch):
-    """What a network learns from."""
-    return batch["audio" if "audio" in batch else "image"]
+    """What a network learns from, also as specs; the first where there are several."""
+    return next(batch[name] for name in ("audio", "image", "image.image") if name in batch)
 
 
 def train(source, steps, start=0, seed=0, rows=None):
@@ -141,7 +157,7 @@ def test_batches_are_as_example_spec_says(source):
         assert spec["audio"] == ArraySpec((24, 1), "int16", medium="audio", rate=8_000.0)
         assert spec["length"].dtype == "int32"
     else:
-        assert spec["image"].dtype == "uint8" and spec["image"].shape[:2] == (6, 6)
+        assert inputs(spec).dtype == "uint8" and inputs(spec).shape[:2] == (6, 6)
     assert spec["label"].dtype == "int32" and spec["example_id"].dtype == "int64"
     rows = np.arange(BATCH)
     batches = {"train": train(source, 1)[0], "eval": next(iter(source.eval(BATCH, rows)))}
@@ -267,6 +283,7 @@ def test_whole_clips_are_those_that_windows_are_of(sources, name, part):
         ("folder-cached", "folder-streamed"),
         ("sound-folder-cached", "sound-folder-streamed"),
         ("tfds-audio-cached", "tfds-audio-streamed"),
+        ("paired-cached", "paired-streamed"),
         ("arrays", "tfds-cached"),
         ("arrays", "saved"),
     ],

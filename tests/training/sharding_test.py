@@ -13,7 +13,8 @@ from vqjax.training.sharding import (
     put_batch,
     replicate,
 )
-from vqjax.types import MESH_AXES, UsageError
+from vqjax.training.state import example_batch
+from vqjax.types import MESH_AXES, ArraySpec, UsageError
 
 
 def test_all_devices_are_on_the_data_axis():
@@ -32,8 +33,10 @@ def test_one_host_has_all_rows_once(shape):
 def test_rows_land_on_their_devices_and_ids_stay_at_home():
     mesh = make_mesh()
     x = np.arange(16, dtype=np.uint8)[:, None]
-    batch = put_batch({"image": x, "example_id": np.arange(16)}, mesh)
-    assert set(batch) == {"image"}
+    ids = {"example_id": np.arange(16), "sound.example_id": np.arange(16)}
+    batch = put_batch({"image": x, "sound.present": x[:, 0] > 0, **ids}, mesh)
+    assert set(batch) == {"image", "sound.present"} and batch["sound.present"].dtype == bool
+    assert not example_batch({name: ArraySpec((), "int64") for name in ids})
     assert batch["image"].sharding == batch_sharding(mesh) and batch["image"].dtype == np.uint8
     for shard in batch["image"].addressable_shards:
         place = mesh.devices.ravel().tolist().index(shard.device)

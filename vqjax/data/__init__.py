@@ -12,7 +12,7 @@ from vqjax.data.augment import RandomFlip as RandomFlip
 from vqjax.data.augment import RandomShift as RandomShift
 from vqjax.data.augment import Resize as Resize
 from vqjax.data.bpe import BPE as BPE
-from vqjax.data.bpe import Bytes as Bytes
+from vqjax.data.bytes_vocabulary import Bytes as Bytes
 from vqjax.data.captions import Captions as Captions
 from vqjax.data.captions import CaptionsByLabel as CaptionsByLabel
 from vqjax.data.digits import Digits as Digits

@@ -41,7 +41,7 @@ class BPE:
 
     @property
     def is_fitted(self) -> bool:
-        """Whether it has been fitted."""
+        """Whether it has merges."""
         return bool(self.merges)
 
     def fitted(self, texts: Iterable[str]) -> "BPE":
@@ -91,22 +91,6 @@ class BPE:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; padding is left out."""
         return self._model.decode([int(i) for i in ids if i != PADDING]).removeprefix(" ")
-
-
-@dataclasses.dataclass(frozen=True)
-class Bytes:
-    """The bytes of UTF-8 as ids 1 to 256, 0 being padding: needs no fitting and no library."""
-
-    size = 1 + BYTES
-    is_fitted = True
-
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text, of any number; without padding."""
-        return [[1 + byte for byte in text.encode("utf-8", "replace")] for text in texts]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; padding is left out, and what is no UTF-8 is U+FFFD."""
-        return bytes(int(i) - 1 for i in ids if i != PADDING).decode("utf-8", "replace")
 
 
 def _library() -> Any:

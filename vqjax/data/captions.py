@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from vqjax.config.annotations import check_fields
-from vqjax.data.bpe import BPE, PADDING, Bytes
+from vqjax.data.bpe import BPE, PADDING
+from vqjax.data.bytes_vocabulary import Bytes
 from vqjax.data.texts import to_bytes, to_text
 from vqjax.data.wrapper import CAPTION, Wrapper
 from vqjax.format import printable
@@ -27,9 +28,9 @@ CHECKED = 1_000  # captions whose lengths `notes` checks
 class Captions(Wrapper):
     """The examples of `source`, their captions as int32[b, length] ids.
 
-    The first start of a run fits the vocabulary to the captions of the training split (of the first
+    The first start of a run fits a `BPE` to the captions of the training split (of the first
     200,000 examples, the first caption of each) and keeps it in the run's record; later
-    starts, and whoever opens the run, take it from there.
+    starts, and whoever opens the run, take it from there. `Bytes` need none of this.
 
     Attributes:
         source: where captions are bytes.
@@ -52,8 +53,9 @@ class Captions(Wrapper):
         prepared = super().fitted(before)
         if self.vocabulary.is_fitted:
             return prepared
-        if isinstance(before, Captions) and before.vocabulary.size == self.vocabulary.size:
-            return dataclasses.replace(prepared, vocabulary=before.vocabulary)
+        earlier = before.vocabulary if isinstance(before, Captions) else None
+        if isinstance(earlier, BPE) and earlier.size == self.vocabulary.size:
+            return dataclasses.replace(prepared, vocabulary=earlier)
         prepared.check()
         return dataclasses.replace(prepared, vocabulary=self.vocabulary.fitted(prepared._texts()))
 
@@ -118,7 +120,7 @@ class Captions(Wrapper):
         return rows
 
     def decode(self, ids: np.ndarray) -> list[str]:
-        """The texts of int[n, length]."""
+        """The texts of ids, int[n, length]: without padding, bytes that are not UTF-8 as U+FFFD."""
         return [self.vocabulary.decode(row) for row in ids]
 
 

@@ -1,7 +1,6 @@
-"""Texts by label: a source of its own, whose examples others are paired with."""
+"""Texts of labels as examples of their own."""
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -16,12 +15,14 @@ __all__ = ["LabelledTexts"]
 
 @dataclasses.dataclass(frozen=True)
 class LabelledTexts(ArraySource):
-    """Every text of every label as an example, the same in both splits.
+    """All pairs of a label and one of its texts, the same for training and for evaluation.
 
-    `Paired` draws one of them at each visit, so a label may have texts in several languages.
+    A batch has "label", int32[b], and "caption", uint8[b, L]: UTF-8 with zeros behind it, L that
+    of the longest.
 
     Attributes:
-        texts: those of label 0, of label 1, ...; at least one of each.
+        texts: those of label 0, of label 1, ...: of each one or several, such as in several
+            languages.
     """
 
     texts: tuple[tuple[str, ...], ...]
@@ -29,20 +30,23 @@ class LabelledTexts(ArraySource):
     def __post_init__(self) -> None:
         check_fields(self)
         if not self.texts:
-            raise UsageError("LabelledTexts: wanted at least one text")
-        for label, own in enumerate(self.texts):
-            if not own or not all(text.strip() for text in own):
-                raise UsageError(f"LabelledTexts: label {label} has no text, or an empty one")
-
-    def _pairs(self) -> Iterator[tuple[int, str]]:
-        return ((label, text) for label, own in enumerate(self.texts) for text in own)
+            raise UsageError("LabelledTexts: texts is empty: wanted those of at least one label")
+        for label, texts in enumerate(self.texts):
+            if not texts:
+                raise UsageError(
+                    f"LabelledTexts: texts[{label}] is empty: wanted at least one text"
+                )
+            for number, text in enumerate(texts):
+                if not text.replace("\0", "").strip():
+                    raise UsageError(
+                        f"LabelledTexts: texts[{label}][{number}]={text!r:.80} is no text"
+                    )
 
     def load(self, part: str) -> dict[str, np.ndarray]:
         """See `ArraySource.load`."""
         del part
-        pairs = list(self._pairs())
-        length = max(len(text.encode("utf-8")) for _, text in pairs)
-        return {
-            "label": np.array([label for label, _ in pairs], np.int32),
-            CAPTION: np.stack([to_bytes(text, length) for _, text in pairs]),
-        }
+        labels = [label for label, texts in enumerate(self.texts) for _ in texts]
+        texts = [text for texts in self.texts for text in texts]
+        length = max(len(text.encode("utf-8", "replace")) for text in texts)
+        captions = np.stack([to_bytes(text, length) for text in texts])
+        return {"label": np.array(labels, np.int32), CAPTION: captions}

@@ -1,268 +1,365 @@
-"""Examples of several sources side by side: those that have the same label."""
+"""Examples of several sources side by side: pictures, sound and texts of the same class.
 
+The batch of one source, the main one, is followed as that source alone would have it; to each of
+its examples, every other source adds one that has the same value of an array, such as "label".
+"""
+
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from vqjax.arguments import got
 from vqjax.config.annotations import check_fields
-from vqjax.data.source import Visit, Visits, hash64
-from vqjax.types import ArraySpec, DataError, UsageError, did_you_mean, fit_method
+from vqjax.data.source import SplitSource, Visit, Visits, hash64
+from vqjax.types import ArraySpec, DataError, UsageError, VqjaxError, did_you_mean, fit_method
 
 __all__ = ["Paired"]
 
-PRESENT = "present"  # whether a row has an example of a stream
-EXAMPLE_ID = "example_id"
-_PARTNERS = 7  # the first word of the hash, apart from those of all else that is drawn
-_EVAL = -1  # in the place of the seed
-_READ = 256  # examples at a time, where labels are not at hand
-_NEEDS = ("visited", "in_order", "example_spec", "num_train", "num_eval")
+EXAMPLE_ID, MASK, PRESENT = "example_id", "mask", "present"
+_NAME = re.compile(r"[A-Za-z0-9_]+")
+_PARTNER = 6  # the first word of the hash, apart from those of order, augmentation, captions, ...
+_READ = 256  # examples read at once where values of `by` are not at hand
+_SHOWN = 5  # values in a line
+_NEEDS = ("visited", "in_order", "at_hand")
 
 
 @dataclasses.dataclass(frozen=True)
-class _Chosen(Visits):
-    """The visits of another source, each of an example that `choose` takes instead of its own."""
+class Groups:
+    """Examples by their value.
 
-    choose: Callable[[Visit], np.ndarray] = lambda visit: visit.indices
+    Attributes:
+        values: int64[m], those that there are, ascending.
+        starts: int64[m], where the examples of each begin in `order`.
+        counts: int64[m], how many each has, at least 1.
+        order: int64[n], the examples, by value.
+    """
+
+    values: np.ndarray
+    starts: np.ndarray
+    counts: np.ndarray
+    order: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Groups":
+        """Those of examples with `values`, int64[n], n at least 1."""
+        order = np.argsort(values, kind="stable")
+        found, starts, counts = np.unique(values[order], return_index=True, return_counts=True)
+        return cls(found, starts, counts, order)
+
+    def draw(self, values: np.ndarray, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Draws an example of each of `values`, int64[b], by `bits`, uint64[b].
+
+        Returns:
+            the examples, int64[b], and whether there are any of that value, bool[b]; else the
+            example is one of another value.
+        """
+        rows = np.minimum(np.searchsorted(self.values, values), len(self.values) - 1)
+        draws = (bits % self.counts[rows].astype(np.uint64)).astype(np.int64)
+        return self.order[self.starts[rows] + draws], self.values[rows] == values
+
+
+# A visit of the pass -> which examples of a stream it has, int64[b], and whether they are partners
+# of the main ones, bool[b].
+Choose = Callable[[Visit], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _OtherVisits(Visits):
+    """The positions and the seed of the pass `of`, but the examples that `choose` returns."""
+
+    of: Visits
+    choose: Choose
 
     def at(self, step: int) -> Visit:
         """See `Visits.at`."""
-        visit = super().at(step)
-        return visit._replace(indices=self.choose(visit))
+        visit = self.of.at(step)
+        return visit._replace(indices=self.choose(visit)[0])
 
 
-@dataclasses.dataclass(frozen=True)
-class _Members:
-    """Which examples have a value: `order[starts[v] : starts[v] + counts[v]]` have the value v."""
+class PairedSplit:
+    """A split of the main source with partners of the same split of the others.
 
-    order: np.ndarray  # int64[n]
-    starts: np.ndarray  # int64[values]
-    counts: np.ndarray  # int64[values]
-
-    @classmethod
-    def of(cls, values: np.ndarray, most: int) -> "_Members":
-        """Those of examples with `values` int[n], of 0 to `most`."""
-        inside = np.flatnonzero((values >= 0) & (values <= most))
-        order = inside[np.argsort(values[inside], kind="stable")]
-        counts = np.bincount(values[inside], minlength=most + 1)
-        return cls(order, np.cumsum(counts) - counts, counts)
-
-    def pick(self, values: np.ndarray, draws: np.ndarray) -> np.ndarray:
-        """One example of each value, int64[b], by draws uint64[b]; the first of all where there is
-        none.
-        """
-        counts = self.counts[values]
-        offsets = (draws % np.maximum(counts, 1).astype(np.uint64)).astype(np.int64)
-        at = np.minimum(self.starts[values] + offsets, len(self.order) - 1)
-        return np.where(counts > 0, self.order[at], 0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Paired:
-    """Examples of two or more sources that have the same label, a stream from each.
-
-    The first source is the main one: its examples come as they would alone, and an epoch is its
-    own. In training each meets another partner at every visit, drawn uniformly by (seed, position)
-    from the training examples of its label; the partner is cropped and shifted as its source does
-    at that position. In evaluation partners are of eval splits alone, and always the same.
-
-    Batches hold the arrays of stream s as "s.image", "s.label", ...; "s.present" bool[b], False
-    where the source has no example of that label, whose arrays then mean nothing; and once the
-    label and "example_id" (in evaluation the position).
+    Args:
+        sources: by the names of their streams.
+        main: the name of the main one.
+        by: the array whose values partners have in common.
+        part: "train" or "eval".
+        passes: how often each example of the main one occurs.
 
     Attributes:
-        sources: by the name of the stream, the main one first.
-        by: the array with a label of each example, which all sources have.
-        eval_partners: how many times each example of the main eval split occurs, each with other
-            partners.
+        of_main: examples of the main one.
+        num: examples of this split, those `passes` times.
+    """
+
+    def __init__(self, sources: Mapping[str, Any], main: str, by: str, part: str, passes: int):
+        self._sources, self._main, self._by = dict(sources), main, by
+        self._part, self._passes = part, passes
+        source = sources[main]
+        self.of_main = source.num_train() if part == "train" else source.num_eval()
+        self.num = self.of_main * passes
+
+    @functools.cached_property
+    def _values(self) -> np.ndarray:
+        return values_of(self._sources[self._main], self._part, self._by)
+
+    @functools.cached_property
+    def _groups(self) -> dict[str, Groups]:
+        """Of every stream but the main one."""
+        groups = {}
+        for stream in self._sources.keys() - {self._main}:
+            values = values_of(self._sources[stream], self._part, self._by)
+            if not values.size:
+                raise DataError(f"Paired: {stream!r} has no {self._part} examples")
+            groups[stream] = Groups.of(values)
+        return groups
+
+    def partnerless(self, stream: str) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the values of the main source that `stream` has no example of, int64[m], and how
+        many examples of the main source have each, int64[m].
+        """
+        values, counts = np.unique(self._values, return_counts=True)
+        missing = ~np.isin(values, self._groups[stream].values)
+        return values[missing], counts[missing]
+
+    def spec(self) -> dict[str, ArraySpec]:
+        """See `Split.spec`."""
+        return paired_spec(self._sources, self._main, self._by)
+
+    def at_hand(self, name: str) -> np.ndarray | None:
+        """See `SplitSource.at_hand`; of the main source alone, as partners change."""
+        stream, _, array = (self._main, ".", name) if name == self._by else name.partition(".")
+        if stream != self._main or not array:
+            return None
+        values = self._sources[stream].at_hand(self._part, array)
+        several = values is not None and self._passes > 1
+        return np.concatenate([values] * self._passes) if several else values
+
+    def batches(self, visits: Visits) -> Iterator[dict[str, np.ndarray]]:
+        """See `Split.batches`."""
+        plain = visits.num, visits.batch_size, visits.rows, visits.seed, visits.start
+        chosen = {stream: self._choice(stream, visits.seed) for stream in self._sources}
+        streams = [
+            self._sources[stream].visited(
+                self._part, _OtherVisits(*plain, of=visits, choose=choose)
+            )
+            for stream, choose in chosen.items()
+        ]
+        return self._joined(visits, chosen, streams)
+
+    def _choice(self, stream: str, seed: int | None) -> Choose:
+        """What is chosen of a stream. Values are read here, not in the threads that call it."""
+        of_main = self.of_main
+        if stream == self._main:
+            return lambda visit: (visit.indices % of_main, np.ones(len(visit.indices), bool))
+        values, groups = self._values, self._groups[stream]
+        number = sorted(self._sources).index(stream)
+
+        def choose(visit: Visit) -> tuple[np.ndarray, np.ndarray]:
+            if seed is None:
+                bits = hash64(_PARTNER, number, visit.indices)
+            else:
+                bits = hash64(_PARTNER, seed, number, visit.positions)
+            return groups.draw(values[visit.indices % of_main], bits)
+
+        return choose
+
+    def _joined(
+        self,
+        visits: Visits,
+        chosen: Mapping[str, Choose],
+        streams: Sequence[Iterator[Mapping[str, np.ndarray]]],
+    ) -> Iterator[dict[str, np.ndarray]]:
+        together = zip(*streams, strict=True)
+        for step, batches in zip(visits.steps(), together, strict=False):
+            visit, batch = visits.at(step), {}
+            for (stream, choose), arrays in zip(chosen.items(), batches, strict=True):
+                batch |= {f"{stream}.{name}": a for name, a in arrays.items() if name != MASK}
+                batch[f"{stream}.{PRESENT}"] = choose(visit)[1]
+            for name in (self._by, EXAMPLE_ID):
+                batch[name] = batch[f"{self._main}.{name}"]
+            if self._passes > 1:
+                batch[EXAMPLE_ID] = visit.indices
+            if visit.mask is not None:
+                batch[MASK] = visit.mask
+            yield batch
+
+
+def values_of(source: Any, part: str, by: str) -> np.ndarray:
+    """The array `by` of all examples of a part, int64[n]: where it is not at hand, nor after the
+    first batch, all of them are read and decoded once.
+    """
+    values, read = source.at_hand(part, by), [np.zeros(0, np.int64)]
+    for batch in source.in_order(part, _READ) if values is None else ():
+        read.append(batch[by][batch[MASK]])
+        values = source.at_hand(part, by)
+        if values is not None:
+            break
+    return np.asarray(np.concatenate(read) if values is None else values).astype(np.int64)
+
+
+def paired_spec(sources: Mapping[str, Any], main: str, by: str) -> dict[str, ArraySpec]:
+    """The spec of one example of all `sources`.
+
+    Raises:
+        UsageError: one lacks `by`, or has an array of a name that means something here.
+    """
+    spec = {}
+    for stream, source in sources.items():
+        arrays = source.example_spec()
+        if by not in arrays:
+            raise UsageError(f"Paired: {stream!r} has no array {by!r}: {did_you_mean(by, arrays)}")
+        if arrays[by].shape or np.dtype(arrays[by].dtype).kind not in "iu":
+            kind = f"{arrays[by].dtype}{list(arrays[by].shape)}"
+            raise UsageError(f"Paired: {by!r} of {stream!r} is {kind}: wanted one whole number")
+        if PRESENT in arrays:
+            raise UsageError(f"Paired: {stream!r} has an array {PRESENT!r}: name it otherwise")
+        spec |= {f"{stream}.{name}": array for name, array in arrays.items()}
+        spec[f"{stream}.{PRESENT}"] = ArraySpec((), "bool")
+    spec[by] = spec[f"{main}.{by}"]
+    return {**spec, EXAMPLE_ID: ArraySpec((), "int64")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Paired(SplitSource):
+    """Examples of several sources ("streams") side by side, with one value of an array in common.
+
+    A batch has, of every stream s, the arrays of its source as "s.NAME", "s.example_id" among them,
+    and "s.present", bool[b]; and once, of the main source, `by` and "example_id", int64[b]. With
+    `eval_partners` greater than 1 the latter, in evaluation, is the place in the pass.
+
+    An epoch is one of the main source: its order, augmentation and windows are those that it has
+    alone. In training, its partner in another stream is drawn anew at each visit, by (seed,
+    position), uniformly among the training examples of that stream with the same value; in
+    evaluation among its eval examples, by the place in the pass, always the same. Where there is no
+    such example "s.present" is False, and the arrays are those of some other example: not to be
+    used.
+
+    The values of all examples are needed before the first batch. Where a source does not have them
+    at hand (a TFDS data set or a token set does not) its first batch is read; and all of both
+    splits, once, where it keeps no examples in memory.
+
+    Attributes:
+        sources: by the names of their streams, of letters, digits and underscores; at least two,
+            each a `SplitSource` or made of one.
+        by: the array of one whole number that partners have in common.
+        eval_partners: how often each example of the main source occurs in evaluation, each time
+            with other draws of partners.
+        main: the name of the main source; None: the first. The record of a run has its name.
     """
 
     sources: Mapping[str, Any]
     by: str = "label"
     eval_partners: int = 1
+    main: str | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
         if len(self.sources) < 2:
-            raise UsageError(f"Paired: {len(self.sources)} sources: wanted at least two")
-        for name, source in self.sources.items():
-            if not name.isidentifier():
-                raise UsageError(f"Paired: stream {name!r}: wanted letters, digits and _")
-            missing = [need for need in _NEEDS if not hasattr(source, need)]
-            if missing:
+            raise UsageError(f"Paired: sources has {len(self.sources)}: wanted at least two")
+        for stream, source in self.sources.items():
+            if not _NAME.fullmatch(stream):
+                raise UsageError(
+                    f"Paired: sources has {got(stream)}: wanted a name of letters, digits and "
+                    "underscores"
+                )
+            if not all(hasattr(source, name) for name in _NEEDS):
                 kind = type(source).__name__
-                raise UsageError(f"Paired: {name}: {kind} cannot be paired, it has no {missing[0]}")
+                raise UsageError(
+                    f"Paired: sources[{got(stream)}]: {kind} cannot be read by index: wanted a "
+                    "SplitSource, or captions of one"
+                )
+        if not _NAME.fullmatch(self.by) or self.by in (EXAMPLE_ID, MASK):
+            raise UsageError(f"Paired: by={got(self.by)}: wanted an array such as 'label'")
         if self.eval_partners < 1:
-            raise UsageError(f"Paired: eval_partners={self.eval_partners}: wanted at least 1")
+            raise UsageError(f"Paired: eval_partners is at least 1, got {self.eval_partners!r}")
+        if self.main is None:
+            # Two records that differ in the order of a mapping alone count as the same.
+            object.__setattr__(self, "main", next(iter(self.sources)))
+        if self.main not in self.sources:
+            hint = did_you_mean(self.main, self.sources)
+            raise UsageError(f"Paired: main={got(self.main)} is none of the sources: {hint}")
+
+    def _open(self, part: str) -> PairedSplit:
+        passes = 1 if part == "train" else self.eval_partners
+        return PairedSplit(self.sources, self.main, self.by, part, passes)
 
     @property
-    def _main(self) -> tuple[str, Any]:
-        return next(iter(self.sources.items()))
-
-    def _labels(self, name: str, part: str) -> np.ndarray:
-        """The labels of all examples of a part of one stream, int64[n]."""
-        return self._all_labels(part)[name]
-
-    def _all_labels(self, part: str) -> dict[str, np.ndarray]:
-        return self._train_labels if part == "train" else self._eval_labels
-
-    @functools.cached_property
-    def _train_labels(self) -> dict[str, np.ndarray]:
-        return {n: _labels_of(n, s, "train", self.by) for n, s in self.sources.items()}
-
-    @functools.cached_property
-    def _eval_labels(self) -> dict[str, np.ndarray]:
-        return {n: _labels_of(n, s, "eval", self.by) for n, s in self.sources.items()}
-
-    @functools.cached_property
-    def _train_members(self) -> dict[str, _Members]:
-        return self._members("train")
-
-    @functools.cached_property
-    def _eval_members(self) -> dict[str, _Members]:
-        return self._members("eval")
-
-    def _members(self, part: str) -> dict[str, _Members]:
-        main, *others = self.sources
-        labels = self._all_labels(part)
-        most = int(labels[main].max(initial=0))
-        return {name: _Members.of(labels[name], most) for name in others}
-
-    def _batches(
-        self, part: str, batch_size: int, rows: np.ndarray, seed: int | None, start: int
-    ) -> Iterator[dict[str, np.ndarray]]:
-        main, _ = self._main
-        labels = self._labels(main, part)
-        if not len(labels):
-            raise DataError(f"Paired: {main} has no {part} examples")
-        repeats = 1 if part == "train" else self.eval_partners
-        members = self._train_members if part == "train" else self._eval_members
-        plan = (len(labels) * repeats, batch_size, rows, seed, start)
-
-        def own(visit: Visit) -> np.ndarray:
-            return visit.indices % len(labels)
-
-        def partner(number: int, name: str, visit: Visit) -> np.ndarray:
-            draws = hash64(_PARTNERS, _EVAL if seed is None else seed, number, visit.positions)
-            return members[name].pick(labels[own(visit)], draws)
-
-        streams = {}
-        for number, (name, source) in enumerate(self.sources.items()):
-            choose = own if name == main else functools.partial(partner, number, name)
-            streams[name] = source.visited(part, _Chosen(*plan, choose=choose))
-        visits = Visits(*plan)
-        for step, *batches in zip(visits.steps(), *streams.values(), strict=False):
-            visit = visits.at(step)
-            values = labels[own(visit)]
-            found = {self.by: values.astype(np.int32), EXAMPLE_ID: visit.indices}
-            for name, batch in zip(streams, batches, strict=True):
-                there = np.ones(len(values), bool)
-                if name != main:
-                    there = members[name].counts[values] > 0
-                found |= {f"{name}.{a}": v for a, v in batch.items() if a != "mask"}
-                found[f"{name}.{PRESENT}"] = there
-            yield found if visit.mask is None else {**found, "mask": visit.mask}
-
-    def train(
-        self, batch_size: int, seed: int, start_step: int, rows: np.ndarray
-    ) -> Iterator[dict[str, np.ndarray]]:
-        """See `Source.train`."""
-        return self._batches("train", batch_size, rows, seed, start_step)
-
-    def eval(self, batch_size: int, rows: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-        """See `Source.eval`."""
-        return self._batches("eval", batch_size, rows, None, 0)
-
-    def in_order(
-        self, part: str, batch_size: int, start_step: int = 0
-    ) -> Iterator[dict[str, np.ndarray]]:
-        """See `SplitSource.in_order`."""
-        return self._batches(part, batch_size, np.arange(batch_size), None, start_step)
-
-    def at_hand(self, part: str, name: str) -> np.ndarray | None:
-        """See `SplitSource.at_hand`: the labels, in evaluation of all visits."""
-        if name != self.by:
-            return None
-        labels = self._labels(self._main[0], part)
-        return labels if part == "train" else np.tile(labels, self.eval_partners)
-
-    def example_spec(self) -> dict[str, ArraySpec]:
-        """See `Source.example_spec`."""
-        found = {self.by: ArraySpec((), "int32"), EXAMPLE_ID: ArraySpec((), "int64")}
-        for name, source in self.sources.items():
-            specs = source.example_spec()
-            if self.by not in specs:
-                raise UsageError(
-                    f"Paired: by={self.by!r}: {name} has none: it has {', '.join(specs)}"
-                )
-            found |= {f"{name}.{array}": spec for array, spec in specs.items()}
-            found[f"{name}.{PRESENT}"] = ArraySpec((), "bool")
-        return found
-
-    def num_train(self) -> int:
-        """See `Source.num_train`: those of the main source."""
-        return self._main[1].num_train()
-
-    def num_eval(self) -> int:
-        """See `Source.num_eval`: those of the main source, times `eval_partners`."""
-        return self._main[1].num_eval() * self.eval_partners
-
-    def check(self) -> None:
-        """See `Source.check`; also requires a label in all sources, and partners."""
-        for name, source in self.sources.items():
-            try:
-                source.check()
-            except DataError as error:
-                raise DataError(f"{name}: {error}") from error
-        self.example_spec()
-        main, *others = self.sources
-        for part in ("train", "eval"):
-            labels = np.unique(self._labels(main, part))
-            for name in others:
-                if not np.isin(labels, self._labels(name, part)).any():
-                    raise DataError(
-                        f"Paired: no {self.by} of {main} occurs in {name}, split {part}"
-                    )
-
-    def notes(self) -> list[str]:
-        """See `Source.notes`; also how many examples have no partner."""
-        lines = [f"{n}: {line}" for n, source in self.sources.items() for line in source.notes()]
-        main, *others = self.sources
-        labels = self._labels(main, "train")
-        for name in others:
-            alone = int((~np.isin(labels, self._labels(name, "train"))).sum())
-            if alone:
-                lines.append(f"{alone:,} of {len(labels):,} examples of {main} have no {name}")
-        return lines
-
-    def class_names(self, name: str) -> tuple[str, ...]:
-        """See `SoundSource.class_names`: of the label, as the first source that has them says."""
-        if name == self.by:
-            for source in self.sources.values():
-                if hasattr(source, "class_names"):
-                    return source.class_names(name)
-        raise UsageError(f"Paired: no names of classes {name!r}: {did_you_mean(name, [self.by])}")
+    def _others(self) -> list[str]:
+        return [stream for stream in self.sources if stream != self.main]
 
     def fitted(self, before: Any = None) -> "Paired":
-        """See `Wrapper.fitted`."""
-        old = getattr(before, "sources", {})
-        fitted = {}
-        for name, source in self.sources.items():
+        """This with its sources fitted: as in `before`, the result of an earlier start, or anew."""
+        earlier = before.sources if isinstance(before, Paired) else {}
+        sources = dict(self.sources)
+        for stream, source in sources.items():
             fit = fit_method(source)
-            fitted[name] = source if fit is None else fit(old.get(name))
-        return dataclasses.replace(self, sources=fitted)
+            sources[stream] = source if fit is None else fit(earlier.get(stream))
+        return dataclasses.replace(self, sources=sources)
+
+    def check(self) -> None:
+        """See `Source.check`; also requires a value in common with the main source, of each."""
+        for source in self.sources.values():
+            source.check()
+        self.example_spec()
+        for part, stream in ((p, s) for p in ("train", "eval") for s in self._others):
+            missing, counts = self._part(part).partnerless(stream)
+            if counts.sum() == self._part(part).of_main:
+                raise DataError(
+                    f"Paired: {part}: {stream!r} has none of the values of {self.by!r} that "
+                    f"{self.main!r} has: {_listed(missing)}"
+                )
+
+    def notes(self) -> list[str]:
+        """See `Source.notes`: those of each stream, and which values have no partners."""
+        lines = [
+            f"{stream}: {line}"
+            for stream, source in self.sources.items()
+            for line in source.notes()
+        ]
+        for part, stream in ((p, s) for p in ("train", "eval") for s in self._others):
+            missing, counts = self._part(part).partnerless(stream)
+            if len(missing):
+                lines.append(
+                    f"{stream}: {part}: no example of {len(missing):,} of the values of "
+                    f"{self.by!r}, which {counts.sum():,} examples of {self.main} have: "
+                    f"{_listed(missing)}"
+                )
+        return lines
+
+    def example_spec(self) -> dict[str, ArraySpec]:
+        """See `Source.example_spec`; nothing is read for it that the sources do not read."""
+        return paired_spec(self.sources, self.main, self.by)
+
+    def class_names(self, name: str) -> tuple[str, ...]:
+        """Returns the names of the classes 0, 1, ... of an array of the batch; of `by` those of the
+        first source that knows them, the main one before others.
+
+        Raises:
+            UsageError: there are no such classes.
+        """
+        stream, _, array = name.partition(".")
+        asked = [(stream, array)]
+        if name == self.by:
+            asked = [(stream, name) for stream in (self.main, *self._others)]
+        for stream, array in asked:
+            if hasattr(self.sources.get(stream), "class_names"):
+                with contextlib.suppress(VqjaxError):  # it has no such names
+                    return self.sources[stream].class_names(array)
+        raise UsageError(f"Paired: no names of classes {got(name)} are known")
+
+    @property
+    def seals(self) -> tuple[str, ...]:
+        """Of the steps that made tokens: see `TokenSet.seals`."""
+        sources = self.sources.values()
+        return tuple(seal for source in sources for seal in getattr(source, "seals", ()))
 
 
-def _labels_of(name: str, source: Any, part: str, by: str) -> np.ndarray:
-    """The labels of all examples of one source, int64[n]: at hand, or read once."""
-    known = source.at_hand(part, by) if hasattr(source, "at_hand") else None
-    if known is None:
-        parts = [np.zeros(0, np.int64)]
-        for batch in source.in_order(part, _READ):
-            if by not in batch:
-                raise UsageError(f"Paired: by={by!r}: {name} has {', '.join(batch)}")
-            parts.append(np.asarray(batch[by])[batch["mask"]])
-        known = np.concatenate(parts)
-    return np.asarray(known).astype(np.int64)
+def _listed(values: np.ndarray) -> str:
+    """The first of some values."""
+    more = ", ..." if len(values) > _SHOWN else ""
+    return ", ".join(map(str, values[:_SHOWN].tolist())) + more

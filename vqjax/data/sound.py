@@ -307,9 +307,6 @@ class SoundSource(SplitSource):
         window = Window(self.samples, self.crop, self.shift)
         return SoundSplit(clips, window, rate, self.loudness, arrays, gains)
 
-    def _part(self, part: str) -> SoundSplit:
-        return self._train if part == "train" else self._eval
-
     @property
     def sample_rate(self) -> float:
         """Samples per second."""

@@ -102,6 +102,9 @@ def permutation(seed: int, epoch: int, num: int) -> np.ndarray:
 class Visits:
     """The plan of one pass: what `at(step)` visits for step in range(start, stop).
 
+    A split reads whatever examples `at` names, and draws what is random by their positions and
+    `seed`: a subclass may visit others than those of the law.
+
     Attributes:
         num: examples in the split.
         batch_size: examples per step over all hosts.
@@ -182,6 +185,9 @@ class SplitSource(abc.ABC):
     def _eval(self) -> Split:
         return self._open("eval")
 
+    def _part(self, part: str) -> Split:
+        return self._train if part == "train" else self._eval
+
     def train(
         self, batch_size: int, seed: int, start_step: int, rows: np.ndarray
     ) -> Iterator[dict[str, np.ndarray]]:
@@ -189,11 +195,11 @@ class SplitSource(abc.ABC):
         split = self._train
         if split.num == 0:
             raise DataError(f"{self} has no training examples")
-        return split.batches(Visits(split.num, batch_size, rows, seed, start_step))
+        return self.visited("train", Visits(split.num, batch_size, rows, seed, start_step))
 
     def eval(self, batch_size: int, rows: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
         """See `Source.eval`."""
-        return self._eval.batches(Visits(self._eval.num, batch_size, rows, None))
+        return self.visited("eval", Visits(self._eval.num, batch_size, rows, None))
 
     def in_order(
         self, part: str, batch_size: int, start_step: int = 0
@@ -201,20 +207,20 @@ class SplitSource(abc.ABC):
         """Returns the examples of `part`, "train" or "eval", once, by index, as evaluation would
         see them: with nothing random. `mask: bool[b]` is False on padding.
         """
-        split = self._train if part == "train" else self._eval
-        return split.batches(Visits(split.num, batch_size, np.arange(batch_size), None, start_step))
+        num, rows = self._part(part).num, np.arange(batch_size)
+        return self.visited(part, Visits(num, batch_size, rows, None, start_step))
 
     def visited(self, part: str, visits: Visits) -> Iterator[dict[str, np.ndarray]]:
-        """Returns the batches of `part`, "train" or "eval", that another source's `visits` ask for:
-        as in evaluation where they have no seed.
+        """Returns the batches of `visits`, which may be of any examples of `part`, "train" or
+        "eval", in any order; see `Visits`.
         """
-        return (self._train if part == "train" else self._eval).batches(visits)
+        return self._part(part).batches(visits)
 
     def at_hand(self, part: str, name: str) -> np.ndarray | None:
         """Returns the array `name` of all examples of `part`, "train" or "eval", by index: where it
         can be had now without reading or decoding examples, and holds one value of each; else None.
         """
-        return (self._train if part == "train" else self._eval).at_hand(name)
+        return self._part(part).at_hand(name)
 
     def example_spec(self) -> dict[str, ArraySpec]:
         """See `Source.example_spec`."""

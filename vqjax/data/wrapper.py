@@ -42,10 +42,6 @@ class Wrapper(abc.ABC):
         """See `SplitSource.in_order`."""
         return self._changed(self.source.in_order(part, batch_size, start_step))
 
-    def visited(self, part: str, visits: Visits) -> Iterator[dict[str, np.ndarray]]:
-        """See `SplitSource.visited`."""
-        return self._changed(self.source.visited(part, visits))
-
     def at_hand(self, part: str, name: str) -> np.ndarray | None:
         """See `SplitSource.at_hand`."""
         unchanged = hasattr(self.source, "at_hand") and name != CAPTION
@@ -61,6 +57,12 @@ class Wrapper(abc.ABC):
         return dataclasses.replace(self, source=fit(getattr(before, "source", None)))
 
     # Properties, so that a wrapper of pictures has none of these: `hasattr` sees it.
+
+    @property
+    def visited(self) -> Callable[[str, Visits], Iterator[dict[str, np.ndarray]]]:
+        """See `SplitSource.visited`."""
+        visited = self.source.visited
+        return lambda part, visits: self._changed(visited(part, visits))
 
     @property
     def clips(self) -> Callable[[str, np.ndarray, int], dict[str, np.ndarray]]:

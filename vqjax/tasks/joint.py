@@ -35,7 +35,7 @@ class JointTask(Task):
     what follows them is a posterior. The last block of a row is never noisy.
 
     Attributes:
-        streams: by name, `TokenStream` or `TextStream`; one or more.
+        streams: by name, `TokenStream` or `TextStream`; one or more, in any order.
         prior: the network, a `JointPrior`.
         blocks: the chances that a row has 1, 2, ... of its streams; (): it has all that there are.
         noisy: the chance that a block which others follow is noisy, at a level drawn uniformly up
@@ -77,12 +77,12 @@ class JointTask(Task):
     @property
     def inputs(self) -> str:
         """The first stream's array."""
-        return next(iter(self.streams.values())).inputs
+        return self.streams[self.names[0]].inputs
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the streams, n."""
-        return tuple(self.streams)
+        """Of the streams, n, sorted: a record does not keep the order of a mapping."""
+        return tuple(sorted(self.streams))
 
     def frozen_path(self, name: str) -> str:
         """Where the arrays of a stream's tokenizer are among frozen ones."""
@@ -113,8 +113,8 @@ class JointTask(Task):
 
     def network(self, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
         """The prior over the streams of examples with arrays of these shapes."""
-        orders = ((name, s.order(arrays_of(shapes, name))) for name, s in self.streams.items())
-        return self.prior.clone(streams=tuple(orders))
+        orders = {n: self.streams[n].order(arrays_of(shapes, n)) for n in self.names}
+        return self.prior.clone(streams=tuple(orders.items()))
 
     def network_of(self, batch: Batch) -> nn.Module:
         """The prior over the streams of a batch."""
@@ -130,8 +130,8 @@ class JointTask(Task):
     def present(self, batch: Batch) -> jax.Array:
         """Which streams the rows of a batch have, bool[B, n]."""
         columns = []
-        for name, stream in self.streams.items():
-            own = arrays_of(batch, name)
+        for name in self.names:
+            stream, own = self.streams[name], arrays_of(batch, name)
             array = next(iter(own.values()))
             there = own.get(PRESENT, jnp.ones(len(array), bool))
             if isinstance(stream, TextStream):
@@ -154,8 +154,9 @@ class JointTask(Task):
             key: of the noise.
         """
         found = {}
-        for i, (name, stream) in enumerate(self.streams.items()):
-            own, order = arrays_of(batch, name), network.order(name)
+        for i, name in enumerate(self.names):
+            stream, order = self.streams[name], network.order(name)
+            own = arrays_of(batch, name)
             quiet = stream if noise is not None else dataclasses.replace(stream, noise=0.0)
             level = None if noise is None else noise[:, i]
             own_key = None if key is None else jax.random.fold_in(key, i)
@@ -177,7 +178,7 @@ class JointTask(Task):
             wanted = 1 + jax.random.categorical(count_key, chances, shape=shape[:1])  # [B]
             count = jnp.minimum(count, wanted)
         ranks = jnp.where(ranks < count[:, None], ranks, ABSENT)
-        most = np.asarray([stream.noise for stream in self.streams.values()], np.float32)
+        most = np.asarray([self.streams[name].noise for name in self.names], np.float32)
         noisy = jax.random.uniform(noisy_key, shape) < self.noisy
         noisy &= (ranks >= 0) & (ranks < count[:, None] - 1)  # the last block is a target
         level = jax.random.uniform(level_key, shape) * most[None]

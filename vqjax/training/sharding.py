@@ -44,7 +44,7 @@ def local_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
 
 
 def put_batch(batch: Batch, mesh: Mesh) -> Batch:
-    """This host's rows -> global arrays split over the mesh, without `example_id`."""
+    """This host's rows -> global arrays split over the mesh, without what stays on it."""
     sharding = batch_sharding(mesh)
     with jax.transfer_guard("allow"):  # with several processes JAX calls it an implicit transfer
         return {

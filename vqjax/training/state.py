@@ -101,7 +101,7 @@ def create_state(experiment: Experiment, inputs: dict[str, ArraySpec]) -> TrainS
 
 
 def example_batch(inputs: dict[str, ArraySpec], size: int = 1) -> dict[str, Any]:
-    """A batch of zeros as on the device: without `example_id`, which stays on the host."""
+    """A batch of zeros as on the device: without what stays on the host."""
     return {
         name: jnp.zeros((size, *spec.shape), spec.dtype)
         for name, spec in inputs.items()
@@ -109,9 +109,8 @@ def example_batch(inputs: dict[str, ArraySpec], size: int = 1) -> dict[str, Any]
     }
 
 
-HOST_ONLY = ("example_id",)  # int64: JAX's default would silently cut it to int32
-
-
 def is_host_only(name: str) -> bool:
-    """Whether a batch's array stays on the host: example ids, also "image.example_id"."""
-    return name.rpartition(".")[2] in HOST_ONLY
+    """Whether an array of a batch stays on the host: "example_id", or that of a stream of paired
+    examples, "STREAM.example_id". They are int64, which JAX's default would silently cut to int32.
+    """
+    return name.rpartition(".")[2] == "example_id"
