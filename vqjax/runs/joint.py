@@ -1,13 +1,219 @@
-"""A trained joint prior from Python."""
+"""A trained joint prior from Python: any of its streams given any others.
 
+run = vqjax.load("runs/digits_any_to_any")
+drawn = run.sample(8, conditions={"text": "seven"}, targets=["image", "audio"])
+run.log_likelihood({"text": ["seven", "one"]}, {"image": picture})
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from vqjax import arguments, config
 from vqjax.evaluation.joint import JointEvaluator
-from vqjax.runs.base import Run
+from vqjax.ops.numerics import make_key
+from vqjax.priors.joint_drawing import draw_streams, log_likelihoods
+from vqjax.runs.base import Opening, Run, Sizes
+from vqjax.runs.editing import PLAIN, UNGUIDED
+from vqjax.runs.examples import in_parts
+from vqjax.runs.stream_examples import TextExamples, TokenExamples, in_turn, named_streams
+from vqjax.sampling import Guidance, StreamGuidance, TokenSampling
+from vqjax.tasks.streams import TextStream, arrays_of
+from vqjax.training.experiment import Experiment
+from vqjax.types import Tree, UsageError
+
+CALL_BATCH = 64  # rows per call of a program
+Weights = Guidance | StreamGuidance | Mapping[str, float]
 
 
 class JointRun(Run):
-    """A trained joint prior; made by `vqjax.load`."""
+    """A trained joint prior; made by `vqjax.load`.
+
+    Examples of a stream are those of its tokenizer's run: images uint8 [*S, C], sound int16 [T] at
+    any level, texts str.
+
+    Attributes (see `Run` for the others):
+        streams: their names.
+    """
 
     kind = "joint prior"
     headline = ("nats_per_example",)
     next_commands = ("vqjax report RUN",)
     evaluator = JointEvaluator
+
+    def __init__(self, opening: Opening) -> None:
+        super().__init__(opening)
+        self.streams: tuple[str, ...] = self.task.names
+        how = ("blocks", "targets", "sampling", "guidance")
+        self._draw = jax.jit(self._draw_batch, static_argnames=how)
+        self._score = jax.jit(self._score_batch, static_argnames=("blocks", "targets"))
+
+    def network(self) -> nn.Module:
+        """The prior over its streams."""
+        inputs = self._opening.opened.inputs
+        return self.task.network({name: tuple(spec.shape) for name, spec in inputs.items()})
+
+    @classmethod
+    def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:
+        """See `Run.learned`."""
+        del sizes, short
+        names = sorted(experiment.task.streams)
+        listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+        return f" of {listed}, each given any of the others, trained on {data}"
+
+    @functools.cached_property
+    def _media(self) -> dict[str, Any]:
+        """How the examples of each stream become tokens, and back."""
+        found = {}
+        for name in self.streams:
+            stream, order = self.task.streams[name], self.module.order(name)
+            if isinstance(stream, TextStream):
+                sources = getattr(self.experiment.data, "sources", {})
+                found[name] = TextExamples(name, order, sources.get(name, self.experiment.data))
+                continue
+            path = self.task.frozen_path(name)
+            frozen = config.find_frozen(self.experiment)[path]
+            load = self._opening.load
+            run = load(frozen.path, step=frozen.step, trust=self._opening.trust)
+            spec = arrays_of(self._opening.opened.inputs, name)[stream.inputs]
+            arrays = self._opening.frozen[path]
+            found[name] = TokenExamples(name, stream, order, run, arrays, spec)
+        return found
+
+    def sample(
+        self,
+        n: int = 64,
+        seed: int = 0,
+        *,
+        conditions: Mapping[str, Any] | None = None,
+        targets: Sequence[str] | None = None,
+        sampling: TokenSampling = PLAIN,
+        guidance: Weights = UNGUIDED,
+    ) -> dict[str, Any]:
+        """Draws rows of some streams given others.
+
+        Args:
+            n: how many, at least 0.
+            seed: from 0 to 2**32 - 1; row i is a pure function of (seed, i) and its conditions.
+            conditions: {stream: an example, or several that are used in turn}, read in this order.
+            targets: streams to draw, one given those before it; None: all others, sorted.
+            sampling: temperature, top-k and top-p of the tokens.
+            guidance: classifier-free, of all conditions together; or {stream: weight}, 1 where it
+                is not named. 1 everywhere is the model itself.
+
+        Returns:
+            {stream: images [n, *S, C], sounds as a list of int16 [T], or a list of texts}.
+
+        Raises:
+            UsageError: there is no such stream, nothing to draw, or nothing to guide towards; or an
+                example does not fit.
+        """
+        self._check_process()
+        n = arguments.whole("n", n, 0, arguments.MOST_COUNT)
+        seed = arguments.seed_of(seed)
+        conditions = {} if conditions is None else dict(conditions)
+        given = named_streams(tuple(conditions), self.streams, "conditions")
+        if targets is None:
+            targets = [name for name in self.streams if name not in given]
+        targets = named_streams(targets, self.streams, "targets")
+        self._check_apart(given, targets)
+        if isinstance(guidance, Mapping):
+            guidance = StreamGuidance(tuple(guidance.items()))
+        ids = {name: in_turn(self._media[name].ids(conditions[name]), n) for name in given}
+        drawn = self.draw_ids(n, seed, ids, targets, sampling=sampling, guidance=guidance)
+        return {name: self._media[name].examples(drawn[name]) for name in targets}
+
+    def draw_ids(
+        self,
+        n: int,
+        seed: int,
+        conditions: Mapping[str, np.ndarray],
+        targets: tuple[str, ...],
+        *,
+        sampling: TokenSampling = PLAIN,
+        guidance: Guidance | StreamGuidance = UNGUIDED,
+    ) -> dict[str, np.ndarray]:
+        """`sample` of tokens: ids int32[n, T] by stream, of conditions as of results."""
+        rows, key = np.arange(n, dtype=np.int32), make_key(seed)
+
+        how = {"targets": targets, "sampling": sampling, "guidance": guidance}
+
+        def draw(rows: np.ndarray, *ids: np.ndarray) -> Any:
+            return self._draw(self.params, key, rows, ids, blocks=tuple(conditions), **how)
+
+        with self._context():
+            return in_parts(draw, (rows, *conditions.values()), CALL_BATCH, "samples")
+
+    def _draw_batch(
+        self,
+        params: Tree,
+        key: jax.Array,
+        rows: jax.Array,
+        ids: tuple[jax.Array, ...],
+        *,
+        blocks: tuple[str, ...],
+        **how: Any,
+    ) -> dict[str, jax.Array]:
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(rows)
+        conditions = dict(zip(blocks, ids, strict=True))
+        return draw_streams(self.module, params, keys, conditions=conditions, **how)
+
+    def log_likelihood(
+        self, targets: Mapping[str, Any], conditions: Mapping[str, Any] | None = None
+    ) -> dict[str, np.ndarray]:
+        """log p of each stream of `targets`, in their order, given those before it and all
+        `conditions`, in nats: {stream: float64[B]}. The sum is log p(targets | conditions).
+
+        Args:
+            targets: {stream: an example, or B of them}; where one stream has several and another
+                one, that one is used for all.
+            conditions: the same.
+
+        Raises:
+            UsageError: there is no such stream, there are no targets, or numbers of examples that
+                do not fit.
+        """
+        self._check_process()
+        conditions = {} if conditions is None else dict(conditions)
+        given = named_streams(tuple(conditions), self.streams, "conditions")
+        wanted = named_streams(tuple(targets), self.streams, "targets")
+        self._check_apart(given, wanted)
+        examples = {**conditions, **targets}
+        ids = {name: self._media[name].ids(value) for name, value in examples.items()}
+        counts = {len(a) for a in ids.values()}
+        most = max(counts)
+        if counts - {1, most}:
+            raise UsageError(f"numbers of examples {sorted(counts)}: wanted one number, or 1")
+        return self.score_ids({n: in_turn(a, most) for n, a in ids.items()}, wanted)
+
+    def score_ids(
+        self, ids: Mapping[str, np.ndarray], targets: tuple[str, ...]
+    ) -> dict[str, np.ndarray]:
+        """`log_likelihood` of tokens: ids int32[B, T] by stream, conditions first."""
+        blocks = tuple(ids)
+
+        def score(*arrays: np.ndarray) -> Any:
+            return self._score(self.params, arrays, blocks=blocks, targets=targets)
+
+        with self._context():
+            found = in_parts(score, tuple(ids.values()), CALL_BATCH, "log p")
+        return {name: values.astype(np.float64) for name, values in found.items()}
+
+    def _score_batch(
+        self, params: Tree, arrays: Any, *, blocks: tuple[str, ...], targets: tuple[str, ...]
+    ) -> dict[str, jax.Array]:
+        ids = dict(zip(blocks, arrays, strict=True))
+        conditions = {name: ids[name] for name in blocks if name not in targets}
+        return log_likelihoods(
+            self.module, params, {name: ids[name] for name in targets}, conditions
+        )
+
+    def _check_apart(self, given: tuple[str, ...], targets: tuple[str, ...]) -> None:
+        if both := [name for name in targets if name in given]:
+            raise UsageError(f"targets: {both[0]} is a condition: draw it or give it")
+        if not targets:
+            raise UsageError("targets: wanted at least one stream that is no condition")

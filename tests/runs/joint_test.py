@@ -1,0 +1,155 @@
+"""A joint run of digits' pictures, melodies and words, from Python: what it draws and how likely it
+holds what it is given.
+"""
+
+import numpy as np
+import pytest
+
+import vqjax
+from tests import tiny
+from vqjax.config import FrozenRun
+from vqjax.data import Bytes, Captions, Digits, LabelledTexts, Loudness, Paired, Tones
+from vqjax.priors import JointPrior
+from vqjax.sampling import Guidance, TokenSampling
+from vqjax.tasks import JointTask, SoundTokenizerTask, TextStream, TokenizerTask, TokenStream
+from vqjax.training.experiment import Experiment
+from vqjax.training.loop import train
+from vqjax.training.optim import Adam
+from vqjax.types import UsageError
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+HOP, SAMPLES = 400, 4_000
+TONES = Tones(samples=SAMPLES, train_clips=40, eval_clips=20, crop="start", loudness=Loudness())
+
+
+def codec():
+    tokenizer = tiny.sound_tokenizer()
+    tokenizer = tokenizer.clone(
+        encoder=tokenizer.encoder.clone(hop=HOP, window=None),
+        decoder=tokenizer.decoder.clone(hop=HOP),
+    )
+    task = SoundTokenizerTask(tokenizer, loss_weights={"l1": 1.0, "commitment": 0.25})
+    return tiny.vqvae(task=task, data=TONES)
+
+
+def pictures():
+    task = TokenizerTask(tiny.dense(), loss_weights={"l1": 1.0, "commitment": 0.25})
+    return tiny.vqvae(task=task, data=Digits())
+
+
+def experiment(image, audio):
+    streams = {
+        "text": TextStream(257, 6, noise=0.5),
+        "audio": TokenStream(FrozenRun(str(audio)), codebooks=2, ends=True, noise=0.1),
+        "image": TokenStream(FrozenRun(str(image)), noise=0.5),
+    }
+    sources = {
+        "audio": TONES,
+        "image": Digits(),
+        "text": Captions(LabelledTexts(tuple((word,) for word in WORDS)), Bytes(), 6),
+    }
+    return Experiment(
+        task=JointTask(streams, JointPrior(16, 1, 2)),
+        data=Paired(sources),
+        optimizers={"prior": Adam(1e-2)},
+        batch_size=8,
+        total_steps=3,
+        eval_batch_size=20,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(make_run, tmp_path_factory):
+    from vqjax.runs.load import make_evaluator
+
+    path = tmp_path_factory.mktemp("joint") / "run"
+    made = experiment(make_run(pictures(), name="image"), make_run(codec(), name="audio"))
+    train(made, path, make_evaluator=make_evaluator)
+    return vqjax.load(path)
+
+
+def test_training_and_evaluation_give_the_same_numbers(run):
+    numbers = run.evaluate().numbers
+    names = {"audio", "audio|image+text", "image", "image|audio+text", "text", "text|audio+image"}
+    assert set(numbers) == {f"nats_per_example/{name}" for name in names}
+    assert all(np.isfinite(value) and value > 0 for value in numbers.values())
+    batch = next(iter(run.experiment.data.eval(20, np.arange(20))))
+    texts = run.experiment.data.sources["text"].decode(batch["text.caption"])
+    alone = -run.log_likelihood({"text": texts})["text"]
+    np.testing.assert_allclose(alone.mean(), numbers["nats_per_example/text"], rtol=1e-5)
+    images = batch["image.image"]
+    told = -run.log_likelihood({"image": images})["image"]
+    np.testing.assert_allclose(told.mean(), numbers["nats_per_example/image"], rtol=1e-5)
+
+
+def test_any_stream_is_drawn_given_any_others(run):
+    image = run.experiment.data.sources["image"]
+    picture = next(iter(image.eval(1, np.arange(1))))["image"][0]
+    drawn = run.sample(3, seed=1, conditions={"image": picture, "text": ["seven", "one"]})
+    assert list(drawn) == ["audio"] and len(drawn["audio"]) == 3
+    for clip in drawn["audio"]:
+        assert clip.dtype == np.int16 and clip.ndim == 1 and HOP <= len(clip) <= SAMPLES
+    clip = drawn["audio"][0]
+    drawn = run.sample(2, conditions={"audio": clip}, targets=["text", "image"])
+    assert list(drawn) == ["text", "image"] and drawn["image"].shape == (2, *picture.shape)
+    assert drawn["image"].dtype == np.uint8 and all(isinstance(t, str) for t in drawn["text"])
+    again = run.sample(2, conditions={"audio": clip}, targets=["text", "image"])
+    assert again["text"] == drawn["text"]
+    whole = run.sample(5)
+    assert list(whole) == ["audio", "image", "text"]
+    part = run.sample(2)
+    np.testing.assert_array_equal(whole["image"][:2], part["image"])
+    assert whole["text"][:2] == part["text"]
+
+
+def test_likelihoods_add_up_in_the_order_of_the_targets(run):
+    texts = ["two", "three"]
+    image = next(iter(run.experiment.data.sources["image"].eval(2, np.arange(2))))["image"]
+    both = run.log_likelihood({"image": image, "text": texts})
+    one = run.log_likelihood({"image": image})["image"]
+    other = run.log_likelihood({"text": texts}, {"image": image})["text"]
+    np.testing.assert_allclose(both["image"], one, rtol=1e-6)
+    np.testing.assert_allclose(both["text"], other, rtol=1e-6)
+    single = run.log_likelihood({"text": texts}, {"image": image[0]})["text"]
+    np.testing.assert_allclose(single[0], other[0], rtol=1e-6)
+
+
+def test_guidance_of_one_is_the_model_itself(run):
+    how = {"conditions": {"text": "two"}, "targets": ["image"]}
+    plain = run.sample(4, **how)["image"]
+    np.testing.assert_array_equal(run.sample(4, **how, guidance={"text": 1.0})["image"], plain)
+    by_scale = run.sample(4, **how, guidance=Guidance(3.0), sampling=TokenSampling(top_k=4))
+    by_name = run.sample(4, **how, guidance={"text": 3.0}, sampling=TokenSampling(top_k=4))
+    np.testing.assert_array_equal(by_scale["image"], by_name["image"])
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (lambda run: run.sample(2, conditions={"texd": "a"}), "conditions.*texd.*'text'"),
+        (lambda run: run.sample(2, targets=["imagee"]), "targets.*imagee.*'image'"),
+        (lambda run: run.sample(2, targets=[]), "wanted at least one stream"),
+        (lambda run: run.sample(2, targets=["text", "text"]), "text is named twice"),
+        (
+            lambda run: run.sample(2, conditions={"text": "a"}, targets=["text"]),
+            "text is a condition",
+        ),
+        (lambda run: run.sample(2, conditions={"text": ""}), "text.*wanted a text"),
+        (lambda run: run.sample(2, conditions={"text": "x" * 100_000}), "100000 tokens long"),
+        (
+            lambda run: run.sample(2, conditions={"image": np.zeros((9, 9, 1), np.uint8)}),
+            "image: .*wanted examples of 8 . 8 . 1",
+        ),
+        (lambda run: run.sample(2, conditions={"audio": np.zeros(0, np.int16)}), "wanted int16"),
+        (lambda run: run.sample(2, guidance=Guidance(2.0)), "no condition to guide towards"),
+        (lambda run: run.log_likelihood({}), "at least one stream"),
+        (
+            lambda run: run.log_likelihood({"text": ["a", "b"]}, {"text": "a"}),
+            "text is a condition",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_one_line(run, call, line):
+    with pytest.raises(UsageError, match=line) as refused:
+        call(run)
+    assert "\n" not in str(refused.value)
