@@ -69,6 +69,7 @@ def experiment(
             streams,
             JointPrior(width=width, layers=layers, heads=4, dropout=0.15),
             blocks=(0.0, 0.6, 0.4),
+            noisy=0.3,
         ),
         data=Paired(sources),
         optimizers={

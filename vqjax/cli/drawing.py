@@ -85,9 +85,18 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--guidance",
         metavar="S",
-        type=float,
-        help="scale of classifier-free guidance (default: 1, off)",
+        type=_guidance,
+        help="scale of classifier-free guidance (default: 1, off); of a joint prior also one of "
+        "each condition, as image=2,audio=1.5",
     )
+
+
+def _guidance(text: str) -> float | dict[str, float]:
+    """The value of --guidance."""
+    if "=" not in text:
+        return float(text)
+    pairs = [item.partition("=") for item in text.split(",")]
+    return {name: float(scale) for name, _, scale in pairs}
 
 
 def used_flags(args: argparse.Namespace, *names: str) -> list[str]:
@@ -173,12 +182,16 @@ def _settings(words: Sequence[str], takes: Mapping[str, Any]) -> dict[str, Any]:
 
 def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
     """`sampling` and `guidance` for a run's methods, where set; UsageError for invalid numbers."""
-    from vqjax.sampling import Guidance, TokenSampling
+    from vqjax.sampling import Guidance, StreamGuidance, TokenSampling
 
     numbers = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
     numbers = {k: v for k, v in numbers.items() if v is not None}
     options: dict[str, Any] = {"sampling": TokenSampling(**numbers)} if numbers else {}
-    return options if args.guidance is None else {**options, "guidance": Guidance(args.guidance)}
+    if args.guidance is None:
+        return options
+    if isinstance(args.guidance, dict):
+        return {**options, "guidance": StreamGuidance(tuple(args.guidance.items()))}
+    return {**options, "guidance": Guidance(args.guidance)}
 
 
 def condition_options(args: argparse.Namespace, takes: Container[str]) -> dict[str, Any]:
@@ -219,7 +232,7 @@ def _in_names(args: argparse.Namespace) -> dict[str, str]:
     """Those of `IN_NAMES` that are set, for the names of pictures: {"guidance": "3"}."""
     values = {name: getattr(args, name, None) for name in IN_NAMES}
     texts = {
-        name.replace("_", "-"): str(value).removesuffix(".0")
+        name.replace("_", "-"): _in_name(value)
         for name, value in values.items()
         if value is not None and (name, value) != ("params", "auto")
     }
@@ -228,6 +241,13 @@ def _in_names(args: argparse.Namespace) -> dict[str, str]:
     items = (item.partition("=") for item in getattr(args, "settings", ()))
     elsewhere = ("n", "seed", *CONDITION_KEYWORDS)  # in other parts of the name
     return texts | {key: _file_safe(value) for key, _, value in items if key not in elsewhere}
+
+
+def _in_name(value: Any) -> str:
+    """The value of an option for a name: of weights of guidance "image-2+audio-1.5"."""
+    if isinstance(value, dict):
+        return "+".join(f"{name}-{scale:g}" for name, scale in value.items())
+    return str(value).removesuffix(".0")
 
 
 def _file_safe(value: str) -> str:

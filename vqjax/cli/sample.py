@@ -20,6 +20,7 @@ from vqjax.cli.drawing import (
     write_sheet,
 )
 from vqjax.cli.sounds import add_rate_argument, write_samples
+from vqjax.cli.streams_sample import sample_streams
 from vqjax.format import printable
 
 DESCRIPTION = """\
@@ -33,6 +34,7 @@ ones).
   vqjax sample runs/mnist_gpt --guidance 2 --top-p 0.95
   vqjax sample runs/spoken_digit_gpt --classes 3,7 --condition speaker=jackson --out out
   vqjax sample runs/shapes --prompt "a red circle" --prompt "two blue squares" -n 16
+  vqjax sample runs/digits_any_to_any --condition image=seven.png --target text,audio -n 8
   vqjax sample runs/mnist_vae -n 100 --seed 1 --out out
   vqjax sample runs/mnist_vae --interpolate 8
 
@@ -42,7 +44,9 @@ sample-interpolation_<step>.png instead: N rows, each from one held-out example 
 straight line between their latents. That needs no prior, only continuous latents. key=value sets
 any other keyword of the run's `sample`. Of sound the sheet shows spectrograms, and with --out each
 sample is a FLAC file as long as it was drawn, at the level of training (a WAV file where soundfile
-is not installed).
+is not installed). Of a joint prior any streams are drawn given any others: --condition takes a file
+or a text for a stream, --target names what to draw; each stream has a sheet of its own, texts a
+file of lines.
 """
 SAMPLES = 64  # by default
 INTERPOLATION_STEPS = 10  # pictures per row
@@ -54,6 +58,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = add_verb(subparsers, "sample", "draw new examples from a run's prior", DESCRIPTION)
     add_run_arguments(parser)
     add_setting_argument(parser)
+    parser.add_argument(
+        "--target",
+        metavar="STREAM,...",
+        action="append",
+        help="of a joint prior: what to draw, one given those before it (default: all streams that "
+        "are no condition; repeatable)",
+    )
     parser.add_argument(
         "--interpolate", metavar="N", type=int, help="N interpolations of held-out pairs instead"
     )
@@ -91,6 +102,13 @@ def run(args: argparse.Namespace) -> None:
         print(printable(str(names.path())))
         return
     require(trained, "sample")
+    if hasattr(trained, "streams") and not interpolates:
+        sample_streams(trained, args, SAMPLES if args.n is None else args.n)
+        return
+    if args.target:
+        raise UsageError(f"--target is for joint priors: {args.run_dir} draws one thing alone")
+    if isinstance(args.guidance, dict):
+        raise UsageError("--guidance with names is for joint priors: give a number")
     if not (options := _accepted(trained.sample, n=SAMPLES, seed=0)) or "n" not in options:
         raise UsageError(f"{type(trained).__name__}.sample has no n: how many to draw")
     options |= method_options(args, trained, trained.sample)

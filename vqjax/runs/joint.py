@@ -84,6 +84,20 @@ class JointRun(Run):
             found[name] = TokenExamples(name, stream, order, run, arrays, spec)
         return found
 
+    @property
+    def media(self) -> dict[str, str]:
+        """{stream: "image", "audio", "video" or "text"}."""
+        return {name: examples.medium for name, examples in self._media.items()}
+
+    def shape_of(self, name: str) -> tuple[int, ...]:
+        """(*S, C) of an example of a stream of tokens."""
+        return tuple(self._media[name].spec.shape)
+
+    def rate_of(self, name: str | None) -> int:
+        """Hz of a stream of sound; 0: it is none."""
+        spec = getattr(self._media.get(name), "spec", None)
+        return 0 if spec is None else round(spec.rate or 0)
+
     def sample(
         self,
         n: int = 64,
@@ -116,14 +130,14 @@ class JointRun(Run):
         n = arguments.whole("n", n, 0, arguments.MOST_COUNT)
         seed = arguments.seed_of(seed)
         conditions = {} if conditions is None else dict(conditions)
-        given = named_streams(tuple(conditions), self.streams, "conditions")
+        names = named_streams(tuple(conditions), self.streams, "conditions")
         if targets is None:
-            targets = [name for name in self.streams if name not in given]
+            targets = [name for name in self.streams if name not in names]
         targets = named_streams(targets, self.streams, "targets")
-        self._check_apart(given, targets)
+        self._check_apart(names, targets)
         if isinstance(guidance, Mapping):
             guidance = StreamGuidance(tuple(guidance.items()))
-        ids = {name: in_turn(self._media[name].ids(conditions[name]), n) for name in given}
+        ids = {name: in_turn(self._media[name].ids(conditions[name]), n) for name in names}
         drawn = self.draw_ids(n, seed, ids, targets, sampling=sampling, guidance=guidance)
         return {name: self._media[name].examples(drawn[name]) for name in targets}
 
@@ -179,9 +193,9 @@ class JointRun(Run):
         """
         self._check_process()
         conditions = {} if conditions is None else dict(conditions)
-        given = named_streams(tuple(conditions), self.streams, "conditions")
+        names = named_streams(tuple(conditions), self.streams, "conditions")
         wanted = named_streams(tuple(targets), self.streams, "targets")
-        self._check_apart(given, wanted)
+        self._check_apart(names, wanted)
         examples = {**conditions, **targets}
         ids = {name: self._media[name].ids(value) for name, value in examples.items()}
         counts = {len(a) for a in ids.values()}
@@ -212,8 +226,8 @@ class JointRun(Run):
             self.module, params, {name: ids[name] for name in targets}, conditions
         )
 
-    def _check_apart(self, given: tuple[str, ...], targets: tuple[str, ...]) -> None:
-        if both := [name for name in targets if name in given]:
+    def _check_apart(self, conditions: tuple[str, ...], targets: tuple[str, ...]) -> None:
+        if both := [name for name in targets if name in conditions]:
             raise UsageError(f"targets: {both[0]} is a condition: draw it or give it")
         if not targets:
             raise UsageError("targets: wanted at least one stream that is no condition")
