@@ -1,15 +1,23 @@
-"""A joint run of digits' pictures, melodies and words, from Python: what it draws and how likely it
-holds what it is given.
+"""A joint run of digits' pictures, melodies and words, from Python and as typed: what it draws and
+how likely it holds what it is given.
 """
+
+import re
 
 import numpy as np
 import pytest
 
 import vqjax
 from tests import tiny
+from vqjax.cli.main import main
 from vqjax.config import FrozenRun
 from vqjax.data import Bytes, Captions, Digits, LabelledTexts, Loudness, Paired, Tones
+from vqjax.files import is_ours
+from vqjax.media.audio import read_sound
+from vqjax.media.gallery import read_sheet
+from vqjax.media.sound_writing import write_sound
 from vqjax.priors import JointPrior
+from vqjax.runs.load import make_evaluator
 from vqjax.sampling import Guidance, TokenSampling
 from vqjax.tasks import JointTask, SoundTokenizerTask, TextStream, TokenizerTask, TokenStream
 from vqjax.training.experiment import Experiment
@@ -60,8 +68,6 @@ def experiment(image, audio):
 
 @pytest.fixture(scope="module")
 def run(make_run, tmp_path_factory):
-    from vqjax.runs.load import make_evaluator
-
     path = tmp_path_factory.mktemp("joint") / "run"
     made = experiment(make_run(pictures(), name="image"), make_run(codec(), name="audio"))
     train(made, path, make_evaluator=make_evaluator)
@@ -153,3 +159,58 @@ def test_what_does_not_fit_is_one_line(run, call, line):
     with pytest.raises(UsageError, match=line) as refused:
         call(run)
     assert "\n" not in str(refused.value)
+
+
+def test_the_verb_writes_what_is_drawn_given_files_and_texts(run, tmp_path, capsys):
+    clip = run.sample(1, targets=["audio"])["audio"][0]
+    write_sound(tmp_path / "tone.wav", np.repeat(clip, 2), 2 * run.rate_of("audio"))
+    out = tmp_path / "out"
+    command = ["sample", run.path, "--prompt", "two", "--condition", f"audio={tmp_path}/tone.wav"]
+    assert main([*command, "-n", "3", "--guidance", "text=1.5", "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "tone.wav: resampled from 16,000 to 8,000 Hz" in said.err
+    sheet = out / said.out.strip().split("/")[-1]
+    assert is_ours(sheet) and read_sheet(sheet) is not None and "image" in sheet.name
+    assert len(list(out.glob("*.png"))) == 4
+    command = ["sample", run.path, "--target", "text,audio", "-n", "2", "--out", str(out)]
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    drawn = run.sample(2, targets=["text", "audio"])
+    assert sum(line.startswith("text: ") for line in lines) == 2
+    (text,) = out.glob("*text.txt")
+    assert len(text.read_text().splitlines()) == 2
+    sounds = sorted(out.glob("*.flac")) or sorted(out.glob("*-????_*audio.wav"))
+    for path, expected in zip(sounds, drawn["audio"], strict=True):
+        np.testing.assert_array_equal(read_sound(path).samples, expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        (["--condition", "imag=x.png"], 2, "no such stream: did you mean 'image'"),
+        (["--condition", "image=none.png"], 2, "image=none.png: no such file"),
+        (["--condition", "text"], 2, "give STREAM=FILE"),
+        (["--target", "smell"], 2, "targets.*smell"),
+        (["--condition", "text=a", "--target", "text"], 2, "text is a condition"),
+        (["--guidance", "2"], 2, "no condition to guide towards"),
+        (["--guidance", "a=b"], 2, "give a number, or one for each condition"),
+        (["--classes", "3"], 2, "it has audio, image, text"),
+        (["--condition", "text=" + "x" * 100_000], 2, "100000 tokens long"),
+        (["--rate", "16000"], 2, "add --out"),
+    ],
+)
+def test_typing_errors_are_one_line_and_write_nothing(run, words, code, line, tmp_path, capsys):
+    out = tmp_path / "out"
+    more = [] if "--rate" in words else ["--out", str(out)]
+    assert main(["sample", run.path, *words, *more]) == code
+    error = capsys.readouterr().err.strip()
+    assert re.search(line, error) and len(error.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_a_file_that_is_no_picture_is_named(run, tmp_path, capsys):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    assert main(["sample", run.path, "--condition", f"image={bad}", "--out", str(tmp_path)]) == 3
+    assert "bad.png: " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.png"]

@@ -93,10 +93,14 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _guidance(text: str) -> float | dict[str, float]:
     """The value of --guidance."""
-    if "=" not in text:
-        return float(text)
-    pairs = [item.partition("=") for item in text.split(",")]
-    return {name: float(scale) for name, _, scale in pairs}
+    try:
+        if "=" not in text:
+            return float(text)
+        pairs = [item.partition("=") for item in text.split(",")]
+        return {name: float(scale) for name, _, scale in pairs}
+    except ValueError as error:
+        message = f"{text!r}: give a number, or one for each condition, as image=2,audio=1.5"
+        raise argparse.ArgumentTypeError(message) from error
 
 
 def used_flags(args: argparse.Namespace, *names: str) -> list[str]:

@@ -1,6 +1,7 @@
 """`vqjax sample` of a joint prior: any of its streams given any others."""
 
 import argparse
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -124,9 +125,14 @@ def _read(trained: Any, name: str, values: Sequence[str]) -> Any:
     """The examples of one stream."""
     import numpy as np
 
+    from vqjax.types import UsageError
+
     medium = trained.media[name]
     if medium == "text":
         return list(values)
+    for path in values:
+        if not os.path.isfile(path):
+            raise UsageError(f"--condition {name}={printable(path, 200)}: no such file")
     if medium == "audio":
         return [_sound(path, trained.rate_of(name)) for path in values]
     return np.stack([_picture(path, trained.shape_of(name)) for path in values])
