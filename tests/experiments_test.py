@@ -1,10 +1,12 @@
 """Every file in experiments/: it builds, goes through JSON, takes shape, and a shrunk one runs."""
 
 import contextlib
+import functools
 import json
 import math
 import pathlib
 import runpy
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -15,7 +17,8 @@ import vqjax
 from tests.unchanged.record import digest, lines_of
 from vqjax import config
 from vqjax.cli.main import main
-from vqjax.data import TFDS, TFDSAudio
+from vqjax.data import TFDS, Paired, TFDSAudio
+from vqjax.data.paired import paired_spec
 from vqjax.data.sound import sound_spec
 from vqjax.media.audio import write_sound
 from vqjax.runs.load import footprint_of
@@ -84,10 +87,19 @@ def arguments(pictures, sounds):
 
 def inputs_of(experiment):
     """What the data is like, also where it is not prepared on this machine."""
+    return spec_of(experiment.data)
+
+
+def spec_of(data):
     try:
-        return experiment.data.example_spec()
+        return data.example_spec()
     except DataError:
-        data = experiment.data
+        if isinstance(data, Paired):
+            specs = {
+                stream: SimpleNamespace(example_spec=functools.partial(spec_of, source))
+                for stream, source in data.sources.items()
+            }
+            return paired_spec(specs, data.main, data.by)
         assert isinstance(data, TFDS | TFDSAudio)
         if data.name == "spoken_digit":
             return sound_spec(data.samples, 8_000, data.loudness, ("label", *data.classes))

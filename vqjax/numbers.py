@@ -89,6 +89,12 @@ NUMBERS: dict[str, Number] = {
         "others",
         best=LOW, digits=2, fact="-log p", fact_unit="nats", per="per example",
     ),
+    "order_gap": Number(
+        "Order gap",
+        "how much -log p of two streams differs with the order in which they are given, mean over "
+        "held-out examples: 0 without fault",
+        unit="nats", best=LOW, digits=2,
+    ),
     "bits_per_dim": Number(
         "Bits per dimension",
         "-log2 p of all tokens of a held-out example, over how many values the example has",

@@ -9,6 +9,7 @@ import pytest
 
 import vqjax
 from tests import tiny
+from vqjax.cli.drawing import write_example
 from vqjax.cli.main import main
 from vqjax.config import FrozenRun
 from vqjax.data import Bytes, Captions, Digits, LabelledTexts, Loudness, Paired, Tones
@@ -76,9 +77,13 @@ def run(make_run, tmp_path_factory):
 
 def test_training_and_evaluation_give_the_same_numbers(run):
     numbers = run.evaluate().numbers
-    names = {"audio", "audio|image+text", "image", "image|audio+text", "text", "text|audio+image"}
-    assert set(numbers) == {f"nats_per_example/{name}" for name in names}
-    assert all(np.isfinite(value) and value > 0 for value in numbers.values())
+    nats = {k.split("/")[1]: v for k, v in numbers.items() if k.startswith("nats")}
+    assert len(nats) == 12 and {"text", "text|audio", "text|audio+image"} <= set(nats)
+    gaps = {k.split("/")[1]: v for k, v in numbers.items() if k.startswith("order_gap")}
+    assert set(gaps) == {"audio+image", "audio+text", "image+text"}
+    one, other = nats["audio"] + nats["text|audio"], nats["text"] + nats["audio|text"]
+    assert gaps["audio+text"] == pytest.approx(abs(one - other))
+    assert all(np.isfinite(value) and value > 0 for value in nats.values())
     batch = next(iter(run.experiment.data.eval(20, np.arange(20))))
     texts = run.experiment.data.sources["text"].decode(batch["text.caption"])
     alone = -run.log_likelihood({"text": texts})["text"]
@@ -127,6 +132,54 @@ def test_guidance_of_one_is_the_model_itself(run):
     by_scale = run.sample(4, **how, guidance=Guidance(3.0), sampling=TokenSampling(top_k=4))
     by_name = run.sample(4, **how, guidance={"text": 3.0}, sampling=TokenSampling(top_k=4))
     np.testing.assert_array_equal(by_scale["image"], by_name["image"])
+
+
+def test_candidates_are_ranked_by_what_the_conditions_add(run):
+    image = next(iter(run.experiment.data.sources["image"].eval(1, np.arange(1))))["image"][0]
+    likely = run.rank("text", WORDS, {"image": image}, score="likelihood")
+    with_image = run.log_likelihood({"text": list(WORDS)}, {"image": image})["text"]
+    np.testing.assert_allclose(likely, with_image, rtol=1e-5)
+    alone = run.log_likelihood({"text": list(WORDS)})["text"]
+    gains = run.rank("text", WORDS, {"image": image})
+    np.testing.assert_allclose(gains, with_image - alone, atol=1e-4)
+    for call, line in (
+        (lambda: run.rank("text", WORDS, {}), "at least one stream"),
+        (lambda: run.rank("text", WORDS, {"text": "one"}), "text is a condition"),
+        (lambda: run.rank("text", WORDS, {"image": np.stack([image] * 2)}), "2 examples of image"),
+        (lambda: run.rank("text", WORDS, {"image": image}, score="best"), "score"),
+    ):
+        with pytest.raises(UsageError, match=line):
+            call()
+
+
+def test_the_verb_ranks_texts_and_pictures(run, tmp_path, capsys):
+    words = tmp_path / "words.txt"
+    words.write_text("one\n\nseven\nthree\n")
+    images = next(iter(run.experiment.data.sources["image"].eval(3, np.arange(3))))["image"]
+    (tmp_path / "pictures").mkdir()
+    for i, image in enumerate(images):
+        write_example(image, tmp_path / "pictures" / f"{i}.png")
+    some = f"image={tmp_path / 'pictures' / '0.png'}"
+    command = ["rank", run.path, "--condition", some, "--candidates", str(words)]
+    assert main(command) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    scores = run.rank("text", ["one", "seven", "three"], {"image": images[0]})
+    best = np.argsort(-scores)
+    assert [line[1] for line in lines] == [("one", "seven", "three")[i] for i in best]
+    np.testing.assert_allclose([float(line[0]) for line in lines], scores[best], atol=1e-3)
+    command = ["rank", run.path, "--prompt", "one", "--candidates", str(tmp_path / "pictures")]
+    assert main(command) == 2
+    assert "name one" in capsys.readouterr().err
+    assert main([*command, "--stream", "image", "-n", "2", "--score", "likelihood"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    for words_typed, code in (
+        (["--candidates", str(tmp_path / "no")], 2),
+        (["--candidates", str(words), "-n", "0"], 2),
+        (["--candidates", str(words), "--stream", "smell"], 2),
+    ):
+        assert main(["rank", run.path, "--condition", some, *words_typed]) == code
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert main(["rank", run.path, "--candidates", str(words)]) == 2
 
 
 @pytest.mark.parametrize(
@@ -188,7 +241,7 @@ def test_the_verb_writes_what_is_drawn_given_files_and_texts(run, tmp_path, caps
     ("words", "code", "line"),
     [
         (["--condition", "imag=x.png"], 2, "no such stream: did you mean 'image'"),
-        (["--condition", "image=none.png"], 2, "image=none.png: no such file"),
+        (["--condition", "image=none.png"], 2, "image: none.png: no such file"),
         (["--condition", "text"], 2, "give STREAM=FILE"),
         (["--target", "smell"], 2, "targets.*smell"),
         (["--condition", "text=a", "--target", "text"], 2, "text is a condition"),

@@ -20,7 +20,7 @@ from vqjax.format import printable, printable_lines
 
 VERBS = (
     "experiments", "copy", "prepare", "train", "reconstruct", "tokenize", "sample", "edit",
-    "evaluate", "inspect", "report", "compare", "compile", "benchmark",
+    "rank", "evaluate", "inspect", "report", "compare", "compile", "benchmark",
 )  # fmt: skip
 DEBUG_HELP = "show the traceback of an error"
 

@@ -1,15 +1,13 @@
 """`vqjax sample` of a joint prior: any of its streams given any others."""
 
 import argparse
-import os
 import pathlib
-import sys
-from collections.abc import Sequence
 from typing import Any
 
-from vqjax.cli.drawing import MAX_PIXELS, Names, sampling_options, write_example, write_png
+from vqjax.cli.drawing import Names, sampling_options, write_example, write_png
 from vqjax.cli.sounds import Output
-from vqjax.format import printable, reason, times
+from vqjax.cli.stream_inputs import conditions_of
+from vqjax.format import printable
 
 SHOWN = 64  # examples on a sheet
 
@@ -31,7 +29,7 @@ def sample_streams(trained: Any, args: argparse.Namespace, count: int) -> None:
         raise UsageError(f"{args.settings[0]}: a joint prior takes options alone")
     seed = 0 if args.seed is None else args.seed
     options = sampling_options(args)
-    conditions = _conditions(trained, args)
+    conditions = conditions_of(trained, args)
     targets = None
     if args.target:
         targets = [name for word in args.target for name in word.split(",")]
@@ -98,80 +96,3 @@ def _write(
             write_example(example, path, overwrite=args.overwrite)
     write_png(sheet, gallery.sheet(), ", ".join(prompts), overwrite=args.overwrite)
     print(printable(str(sheet)))
-
-
-def _conditions(trained: Any, args: argparse.Namespace) -> dict[str, Any]:
-    """{stream: examples} of --condition and --prompt, in the order of the command line."""
-    from vqjax.types import UsageError, did_you_mean
-
-    values: dict[str, list[str]] = {}
-    for item in args.condition or ():
-        name, equals, value = item.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--condition {printable(item, 60)}: give STREAM=FILE, or STREAM=TEXT")
-        if name not in trained.streams:
-            hint = did_you_mean(name, trained.streams)
-            raise UsageError(f"--condition {printable(name, 60)}: no such stream: {hint}")
-        values.setdefault(name, []).append(value)
-    for prompt in args.prompt or ():
-        texts = [name for name, medium in trained.media.items() if medium == "text"]
-        if len(texts) != 1:
-            raise UsageError(f"--prompt: this run has {len(texts)} streams of text: --condition")
-        values.setdefault(texts[0], []).append(prompt)
-    return {name: _read(trained, name, items) for name, items in values.items()}
-
-
-def _read(trained: Any, name: str, values: Sequence[str]) -> Any:
-    """The examples of one stream."""
-    import numpy as np
-
-    from vqjax.types import UsageError
-
-    medium = trained.media[name]
-    if medium == "text":
-        return list(values)
-    for path in values:
-        if not os.path.isfile(path):
-            raise UsageError(f"--condition {name}={printable(path, 200)}: no such file")
-    if medium == "audio":
-        return [_sound(path, trained.rate_of(name)) for path in values]
-    return np.stack([_picture(path, trained.shape_of(name)) for path in values])
-
-
-def _sound(path: str, rate: int) -> Any:
-    """A file of sound, int16[n] at `rate`."""
-    from vqjax.media.audio import read_header, read_sound
-    from vqjax.types import DataError, VqjaxError
-
-    try:
-        header, sound = read_header(path), read_sound(path, rate)
-    except VqjaxError:
-        raise
-    except Exception as error:  # decoders raise what they like
-        raise DataError(f"{path}: {reason(error)}") from error
-    if header.rate != rate:
-        print(f"note: {path}: resampled from {header.rate:,} to {rate:,} Hz", file=sys.stderr)
-    if not len(sound.samples):
-        raise DataError(f"{path}: no samples")
-    return sound.samples
-
-
-def _picture(path: str, shape: tuple[int, ...]) -> Any:
-    """A picture of `shape`, resized to cover it and cropped in the middle."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    from vqjax.media.image import read_whole
-    from vqjax.types import DataError
-
-    try:
-        image = read_whole(path, shape[-1], MAX_PIXELS)
-    except Exception as error:  # decoders raise what they like
-        raise DataError(f"{path}: {reason(error)}") from error
-    if image.shape == tuple(shape):
-        return image
-    sizes = f"{times(image.shape[:2])} to {times(shape[:2])}"
-    print(f"note: {path}: resized from {sizes}", file=sys.stderr)
-    original = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    fitted = ImageOps.fit(original, (shape[1], shape[0]), Image.Resampling.LANCZOS)
-    return np.asarray(fitted).reshape(shape)

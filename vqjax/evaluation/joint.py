@@ -5,39 +5,64 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from jax.sharding import Mesh
 
 from vqjax.evaluation.base import Evaluation, check_not_empty, eval_batch_size, over_split
+from vqjax.priors.joint import ABSENT
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import put_batch, replicated
 from vqjax.types import Batch, Tree
 
 EXAMPLES = 1_000  # of the eval split, the first ones
+MOST_STREAMS = 4  # of which all subsets are conditions
+NATS, GAP = "nats_per_example", "order_gap"
 
 
 def conditionals_of(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """{"image|audio+text": ("audio", "text", "image")}: each stream alone, and given all others;
-    the blocks of a row in their order, the target last.
+    """{"image|audio+text": ("audio", "text", "image")}: each stream alone and given each subset of
+    the others, or of more than `MOST_STREAMS` streams given all others; the blocks of a row in
+    their order, the target last.
     """
     found = {}
     for name in names:
         others = tuple(n for n in names if n != name)
-        found[name] = (name,)
-        if others:
-            found[f"{name}|{'+'.join(others)}"] = (*others, name)
+        sizes = range(len(others) + 1) if len(names) <= MOST_STREAMS else (0, len(others))
+        for conditions in (c for size in sizes for c in itertools.combinations(others, size)):
+            key = f"{name}|{'+'.join(conditions)}" if conditions else name
+            found[key] = (*conditions, name)
+    return found
+
+
+def order_gaps(nats: dict[str, float]) -> dict[str, float]:
+    """{"audio+image": |gap|} of every two streams with these nats: -log p of both, one given the
+    other, minus that in the other order. A model without fault has none.
+    """
+    found = {}
+    for key in nats:
+        target, _, condition = key.partition("|")
+        other = f"{condition}|{target}"
+        if condition in nats and other in nats and target < condition:
+            gap = nats[target] + nats[other] - nats[condition] - nats[key]
+            found[f"{target}+{condition}"] = abs(gap)
     return found
 
 
 class JointEvaluator:
     """`nats_per_example/x`: the mean of -log p of stream x's tokens over the rows that have it;
-    `nats_per_example/x|y+z`: given all the others, over the rows that have all. Of the first
-    `EXAMPLES` of the eval split, without noise.
+    `nats_per_example/x|y+z`: given others, over the rows that have all of these. `order_gap/x+y`:
+    see `order_gaps`; means of different rows where some lack a stream. Of the first `EXAMPLES` of
+    the eval split, without noise.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree) -> None:
         self._experiment, self._mesh, self._frozen = experiment, mesh, frozen
         self._task = experiment.network_task()
+        self._network: nn.Module | None = None  # over the streams of the first batch
         self._conditionals = conditionals_of(self._task.names)
+        self._count = jax.jit(jnp.sum, out_shardings=replicated(mesh))
+        self._tokens = jax.jit(self._tokens_of)
+        # One program for all conditionals: their orders are an argument.
         self._sums = jax.jit(self._batch_sums, out_shardings=replicated(mesh))
 
     def __call__(self, params: Tree, collections: Tree) -> Evaluation:
@@ -51,29 +76,41 @@ class JointEvaluator:
         batches = -(-EXAMPLES // eval_batch_size(self._experiment, self._mesh))
         split = over_split(self._experiment, self._mesh)
         for positions, batch in itertools.islice(split, batches):  # on every host as many
+            self._network = self._network or self._task.network_of(batch)
             mask = batch["mask"] & (positions < EXAMPLES)
             put = put_batch({**batch, "mask": mask}, self._mesh)
             with jax.set_mesh(self._mesh):
-                sums, number = jax.device_get(self._sums(params, self._frozen, put))
-            totals += sums
-            count += int(number)
+                ids, present = self._tokens(self._frozen, put)
+                for column, blocks in enumerate(self._conditionals.values()):
+                    target = self._task.names.index(blocks[-1])
+                    sums = self._sums(params, ids, present, self._ranks(blocks))
+                    totals[:, column] += jax.device_get(sums)[:, target]
+                count += int(self._count(put["mask"]))
         check_not_empty(count, self._experiment)
-        nats, rows = totals
-        named = zip(self._conditionals, nats, rows, strict=True)
-        numbers = {f"nats_per_example/{name}": total / n for name, total, n in named if n}
-        line = f"{count:,} examples of the eval split"
-        return Evaluation(numbers, protocol=(line,))
+        named = zip(self._conditionals, *totals, strict=True)
+        means = {name: float(total / rows) for name, total, rows in named if rows}
+        numbers = {f"{NATS}/{name}": value for name, value in means.items()}
+        numbers |= {f"{GAP}/{name}": value for name, value in order_gaps(means).items()}
+        return Evaluation(numbers, protocol=(f"{count:,} examples of the eval split",))
 
-    def _batch_sums(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """Nats and rows of each conditional, [2, number], and how many examples count."""
-        task, mask = self._task, batch["mask"]
-        network = task.network_of(batch)
-        ids, present = task.ids(network, frozen, batch), task.present(batch)  # [B, n]
-        columns = []
-        for blocks in self._conditionals.values():
-            ranks = network.ranks(blocks, len(mask))
-            loss = task.objective(params, ids, ranks, network)[blocks[-1]]
-            there = mask & jnp.all(present | (ranks < 0), axis=1)  # [B]
-            nats = jnp.where(there, loss.nats.sum(axis=1), 0.0)
-            columns.append(jnp.stack([nats.sum(), there.sum().astype(nats.dtype)]))
-        return jnp.stack(columns, axis=1), jnp.sum(mask)
+    def _ranks(self, blocks: tuple[str, ...]) -> np.ndarray:
+        """The ranks int32[n] of a row with these blocks."""
+        row = [blocks.index(n) if n in blocks else ABSENT for n in self._task.names]
+        return np.asarray(row, np.int32)
+
+    def _tokens_of(self, frozen: Tree, batch: Batch) -> tuple[dict[str, jax.Array], jax.Array]:
+        """The tokens of a batch, and which streams its rows have, bool[B, n]: padding has none."""
+        task = self._task
+        ids = task.ids(self._network, frozen, batch)
+        return ids, task.present(batch) & batch["mask"][:, None]
+
+    def _batch_sums(
+        self, params: Tree, ids: dict[str, jax.Array], present: jax.Array, ranks: jax.Array
+    ) -> jax.Array:
+        """Nats of each stream, and the rows that have all of the blocks: [2, n]."""
+        every = jnp.broadcast_to(ranks[None], present.shape)  # [B, n]
+        losses = self._task.objective(params, ids, every, self._network)
+        there = jnp.all(present | (every < 0), axis=1)  # [B]
+        nats = [jnp.where(there, losses[n].nats.sum(axis=1), 0.0) for n in self._task.names]
+        sums = jnp.stack([values.sum() for values in nats])
+        return jnp.stack([sums, jnp.full_like(sums, there.sum())])

@@ -37,7 +37,7 @@ from vqjax.types import ArraySpec, Tree, UsageError
 # `vqjax.runs` has: reconstruct(images, ...), sample(n, seed, ...).
 ABILITIES = (
     "encode", "decode", "reconstruct", "interpolate", "sample", "inpaint", "outpaint", "upscale",
-    "variations", "classify", "evaluate",
+    "variations", "rank", "classify", "evaluate",
 )  # fmt: skip
 CONDITIONS = ("classes", "prompts", "conditions")  # keywords of such methods
 Calls = dict[str, Callable[[Tree, Tree, Any], Any]]  # {name: (params, collections, x) -> y}

@@ -16,7 +16,11 @@ from flax import linen as nn
 from vqjax import arguments, config
 from vqjax.evaluation.joint import JointEvaluator
 from vqjax.ops.numerics import make_key
-from vqjax.priors.joint_drawing import draw_streams, log_likelihoods
+from vqjax.priors.joint_drawing import (
+    candidate_log_likelihoods,
+    draw_streams,
+    log_likelihoods,
+)
 from vqjax.runs.base import Opening, Run, Sizes
 from vqjax.runs.editing import PLAIN, UNGUIDED
 from vqjax.runs.examples import in_parts
@@ -27,6 +31,7 @@ from vqjax.training.experiment import Experiment
 from vqjax.types import Tree, UsageError
 
 CALL_BATCH = 64  # rows per call of a program
+SCORES = ("gain", "likelihood")
 Weights = Guidance | StreamGuidance | Mapping[str, float]
 
 
@@ -50,6 +55,7 @@ class JointRun(Run):
         self.streams: tuple[str, ...] = self.task.names
         how = ("blocks", "targets", "sampling", "guidance")
         self._draw = jax.jit(self._draw_batch, static_argnames=how)
+        self._rank = jax.jit(self._rank_batch, static_argnames=("name", "blocks"))
         self._score = jax.jit(self._score_batch, static_argnames=("blocks", "targets"))
 
     def network(self) -> nn.Module:
@@ -203,6 +209,62 @@ class JointRun(Run):
         if counts - {1, most}:
             raise UsageError(f"numbers of examples {sorted(counts)}: wanted one number, or 1")
         return self.score_ids({n: in_turn(a, most) for n, a in ids.items()}, wanted)
+
+    def rank(
+        self,
+        name: str,
+        candidates: Any,
+        conditions: Mapping[str, Any],
+        *,
+        score: str = "gain",
+    ) -> np.ndarray:
+        """How well candidates of one stream go with the conditions, in nats: float64[N].
+
+        Args:
+            name: of the stream.
+            candidates: N examples of it.
+            conditions: {stream: one example}, read in this order.
+            score: "gain", log p(candidate | conditions) - log p(candidate), so that what is likely
+                anyway comes no further; or "likelihood", log p(candidate | conditions).
+
+        Raises:
+            UsageError: there is no such stream, there are no conditions or several examples of one,
+                or an example does not fit.
+        """
+        self._check_process()
+        arguments.one_of("score", score, SCORES)
+        (name,) = named_streams((name,), self.streams, "name")
+        names = named_streams(tuple(conditions), self.streams, "conditions")
+        self._check_apart(names, (name,))
+        ids = {n: self._media[n].ids(conditions[n]) for n in names}
+        for stream, found in ids.items():
+            if len(found) != 1:
+                raise UsageError(f"conditions: {len(found)} examples of {stream}: wanted one")
+        if not ids:
+            raise UsageError("conditions: wanted at least one stream")
+        wanted = self._media[name].ids(candidates)
+        likely = self._candidates(name, wanted, ids)
+        return likely if score == "likelihood" else likely - self._candidates(name, wanted, {})
+
+    def _candidates(
+        self, name: str, wanted: np.ndarray, conditions: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """log p of candidates, ids int32[N, T], given conditions [1, T] each: float64[N]."""
+        blocks = tuple(conditions)
+
+        def score(ids: np.ndarray) -> Any:
+            return self._rank(
+                self.params, ids, tuple(conditions.values()), name=name, blocks=blocks
+            )
+
+        with self._context():
+            return in_parts(score, (wanted,), CALL_BATCH, "log p").astype(np.float64)
+
+    def _rank_batch(
+        self, params: Tree, ids: jax.Array, arrays: Any, *, name: str, blocks: tuple[str, ...]
+    ) -> jax.Array:
+        conditions = dict(zip(blocks, arrays, strict=True))
+        return candidate_log_likelihoods(self.module, params, name, ids, conditions)[0]
 
     def score_ids(
         self, ids: Mapping[str, np.ndarray], targets: tuple[str, ...]
