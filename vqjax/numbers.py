@@ -85,8 +85,8 @@ NUMBERS: dict[str, Number] = {
     ),
     "nats_per_example": Number(
         "Nats per example",
-        "mean of -log p of all tokens of a stream of a held-out example, alone or, after |, given "
-        "others",
+        "mean of -log p of all tokens of a held-out example; or of those of one stream, alone or, "
+        "after |, given others",
         best=LOW, digits=2, fact="-log p", fact_unit="nats", per="per example",
     ),
     "order_gap": Number(

@@ -77,7 +77,9 @@ def run(make_run, tmp_path_factory):
 
 def test_training_and_evaluation_give_the_same_numbers(run):
     numbers = run.evaluate().numbers
-    nats = {k.split("/")[1]: v for k, v in numbers.items() if k.startswith("nats")}
+    nats = {k.split("/")[1]: v for k, v in numbers.items() if k.startswith("nats_per_example/")}
+    whole = nats["audio"] + nats["image|audio"] + nats["text|audio+image"]
+    assert numbers["nats_per_example"] == pytest.approx(whole)
     assert len(nats) == 12 and {"text", "text|audio", "text|audio+image"} <= set(nats)
     gaps = {k.split("/")[1]: v for k, v in numbers.items() if k.startswith("order_gap")}
     assert set(gaps) == {"audio+image", "audio+text", "image+text"}

@@ -21,17 +21,23 @@ NATS, GAP = "nats_per_example", "order_gap"
 
 def conditionals_of(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """{"image|audio+text": ("audio", "text", "image")}: each stream alone and given each subset of
-    the others, or of more than `MOST_STREAMS` streams given all others; the blocks of a row in
-    their order, the target last.
+    the others; of more than `MOST_STREAMS` streams given those before it and given all others. The
+    blocks of a row are in their order, the target last.
     """
     found = {}
     for name in names:
         others = tuple(n for n in names if n != name)
-        sizes = range(len(others) + 1) if len(names) <= MOST_STREAMS else (0, len(others))
-        for conditions in (c for size in sizes for c in itertools.combinations(others, size)):
-            key = f"{name}|{'+'.join(conditions)}" if conditions else name
-            found[key] = (*conditions, name)
+        subsets = [(), names[: names.index(name)], others]
+        if len(names) <= MOST_STREAMS:
+            sizes = range(len(others) + 1)
+            subsets = [c for size in sizes for c in itertools.combinations(others, size)]
+        for conditions in dict.fromkeys(subsets):
+            found[_key(name, conditions)] = (*conditions, name)
     return found
+
+
+def _key(name: str, conditions: tuple[str, ...]) -> str:
+    return f"{name}|{'+'.join(conditions)}" if conditions else name
 
 
 def order_gaps(nats: dict[str, float]) -> dict[str, float]:
@@ -50,9 +56,10 @@ def order_gaps(nats: dict[str, float]) -> dict[str, float]:
 
 class JointEvaluator:
     """`nats_per_example/x`: the mean of -log p of stream x's tokens over the rows that have it;
-    `nats_per_example/x|y+z`: given others, over the rows that have all of these. `order_gap/x+y`:
-    see `order_gaps`; means of different rows where some lack a stream. Of the first `EXAMPLES` of
-    the eval split, without noise.
+    `nats_per_example/x|y+z`: given others, over the rows that have all of these; and
+    `nats_per_example`: of all streams, each given those before it. `order_gap/x+y`: see
+    `order_gaps`. Both are of means over different rows where some lack a stream. Of the first
+    `EXAMPLES` of the eval split, without noise.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree) -> None:
@@ -90,6 +97,10 @@ class JointEvaluator:
         named = zip(self._conditionals, *totals, strict=True)
         means = {name: float(total / rows) for name, total, rows in named if rows}
         numbers = {f"{NATS}/{name}": value for name, value in means.items()}
+        names = self._task.names
+        chain = [_key(name, names[:i]) for i, name in enumerate(names)]
+        if all(key in means for key in chain):
+            numbers[NATS] = sum(means[key] for key in chain)
         numbers |= {f"{GAP}/{name}": value for name, value in order_gaps(means).items()}
         return Evaluation(numbers, protocol=(f"{count:,} examples of the eval split",))
 

@@ -14,6 +14,7 @@ from vqjax.reports.tables import NAME, Table, compact_table, shown_value
 FIRST = "first_"  # n: the level of a number of the first n codebooks
 RATE = "kbits_per_second"
 QUALITIES = ("si_sdr", "mel_distance", "stft_distance")
+CODES = ("perplexity", "codebook_usage")  # numbers that a codebook has
 DRAWN = QUALITIES[:2]
 MANY = 3  # levels that have a table of their own
 
@@ -102,7 +103,8 @@ def level_table(record: Record) -> Table | None:
             for name in names
         ]
         rows.append([printable(level, NAME), *cells])
-    return compact_table(["Codebook", *heads], rows)
+    of_codes = any(kind in CODES for kind in kinds)
+    return compact_table(["Codebook" if of_codes else "Of", *heads], rows)
 
 
 def _head(what: Number) -> str:
