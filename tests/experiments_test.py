@@ -39,6 +39,7 @@ SPECS = {
     "imagenet2012": {"image": ArraySpec((256, 256, 3), "uint8"), "label": ArraySpec((), "int32")},
 }
 PRIORS = [p for p in FILES if "PriorTask" in p.read_text()]
+JOINTS = [p for p in FILES if "JointTask" in p.read_text()]
 CLASSIFIERS = [p for p in FILES if "ClassifierTask" in p.read_text()]
 # One per task: run by default. The other files' runs are marked slow.
 FIRST = "digits_vqgan.py"
@@ -203,7 +204,7 @@ def test_a_quantizer_that_is_not_there_gets_the_nearest_name():
     [
         p if p.name == FIRST else pytest.param(p, marks=pytest.mark.slow)
         for p in FILES
-        if p not in PRIORS + CLASSIFIERS
+        if p not in PRIORS + JOINTS + CLASSIFIERS
     ],
     ids=lambda p: p.stem,
 )
@@ -281,6 +282,38 @@ def test_two_tiny_steps_of_a_prior_then_every_verb(path, arguments, tmp_path, ca
         assert main(["evaluate", str(run), "--captions", "6", "--json"]) == 0
         tests = json.loads(capsys.readouterr().out)["captions"]
         assert all(pictures["real"]["all"] == 1.0 for pictures in tests.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", JOINTS, ids=lambda p: p.stem)
+def test_two_tiny_steps_of_a_joint_prior_and_its_tokenizers_then_every_verb(path, tmp_path, capsys):
+    experiment = config.load_file(str(path), {}, tiny_overrides(path))
+    with _or_skip_unprepared(experiment):
+        experiment.data.check()
+    frozen, run = [], tmp_path / "run"
+    for number, (place, below) in enumerate(config.find_frozen(experiment).items()):
+        _, _, name, *_ = below.command.split()
+        file, first = FOLDER / f"{name}.py", tmp_path / f"tokenizer{number}"
+        assert main(["train", str(file), "--workdir", str(first), *tiny_overrides(file)]) == 0
+        frozen += ["--frozen", f"{place}={first}"]
+    command = ["train", str(path), "--workdir", str(run), *frozen, *tiny_overrides(path)]
+    assert main([*command, "eval_batch_size=50"]) == 0
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    logged = next(x for x in reversed(lines) if x["kind"] == "eval")
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["nats_per_example"] == pytest.approx(logged["nats_per_example"], rel=1e-3)
+    for verb in ("inspect", "report", "compare"):
+        assert main([verb, str(run)]) == 0
+    assert main(["sample", str(run), "-n", "2", "--out", str(tmp_path / "drawn")]) == 0
+    drawn = [p.name for p in (tmp_path / "drawn").glob("sample_00000002_seed0_run_*")]
+    assert len(drawn) == len(experiment.task.streams)
+    words = tmp_path / "words.txt"
+    words.write_text("one\ntwo\n")
+    image = next((tmp_path / "drawn").glob("*0000*image.png"))
+    command = ["rank", str(run), "--condition", f"image={image}", "--candidates", str(words)]
+    assert main(command) == 0
 
 
 @pytest.mark.slow
