@@ -34,7 +34,7 @@ OTHERS = "conditions"  # by array: of priors under several conditions
 RETURN_LENGTH = "return_length"  # what verbs ask for, not their users
 PLAIN = ("n", "seed", "strength", "codebooks")  # options whose value a keyword takes as it is
 # Options that decide what is drawn.
-IN_NAMES = (*SAMPLING, "strength", "outpaint", "codebooks", "rate", "params")
+IN_NAMES = (*SAMPLING, "target", "strength", "outpaint", "codebooks", "rate", "params")
 
 
 def add_drawing_arguments(
@@ -248,7 +248,11 @@ def _in_names(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _in_name(value: Any) -> str:
-    """The value of an option for a name: of weights of guidance "image-2+audio-1.5"."""
+    """The value of an option for a name: of weights of guidance "image-2+audio-1.5", of targets in
+    their order "text+audio".
+    """
+    if isinstance(value, list):
+        return _file_safe("+".join(value).replace(",", "+"))
     if isinstance(value, dict):
         return "+".join(f"{name}-{scale:g}" for name, scale in value.items())
     return str(value).removesuffix(".0")
