@@ -9,7 +9,6 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from vqjax.evaluation.base import Evaluation, check_not_empty, eval_batch_size, over_split
-from vqjax.priors.joint import ABSENT
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import put_batch, replicated
 from vqjax.types import Batch, Tree
@@ -90,7 +89,8 @@ class JointEvaluator:
                 ids, present = self._tokens(self._frozen, put)
                 for column, blocks in enumerate(self._conditionals.values()):
                     target = self._task.names.index(blocks[-1])
-                    sums = self._sums(params, ids, present, self._ranks(blocks))
+                    ranks = np.asarray(self._network.ranks(blocks, 1))
+                    sums = self._sums(params, ids, present, ranks)
                     totals[:, column] += jax.device_get(sums)[:, target]
                 count += int(self._count(put["mask"]))
         check_not_empty(count, self._experiment)
@@ -104,11 +104,6 @@ class JointEvaluator:
         numbers |= {f"{GAP}/{name}": value for name, value in order_gaps(means).items()}
         return Evaluation(numbers, protocol=(f"{count:,} examples of the eval split",))
 
-    def _ranks(self, blocks: tuple[str, ...]) -> np.ndarray:
-        """The ranks int32[n] of a row with these blocks."""
-        row = [blocks.index(n) if n in blocks else ABSENT for n in self._task.names]
-        return np.asarray(row, np.int32)
-
     def _tokens_of(self, frozen: Tree, batch: Batch) -> tuple[dict[str, jax.Array], jax.Array]:
         """The tokens of a batch, and which streams its rows have, bool[B, n]: padding has none."""
         task = self._task
@@ -119,9 +114,9 @@ class JointEvaluator:
         self, params: Tree, ids: dict[str, jax.Array], present: jax.Array, ranks: jax.Array
     ) -> jax.Array:
         """Nats of each stream, and the rows that have all of the blocks: [2, n]."""
-        every = jnp.broadcast_to(ranks[None], present.shape)  # [B, n]
-        losses = self._task.objective(params, ids, every, self._network)
-        there = jnp.all(present | (every < 0), axis=1)  # [B]
+        ranks = jnp.broadcast_to(ranks, present.shape)  # [B, n]
+        losses = self._task.objective(params, ids, ranks, self._network)
+        there = jnp.all(present | (ranks < 0), axis=1)  # [B]
         nats = [jnp.where(there, losses[n].nats.sum(axis=1), 0.0) for n in self._task.names]
         sums = jnp.stack([values.sum() for values in nats])
         return jnp.stack([sums, jnp.full_like(sums, there.sum())])

@@ -95,14 +95,13 @@ class Prior(nn.Module):
         return both, guidance
 
 
-class TransformerPrior(Prior):
-    """Base of priors by a transformer: they have the fields of `GPT`, and may have others."""
+class TransformerSizes:
+    """Base of networks with a transformer: they have the fields `width`, `layers`, `heads`,
+    `kv_heads`, `qk_norm`, `dropout` and `dtype`.
+    """
 
-    def __post_init__(self) -> None:
-        check_fields(self)
-        if self.positions not in POSITIONS:
-            hint = did_you_mean(self.positions, POSITIONS)
-            raise UsageError(f"prior.positions={self.positions!r}: {hint}")
+    def check_sizes(self) -> None:
+        """Refuses sizes that do not fit each other, with UsageError."""
         if self.heads < 1 or self.width % self.heads:
             raise UsageError(f"prior.heads={self.heads} does not divide width={self.width}")
         if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
@@ -112,6 +111,22 @@ class TransformerPrior(Prior):
                 f"prior: layers={self.layers}, dropout={self.dropout}: wanted at least one layer "
                 "and a chance below 1"
             )
+
+    def make_transformer(self, **settings: Any) -> Transformer:
+        """Its transformer; `settings` are further fields, or replace these."""
+        fields = {"qk_norm": self.qk_norm, "dtype": self.dtype} | settings
+        return Transformer(self.layers, self.heads, self.kv_heads, **fields)
+
+
+class TransformerPrior(TransformerSizes, Prior):
+    """Base of priors by a transformer: they have the fields of `GPT`, and may have others."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.positions not in POSITIONS:
+            hint = did_you_mean(self.positions, POSITIONS)
+            raise UsageError(f"prior.positions={self.positions!r}: {hint}")
+        self.check_sizes()
         super().__post_init__()
 
     def check_levels(self) -> None:
@@ -126,11 +141,6 @@ class TransformerPrior(Prior):
     def has_prefix(self) -> bool:
         """Whether its condition is a prefix of the sequence."""
         return self.condition is not None and self.condition.by == "prefix"
-
-    def make_transformer(self, **settings: Any) -> Transformer:
-        """Its transformer; `settings` are further fields, or replace these."""
-        fields = {"qk_norm": self.qk_norm, "dtype": self.dtype} | settings
-        return Transformer(self.layers, self.heads, self.kv_heads, **fields)
 
     def angles(self) -> np.ndarray:
         """float32 [P + S, d / 2], of the steps of its order; zero for the prefix."""

@@ -198,5 +198,4 @@ class CodebookGPT(TransformerPrior):
             known=known,
             ended=order.size if self.ends else None,
         )  # [B, S, Q]
-        codes = order.from_steps(codes).reshape(len(keys), order.frames, order.codebooks)
-        return order.ids_of(codes).reshape(len(keys), order.length)  # [B, T]
+        return order.ids_of_steps(codes)  # [B, T]

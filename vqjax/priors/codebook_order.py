@@ -184,6 +184,11 @@ class CodebookOrder(TokenOrder):
         first = first.reshape(*(1,) * (codes.ndim - 1), -1)
         return jnp.where(codes == self.size, self.ended, codes + first)
 
+    def ids_of_steps(self, codes: jax.Array) -> jax.Array:
+        """Codes of every step, int32[B, S, Q] -> ids int32[B, T]."""
+        codes = self.from_steps(codes).reshape(len(codes), self.frames, self.codebooks)
+        return self.ids_of(codes).reshape(len(codes), self.length)
+
     def cut(self, ids: jax.Array, frames: jax.Array) -> jax.Array:
         """Ids int32[B, T] of clips that have `frames` int32[B] frames: `ended` after them."""
         frame = jnp.asarray(np.arange(self.length) // self.codebooks)[None]  # [1, T]

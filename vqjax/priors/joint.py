@@ -1,6 +1,6 @@
 """JointPrior: tokens of several streams, such as of an image, a sound and a text, in any order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,8 @@ from flax import linen as nn
 from vqjax.config.annotations import check_fields
 from vqjax.nn.attention import Cache
 from vqjax.nn.rotary import rotary_angles
-from vqjax.nn.transformer import Transformer, unstack_params
+from vqjax.nn.transformer import unstack_params
+from vqjax.priors.base import TransformerSizes
 from vqjax.priors.codebook_order import CodebookOrder
 from vqjax.priors.stream_tokens import StreamTokens
 from vqjax.types import Tree, UsageError, did_you_mean
@@ -44,7 +45,7 @@ class Reading(NamedTuple):
     offset: int
 
 
-class JointPrior(nn.Module):
+class JointPrior(TransformerSizes, nn.Module):
     """p of the blocks of a row, one after the other, each given those before it.
 
     A block holds the tokens of one stream; inside, it is that of `CodebookGPT`: exact, up to the
@@ -77,15 +78,7 @@ class JointPrior(nn.Module):
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.heads < 1 or self.width % self.heads:
-            raise UsageError(f"prior.heads={self.heads} does not divide width={self.width}")
-        if self.kv_heads is not None and (self.kv_heads < 1 or self.heads % self.kv_heads):
-            raise UsageError(f"prior.kv_heads={self.kv_heads} does not divide heads={self.heads}")
-        if self.layers < 1 or not 0.0 <= self.dropout < 1.0:
-            raise UsageError(
-                f"prior: layers={self.layers}, dropout={self.dropout}: wanted at least one layer "
-                "and a chance below 1"
-            )
+        self.check_sizes()
         super().__post_init__()
 
     @property
@@ -111,11 +104,6 @@ class JointPrior(nn.Module):
         positions = self.order(name).step_positions  # [S, axes]
         start = np.zeros((1, positions.shape[1]))
         return rotary_angles(np.concatenate([start, positions]), self.width // self.heads)
-
-    def make_transformer(self, **settings: Any) -> Transformer:
-        """Its transformer; `settings` are further fields, or replace these."""
-        fields = {"qk_norm": self.qk_norm, "dtype": self.dtype} | settings
-        return Transformer(self.layers, self.heads, self.kv_heads, **fields)
 
     def setup(self) -> None:
         # The order of blocks is in the mask, so nothing is causal by position.
@@ -218,7 +206,7 @@ class JointPrior(nn.Module):
         """
         order, start = self.order(name), reading.offset
         x = self._part(params, name, "block", ids)  # [B, S + 1, C]
-        h, reading = self._run(params, reading, x, self.angles(name), start)
+        h, reading = self._runner(params)(reading, x, self.angles(name), start)
         steps = jnp.arange(order.steps)
         logits = self._part(params, name, "logits", h[:, : order.steps], steps)  # [B, S, Q, K]
         count = _filled(order, ids)  # [B]
@@ -235,13 +223,12 @@ class JointPrior(nn.Module):
             int32[B, Q], number) -> (state, logits [B, Q, K])`, those of the step after `number`.
         """
         order, start = self.order(name), reading.offset
-        angles = jnp.asarray(self.angles(name))
+        angles, transformer = jnp.asarray(self.angles(name)), self._runner(params)
 
         def run(caches: tuple[Cache, ...], x: jax.Array, position: Any) -> tuple:
             """x [B, 1, C] at a position of the block -> the logits of the step after it."""
             own = jax.lax.dynamic_slice_in_dim(angles, position, 1)  # [1, d / 2]
-            now = reading._replace(caches=caches)
-            h, now = self._run(params, now, x, own, start + position)
+            h, now = transformer(reading._replace(caches=caches), x, own, start + position)
             steps = jnp.minimum(position, order.steps - 1)[None]  # [1]
             return now.caches, self._part(params, name, "logits", h, steps)[:, 0]  # [B, Q, K]
 
@@ -252,21 +239,22 @@ class JointPrior(nn.Module):
         caches, logits = run(reading.caches, x, jnp.int32(0))
         return caches, logits, step
 
-    def _run(
-        self, params: Tree, reading: Reading, x: jax.Array, angles: Any, offset: Any
-    ) -> tuple[jax.Array, Reading]:
-        """The transformer, for x [B, t, C] at the positions from `offset` on."""
+    def _runner(self, params: Tree) -> Callable[..., tuple[jax.Array, Reading]]:
+        """The transformer on x [B, t, C] with `angles` from `offset` on: (reading, x, angles,
+        offset) -> (h [B, t, C], reading). Its blocks are taken apart here, not at every step.
+        """
         transformer = self.make_transformer(parent=None)
-        h, caches = transformer.decode_step(
-            unstack_params(params["transformer"], self.layers),
-            params["transformer"]["norm"],
-            x.astype(self.dtype or x.dtype),
-            jnp.asarray(angles),
-            reading.caches,
-            offset,
-            reading.mask,
-        )
-        return h, reading._replace(caches=caches)
+        blocks = unstack_params(params["transformer"], self.layers)
+        norm = params["transformer"]["norm"]
+
+        def run(reading: Reading, x: jax.Array, angles: Any, offset: Any) -> tuple:
+            x, angles = x.astype(self.dtype or x.dtype), jnp.asarray(angles)
+            h, caches = transformer.decode_step(
+                blocks, norm, x, angles, reading.caches, offset, reading.mask
+            )
+            return h, reading._replace(caches=caches)
+
+        return run
 
     def _part(self, params: Tree, name: str, method: str, *args: Any) -> jax.Array:
         """A method of one stream's `StreamTokens`."""
@@ -276,8 +264,6 @@ class JointPrior(nn.Module):
 
 def _filled(order: CodebookOrder, ids: jax.Array) -> jax.Array:
     """How many positions of a block are of its tokens or before them: int32[B]."""
-    return (
-        1 + order.steps_of(order.frames_of(ids))
-        if order.ends
-        else jnp.full((len(ids),), order.steps + 1, jnp.int32)
-    )
+    if not order.ends:
+        return jnp.full((len(ids),), order.steps + 1, jnp.int32)
+    return 1 + order.steps_of(order.frames_of(ids))

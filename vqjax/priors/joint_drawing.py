@@ -74,8 +74,7 @@ def _draw(
         combine=combine,
         ended=order.size if order.ends else None,
     )  # [B, S, Q]
-    codes = order.from_steps(codes).reshape(len(keys), order.frames, order.codebooks)
-    return order.ids_of(codes).reshape(len(keys), order.length)  # [B, T]
+    return order.ids_of_steps(codes)  # [B, T]
 
 
 def log_likelihoods(

@@ -106,9 +106,7 @@ class JointTask(Task):
             for array, bound in stream.bounds.items():
                 setting = bound.setting.replace("stream.", f"task.streams.{name}.")
                 own = dataclasses.replace(bound, setting=setting)
-                found |= {f"{name}.{array}": own}
-                if len(self.streams) == 1 or array == CAPTION:
-                    found |= {array: own}
+                found |= {f"{name}.{array}": own, array: own}
         return found
 
     def network(self, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
@@ -190,9 +188,10 @@ class JointTask(Task):
         ids: Mapping[str, jax.Array],
         ranks: jax.Array,
         network: nn.Module,
-        **rngs: Any,
+        dropout: jax.Array | None = None,
     ) -> dict[str, StreamLoss]:
-        """The prior's objective, see `JointPrior.objective`."""
+        """The prior's objective, see `JointPrior.objective`; `dropout`: its key in training."""
+        rngs = {} if dropout is None else {"dropout": dropout}
         return network.apply({"params": params[PRIOR]}, ids, ranks, rngs=rngs, method="objective")
 
     def __call__(
@@ -203,8 +202,8 @@ class JointTask(Task):
         network = self.network_of(batch)
         ranks, noise = self.draw_rows(rows_key, self.present(batch))  # [B, n] each
         ids = self.ids(network, frozen, batch, noise, noise_key)
-        rngs = {"dropout": dropout} if context.train else {}
-        found = self.objective(params, ids, ranks, network, **rngs)
+        dropout = dropout if context.train else None
+        found = self.objective(params, ids, ranks, network, dropout)
         is_target = (ranks >= 0) & (noise == 0.0)  # [B, n]
         weights = is_target / jnp.maximum(is_target.sum(axis=1, keepdims=True), 1)  # [B, n]
         rows = jnp.maximum(is_target.any(axis=1).sum(), 1)
