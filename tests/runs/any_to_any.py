@@ -19,7 +19,7 @@ BEST = TokenSampling(temperature=0.0)
 GUIDANCE = 2.0
 
 
-def test_rows(run, count):
+def eval_rows(run, count):
     """{stream: examples} of the first `count` rows of the eval split, and their labels."""
     rows, labels = {name: [] for name in run.streams}, []
     data = run.experiment.data
@@ -58,7 +58,7 @@ class Judges:
 def main(path, image_judge, audio_judge):
     run = vqjax.load(path)
     judges = Judges(run, image_judge, audio_judge)
-    rows, labels = test_rows(run, run.experiment.data.num_eval())
+    rows, labels = eval_rows(run, run.experiment.data.num_eval())
     n = len(labels)
     print(f"{n} test rows, step {run.step}")
     for name, examples in rows.items():

@@ -21,7 +21,8 @@ from vqjax.cli.drawing import (
     write_sheet,
 )
 from vqjax.cli.masks import HALVES, WHITE, check_some_white, half, read_mask
-from vqjax.format import printable, reason
+from vqjax.cli.pictures import cover, read_picture
+from vqjax.format import printable
 
 DESCRIPTION = """\
 Turns a picture into tokens, keeps some of them and draws the others from a prior. Writes one PNG:
@@ -200,7 +201,7 @@ def _run_edit(
     if path is None:
         (original,) = to_uint8(trained.held_out(1))
     else:
-        original = _read_image(path, trained.shape[-1])
+        original = read_picture(path, trained.shape[-1])
     size = original.shape[:2]
     if edit != "upscale":
         original = _fit_image(original, trained.shape, path, args.fit)
@@ -229,21 +230,8 @@ def _run_edit(
     return [original], trained.variations(images, **options)
 
 
-def _read_image(path: str, channels: int) -> Any:
-    from vqjax.media.image import read_whole
-    from vqjax.types import DataError
-
-    try:
-        return read_whole(path, channels, MAX_PIXELS)
-    except Exception as error:  # decoders raise what they like
-        raise DataError(f"{path}: {reason(error)}") from error
-
-
 def _fit_image(image: Any, shape: tuple[int, ...], path: str | None, fit: bool) -> Any:
     """An image of `shape`: with `fit` resized to cover it and cropped in the middle."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
     from vqjax.types import UsageError
 
     if image.shape == shape:
@@ -253,9 +241,7 @@ def _fit_image(image: Any, shape: tuple[int, ...], path: str | None, fit: bool) 
             f"{path}: {_size(image)} pixels, the prior was trained on {_size(shape)} "
             "(--fit resizes and crops)"
         )
-    original = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    fitted = ImageOps.fit(original, (shape[1], shape[0]), Image.Resampling.LANCZOS)
-    return np.asarray(fitted).reshape(shape)
+    return cover(image, shape)
 
 
 def _size(image: Any) -> str:

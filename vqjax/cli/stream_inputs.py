@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from vqjax.cli.drawing import MAX_PIXELS
+from vqjax.cli.pictures import cover, read_picture
 from vqjax.format import printable, reason, times
 
 
@@ -73,20 +73,9 @@ def _sound(path: str, rate: int) -> Any:
 
 def _picture(path: str, shape: tuple[int, ...]) -> Any:
     """A picture of `shape`, resized to cover it and cropped in the middle."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    from vqjax.media.image import read_whole
-    from vqjax.types import DataError
-
-    try:
-        image = read_whole(path, shape[-1], MAX_PIXELS)
-    except Exception as error:  # decoders raise what they like
-        raise DataError(f"{path}: {reason(error)}") from error
+    image = read_picture(path, shape[-1])
     if image.shape == tuple(shape):
         return image
     sizes = f"{times(image.shape[:2])} to {times(shape[:2])}"
     print(f"note: {path}: resized from {sizes}", file=sys.stderr)
-    original = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    fitted = ImageOps.fit(original, (shape[1], shape[0]), Image.Resampling.LANCZOS)
-    return np.asarray(fitted).reshape(shape)
+    return cover(image, shape)

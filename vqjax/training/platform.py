@@ -20,9 +20,9 @@ from vqjax.types import UsageError
 # initial state of a small VQGAN).
 COMPILE_QUICKLY = {"xla_backend_optimization_level": 0}
 
-# M_ARENA_MAX, M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of glibc's mallopt(3): the last two keep
-# memory on the heap, and keep the heap.
-_MALLOC = {-8: 2, -3: 2**31 - 1, -1: 2**31 - 1}
+# M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of glibc's mallopt(3): they keep memory on the heap, and
+# keep the heap.
+_MALLOC = {-3: 2**31 - 1, -1: 2**31 - 1}
 
 if hasattr(jax, "enable_x64"):
     _enable_x64 = jax.enable_x64
@@ -54,9 +54,8 @@ def keep_freed_memory() -> None:
 
     XLA asks for its buffers anew at every step. By glibc's defaults each large one is a mapping of
     its own, whose pages the kernel fills with zeros again: 86,000 page faults in a step of a VQGAN
-    of width 64, a fifth of its time. Arenas other than the main one give it back whatever they are
-    told, so programs run in the thread that calls them. (That thread's arena is the main one; with
-    one arena for all threads compiling is slower, with more than two nothing is kept.)
+    of width 64, a fifth of its time. The memory of other threads than the main one is given back
+    whatever the settings say, so programs run in the thread that calls them.
     Call it before JAX's first computation, which starts threads. Elsewhere it does nothing.
     """
     if sys.platform != "linux" or not _only_cpus():
