@@ -13,13 +13,12 @@ from vqjax.config.annotations import check_fields
 from vqjax.ops.schedules import Schedule
 from vqjax.priors.joint import ABSENT, StreamLoss
 from vqjax.tasks.base import Task
-from vqjax.tasks.streams import CAPTION, TextStream, arrays_of
+from vqjax.tasks.streams import arrays_of
 from vqjax.types import ArraySpec, Batch, Bound, Context, TaskOutput, Tree, UsageError, check_offers
 
 PRIOR = "prior"
 PRIOR_NEEDS = ("streams", "objective", "ranks", "check_streams")
-STREAM_NEEDS = ("inputs", "order", "ids", "check", "bounds", "noise")
-PRESENT = "present"  # whether a row has a stream, in a batch
+STREAM_NEEDS = ("inputs", "order", "ids", "present", "check", "bounds", "noise")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +80,7 @@ class JointTask(Task):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the streams, n, sorted: a record does not keep the order of a mapping."""
+        """Of the streams, n, sorted: records that differ in the order of a mapping are the same."""
         return tuple(sorted(self.streams))
 
     def frozen_path(self, name: str) -> str:
@@ -127,14 +126,7 @@ class JointTask(Task):
 
     def present(self, batch: Batch) -> jax.Array:
         """Which streams the rows of a batch have, bool[B, n]."""
-        columns = []
-        for name in self.names:
-            stream, own = self.streams[name], arrays_of(batch, name)
-            array = next(iter(own.values()))
-            there = own.get(PRESENT, jnp.ones(len(array), bool))
-            if isinstance(stream, TextStream):
-                there = there & (own[CAPTION] != 0).any(axis=1)
-            columns.append(there)
+        columns = [self.streams[name].present(arrays_of(batch, name)) for name in self.names]
         return jnp.stack(columns, axis=1)
 
     def ids(

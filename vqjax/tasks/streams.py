@@ -14,6 +14,7 @@ from vqjax.tasks.frozen_tokens import FrozenTokens
 from vqjax.types import ArraySpec, Batch, Bound, Level, Tree, UsageError, did_you_mean
 
 CAPTION = "caption"  # a text as ids, 0 after its end, in a batch
+PRESENT = "present"  # whether a row has the stream, likewise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,11 @@ class TokenStream(FrozenTokens):
         """That of the tokens of examples with arrays of these shapes."""
         shortest = self.shortest if self.ends else 1
         return CodebookOrder(self.levels_of(shapes), self.pattern, self.ends, shortest)
+
+    def present(self, batch: Batch) -> jax.Array:
+        """Which rows of a batch have the stream, bool[B]: all, where the batch does not say."""
+        count = len(next(iter(batch.values())))
+        return batch.get(PRESENT, jnp.ones(count, bool))
 
     def ids(
         self, order: CodebookOrder, arrays: Tree, batch: Batch, noise: jax.Array, key: jax.Array
@@ -137,6 +143,11 @@ class TextStream:
         del shapes
         level = Level(CAPTION, (self.length,), self.vocabulary)
         return CodebookOrder((level,), "flat", ends=True)
+
+    def present(self, batch: Batch) -> jax.Array:
+        """See `TokenStream.present`."""
+        has_text = (batch[CAPTION] != 0).any(axis=1)  # [B]
+        return batch.get(PRESENT, True) & has_text
 
     def ids(
         self, order: CodebookOrder, arrays: Tree, batch: Batch, noise: jax.Array, key: jax.Array
