@@ -67,7 +67,7 @@ def experiment(
     return Experiment(
         task=JointTask(
             streams,
-            JointPrior(width=width, layers=layers, heads=4, dropout=0.15, token_dropout=1.0),
+            JointPrior(width=width, layers=layers, heads=4, dropout=0.15),
             blocks=(0.0, 0.6, 0.4),
             noisy=0.3,
         ),

@@ -62,10 +62,6 @@ class JointPrior(TransformerSizes, nn.Module):
     Attributes:
         width: channels; `layers`, `heads`, `kv_heads`, `qk_norm`, `remat`: see `Transformer`.
         dropout: of inputs, and of each residual branch.
-        token_dropout: in training, half of the blocks lose tokens among the inputs, with a chance
-            drawn uniformly up to this one: what is left of a block then says less about the rest of
-            it, and conditions are learned sooner (word dropout, arXiv 1511.06349, section 3.1). A
-            dropped token is known as such, so likelihoods stay exact.
         streams: their names and orders; filled in by the task.
         dtype: to compute in; None: the experiment's `compute_dtype`. Logits are float32 at least.
     """
@@ -76,7 +72,6 @@ class JointPrior(TransformerSizes, nn.Module):
     kv_heads: int | None = None
     qk_norm: bool = True
     dropout: float = 0.1
-    token_dropout: float = 0.0
     remat: bool | str = False
     streams: tuple[tuple[str, CodebookOrder], ...] = ()
     dtype: str | None = None
@@ -84,8 +79,6 @@ class JointPrior(TransformerSizes, nn.Module):
     def __post_init__(self) -> None:
         check_fields(self)
         self.check_sizes()
-        if not 0.0 <= self.token_dropout <= 1.0:
-            raise UsageError(f"token_dropout={self.token_dropout}: wanted a chance from 0 to 1")
         super().__post_init__()
 
     @property
@@ -134,7 +127,7 @@ class JointPrior(TransformerSizes, nn.Module):
             {stream: [B, T, K], or [B, T, K + 1] where clips may end}: see
             `CodebookOrder.step_logits`.
         """
-        blocks = [self.parts[n].block(ids[n], self._kept(n, len(ranks))) for n in self.names]
+        blocks = [self.parts[name].block(ids[name]) for name in self.names]
         x = jnp.concatenate(blocks, axis=1)  # [B, P, C], P = sum of S + 1
         x = self.drop(x, deterministic=not self.has_rng("dropout"))
         angles = np.concatenate([self.angles(name) for name in self.names])  # [P, d / 2]
@@ -146,15 +139,6 @@ class JointPrior(TransformerSizes, nn.Module):
             logits[name] = order.from_steps(steps)  # [B, T, K]
             first += order.steps + 1
         return logits
-
-    def _kept(self, name: str, batch: int) -> jax.Array | None:
-        """Which steps of a block are inputs in training, bool[B, S]; None: all of them."""
-        if not self.token_dropout or not self.has_rng("dropout"):
-            return None
-        row_key, chance_key, step_key = jax.random.split(self.make_rng("dropout"), 3)
-        chance = self.token_dropout * jax.random.uniform(chance_key, (batch, 1))
-        chance = jnp.where(jax.random.bernoulli(row_key, 0.5, (batch, 1)), chance, 0.0)
-        return jax.random.uniform(step_key, (batch, self.order(name).steps)) >= chance
 
     def visible(self, ids: Ids, ranks: jax.Array) -> jax.Array:
         """Which positions see which others: bool [B, P, P], P those of all blocks."""

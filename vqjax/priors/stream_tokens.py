@@ -31,14 +31,9 @@ class StreamTokens(nn.Module):
         self.start_vector = self.param("start", INIT, (1, 1, self.width))
         self.stream_vector = self.param("stream", INIT, (1, 1, self.width))
 
-    def block(self, ids: jax.Array, kept: jax.Array | None = None) -> jax.Array:
-        """ids int32[B, T] -> the vectors of the whole block, [B, S + 1, C]; the tokens of steps
-        that are not `kept`, bool[B, S], are zero in them.
-        """
-        steps = self.order.sum_steps(self.tokens(ids))  # [B, S, C]
-        if kept is not None:
-            steps = jnp.where(kept[..., None], steps, 0)
-        steps = steps + self.stream_vector
+    def block(self, ids: jax.Array) -> jax.Array:
+        """ids int32[B, T] -> the vectors of the whole block, [B, S + 1, C]."""
+        steps = self.order.sum_steps(self.tokens(ids)) + self.stream_vector  # [B, S, C]
         return jnp.concatenate([self.start(len(ids)), steps], axis=1)  # [B, S + 1, C]
 
     def start(self, batch: int) -> jax.Array:
