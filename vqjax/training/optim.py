@@ -13,12 +13,13 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from vqjax.config.annotations import check_fields
 from vqjax.ops.schedules import Schedule
 from vqjax.types import UsageError, did_you_mean
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "Optax", "Transform"]
+__all__ = ["SGD", "Adam", "AdamW", "Muon", "Optimizer", "Optax", "Transform"]
 
 
 @runtime_checkable
@@ -115,16 +116,85 @@ class AdamW(_Betas):
     offset: int = 0
 
     def direction(self) -> optax.GradientTransformation:
-        def kernels(params: Any) -> Any:
-            return jax.tree_util.tree_map_with_path(
-                lambda path, p: jnp.ndim(p) > 1 and "codes" not in jax.tree_util.keystr(path[-1:]),
-                params,
-            )
-
         return optax.chain(
-            optax.scale_by_adam(self.b1, self.b2, self.eps),
-            optax.add_decayed_weights(self.weight_decay, mask=kernels),
+            optax.scale_by_adam(self.b1, self.b2, self.eps), _decay(self.weight_decay)
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class Muon(_Betas):
+    """Momentum made orthogonal, of the matrices inside a transformer (arXiv 2502.16982, section
+    2.2); AdamW, with the same learning rate and decay, of everything else.
+
+    Matrices are the parameters named `kernel` of two axes, or of three where blocks are stacked,
+    in a module "transformer" or "blocks": neither embeddings nor softmax layers. Their steps have
+    the root mean square that Adam's have, about 0.2 of the learning rate. Networks without such
+    matrices are refused with UsageError.
+
+    Attributes:
+        momentum: its decay (Nesterov's).
+        b1, b2, eps: of AdamW; the others: see `AdamW`.
+    """
+
+    learning_rate: float | Schedule
+    momentum: float = 0.95
+    b1: float = 0.9
+    b2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    clip: float | None = None
+    start: int = 0
+    every: int = 1
+    offset: int = 0
+
+    def direction(self) -> optax.GradientTransformation:
+        muon = optax.chain(
+            optax.contrib.scale_by_muon(
+                beta=self.momentum, eps=self.eps, weight_dimension_numbers=_matrix_axes
+            ),
+            optax.stateless(lambda updates, _: jax.tree.map(_like_adam, updates)),
+        )
+        rest = optax.scale_by_adam(self.b1, self.b2, self.eps)
+        return optax.chain(
+            optax.partition({True: muon, False: rest}, _are_matrices), _decay(self.weight_decay)
+        )
+
+
+def _decay(weight_decay: float) -> optax.GradientTransformation:
+    """Decoupled weight decay, of kernels alone."""
+
+    def kernels(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, p: jnp.ndim(p) > 1 and "codes" not in jax.tree_util.keystr(path[-1:]),
+            params,
+        )
+
+    return optax.add_decayed_weights(weight_decay, mask=kernels)
+
+
+def _are_matrices(params: Any) -> Any:
+    """Which parameters are matrices inside a transformer, as a tree of bools."""
+
+    def is_one(path: Any, p: jax.Array) -> bool:
+        names = [getattr(key, "key", "") for key in path]
+        inside = "transformer" in names or "blocks" in names
+        return inside and names[-1] == "kernel" and jnp.ndim(p) in (2, 3)
+
+    found = jax.tree_util.tree_map_with_path(is_one, params)
+    if not any(jax.tree.leaves(found)):
+        raise UsageError("Muon: the player has no matrices inside a transformer: use AdamW")
+    return found
+
+
+def _like_adam(u: jax.Array) -> jax.Array:
+    """An orthogonal update [..., m, n], whose root mean square is max(m, n)^-1/2, at 0.2."""
+    return 0.2 * max(u.shape[-2:]) ** 0.5 * u
+
+
+def _matrix_axes(updates: Any) -> Any:
+    """The axes of each matrix; those before the last two are of blocks."""
+    axes = optax.contrib.MuonDimensionNumbers(-2, -1)
+    return jax.tree.map(lambda u: axes, updates)
 
 
 @dataclasses.dataclass(frozen=True)
