@@ -95,6 +95,41 @@ NUMBERS: dict[str, Number] = {
         "held-out examples: 0 without fault",
         unit="nats", best=LOW, digits=2,
     ),
+    "information": Number(
+        "Information",
+        "of what streams have in common, such as a digit, how much one says, in nats, at least: "
+        "H(value) - mean of -log p(value | stream); after | what is given",
+        "nats", HIGH, 3,
+    ),
+    "label_accuracy": Number(
+        "Likeliest right",
+        "how often the value that is likeliest given other streams is the right one",
+        "%", HIGH, 1,
+    ),
+    "gain": Number(
+        "Gain",
+        "mean of log p of a stream given another, less log p of it alone; more than both can share "
+        "says that alone it is fitted worse",
+        "nats", digits=2,
+    ),
+    "leak_p": Number(
+        "Leak, p",
+        "permutation test: how often partners drawn anew within their value explain as much as "
+        "those at hand; near 0, pairs share more than the value",
+        digits=3,
+    ),
+    "noisy_information": Number("Information", "with noise on what is given", "nats", HIGH, 3),
+    "noisy_label_accuracy": Number("Likeliest right", "with noise on what is given", "%", HIGH, 1),
+    "noisy_product_information": Number(
+        "By the product",
+        "information with noise, by the product of what each stream says alone",
+        "nats", HIGH, 3,
+    ),
+    "noisy_product_label_accuracy": Number(
+        "By the product",
+        "likeliest value with noise, by the product of what each stream says alone",
+        "%", HIGH, 1,
+    ),
     "bits_per_dim": Number(
         "Bits per dimension",
         "-log2 p of all tokens of a held-out example, over how many values the example has",

@@ -26,6 +26,7 @@ from vqjax.training.loop import train
 from vqjax.training.optim import Adam
 from vqjax.types import UsageError
 
+NOISE = {"image": 0.25, "audio": 0.05}
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 HOP, SAMPLES = 400, 4_000
 TONES = Tones(samples=SAMPLES, train_clips=40, eval_clips=20, crop="start", loudness=Loudness())
@@ -75,8 +76,12 @@ def run(make_run, tmp_path_factory):
     return vqjax.load(path)
 
 
-def test_training_and_evaluation_give_the_same_numbers(run):
-    numbers = run.evaluate().numbers
+@pytest.fixture(scope="module")
+def numbers(run):
+    return run.evaluate(noise=NOISE).numbers
+
+
+def test_training_and_evaluation_give_the_same_numbers(run, numbers):
     nats = {k.split("/")[1]: v for k, v in numbers.items() if k.startswith("nats_per_example/")}
     whole = nats["audio"] + nats["image|audio"] + nats["text|audio+image"]
     assert numbers["nats_per_example"] == pytest.approx(whole)
@@ -93,6 +98,45 @@ def test_training_and_evaluation_give_the_same_numbers(run):
     images = batch["image.image"]
     told = -run.log_likelihood({"image": images})["image"]
     np.testing.assert_allclose(told.mean(), numbers["nats_per_example/image"], rtol=1e-5)
+
+
+def test_what_streams_say_of_the_digit_is_by_the_likelihood_of_its_words(run, numbers):
+    batch = next(iter(run.experiment.data.eval(20, np.arange(20))))
+    labels, images = batch["label"], batch["image.image"]
+    likely = [run.log_likelihood({"text": [w]}, {"image": images})["text"] for w in WORDS]
+    log_p = np.stack(likely, axis=1)  # [20, 10]
+    log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+    surprise = -log_p[np.arange(20), labels].mean()
+    entropy = np.log(10)  # two of each digit
+    assert numbers["information/text|image"] == pytest.approx(entropy - surprise, abs=1e-4)
+    right = np.mean(log_p.argmax(axis=1) == labels)
+    assert numbers["label_accuracy/text|image"] == pytest.approx(right)
+    drawn = [run.log_likelihood({"image": images}, {"text": w})["image"] for w in WORDS]
+    log_p = np.stack(drawn, axis=1)
+    log_p -= np.log(np.exp(log_p - log_p.max()).sum(axis=1, keepdims=True)) + log_p.max()
+    surprise = -log_p[np.arange(20), labels].mean()
+    assert numbers["information/image|text"] == pytest.approx(entropy - surprise, abs=1e-3)
+    nats = {k.split("/")[1]: v for k, v in numbers.items() if k.startswith("nats_per_example/")}
+    gain = nats["audio"] - nats["audio|image"]
+    assert numbers["gain/audio|image"] == pytest.approx(gain, abs=1e-3)
+    assert 0.0 < numbers["leak_p/image|audio"] <= 1.0 and "leak_p/image|text" not in numbers
+    rows = ("text|image=0.25", "text|audio=0.05", "text|audio=0.05+image=0.25")
+    assert all(f"noisy_information/{row}" in numbers for row in rows)
+    assert f"noisy_product_label_accuracy/{rows[2]}" in numbers
+    quiet = run.evaluate(noise={"image": 0.0, "audio": 0.0}).numbers
+    for kind in ("information", "label_accuracy"):
+        noisy = quiet[f"noisy_{kind}/text|audio=0+image=0"]
+        assert noisy == pytest.approx(quiet[f"{kind}/text|audio+image"], abs=1e-6)
+
+
+def test_noise_that_was_not_trained_is_refused(run):
+    for noise, line in (
+        ({"image": 0.9, "audio": 0.05}, "trained up to 0.5"),
+        ({"image": 0.1}, "wanted two"),
+        ({"image": 0.1, "sound": 0.05}, "valid: audio, image"),
+    ):
+        with pytest.raises(UsageError, match=line):
+            run.evaluate(noise=noise)
 
 
 def test_any_stream_is_drawn_given_any_others(run):

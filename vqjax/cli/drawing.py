@@ -94,13 +94,25 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 def _guidance(text: str) -> float | dict[str, float]:
     """The value of --guidance."""
     try:
-        if "=" not in text:
-            return float(text)
-        pairs = [item.partition("=") for item in text.split(",")]
-        return {name: float(scale) for name, _, scale in pairs}
+        return _numbers(text) if "=" in text else float(text)
     except ValueError as error:
         message = f"{text!r}: give a number, or one for each condition, as image=2,audio=1.5"
         raise argparse.ArgumentTypeError(message) from error
+
+
+def levels_argument(text: str) -> dict[str, float]:
+    """The value of --noise."""
+    try:
+        return _numbers(text)
+    except ValueError as error:
+        message = f"{text!r}: give a level for each of two streams, as image=0.9,audio=0.1"
+        raise argparse.ArgumentTypeError(message) from error
+
+
+def _numbers(text: str) -> dict[str, float]:
+    """ "a=2,b=1.5" -> {"a": 2.0, "b": 1.5}; ValueError for anything else."""
+    pairs = [item.partition("=") for item in text.split(",")]
+    return {name: float(value) for name, _, value in pairs}
 
 
 def used_flags(args: argparse.Namespace, *names: str) -> list[str]:

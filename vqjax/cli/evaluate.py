@@ -29,6 +29,10 @@ class of an array of the data, from all codebooks, and --codecs one for each cod
 the same clips at the same level. data.FIELD=VALUE evaluates on other data: the same source with
 other fields, such as speakers of whom training heard nothing.
 
+Of a joint prior whose streams share a value that a few texts name, such as a digit, there is also
+what each stream says of it, and a grid of noise on every two of them, or with --noise the levels of
+two.
+
   vqjax evaluate runs/mnist_vqvae
   vqjax evaluate runs/mnist_vqvae --params raw --json
   vqjax evaluate runs/mnist_vae --importance-samples 100
@@ -37,6 +41,7 @@ other fields, such as speakers of whom training heard nothing.
   vqjax evaluate runs/spoken_digit_codec --by speaker --codecs
   vqjax evaluate runs/spoken_digit_codec data.hold_out=theo data.leave_out=None
   vqjax evaluate runs/shapes_text_to_image --captions 1000 --guidance 2
+  vqjax evaluate runs/digits_any_to_any --noise image=0.9,audio=0.1
 
 Numbers of the eval split, where a run has them; shares are fractions of 1, % in tables:
 """
@@ -100,6 +105,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="of sound: also what Opus, GSM 6.10 and mu-law make of the same clips",
     )
     parser.add_argument(
+        "--noise",
+        metavar="X=L,Y=L",
+        type=drawing.levels_argument,
+        help="of a joint prior: levels of noise on two streams, as image=0.9,audio=0.1",
+    )
+    parser.add_argument(
         "--json",
         action="store_true",
         help="one JSON object instead of a table; null: no finite number",
@@ -125,6 +136,7 @@ def run(args: argparse.Namespace) -> None:
         importance_samples=args.importance_samples,
         by=args.by,
         codecs=args.codecs,
+        noise=args.noise,
         data=data,
         # `_judge_and_check` has printed the messages from opening the run.
         say=lambda line: None if judgement or check else print(printable(line), file=sys.stderr),

@@ -3,8 +3,8 @@
 Attributes load on first use: no verb pays for what it does not use. Those that have moved to other
 rooms stay here until version 0.3.
 
-Floor 7, imports floor 0, `metrics`, `ops`, `sampling`, `tasks` and `training`. Most important file:
-`base.py`.
+Floor 7, imports floor 0, `metrics`, `ops`, `priors`, `sampling`, `tasks` and `training`. Most
+important file: `base.py`.
 """
 
 import importlib

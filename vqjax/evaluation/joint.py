@@ -31,11 +31,11 @@ def conditionals_of(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
             sizes = range(len(others) + 1)
             subsets = [c for size in sizes for c in itertools.combinations(others, size)]
         for conditions in dict.fromkeys(subsets):
-            found[_key(name, conditions)] = (*conditions, name)
+            found[key_of(name, conditions)] = (*conditions, name)
     return found
 
 
-def _key(name: str, conditions: tuple[str, ...]) -> str:
+def key_of(name: str, conditions: tuple[str, ...]) -> str:
     return f"{name}|{'+'.join(conditions)}" if conditions else name
 
 
@@ -98,7 +98,7 @@ class JointEvaluator:
         means = {name: float(total / rows) for name, total, rows in named if rows}
         numbers = {f"{NATS}/{name}": value for name, value in means.items()}
         names = self._task.names
-        chain = [_key(name, names[:i]) for i, name in enumerate(names)]
+        chain = [key_of(name, names[:i]) for i, name in enumerate(names)]
         if all(key in means for key in chain):
             numbers[NATS] = sum(means[key] for key in chain)
         numbers |= {f"{GAP}/{name}": value for name, value in order_gaps(means).items()}

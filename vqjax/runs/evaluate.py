@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jax.sharding import Mesh
@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from vqjax import arguments, config
 from vqjax.evaluation.base import Evaluation
 from vqjax.evaluation.codecs import CodecEvaluator
+from vqjax.evaluation.fusion import fusion_evaluator
 from vqjax.evaluation.likelihood import ImportanceEvaluator
 from vqjax.runs.base import check_can
 from vqjax.runs.load import make_evaluator, run_class, with_data
@@ -30,6 +31,7 @@ def evaluate_run(
     importance_samples: int | None = None,
     by: str | None = None,
     codecs: bool = False,
+    noise: Mapping[str, float] | None = None,
     data: Any = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[OpenedRun, Evaluation]:
@@ -40,6 +42,8 @@ def evaluate_run(
         importance_samples: per example, for the bound of `ImportanceEvaluator` beside the others.
         by: an array of classes; the numbers of each class, too, of sound.
         codecs: whether other codecs are measured on the same sound (`CodecEvaluator`).
+        noise: of a joint prior, {stream: level} of two streams, see `FusionEvaluator`, which adds
+            its numbers where streams share a value.
         data: a source to replace the run's own, see `vqjax.load`; or one of the same class with
             other fields: `dataclasses.replace(record.experiment.data, hold_out="theo")`.
         say: is called with each message from opening the run.
@@ -48,7 +52,8 @@ def evaluate_run(
         DataError: no run, no sound checkpoint, or its data is not at hand.
         UsageError: classes that are not trusted, no such `params`, `trust` or `frozen` that are no
             sequences of texts, importance samples of a run whose latents have no prior, `by` or
-            `codecs` of what is no sound, or `data` that does not fit.
+            `codecs` of what is no sound, `noise` of what is no joint prior or that was not trained,
+            or `data` that does not fit.
     """
     trust = tuple(arguments.texts("trust", trust, 'trust=["my_networks.py"]'))
     frozen = tuple(arguments.texts("frozen", frozen, 'frozen=["tokenizer=runs/moved"]'))
@@ -67,9 +72,10 @@ def evaluate_run(
     if codecs:
         others = CodecEvaluator(experiment, mesh)
     arrays = _frozen_arrays(opened, mesh, trust, say)
+    fusion = fusion_evaluator(experiment, mesh, arrays, noise)
     evaluator = make_evaluator(experiment, mesh, arrays, {} if by is None else {"by": by})
     with jax_defaults(experiment.compute_dtype):
-        return opened, _evaluation(opened, evaluator, importance, others)
+        return opened, _evaluation(opened, evaluator, importance, others, fusion)
 
 
 def _frozen_arrays(
@@ -85,8 +91,10 @@ def _frozen_arrays(
         return {}
 
 
-def _evaluation(opened: OpenedRun, evaluator: Any, importance: Any, others: Any) -> Evaluation:
-    """All numbers; `importance` and `others` may be None."""
+def _evaluation(
+    opened: OpenedRun, evaluator: Any, importance: Any, others: Any, fusion: Any
+) -> Evaluation:
+    """All numbers; `importance`, `others` and `fusion` may be None."""
     variables = (opened.params, opened.collections)
     evaluation = evaluator(*variables)
     if importance is not None:
@@ -99,4 +107,7 @@ def _evaluation(opened: OpenedRun, evaluator: Any, importance: Any, others: Any)
         numbers = evaluation.numbers | found.numbers
         protocol = (*evaluation.protocol, *found.protocol)
         evaluation = dataclasses.replace(evaluation, numbers=numbers, protocol=protocol)
+    if fusion is not None:
+        numbers = evaluation.numbers | fusion(*variables).numbers
+        evaluation = dataclasses.replace(evaluation, numbers=numbers)
     return evaluation

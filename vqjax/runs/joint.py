@@ -5,6 +5,7 @@ drawn = run.sample(8, conditions={"text": "seven"}, targets=["image", "audio"])
 run.log_likelihood({"text": ["seven", "one"]}, {"image": picture})
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 from flax import linen as nn
 
 from vqjax import arguments, config
+from vqjax.evaluation.base import Evaluation
+from vqjax.evaluation.fusion import fusion_evaluator
 from vqjax.evaluation.joint import JointEvaluator
 from vqjax.ops.numerics import make_key
 from vqjax.priors.joint_drawing import (
@@ -28,6 +31,7 @@ from vqjax.runs.stream_examples import TextExamples, TokenExamples, in_turn, nam
 from vqjax.sampling import Guidance, StreamGuidance, TokenSampling
 from vqjax.tasks.streams import TextStream, arrays_of
 from vqjax.training.experiment import Experiment
+from vqjax.training.platform import jax_defaults
 from vqjax.types import Tree, UsageError
 
 CALL_BATCH = 64  # rows per call of a program
@@ -103,6 +107,21 @@ class JointRun(Run):
         """Hz of a stream of sound; 0: it is none."""
         spec = getattr(self._media.get(name), "spec", None)
         return 0 if spec is None else round(spec.rate or 0)
+
+    def evaluate(self, noise: Mapping[str, float] | None = None) -> Evaluation:
+        """See `Run.evaluate`.
+
+        Args:
+            noise: {stream: level} of two streams, see `FusionEvaluator`, which adds its numbers
+                where streams share a value.
+        """
+        evaluation, opening = super().evaluate(), self._opening
+        fusion = fusion_evaluator(self.experiment, opening.mesh, opening.frozen, noise)
+        if fusion is None:
+            return evaluation
+        with jax_defaults(self.experiment.compute_dtype):
+            found = fusion(opening.opened.params, opening.opened.collections)
+        return dataclasses.replace(evaluation, numbers=evaluation.numbers | found.numbers)
 
     def sample(
         self,
