@@ -20,7 +20,7 @@ from vqjax.ops.schedules import Cosine
 from vqjax.priors import JointPrior
 from vqjax.tasks import JointTask, TextStream, TokenStream
 from vqjax.training.experiment import Experiment
-from vqjax.training.optim import AdamW
+from vqjax.training.optim import Muon
 
 TINY = ("total_steps=2", "batch_size=8", "task.prior.width=16", "task.prior.layers=1")
 
@@ -44,9 +44,7 @@ def experiment(
         task=JointTask(streams, JointPrior(width=width, layers=layers, heads=4, dropout=0.1)),
         data=Captions(Shapes(32, language=language), BPE(vocabulary), length),
         optimizers={
-            "prior": AdamW(
-                Cosine(1e-3, steps=total_steps, warmup=200), b2=0.95, weight_decay=0.05, clip=1.0
-            )
+            "prior": Muon(Cosine(3e-3, steps=total_steps, warmup=100), weight_decay=0.1, clip=1.0)
         },
         batch_size=64,
         eval_batch_size=200,

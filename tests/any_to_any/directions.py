@@ -128,9 +128,8 @@ def several(run, judges, rows, n, weights):
 def ceilings(run, judges, rows):
     """The judges on test examples, and on what their tokens make of them."""
     for name in ("image", "audio"):
-        media = run._media[name]
         examples = rows.examples[name]
-        coded = media.examples(media.ids(examples))
+        coded = run.coded(name, examples)
         for what, values in (("test examples", examples), ("reconstructions", coded)):
             right = judges.digits(name, values) == rows.labels
             print(f"judge of {name} on {what}: {share(right, rows.clips)}", flush=True)

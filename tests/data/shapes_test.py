@@ -171,6 +171,20 @@ def test_one_wrong_word_is_refused(number):
         assert not any(satisfies(image, caption(m, "en")) for m in wrong)
 
 
+def test_written_captions_may_be_none_of_the_grammar():
+    source = Shapes(32)
+    batch = next(source.in_order("eval", 20))
+    texts, images = [to_text(row) for row in batch["caption"]], batch["image"]
+    wrong = ["", "a red", *texts[2:]]
+    assert source.described(images, texts).all()
+    assert not source.described(images, wrong)[:2].any()
+    assert source.described(images, wrong)[2:].all()
+    truths = ["a red circle left of a blue square", "two red circles", "a red circle"]
+    written = ["a blue square below a small red circle", "three red circles", "a red ring"]
+    np.testing.assert_allclose(source.named(written, truths), [1.0, 2 / 3, 0.0])
+    assert source.named(["red"], ["a red circle"]) == [0.0]
+
+
 def test_what_a_caption_leaves_out_is_not_checked():
     image = draw(Scene((Thing("red", "ring", "small", (0.25, 0.5)),), 240), 32)
     for text in ("a red ring", "a small red ring", "a red ring on the left"):

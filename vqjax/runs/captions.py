@@ -1,7 +1,7 @@
 """How many pictures are what their captions say, where the data can tell."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from vqjax import arguments
 from vqjax.data.texts import to_text
 from vqjax.runs.base import Run, keywords_of, require
 from vqjax.runs.editing import PLAIN, UNGUIDED
+from vqjax.runs.joint import JointRun
 from vqjax.runs.judge import options_text, sample_options
 from vqjax.sampling import Guidance, TokenSampling
 from vqjax.types import UsageError
@@ -25,7 +26,8 @@ class CaptionCheck:
     Attributes:
         tests: {test: {pictures: {kind of caption: share that satisfies its caption}}}. Pictures
             are "drawn" from the captions, "drawn without" any but checked against them, "real"
-            ones and their "reconstructed" copies.
+            ones and their "reconstructed" copies. Of a joint prior also captions "written" of real
+            pictures, at temperature 0, and the share of things "named" in them as in theirs.
         protocol: how they were drawn, in one line.
     """
 
@@ -51,7 +53,7 @@ def check_captions(
 
     Args:
         run: a prior conditioned on captions of data that can tell whether a picture satisfies
-            one, such as `Shapes`.
+            one, such as `Shapes`; or a joint prior of pictures and their captions.
         n: captions per test, or all there are.
         seed: see `PriorRun.sample`; so are sampling and guidance.
 
@@ -62,15 +64,15 @@ def check_captions(
     n = arguments.whole("n", n, least=1)
     require(run, "sample")
     source = getattr(run.experiment.data, "source", None)
-    conditional = "prompts" in keywords_of(run.sample)
+    joint = isinstance(run, JointRun) and sorted(run.media.values()) == ["image", "text"]
+    conditional = joint or "prompts" in keywords_of(run.sample)
     if not conditional or not all(hasattr(source, name) for name in SOURCE_NEEDS):
         raise UsageError(
             f"{run.path}: its data cannot tell whether a picture satisfies a caption; Shapes can"
         )
     options = sample_options(run, seed=seed, sampling=sampling, guidance=guidance)
-    tests = {
-        name: _run_test(run, test, n, options) for name, test in source.caption_tests().items()
-    }
+    run_test = _run_joint_test if joint else _run_test
+    tests = {name: run_test(run, test, n, options) for name, test in source.caption_tests().items()}
     protocol = (
         f"the first {n:,} captions of each test, {options_text(options)}, of {run.path} "
         f"(step {run.step}, {run.params_kind})"
@@ -81,20 +83,63 @@ def check_captions(
 def _run_test(
     run: Run, source: Any, n: int, options: Mapping[str, Any]
 ) -> dict[str, dict[str, float]]:
-    n = min(n, source.num_eval())
-    batch = next(source.eval(n, np.arange(n)))
-    captions, real = [to_text(row) for row in batch["caption"]], batch["image"]
-    kinds = np.array(source.kinds(captions))
+    captions, real = _examples(source, n)
+    n = len(captions)
     pictures = {
         "drawn": run.sample(n, prompts=captions, **options),
-        "drawn without": run.sample(n, **{k: v for k, v in options.items() if k != "guidance"}),
+        "drawn without": run.sample(n, **_unguided(options)),
         "real": real,
     }
     if hasattr(run, "tokenizer"):
         pictures["reconstructed"] = run.tokenizer.reconstruct(real)
-    shares = {}
-    for name, images in pictures.items():
-        hits = np.asarray(source.satisfied(images, captions))
-        shares[name] = {kind: float(hits[kinds == kind].mean()) for kind in np.unique(kinds)}
-        shares[name][ALL] = float(hits.mean())
-    return shares
+    return _shares(source, captions, pictures)
+
+
+def _run_joint_test(
+    run: JointRun, source: Any, n: int, options: Mapping[str, Any]
+) -> dict[str, dict[str, float]]:
+    captions, real = _examples(source, n)
+    n, names = len(captions), {medium: name for name, medium in run.media.items()}
+    image, text = names["image"], names["text"]
+    written = run.sample(
+        n, conditions={image: real}, targets=[text], sampling=TokenSampling(temperature=0.0)
+    )[text]
+    pictures = {
+        "drawn": run.sample(n, conditions={text: captions}, targets=[image], **options)[image],
+        "drawn without": run.sample(n, targets=[image], **_unguided(options))[image],
+        "real": real,
+        "reconstructed": run.coded(image, real),
+    }
+    kinds = np.array(source.kinds(captions))
+    return _shares(source, captions, pictures) | {
+        "written": _by_kind(source.described(real, written), kinds),
+        "written: things named": _by_kind(source.named(written, captions), kinds),
+    }
+
+
+def _examples(source: Any, n: int) -> tuple[list[str], np.ndarray]:
+    """The first n captions of a test, or all there are, and their pictures."""
+    n = min(n, source.num_eval())
+    batch = next(source.eval(n, np.arange(n)))
+    return [to_text(row) for row in batch["caption"]], batch["image"]
+
+
+def _unguided(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "guidance"}
+
+
+def _shares(
+    source: Any, captions: Sequence[str], pictures: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    kinds = np.array(source.kinds(captions))
+    return {
+        name: _by_kind(source.satisfied(images, captions), kinds)
+        for name, images in pictures.items()
+    }
+
+
+def _by_kind(values: Any, kinds: np.ndarray) -> dict[str, float]:
+    """Means of values [n]: of each kind of caption, and of all."""
+    values = np.asarray(values, np.float64)
+    shares = {kind: float(values[kinds == kind].mean()) for kind in np.unique(kinds)}
+    return {**shares, ALL: float(values.mean())}

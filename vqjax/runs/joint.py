@@ -108,6 +108,11 @@ class JointRun(Run):
         spec = getattr(self._media.get(name), "spec", None)
         return 0 if spec is None else round(spec.rate or 0)
 
+    def coded(self, name: str, examples: Any) -> Any:
+        """What the tokens of a stream's examples make of them; see `sample`."""
+        media = self._media[name]
+        return media.examples(media.ids(examples))
+
     def evaluate(self, noise: Mapping[str, float] | None = None) -> Evaluation:
         """See `Run.evaluate`.
 

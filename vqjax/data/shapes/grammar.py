@@ -92,14 +92,18 @@ def parse(text: str) -> Meaning:
     Raises:
         UsageError: if `text` is not a caption of this grammar.
     """
-    for read in (_from_english, _from_chinese):
-        meaning = read(text)
-        if meaning is not None:
-            return meaning
+    meaning = meant(text)
+    if meaning is not None:
+        return meaning
     raise UsageError(
         f"{text!r} is no caption of shapes; captions are like 'a small red circle at the top "
         "left', 'three green triangles' and 'a red circle left of a yellow cross'"
     )
+
+
+def meant(text: str) -> Meaning | None:
+    """Reads a caption in any of LANGUAGES, as `parse`; None if it is none of this grammar."""
+    return _from_english(text) or _from_chinese(text)
 
 
 def kind(text: str) -> str:

@@ -1,6 +1,7 @@
 """The pictures of shapes as a source of batches."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,8 +12,8 @@ from vqjax.data import augment as augmentation
 from vqjax.data import cache
 from vqjax.data.arrays import finished_spec, open_arrays
 from vqjax.data.shapes.drawing import draw
-from vqjax.data.shapes.grammar import CAPTION_BYTES, KINDS, LANGUAGES, caption, kind
-from vqjax.data.shapes.scorer import satisfied
+from vqjax.data.shapes.grammar import CAPTION_BYTES, KINDS, LANGUAGES, caption, kind, meant
+from vqjax.data.shapes.scorer import satisfied, satisfies
 from vqjax.data.shapes.splits import NUM_EXAMPLES, example
 from vqjax.data.source import Split, SplitSource
 from vqjax.data.texts import to_bytes
@@ -138,3 +139,25 @@ class Shapes(SplitSource):
     def satisfied(self, images: np.ndarray, captions: Sequence[str]) -> np.ndarray:
         """Returns whether each of images uint8[B, H, H, 3] satisfies its caption: bool[B]."""
         return satisfied(images, captions)
+
+    def described(self, images: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+        """Returns `satisfied` of captions that may be none of the grammar, which are false."""
+        return np.array(
+            [
+                meant(text) is not None and satisfies(image, text)
+                for image, text in zip(images, captions, strict=True)
+            ],
+            bool,
+        )
+
+    def named(self, captions: Sequence[str], truths: Sequence[str]) -> np.ndarray:
+        """Returns the share of things, each a colour and a shape, that captions have in common with
+        true ones, of the more that either has: float64[B]; 0 of what is none of the grammar.
+        """
+        shares = []
+        for text, truth in zip(captions, truths, strict=True):
+            meanings = meant(text), meant(truth)
+            pairs = [Counter(p.pair for p in m.phrases) if m else Counter() for m in meanings]
+            most = max(1, *(pair.total() for pair in pairs))
+            shares.append((pairs[0] & pairs[1]).total() / most)
+        return np.array(shares, np.float64)
