@@ -2,6 +2,7 @@
 how likely it holds what it is given.
 """
 
+import pathlib
 import re
 
 import numpy as np
@@ -11,7 +12,7 @@ import vqjax
 from tests import tiny
 from vqjax.cli.drawing import write_example
 from vqjax.cli.main import main
-from vqjax.config import FrozenRun
+from vqjax.config import FrozenRun, load_file
 from vqjax.data import Bytes, Captions, Digits, LabelledTexts, Loudness, Paired, Tones
 from vqjax.files import is_ours
 from vqjax.media.audio import read_sound
@@ -27,6 +28,7 @@ from vqjax.training.optim import Adam
 from vqjax.types import UsageError
 
 NOISE = {"image": 0.25, "audio": 0.05}
+SMALL_JOINT = pathlib.Path(__file__).parent.parent / "training" / "files" / "small_joint.py"
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 HOP, SAMPLES = 400, 4_000
 TONES = Tones(samples=SAMPLES, train_clips=40, eval_clips=20, crop="start", loudness=Loudness())
@@ -313,3 +315,24 @@ def test_a_file_that_is_no_picture_is_named(run, tmp_path, capsys):
     assert main(["sample", run.path, "--condition", f"image={bad}", "--out", str(tmp_path)]) == 3
     assert "bad.png: " in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["bad.png"]
+
+
+@pytest.mark.parametrize("streams", [1, 2, 4])
+def test_any_number_of_streams(streams, tmp_path):
+    made = load_file(str(SMALL_JOINT), {"streams": streams}, ["total_steps=2", "save_every=2"])
+    train(made, tmp_path / "run", make_evaluator=make_evaluator)
+    run = vqjax.load(tmp_path / "run")
+    names = [f"text{number}" for number in range(streams)]
+    assert list(run.streams) == names
+    drawn = run.sample(3)
+    assert list(drawn) == names and all(len(texts) == 3 for texts in drawn.values())
+    whole = run.log_likelihood({name: ["07", "333"] for name in names})
+    before: dict = {}
+    for name in names:  # in order, each given those before it
+        own = run.log_likelihood({name: ["07", "333"]}, before)[name]
+        np.testing.assert_allclose(own, whole[name], rtol=1e-5)
+        before[name] = ["07", "333"]
+    subsets = run.evaluate().numbers
+    assert len([k for k in subsets if k.startswith("nats_per_example/")]) == (
+        streams * 2 ** (streams - 1)
+    )

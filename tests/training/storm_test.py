@@ -43,6 +43,7 @@ CODEC = (
     "task.tokenizer.quantizer.dropout=0.5",
     "task.tokenizer.quantizer.per=example",
 )
+JOINT = (str(FILES / "small_joint.py"),)
 
 pytestmark = pytest.mark.storm
 
@@ -106,6 +107,23 @@ def test_two_processes_are_one(whole, tmp_path):
     # Each held-out example counts once, although ten do not divide over four devices.
     evaluated = [[line for line in lines if line["kind"] == "eval"] for lines in (one, two)]
     assert evaluated[1][0]["psnr"] == pytest.approx(evaluated[0][0]["psnr"], rel=1e-3)
+
+
+def test_a_joint_prior_of_two_processes_is_that_of_one(tmp_path):
+    """As of one device in one process: rows, noise and partners are drawn by the position."""
+    one, four, two = tmp_path / "one", tmp_path / "four", tmp_path / "two"
+    started = [start_alone(one, *JOINT, devices=1), *start_two(two, *JOINT)]
+    started.append(start_alone(four, *JOINT, devices=4))
+    for code, said in finish_all(started):
+        assert code == 0, said
+    whole = deterministic_lines(one)
+    for run in (four, two):
+        lines = deterministic_lines(run)
+        assert [line["kind"] for line in lines] == [line["kind"] for line in whole]
+        for line, wanted in zip(lines, whole, strict=True):
+            for name in ("nll", "z", "nats_per_example"):
+                if name in wanted:
+                    assert line[name] == pytest.approx(wanted[name], rel=1e-4), (name, line)
 
 
 def test_each_process_reads_its_rows_alone(tmp_path):
@@ -207,7 +225,7 @@ def weather(launch, run, kills, most, draw):
     assert all(code == 0 for code, _ in ends), ends
 
 
-@pytest.mark.parametrize("words", [REVIVING, CODEC], ids=["vqgan", "codec"])
+@pytest.mark.parametrize("words", [REVIVING, CODEC, JOINT], ids=["vqgan", "codec", "joint"])
 def test_a_process_survives_ten_kills(tmp_path, words):
     whole, run = tmp_path / "whole", tmp_path / "run"
     started = time.monotonic()
