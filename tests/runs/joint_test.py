@@ -27,6 +27,7 @@ from vqjax.training.loop import train
 from vqjax.training.optim import Adam
 from vqjax.types import UsageError
 
+PICTURE = pathlib.Path(__file__).parent.parent.parent / "docs" / "pictures" / "mnist_gpt.png"
 NOISE = {"image": 0.25, "audio": 0.05}
 SMALL_JOINT = pathlib.Path(__file__).parent.parent / "training" / "files" / "small_joint.py"
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -297,6 +298,10 @@ def test_the_verb_writes_what_is_drawn_given_files_and_texts(run, tmp_path, caps
         (["--guidance", "a=b"], 2, "give a number, or one for each condition"),
         (["--classes", "3"], 2, "it has audio, image, text"),
         (["--condition", "text=" + "x" * 100_000], 2, "100000 tokens long"),
+        (["--prompt", ""], 2, "wanted a text"),
+        (["--prompt", "a\udcff"], 2, "not UTF-8"),
+        (["--condition", f"audio={PICTURE}"], 3, "not read here: wav"),
+        (["--condition", f"image={SMALL_JOINT}"], 3, "cannot identify image file"),
         (["--rate", "16000"], 2, "add --out"),
     ],
 )

@@ -37,12 +37,14 @@ class TextExamples:
         """One text or several as ids int32[m, T].
 
         Raises:
-            UsageError: no texts, an empty one, or one that is too long.
+            UsageError: no texts, an empty one, one that is no UTF-8 or that is too long.
         """
         texts = [values] if isinstance(values, str) else arguments.items(self.name, values, '["a"]')
         for i, text in enumerate(texts):
             if not isinstance(text, str) or not text:
                 raise UsageError(f"{self.name}[{i}]={arguments.got(text)}: wanted a text")
+            if any("\ud800" <= letter <= "\udfff" for letter in text):  # as Python reads them
+                raise UsageError(f"{self.name}[{i}]={arguments.got(text)}: not UTF-8")
         codes = self._source.encode(texts)  # [m, T], 0 after the end
         frames = (codes != 0).sum(axis=1)
         inside = np.arange(codes.shape[1])[None] < frames[:, None]
