@@ -25,8 +25,12 @@ from vqjax.priors import JointPrior
 from vqjax.quantizers import EMAVectorQuantizer, Gaussian, Identity, Residual
 from vqjax.tasks import (
     ClassifierTask,
+    ImageModality,
     JointTask,
+    SharedCodesTask,
+    SoundModality,
     SoundTokenizerTask,
+    TextModality,
     TextStream,
     TokenizerTask,
     TokenStream,
@@ -40,10 +44,14 @@ from vqjax.tokenizers import (
     MelHead,
     MLPDecoder,
     MLPEncoder,
+    SharedTokenizer,
+    TextEncoder,
     Tokenizer,
 )
 from vqjax.training.experiment import Experiment
 from vqjax.training.optim import Adam
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def arrays(shape=(8, 8, 1), train=64, held_out=21, name="image") -> Arrays:
@@ -179,6 +187,52 @@ def joint(**settings) -> Experiment:
         "total_steps": 20,
         "save_every": 20,
         "eval_batch_size": 16,
+    }
+    return Experiment(**{**defaults, **settings})
+
+
+def shared_codes(quantizer=None, **settings) -> Experiment:
+    """Of digits, melodies and texts, for ten labels."""
+    texts = LabelledTexts(tuple((word, word[0]) for word in WORDS))
+    sources = {
+        "audio": Tones(
+            samples=4_000, train_clips=40, eval_clips=20, crop="start", loudness=Loudness()
+        ),
+        "image": Digits(),
+        "text": Captions(texts, Bytes(), 6),
+    }
+    mel = {"hop": 80, "window": 160, "mels": 16, "widths": (16,), "kernel": 3, "latent_dim": 16}
+    tokenizer = SharedTokenizer(
+        encoders={
+            "image": MLPEncoder((8, 8), (16,)),
+            "audio": LogMelEncoder(8000, **mel),
+            "text": TextEncoder(257, 16),
+        },
+        quantizer=quantizer or EMAVectorQuantizer(codebook_size=16, codebook_dim=4),
+        decoders={
+            "image": MLPDecoder((8, 8), (16,), channels=1),
+            "audio": MLPDecoder((52, 16), (16,), channels=1),
+            "text": MLPDecoder((6,), (16,), channels=257),
+        },
+        slots=3,
+        width=16,
+        layers=1,
+        heads=2,
+    )
+    modalities = {
+        "image": ImageModality(noise=0.5),
+        "audio": SoundModality(noise=0.1),
+        "text": TextModality(257, 6, noise=0.5),
+    }
+    weights = {"image": 1.0, "audio": 1.0, "text": 0.2}
+    defaults = {
+        "task": SharedCodesTask(tokenizer, modalities, weights, dropped=(0.2, 0.5, 0.3)),
+        "data": Paired(sources),
+        "optimizers": {"tokenizer": Adam(1e-2)},
+        "batch_size": 16,
+        "total_steps": 4,
+        "save_every": 4,
+        "eval_batch_size": 20,
     }
     return Experiment(**{**defaults, **settings})
 

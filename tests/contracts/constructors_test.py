@@ -59,6 +59,15 @@ OWN = {
     "Captions": {"vocabulary": config.decode({"class": "BPE", "size": 300})},
     "PriorTask": {"tokenizer": config.FrozenRun("nowhere")},
     "JointTask": {"streams": tiny.joint().task.streams, "prior": tiny.joint().task.prior},
+    "SharedCodesTask": {
+        "tokenizer": tiny.shared_codes().task.tokenizer,
+        "modalities": tiny.shared_codes().task.modalities,
+    },
+    "SharedTokenizer": {
+        "encoders": tiny.shared_codes().task.tokenizer.encoders,
+        "quantizer": FSQ((3, 3)),
+        "decoders": tiny.shared_codes().task.tokenizer.decoders,
+    },
     "LabelledTexts": {"texts": (("a",), ("b", "c"))},
     "Paired": {"sources": tiny.joint().data.sources},
     "TokenStream": {"tokenizer": config.FrozenRun("nowhere")},

@@ -47,6 +47,7 @@ TASKS = {
     "sound": tiny.sound,
     "prior": tiny.token_prior,
     "joint": tiny.joint,
+    "shared_codes": tiny.shared_codes,
     "classifier": tiny.classifier,
     "sound_classifier": tiny.sound_classifier,
 }
@@ -56,6 +57,7 @@ SEES_ALL = (
     "sound",
     "prior",
     "joint",
+    "shared_codes",
     "classifier",
     "sound_classifier",
 )
@@ -95,7 +97,8 @@ def test_every_term_trains_a_player_and_has_a_weight(name):
     assert set(task.terms.values()) == set(task.players) == set(experiment_of(name).optimizers)
     assert set(task.weights) == set(task.terms)
     assert set(task.averaged) <= set(task.players)
-    assert task.inputs in experiment_of(name).data.example_spec() or name in ("prior", "joint")
+    without = ("prior", "joint", "shared_codes")  # it is made of other arrays of the batch
+    assert task.inputs in experiment_of(name).data.example_spec() or name in without
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -153,7 +156,7 @@ def test_the_losses_of_the_parts_add_up_to_those_of_the_step(name):
     where = state.params, state.collections, {}, batch, context_of(active, train=True)
     parts = task.parts(*where)
     if not parts:  # nothing to take apart
-        assert name in ("prior", "joint", "classifier", "sound_classifier")
+        assert name in ("prior", "joint", "shared_codes", "classifier", "sound_classifier")
         return
     out = quick(lambda *arrays: task(*arrays, where[-1]))(*where[:-1])
     weights = {k: as_schedule(weight)(0) for k, weight in task.weights.items()}

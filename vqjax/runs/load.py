@@ -17,9 +17,17 @@ from vqjax.runs.classifier import ClassifierRun
 from vqjax.runs.footprint import Footprint
 from vqjax.runs.joint import JointRun
 from vqjax.runs.prior import PriorRun
+from vqjax.runs.shared_codes import SharedCodesRun
 from vqjax.runs.sound import SoundRun
 from vqjax.runs.tokenizer import TokenizerRun
-from vqjax.tasks import ClassifierTask, JointTask, PriorTask, SoundTokenizerTask, TokenizerTask
+from vqjax.tasks import (
+    ClassifierTask,
+    JointTask,
+    PriorTask,
+    SharedCodesTask,
+    SoundTokenizerTask,
+    TokenizerTask,
+)
 from vqjax.training.experiment import DATA_NEEDS, Experiment
 from vqjax.training.frozen import load_frozen
 from vqjax.training.mesh import make_mesh
@@ -34,6 +42,7 @@ RUNS: dict[type, type[Run]] = {
     JointTask: JointRun,
     PriorTask: PriorRun,
     ClassifierTask: ClassifierRun,
+    SharedCodesTask: SharedCodesRun,
 }
 
 NO_OPTIONS: Mapping[str, Any] = types.MappingProxyType({})

@@ -8,7 +8,9 @@ from vqjax.tasks.adaptive import AdaptiveWeight
 from vqjax.tasks.base import Task, normalize
 from vqjax.tasks.classifier import ClassifierTask
 from vqjax.tasks.joint import JointTask
+from vqjax.tasks.modalities import ImageModality, SoundModality, TextModality
 from vqjax.tasks.prior import PriorTask
+from vqjax.tasks.shared_codes import SharedCodesTask
 from vqjax.tasks.sound import SoundTokenizerTask
 from vqjax.tasks.streams import TextStream, TokenStream
 from vqjax.tasks.tokenizer import TokenizerTask
@@ -16,10 +18,14 @@ from vqjax.tasks.tokenizer import TokenizerTask
 __all__ = [
     "AdaptiveWeight",
     "ClassifierTask",
+    "ImageModality",
     "JointTask",
     "PriorTask",
+    "SharedCodesTask",
+    "SoundModality",
     "SoundTokenizerTask",
     "Task",
+    "TextModality",
     "TextStream",
     "TokenStream",
     "TokenizerTask",

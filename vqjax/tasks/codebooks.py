@@ -50,6 +50,44 @@ def is_quick(z: list[jax.Array], codebook_size: int) -> bool:
     return sum(math.prod(part.shape[:-1]) for part in z) * codebook_size <= QUICK
 
 
+def start(
+    quantizer: Any,
+    encode: Callable[[Batch], jax.Array],
+    params: Tree,
+    collections: Tree,
+    batches: Iterable[Batch],
+    rng: jax.Array,
+) -> tuple[Tree, Tree]:
+    """Initialises the codebook from real encodings, where its quantizer has a `start` policy; see
+    `encodings`. It reports its progress to `vqjax.ops.progress`.
+    """
+    policy = quantizer.start
+    if policy is None:
+        return params, collections
+    z = encodings(encode, batches, policy.samples, quantizer.codebook_size)
+
+    def init_codebook(params: Tree, collections: Tree, z: list[jax.Array], rng: jax.Array) -> Any:
+        quantizer_params, codebook = of_quantizer(params, collections)
+        new = quantizer.init_codebook(quantizer_params, codebook, jnp.concatenate(z), rng)
+        return with_quantizer(params, collections, *new)
+
+    # A longer k-means stays outside of jit, where it reports its progress.
+    if is_quick(z, quantizer.codebook_size):
+        init_codebook = jax.jit(init_codebook)
+    return init_codebook(params, collections, z, rng)
+
+
+def update(
+    quantizer: Any, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any
+) -> tuple[Tree, Tree]:
+    """Updates the codebook, once per step in which the tokenizer is updated."""
+    if not statistics:  # not updated in this step, or its quantizer collects nothing
+        return params, collections
+    old = of_quantizer(params, collections)
+    new = quantizer.update(*old, statistics["quantizer"], rng, step)
+    return with_quantizer(params, collections, *new)
+
+
 def dying_codes(quantizer: Any, numbers: Mapping[str, float]) -> Alarm | None:
     """Whether fewer codes are alive than the quantizer's policy `watch` puts up with."""
     watch = quantizer.watch

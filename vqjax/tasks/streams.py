@@ -85,10 +85,9 @@ class TokenStream(FrozenTokens):
             ids = order.flatten(self.tokens_of(arrays, batch))
         else:
             x = inputs_of(batch, self.inputs)  # [B, *S, C]
-            level = noise.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
-            noisy = jnp.clip(x + level * jax.random.normal(key, x.shape, x.dtype), -1.0, 1.0)
-            noisy = within_length(batch, noisy) if self.ends else noisy
-            ids = order.flatten(self.encoded(arrays, jnp.where(level > 0.0, noisy, x)))
+            x = with_noise(x, noise, key)
+            x = within_length(batch, x) if self.ends else x
+            ids = order.flatten(self.encoded(arrays, x))
         if not self.ends:
             return ids
         frames = self.tokenizer_task.frames_of(batch[LENGTH])  # [B]
@@ -156,13 +155,24 @@ class TextStream:
         del arrays
         ids = batch[CAPTION]  # [B, T]
         frames = jnp.sum(ids != 0, axis=1)  # [B]
-        if self.noise:
-            replaced_key, id_key = jax.random.split(key)
-            replaced = jax.random.uniform(replaced_key, ids.shape) < noise[:, None]
-            ids = jnp.where(
-                replaced, jax.random.randint(id_key, ids.shape, 1, self.vocabulary), ids
-            )
+        ids = self.replaced(ids, noise, key) if self.noise else ids
         return order.cut(ids, jnp.maximum(frames, 1))
+
+    def replaced(self, ids: jax.Array, noise: jax.Array, key: jax.Array) -> jax.Array:
+        """ids int32[B, T], each but the zeros replaced by any other with the chances float[B]."""
+        replaced_key, id_key = jax.random.split(key)
+        replaced = jax.random.uniform(replaced_key, ids.shape) < noise[:, None]
+        others = jax.random.randint(id_key, ids.shape, 1, self.vocabulary)
+        return jnp.where(replaced & (ids != 0), others, ids)
+
+
+def with_noise(x: jax.Array, noise: jax.Array, key: jax.Array) -> jax.Array:
+    """x [B, *S, C] with Gaussian noise of the standard deviations float[B], within [-1, 1]; rows
+    without noise stay as they are.
+    """
+    level = noise.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 1))
+    noisy = jnp.clip(x + level * jax.random.normal(key, x.shape, x.dtype), -1.0, 1.0)
+    return jnp.where(level > 0.0, noisy, x)
 
 
 def arrays_of(batch: Mapping[str, object], stream: str) -> dict[str, object]:

@@ -185,26 +185,13 @@ class TokenizerTask(Task):
         """Initialises the codebook from real encodings, where its quantizer has a `start` policy.
         It reports its progress to `vqjax.ops.progress`.
         """
-        quantizer = self.tokenizer.quantizer
-        policy = quantizer.start
-        if policy is None:
-            return params, collections
         latents = jax.jit(self._latents)
 
-        def encode(batch):
+        def encode(batch: Batch) -> jax.Array:
             return latents(params, collections, inputs_of(batch, self.inputs))
 
-        z = codebooks.encodings(encode, batches, policy.samples, quantizer.codebook_size)
-
-        def init_codebook(params, collections, z, rng):
-            quantizer_params, codebook = codebooks.of_quantizer(params, collections)
-            new = quantizer.init_codebook(quantizer_params, codebook, jnp.concatenate(z), rng)
-            return codebooks.with_quantizer(params, collections, *new)
-
-        # A longer k-means stays outside of jit, where it reports its progress.
-        if codebooks.is_quick(z, quantizer.codebook_size):
-            init_codebook = jax.jit(init_codebook)
-        return init_codebook(params, collections, z, rng)
+        quantizer = self.tokenizer.quantizer
+        return codebooks.start(quantizer, encode, params, collections, batches, rng)
 
     def _latents(self, params: Tree, collections: Tree, x: jax.Array) -> jax.Array:
         variables = {"params": params[TOKENIZER], **collections[TOKENIZER]}
@@ -319,11 +306,7 @@ class TokenizerTask(Task):
     def update(self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any):
         """Updates the quantizer's codebook, once per step in which the tokenizer is updated."""
         quantizer = self.tokenizer.quantizer
-        if not statistics:  # not updated in this step, or its quantizer collects nothing
-            return params, collections
-        old = codebooks.of_quantizer(params, collections)
-        new = quantizer.update(*old, statistics["quantizer"], rng, step)
-        return codebooks.with_quantizer(params, collections, *new)
+        return codebooks.update(quantizer, params, collections, statistics, rng, step)
 
     def alarm(self, numbers: Mapping[str, float]) -> Alarm | None:
         """Whether codes die: from the metrics of a step, by the quantizer's policy `watch`."""
