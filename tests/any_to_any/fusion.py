@@ -1,14 +1,15 @@
 """Whether a joint prior of digits knows more from two noisy streams than from one, and than two
 experts that know nothing of each other.
 
-    python -m tests.any_to_any.fusion RUN [--apart IMAGE_TEXT AUDIO_TEXT]
+    python -m tests.any_to_any.fusion RUN [--apart IMAGE_TEXT AUDIO_TEXT] [--shared SHARED_CODES]
     python -m tests.any_to_any.fusion RUN --draw IMAGE_JUDGE [-n 1000]
 
 Levels of noise are those at which each stream alone gives 70 % on held-back rows (takes 5 to 9 of
 the training voices, the last 5,000 training pictures); temperatures of experts are fitted there,
 too. Then words are recognised in test rows, each clip with a dozen pictures, and in those of a
 voice that was in no training. --apart: two priors of two streams each, trained with the same noise,
-are the experts of late fusion. --draw: pictures from a noisy clip, a noisy word, and both.
+are the experts of late fusion. --shared: a run of `digits_shared_codes`, with as much noise.
+--draw: pictures from a noisy clip, a noisy word, and both.
 
 Intervals of 95 % are by a bootstrap of clips.
 """
@@ -113,7 +114,17 @@ def less(name, fused, other, rows):
     )
 
 
-def recognise(run, apart):
+def by_shared_codes(run, rows, noise, names):
+    """log p(digit | streams) of a tokenizer of several modalities."""
+    texts = run.experiment.data.sources["text"].source.texts
+    pairs = [(text, label) for label, own in enumerate(texts) for text in own]
+    given = {name: rows.examples[name] for name in names}
+    own = {name: noise[name] for name in names}
+    scores = run.caption_scores(given, [text for text, _ in pairs], noise=own)
+    return by_value(scores, np.array([label for _, label in pairs]))
+
+
+def recognise(run, apart, shared):
     joint = Recogniser(run)
     experts = {}
     if apart:
@@ -158,6 +169,10 @@ def recognise(run, apart):
                 "late fusion": product_of(separate, log_prior),
                 "late fusion, fitted temperatures": tempered(separate, heat_apart, log_prior),
             }
+        if shared:
+            for own in (*names, ("image", "audio")):
+                name = f"shared codes, {'+'.join(own)}"
+                found[name] = by_shared_codes(shared, rows, noise, own)
         for name, posterior in found.items():
             line(name, posterior, rows)
         line("both", both, rows)
@@ -201,6 +216,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run")
     parser.add_argument("--apart", nargs=2, metavar=("IMAGE_TEXT", "AUDIO_TEXT"))
+    parser.add_argument("--shared", metavar="SHARED_CODES")
     parser.add_argument("--draw", metavar="IMAGE_JUDGE")
     parser.add_argument("-n", type=int, default=1_000)
     args = parser.parse_args()
@@ -208,4 +224,4 @@ if __name__ == "__main__":
     if args.draw:
         drawn_from_noise(opened, args.draw, args.n)
     else:
-        recognise(opened, args.apart)
+        recognise(opened, args.apart, args.shared and vqjax.load(args.shared))
