@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 import runpy
+import shutil
 from types import SimpleNamespace
 
 import jax
@@ -31,6 +32,7 @@ NEEDS_FOLDER = (
     "folder_vqgan.py",
     "folder_text_to_image.py",
     "sound_folder_codec.py",
+    "pairs_any_to_any.py",
 )  # experiment() has an argument `folder` without a default
 # What the data is like where it is not prepared.
 SPECS = {
@@ -76,12 +78,27 @@ def sounds(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def pairs(pictures, sounds, tmp_path_factory):
+    """A folder of 40 pictures with captions, half of them with a recording."""
+    folder = tmp_path_factory.mktemp("pairs")
+    shutil.copytree(pictures, folder / "pictures", ignore=shutil.ignore_patterns("*.txt"))
+    shutil.copytree(sounds, folder / "sounds")
+    lines = ["image,audio,text"]
+    for i in range(40):
+        name = f"{'ab'[i % 2]}/{i:02d}"
+        sound = f"sounds/{name}.wav" if i < 20 else ""
+        lines.append(f"pictures/{name}.png,{sound},picture {i} of class {name[0]}")
+    (folder / "pairs.csv").write_text("\n".join(lines))
+    return folder
+
+
 @pytest.fixture
-def arguments(pictures, sounds):
+def arguments(pictures, sounds, pairs):
     """arguments(path) -> {name: text} for `experiment()`."""
 
     def of(path):
-        folder = sounds if path.name.startswith("sound") else pictures
+        folder = {"sound": sounds, "pairs": pairs}.get(path.name.split("_")[0], pictures)
         return {"folder": str(folder)} if path.name in NEEDS_FOLDER else {}
 
     return of
@@ -287,17 +304,21 @@ def test_two_tiny_steps_of_a_prior_then_every_verb(path, arguments, tmp_path, ca
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", JOINTS, ids=lambda p: p.stem)
-def test_two_tiny_steps_of_a_joint_prior_and_its_tokenizers_then_every_verb(path, tmp_path, capsys):
-    experiment = config.load_file(str(path), {}, tiny_overrides(path))
+def test_two_tiny_steps_of_a_joint_prior_and_its_tokenizers_then_every_verb(
+    path, arguments, tmp_path, capsys
+):
+    given = [word for k, v in arguments(path).items() for word in ("--arg", f"{k}={v}")]
+    experiment = config.load_file(str(path), arguments(path), tiny_overrides(path))
     with _or_skip_unprepared(experiment):
         experiment.data.check()
     frozen, run = [], tmp_path / "run"
     for number, (place, below) in enumerate(config.find_frozen(experiment).items()):
-        _, _, name, *_ = below.command.split()
+        _, _, name, *words = below.command.split()
         file, first = FOLDER / f"{name}.py", tmp_path / f"tokenizer{number}"
-        assert main(["train", str(file), "--workdir", str(first), *tiny_overrides(file)]) == 0
+        command = ["train", str(file), "--workdir", str(first), *words]
+        assert main([*command, *tiny_overrides(file)]) == 0
         frozen += ["--frozen", f"{place}={first}"]
-    command = ["train", str(path), "--workdir", str(run), *frozen, *tiny_overrides(path)]
+    command = ["train", str(path), "--workdir", str(run), *given, *frozen, *tiny_overrides(path)]
     assert main([*command, "eval_batch_size=50"]) == 0
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     logged = next(x for x in reversed(lines) if x["kind"] == "eval")

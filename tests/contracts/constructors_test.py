@@ -55,8 +55,12 @@ GIVEN = {  # what required fields are given, by name
     "size": 300,
     "width": 16,
 }
+WORDS = config.decode({"class": "BPE", "size": 300})
 OWN = {
-    "Captions": {"vocabulary": config.decode({"class": "BPE", "size": 300})},
+    "Captions": {"vocabulary": WORDS},
+    "TextColumn": {"vocabulary": WORDS},
+    "PairsFolder": {"columns": {"text": table()["TextColumn"](WORDS, 8)}},
+    "SoundColumn": {"rate": 16_000},
     "PriorTask": {"tokenizer": config.FrozenRun("nowhere")},
     "JointTask": {"streams": tiny.joint().task.streams, "prior": tiny.joint().task.prior},
     "SharedCodesTask": {

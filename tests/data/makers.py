@@ -126,3 +126,21 @@ def write_sound_folder(root: pathlib.Path, clips: list[np.ndarray], classes: int
         clip = resample(clip, 8_000, 16_000) if twice else clip
         clip = np.stack([clip, clip // 2], 1) if kind == "AIFF" else clip
         soundfile.write(path, clip, 16_000 if twice else 8_000, format=kind)
+
+
+def write_pairs(root: pathlib.Path, images: np.ndarray, clips: list[np.ndarray]) -> None:
+    """Writes pictures and clips as in `write_folder` and `write_sound_folder`, into image/ and
+    sound/, and a table of them and of words. Of three rows one has no clip, of four one has no
+    words, of seven one has no picture.
+    """
+    write_folder(root / "image", images)
+    write_sound_folder(root / "sound", clips)
+    pictures, sounds = (
+        sorted(path.relative_to(root).as_posix() for path in (root / kind).rglob("*.*"))
+        for kind in ("image", "sound")
+    )
+    lines = ["image,audio,text"]
+    for i, (picture, sound) in enumerate(zip(pictures, sounds, strict=True)):
+        cells = picture if i % 7 else "", sound if i % 3 else "", f"word {i}" if i % 4 else ""
+        lines.append(",".join(cells))
+    (root / "pairs.csv").write_text("\n".join(lines))

@@ -181,12 +181,12 @@ def states(folder: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
 
     import jax
 
-    from tests.experiments_test import inputs_of, tiny_overrides
+    from tests.experiments_test import NEEDS_FOLDER, inputs_of, tiny_overrides
     from vqjax import config
     from vqjax.training.state import create_state
 
     for path in sorted((ROOT / "experiments").glob("*.py")):
-        arguments = {"folder": str(folder)} if "folder" in path.stem else {}
+        arguments = {"folder": str(folder)} if path.name in NEEDS_FOLDER else {}
         for size, overrides in (("full", ()), ("tiny", tiny_overrides(path))):
             experiment = config.load_file(str(path), arguments, overrides)
             state = jax.eval_shape(

@@ -15,10 +15,14 @@ from vqjax.data.bpe import BPE as BPE
 from vqjax.data.bytes_vocabulary import Bytes as Bytes
 from vqjax.data.captions import Captions as Captions
 from vqjax.data.captions import CaptionsByLabel as CaptionsByLabel
+from vqjax.data.columns import ImageColumn as ImageColumn
+from vqjax.data.columns import SoundColumn as SoundColumn
+from vqjax.data.columns import TextColumn as TextColumn
 from vqjax.data.digits import Digits as Digits
 from vqjax.data.folder import Folder as Folder
 from vqjax.data.labelled_texts import LabelledTexts as LabelledTexts
 from vqjax.data.paired import Paired as Paired
+from vqjax.data.pairs_folder import PairsFolder as PairsFolder
 from vqjax.data.shapes.source import Shapes as Shapes
 from vqjax.data.sound import Loudness as Loudness
 from vqjax.data.sound_folder import SoundFolder as SoundFolder

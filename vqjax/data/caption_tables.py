@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from vqjax.types import DataError
 
@@ -13,7 +13,7 @@ TABLES = (*FIRST_TABLES, "caption.csv", "caption.jsonl", "metadata.csv", "metada
 _FILE_KEYS = ("file", "file_name", "image", "filename")  # in the order in which they count
 _CAPTION_KEYS = ("caption", "text")
 _NEEDS = f"needs {' or '.join(_FILE_KEYS)}, and {' or '.join(_CAPTION_KEYS)}"
-_DELIMITERS = ",;\t"
+DELIMITERS = ",;\t"
 _MARKS = {  # longer ones first: that of UTF-32 begins like that of UTF-16
     b"\xff\xfe\0\0": "utf-32",
     b"\0\0\xfe\xff": "utf-32",
@@ -49,24 +49,33 @@ def read_table(path: pathlib.Path) -> list[tuple[str, str]]:
         NoTable: likewise, but `path` is a metadata.* that has no captions, or is not such a text.
     """
     optional = path.stem.lower() == "metadata"
-    if path.exists() and not path.is_file():  # reading a pipe would never end
-        raise DataError(f"{path} is no plain file")
-    try:
-        text = decoded(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        coding = error.encoding.upper()
-        raise (NoTable if optional else DataError)(
-            f"{path}, line {line}: not {coding} ({error.reason}): save it as UTF-8, in a "
-            'spreadsheet as "CSV UTF-8"'
-        ) from error
+    text = table_text(path, NoTable if optional else DataError)
     rows = _csv_rows if path.suffix.lower() == ".csv" else _json_rows
     return rows(path, text, optional)
 
 
-def _find_column(keys: Sequence[str], columns: Sequence[str]) -> str | None:
+def table_text(path: pathlib.Path, not_text: type[Exception] = DataError) -> str:
+    """Returns the text of a table.
+
+    Raises:
+        DataError: it cannot be read.
+        not_text: it is no text; the line says where.
+    """
+    if path.exists() and not path.is_file():  # reading a pipe would never end
+        raise DataError(f"{path} is no plain file")
+    try:
+        return decoded(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise not_text(
+            f"{path}, line {line}: not {error.encoding.upper()} ({error.reason}): save it as "
+            'UTF-8, in a spreadsheet as "CSV UTF-8"'
+        ) from error
+
+
+def find_column(keys: Sequence[str], columns: Sequence[str]) -> str | None:
     """Returns the column of the first of `keys`: exactly so, else up to case and white space."""
     nearly = {column.strip().lower(): column for column in columns}
     return next((k for k in keys if k in columns), None) or next(
@@ -75,19 +84,20 @@ def _find_column(keys: Sequence[str], columns: Sequence[str]) -> str | None:
 
 
 def _csv_rows(path: pathlib.Path, text: str, optional: bool) -> list[tuple[str, str]]:
-    heads = {delimiter: _head(text, delimiter) for delimiter in _DELIMITERS}
+    heads = {delimiter: csv_head(text, delimiter) for delimiter in DELIMITERS}
     for delimiter, columns in heads.items():
-        names = [_find_column(keys, columns) for keys in (_FILE_KEYS, _CAPTION_KEYS)]
+        names = [find_column(keys, columns) for keys in (_FILE_KEYS, _CAPTION_KEYS)]
         if None not in names:
             indices = {column: i for i, column in enumerate(columns)}  # the last of equal names
-            return _full_rows(path, text, delimiter, [indices[name] for name in names])
+            rows = csv_rows(path, text, delimiter)
+            return [tuple(row[indices[name]] for name in names) for _, row in rows]
     if optional:
         raise _without_captions(path)
     listed = ", ".join(max(heads.values(), key=len))
     raise DataError(f"{path}, line 1: {_NEEDS}; the columns are {listed[:200]}")
 
 
-def _head(text: str, delimiter: str) -> list[str]:
+def csv_head(text: str, delimiter: str) -> list[str]:
     """Returns the names of the columns, if `delimiter` separates them."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
@@ -96,13 +106,15 @@ def _head(text: str, delimiter: str) -> list[str]:
         return []
 
 
-def _full_rows(
-    path: pathlib.Path, text: str, delimiter: str, indices: Sequence[int]
-) -> list[tuple[str, str]]:
-    """Returns the values at `indices` of each line but the first."""
+def csv_rows(path: pathlib.Path, text: str, delimiter: str) -> Iterator[tuple[int, Sequence[str]]]:
+    """Returns the number of each line but the first, and its values, as many as the first has.
+
+    Raises:
+        DataError: a line has more or fewer, or quotes that do not end.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     lines = filter(None, reader)
-    columns, rows = len(next(lines)), []
+    columns = len(next(lines))
     try:
         for row in lines:
             if len(row) != columns:
@@ -110,10 +122,9 @@ def _full_rows(
                     f"{path}, line {reader.line_num}: not {columns} columns (a text with "
                     f"{delimiter!r} in it needs quotes)"
                 )
-            rows.append(tuple(row[index] for index in indices))
+            yield reader.line_num, row
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}") from error
-    return rows
 
 
 def _json_rows(path: pathlib.Path, text: str, optional: bool) -> list[tuple[str, str]]:
@@ -127,7 +138,7 @@ def _json_rows(path: pathlib.Path, text: str, optional: bool) -> list[tuple[str,
             kind = NoTable if optional and not rows else DataError
             raise kind(f"{path}, line {number}: not JSON ({error})") from error
         row = row if isinstance(row, dict) else {}
-        file, caption = (row.get(_find_column(k, list(row))) for k in (_FILE_KEYS, _CAPTION_KEYS))
+        file, caption = (row.get(find_column(k, list(row))) for k in (_FILE_KEYS, _CAPTION_KEYS))
         if optional and (file is None or caption is None):
             continue
         captions = caption if isinstance(caption, list) else [caption]

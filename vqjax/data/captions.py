@@ -7,25 +7,22 @@ makes int32[b, T] of them, on the host.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from vqjax.config.annotations import check_fields
-from vqjax.data.bpe import BPE, PADDING
+from vqjax.data.bpe import BPE
 from vqjax.data.bytes_vocabulary import Bytes
+from vqjax.data.text_ids import CHECKED, FIT_TEXTS, TextIds
 from vqjax.data.texts import to_bytes, to_text
 from vqjax.data.wrapper import CAPTION, Wrapper
-from vqjax.format import printable
 from vqjax.types import ArraySpec, DataError, UsageError
-
-FIT_TEXTS = 200_000  # that the vocabulary is fitted to, at most
-CHECKED = 1_000  # captions whose lengths `notes` checks
 
 
 @dataclasses.dataclass(frozen=True)
-class Captions(Wrapper):
+class Captions(TextIds, Wrapper):
     """The examples of `source`, their captions as int32[b, length] ids.
 
     The first start of a run fits a `BPE` to the captions of the training split (of the first
@@ -54,10 +51,13 @@ class Captions(Wrapper):
         if self.vocabulary.is_fitted:
             return prepared
         earlier = before.vocabulary if isinstance(before, Captions) else None
-        if isinstance(earlier, BPE) and earlier.size == self.vocabulary.size:
-            return dataclasses.replace(prepared, vocabulary=earlier)
-        prepared.check()
-        return dataclasses.replace(prepared, vocabulary=self.vocabulary.fitted(prepared._texts()))
+
+        def texts() -> Iterator[str]:
+            prepared.check()
+            return prepared._texts()
+
+        vocabulary = self.fitted_vocabulary(earlier, texts)
+        return dataclasses.replace(prepared, vocabulary=vocabulary)
 
     def _texts(self) -> Iterator[str]:
         size, left = 1_000, min(FIT_TEXTS, self.num_train())
@@ -71,10 +71,8 @@ class Captions(Wrapper):
         """See `Source.notes`; also how many of the first captions are cut."""
         if not self.vocabulary.is_fitted:
             return self.source.notes()
-        _, counts = self._padded(list(itertools.islice(self._texts(), CHECKED)))
-        cut = sum(count > self.length for count in counts)
-        line = f"{cut:,} of the first {len(counts):,} captions are cut to length={self.length} ids"
-        return [*self.source.notes(), *([line] if cut else [])]
+        first = list(itertools.islice(self._texts(), CHECKED))
+        return [*self.source.notes(), *self.cut_notes(first)]
 
     def check(self) -> None:
         """See `Source.check`."""
@@ -92,36 +90,8 @@ class Captions(Wrapper):
         return {**spec, CAPTION: ArraySpec((self.length,), "int32")}
 
     def _change(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        ids, _ = self._padded([to_text(row) for row in batch[CAPTION]])
+        ids, _ = self.padded([to_text(row) for row in batch[CAPTION]])
         return {**batch, CAPTION: ids}
-
-    def _padded(self, texts: Sequence[str]) -> tuple[np.ndarray, list[int]]:
-        """Ids, and how many each text has before it is cut."""
-        rows = np.full((len(texts), self.length), PADDING, np.int32)
-        counts = []
-        for row, ids in zip(rows, self.vocabulary.encode(texts), strict=True):
-            row[: len(ids)] = ids[: self.length]
-            counts.append(len(ids))
-        return rows, counts
-
-    def encode(self, prompts: Sequence[str]) -> np.ndarray:
-        """Prompts as int32[n, length].
-
-        Raises:
-            UsageError: one is too long.
-        """
-        rows, counts = self._padded(prompts)
-        for prompt, count in zip(prompts, counts, strict=True):
-            if count > self.length:
-                raise UsageError(
-                    f"{printable(repr(prompt), 100)} is {count} tokens long: "
-                    f"this prior reads at most {self.length}"
-                )
-        return rows
-
-    def decode(self, ids: np.ndarray) -> list[str]:
-        """The texts of ids, int[n, length]: without padding, bytes that are not UTF-8 as U+FFFD."""
-        return [self.vocabulary.decode(row) for row in ids]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,9 +10,8 @@ import numpy as np
 
 from vqjax.config.annotations import check_fields
 from vqjax.data import augment as augmentation
-from vqjax.data.arrays import ArraySplit, finished_spec
+from vqjax.data.arrays import finished_spec
 from vqjax.data.folder_captions import read_captions
-from vqjax.data.folder_files import PictureFiles
 from vqjax.data.listing import (
     Listing,
     chosen_for_eval,
@@ -21,12 +20,12 @@ from vqjax.data.listing import (
     list_folder,
     report_bad,
 )
-from vqjax.data.several import Several, spread, subset
+from vqjax.data.pictures import Pictures
+from vqjax.data.several import Several, subset
 from vqjax.data.source import Split, SplitSource
-from vqjax.data.tf_data import StreamSplit
 from vqjax.media.image import FIRST_FORMATS, FORMATS, is_readable, readable_formats, suffixes_of
 from vqjax.paths import as_path
-from vqjax.types import ArraySpec, DataError, UsageError, did_you_mean
+from vqjax.types import ArraySpec, DataError, UsageError
 
 __all__ = ["Folder"]
 
@@ -112,24 +111,13 @@ class Folder(SplitSource):
         check_fields(self)
         if self.on_bad not in ("skip", "fail"):
             raise UsageError(f"Folder: on_bad is 'skip' or 'fail', got {self.on_bad!r}")
-        if self.channels not in (1, 3):
-            raise UsageError(f"Folder: channels is 1 or 3, got {self.channels!r}")
         if not 0 <= self.eval_fraction <= 1:
             raise UsageError(f"Folder: eval_fraction lies in [0, 1], got {self.eval_fraction!r}")
-        if self.image_size < 1 or self._stored.shape[0] < self.image_size:
-            raise UsageError(
-                "Folder: resize must be at least image_size, and that at least 1; got "
-                f"resize={self.resize!r}, image_size={self.image_size!r}"
-            )
+        self._pictures.check_settings("Folder")
         if self.caption_bytes < 0:
             raise UsageError(f"Folder: caption_bytes is 0 or more, got {self.caption_bytes!r}")
         if self.reading is not None and self.reading not in READINGS:
             raise UsageError(f"Folder: reading is 1 or 2, got {self.reading!r}")
-        if self.formats is not None and not self.formats:
-            raise UsageError(f"Folder: formats names none of {', '.join(FORMATS)}")
-        for name in self.formats or ():
-            if name not in FORMATS:
-                raise UsageError(f"Folder: formats has {name!r}: {did_you_mean(name, FORMATS)}")
 
     def fitted(self, before: Any = None) -> "Folder":
         """This folder with `reading` and `formats` set: those of `before`, the result of an earlier
@@ -149,52 +137,30 @@ class Folder(SplitSource):
         return as_path(self.path, "Folder.path")
 
     @property
-    def _stored(self) -> ArraySpec:
-        """Of one file as it is decoded."""
-        side = self.image_size if self.resize is None else self.resize
-        return ArraySpec((side, side, self.channels), "uint8")
+    def _pictures(self) -> Pictures:
+        names = (field.name for field in dataclasses.fields(Pictures))
+        return Pictures(**{name: getattr(self, name) for name in names})
 
     def _specs(self) -> dict[str, ArraySpec]:
         """Of one example before any transform."""
-        specs = {"image": self._stored, "label": ArraySpec((), "int32")}
+        specs = {"image": self._pictures.stored, "label": ArraySpec((), "int32")}
         if self.caption_bytes:
             specs["caption"] = ArraySpec((self.caption_bytes,), "uint8")
         return specs
-
-    def _transforms(self) -> tuple[augmentation.Transform, ...]:
-        height, width, _ = augmentation.shape_after(self.augment, self._stored.shape)
-        if min(height, width) < self.image_size:
-            raise UsageError(
-                f"Folder: augment leaves {height}x{width}, less than image_size={self.image_size}"
-            )
-        if height == width == self.image_size:
-            return self.augment
-        return (*self.augment, augmentation.CenterCrop(self.image_size))
 
     @property
     def _is_old(self) -> bool:
         return self.reading == 1
 
-    @property
-    def _files(self) -> PictureFiles:
-        formats = self.formats or readable_formats()
-        side = self._stored.shape[0]
-        return PictureFiles(self._root, side, self.channels, self.max_pixels, formats)
-
     @functools.cached_property
     def _scan(self) -> _Scan:
         """Decodes every file once; DataError where nothing is left, or for `on_bad`."""
-        files = self._files
-        listing = list_folder(self._root, files.formats)
+        pictures = self._pictures
+        listing = list_folder(self._root, pictures.files(self._root).formats)
         notes = self._other_formats(listing)
         layout = layout_of(listing.names, self._is_old)
         names = layout.names
-        fixed, _ = augmentation.divide(self._transforms())
-        shape = augmentation.shape_after(fixed, self._stored.shape)
-        if len(names) * int(np.prod(shape)) <= self.cache_bytes:
-            table = files.read_all(names, fixed, shape)
-        else:
-            table = files.verdicts(names)
+        table = pictures.read_files(self._root, names, "Folder")
         reasons = table["reason"].tolist()
         rows = np.array([i for i, reason in enumerate(reasons) if not reason], np.int64)
         bad = report_bad(self._root, names, reasons, listing.unreadable, self.on_bad)
@@ -202,9 +168,9 @@ class Folder(SplitSource):
         good = tuple(names[i] for i in rows)
         captions, caption_notes = None, []
         if self.caption_bytes:
-            pictures, length = frozenset(listing.names), self.caption_bytes
+            every, length = frozenset(listing.names), self.caption_bytes
             captions, caption_notes = read_captions(
-                self._root, good, listing.files, pictures, length, old=self._is_old
+                self._root, good, listing.files, every, length, old=self._is_old
             )
         held_out = layout.held_out
         return _Scan(
@@ -226,7 +192,8 @@ class Folder(SplitSource):
             DataError: there are some of a format that is to be read, and cannot be here.
         """
         suffixes = {os.path.splitext(name)[1].lower() for name in listing.names}
-        for name in self._files.formats:
+        formats = self._pictures.files(self._root).formats
+        for name in formats:
             present = suffixes.intersection(FORMATS[name].suffixes)
             if present and not is_readable(name):
                 raise DataError(
@@ -238,7 +205,7 @@ class Folder(SplitSource):
         note = f"left out, of formats that are not read: {counted(listing.others)}"
         skipped = {f for f in FORMATS if any(s[1:] in listing.others for s in suffixes_of([f]))}
         if skipped - {"heic"}:
-            note += f"; formats={self._files.formats}"
+            note += f"; formats={formats}"
         if "heic" in skipped and not is_readable("heic"):
             note += "; heic needs pillow-heif installed when a run begins"
         return [note]
@@ -249,30 +216,18 @@ class Folder(SplitSource):
 
     def _open(self, part: str) -> Split:
         scan, members = self._scan, self._members(part)
-        specs, transforms = self._specs(), self._transforms()
         loaded = {"label": scan.labels}
         if scan.captions is not None:
             loaded["caption"] = scan.captions
-        if scan.images is None:
-            files = self._files
-
-            def fetch(indices: np.ndarray) -> list[bytes]:
-                return [files.path(scan.names[members[i]]) for i in indices]
-
-            def decode(path: Any, calls: Any) -> dict[str, Any]:
-                results = [("uint8", self._stored.shape)]
-                (image,) = calls.tensors(lambda path: [files.read_again(path)], [path], results)
-                return {"image": image}
-
-            loaded = {name: subset(array, members) for name, array in loaded.items()}
-            what = f"folder {self._root}"
-            return StreamSplit(len(members), specs, fetch, decode, transforms, what, loaded=loaded)
-        fixed, each_visit = augmentation.divide(transforms)
-        specs["image"] = ArraySpec(scan.images.shape[1:], "uint8")
-        num = len(scan.images)
-        arrays = {name: spread(array, scan.rows, num) for name, array in loaded.items()}
-        arrays["image"] = scan.images
-        return ArraySplit(len(members), specs, lambda: arrays, each_visit, rows=scan.rows[members])
+        return self._pictures.split_of(
+            self._root,
+            [scan.names[i] for i in members],
+            scan.images,
+            scan.rows[members],
+            self._specs(),
+            {name: subset(array, members) for name, array in loaded.items()},
+            "Folder",
+        )
 
     def at_hand(self, part: str, name: str) -> np.ndarray | None:
         """See `SplitSource.at_hand`."""
@@ -280,7 +235,7 @@ class Folder(SplitSource):
 
     def example_spec(self) -> dict[str, ArraySpec]:
         """See `Source.example_spec`; known without the files."""
-        return finished_spec(self._specs(), self._transforms())
+        return finished_spec(self._specs(), self._pictures.transforms("Folder"))
 
     def notes(self) -> list[str]:
         """See `Source.notes`: which files are left out and why, what directories mean, what is odd

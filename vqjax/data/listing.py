@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vqjax.media import audio, image
-from vqjax.types import DataError
+from vqjax.types import DataError, UsageError, did_you_mean
 
 TRAIN, VALIDATION, TEST = "train", "val", "test"
 SPLITS = {
@@ -246,6 +246,15 @@ def named(entries: Sequence[str], most: int = _NAMED) -> str:
     """Returns the first of some phrases, and how many more there are."""
     rest = len(entries) - most
     return ", ".join(entries[:most]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def check_formats(what: str, formats: Sequence[str] | None, known: Iterable[str]) -> None:
+    """Refuses, with UsageError, a setting `formats` of `what` that is not of those `known`."""
+    if formats is not None and not formats:
+        raise UsageError(f"{what}: formats names none of {', '.join(known)}")
+    for name in formats or ():
+        if name not in known:
+            raise UsageError(f"{what}: formats has {name!r}: {did_you_mean(name, known)}")
 
 
 def report_bad(

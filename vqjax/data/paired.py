@@ -8,19 +8,19 @@ import contextlib
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from vqjax.arguments import got
 from vqjax.config.annotations import check_fields
+from vqjax.data.side_by_side import EXAMPLE_ID, MASK, PRESENT, Choose, Chosen, side_by_side
 from vqjax.data.source import SplitSource, Visit, Visits, hash64
 from vqjax.types import ArraySpec, DataError, UsageError, VqjaxError, did_you_mean, fit_method
 
 __all__ = ["Paired"]
 
-EXAMPLE_ID, MASK, PRESENT = "example_id", "mask", "present"
 _NAME = re.compile(r"[A-Za-z0-9_]+")
 _PARTNER = 6  # the first word of the hash, apart from those of order, augmentation, captions, ...
 _READ = 256  # examples read at once where values of `by` are not at hand
@@ -61,24 +61,6 @@ class Groups:
         rows = np.minimum(np.searchsorted(self.values, values), len(self.values) - 1)
         draws = (bits % self.counts[rows].astype(np.uint64)).astype(np.int64)
         return self.order[self.starts[rows] + draws], self.values[rows] == values
-
-
-# A visit of the pass -> which examples of a stream it has, int64[b], and whether they are partners
-# of the main ones, bool[b].
-Choose = Callable[[Visit], tuple[np.ndarray, np.ndarray]]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _OtherVisits(Visits):
-    """The positions and the seed of the pass `of`, but the examples that `choose` returns."""
-
-    of: Visits
-    choose: Choose
-
-    def at(self, step: int) -> Visit:
-        """See `Visits.at`."""
-        visit = self.of.at(step)
-        return visit._replace(indices=self.choose(visit)[0])
 
 
 class PairedSplit:
@@ -141,15 +123,13 @@ class PairedSplit:
 
     def batches(self, visits: Visits) -> Iterator[dict[str, np.ndarray]]:
         """See `Split.batches`."""
-        plain = visits.num, visits.batch_size, visits.rows, visits.seed, visits.start
-        chosen = {stream: self._choice(stream, visits.seed) for stream in self._sources}
-        streams = [
-            self._sources[stream].visited(
-                self._part, _OtherVisits(*plain, of=visits, choose=choose)
+        streams = {
+            stream: Chosen(
+                self._choice(stream, visits.seed), functools.partial(source.visited, self._part)
             )
-            for stream, choose in chosen.items()
-        ]
-        return self._joined(visits, chosen, streams)
+            for stream, source in self._sources.items()
+        }
+        return map(self._finished, side_by_side(visits, streams))
 
     def _choice(self, stream: str, seed: int | None) -> Choose:
         """What is chosen of a stream. Values are read here, not in the threads that call it."""
@@ -168,25 +148,13 @@ class PairedSplit:
 
         return choose
 
-    def _joined(
-        self,
-        visits: Visits,
-        chosen: Mapping[str, Choose],
-        streams: Sequence[Iterator[Mapping[str, np.ndarray]]],
-    ) -> Iterator[dict[str, np.ndarray]]:
-        together = zip(*streams, strict=True)
-        for step, batches in zip(visits.steps(), together, strict=False):
-            visit, batch = visits.at(step), {}
-            for (stream, choose), arrays in zip(chosen.items(), batches, strict=True):
-                batch |= {f"{stream}.{name}": a for name, a in arrays.items() if name != MASK}
-                batch[f"{stream}.{PRESENT}"] = choose(visit)[1]
-            for name in (self._by, EXAMPLE_ID):
-                batch[name] = batch[f"{self._main}.{name}"]
-            if self._passes > 1:
-                batch[EXAMPLE_ID] = visit.indices
-            if visit.mask is not None:
-                batch[MASK] = visit.mask
-            yield batch
+    def _finished(self, visited: tuple[Visit, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        visit, batch = visited
+        for name in (self._by, EXAMPLE_ID):
+            batch[name] = batch[f"{self._main}.{name}"]
+        if self._passes > 1:
+            batch[EXAMPLE_ID] = visit.indices
+        return batch
 
 
 def values_of(source: Any, part: str, by: str) -> np.ndarray:
@@ -334,6 +302,10 @@ class Paired(SplitSource):
     def example_spec(self) -> dict[str, ArraySpec]:
         """See `Source.example_spec`; nothing is read for it that the sources do not read."""
         return paired_spec(self.sources, self.main, self.by)
+
+    def texts_of(self, stream: str) -> Any:
+        """What encodes and decodes the texts of a stream: its `Captions`."""
+        return self.sources[stream]
 
     def class_names(self, name: str) -> tuple[str, ...]:
         """Returns the names of the classes 0, 1, ... of an array of the batch; of `by` those of the

@@ -157,6 +157,16 @@ class Window:
         return (hash64(_WINDOW, seed, positions) % choices.astype(np.uint64)).astype(np.int64)
 
 
+def check_window(what: str, samples: int, crop: str, shift: int) -> None:
+    """Refuses, with UsageError, a window of `what` that there is none of; see `Window`."""
+    if samples < 1:
+        raise UsageError(f"{what}: samples is at least 1, got {samples!r}")
+    if crop not in CROPS:
+        raise UsageError(f"{what}: crop is {' or '.join(map(repr, CROPS))}, got {crop!r}")
+    if shift < 0 or (shift and crop != START):
+        raise UsageError(f"{what}: shift is 0 or more, and of crop={START!r} alone, got {shift!r}")
+
+
 def sound_spec(
     samples: int, rate: float, loudness: Loudness | None, names: Iterable[str]
 ) -> dict[str, ArraySpec]:
@@ -285,16 +295,7 @@ class SoundSource(SplitSource):
 
     def _check_window(self) -> None:
         """Refuses, with UsageError, a window that there is none of."""
-        source = type(self).__name__
-        if self.samples < 1:
-            raise UsageError(f"{source}: samples is at least 1, got {self.samples!r}")
-        if self.crop not in CROPS:
-            valid = " or ".join(map(repr, CROPS))
-            raise UsageError(f"{source}: crop is {valid}, got {self.crop!r}")
-        if self.shift < 0 or (self.shift and self.crop != START):
-            raise UsageError(
-                f"{source}: shift is 0 or more, and of crop={START!r} alone, got {self.shift!r}"
-            )
+        check_window(type(self).__name__, self.samples, self.crop, self.shift)
 
     def _split(
         self,

@@ -15,6 +15,7 @@ from vqjax.data.in_threads import in_order
 from vqjax.data.listing import (
     SOUND,
     Layout,
+    check_formats,
     chosen_for_eval,
     counted,
     layout_of,
@@ -65,13 +66,13 @@ def _with_captions(spec: dict[str, ArraySpec], caption_bytes: int) -> dict[str, 
     return {**spec, **caption}
 
 
-def _oddities(names: Sequence[str], notes: Sequence[str]) -> list[str]:
+def oddities(names: Sequence[str], notes: Sequence[str]) -> list[str]:
     """Returns a line on files that are used though something is odd."""
     odd = [f"{name_text(n)} ({note})" for n, note in zip(names, notes, strict=True) if note]
     return [f"used, but odd: {len(odd):,} files: {named(odd, _ODD)}"] if odd else []
 
 
-class _FolderSplit(SoundSplit):
+class FolderSoundSplit(SoundSplit):
     """A split with captions, where `captions` is not None, whose batches are made in threads where
     clips are read from files.
     """
@@ -187,12 +188,7 @@ class SoundFolder(SoundSource):
         for name in ("hold_out", "leave_out"):
             if getattr(self, name) is not None:
                 check_pattern(f"SoundFolder: {name}", getattr(self, name))
-        if self.formats is not None and not self.formats:
-            raise UsageError(f"SoundFolder: formats names none of {', '.join(FORMATS)}")
-        for name in self.formats or ():
-            if name not in FORMATS:
-                hint = did_you_mean(name, FORMATS)
-                raise UsageError(f"SoundFolder: formats has {name!r}: {hint}")
+        check_formats("SoundFolder", self.formats, FORMATS)
 
     def fitted(self, before: Any = None) -> "SoundFolder":
         """This folder with `formats` set: those of `before`, the result of an earlier start of the
@@ -250,7 +246,7 @@ class SoundFolder(SoundSource):
             both = zip(reasons, odd, strict=True)
             reasons = [reason or (note if ENDS_EARLY in note else "") for reason, note in both]
         notes = report_bad(self._root, names, reasons, unreadable, self.on_bad, SOUND)
-        return [*notes, *_oddities(names, odd)]
+        return [*notes, *oddities(names, odd)]
 
     def _chosen(self, layout: Layout) -> np.ndarray | None:
         """Returns which files are for evaluation, bool[n]; None: a hash of each says it."""
@@ -270,7 +266,7 @@ class SoundFolder(SoundSource):
         scan = self._scan
         members = np.flatnonzero(scan.chosen == (part == "eval"))
         captions = None if scan.captions is None else subset(scan.captions, members)
-        return _FolderSplit(
+        return FolderSoundSplit(
             scan.clips.subset(members),
             Window(self.samples, self.crop, self.shift),
             self.rate,

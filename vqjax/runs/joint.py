@@ -82,8 +82,9 @@ class JointRun(Run):
         for name in self.streams:
             stream, order = self.task.streams[name], self.module.order(name)
             if isinstance(stream, TextStream):
-                sources = getattr(self.experiment.data, "sources", {})
-                found[name] = TextExamples(name, order, sources.get(name, self.experiment.data))
+                data = self.experiment.data
+                texts = data.texts_of(name) if hasattr(data, "texts_of") else data
+                found[name] = TextExamples(name, order, texts)
                 continue
             path = self.task.frozen_path(name)
             frozen = config.find_frozen(self.experiment)[path]

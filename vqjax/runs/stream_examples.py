@@ -25,7 +25,7 @@ class TextExamples:
     Args:
         name: of the stream.
         order: of its tokens.
-        source: what encodes and decodes texts: `vqjax.data.Captions`.
+        source: what encodes and decodes texts: `vqjax.data.Captions` or `TextColumn`.
     """
 
     medium = "text"
