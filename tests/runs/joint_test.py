@@ -2,6 +2,7 @@
 how likely it holds what it is given.
 """
 
+import json
 import pathlib
 import re
 
@@ -279,11 +280,12 @@ def test_the_verb_writes_what_is_drawn_given_files_and_texts(run, tmp_path, caps
     lines = capsys.readouterr().out.splitlines()
     drawn = run.sample(2, targets=["text", "audio"])
     assert sum(line.startswith("text: ") for line in lines) == 2
-    (text,) = out.glob("*text.txt")
-    assert len(text.read_text().splitlines()) == 2
+    (text,) = out.glob("*text.json")
+    assert json.loads(text.read_text())["text"] == drawn["text"]
     sounds = sorted(out.glob("*.flac")) or sorted(out.glob("*-????_*audio.wav"))
     for path, expected in zip(sounds, drawn["audio"], strict=True):
         np.testing.assert_array_equal(read_sound(path).samples, expected)
+    assert main(command) == 0  # its own files are replaced
 
 
 @pytest.mark.parametrize(

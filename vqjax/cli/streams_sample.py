@@ -13,8 +13,8 @@ SHOWN = 64  # examples on a sheet
 
 
 def sample_streams(trained: Any, args: argparse.Namespace, count: int) -> None:
-    """Draws `count` rows, and writes a sheet of each stream that is drawn, of texts a file of
-    lines, which it prints, too; with --out also every picture and every sound.
+    """Draws `count` rows, and writes a sheet of each stream that is drawn, of texts a JSON file,
+    which it prints, too; with --out also every picture and every sound.
 
     Raises:
         UsageError: an option that such a run has not; no such stream, or nothing to draw; a result
@@ -40,7 +40,7 @@ def sample_streams(trained: Any, args: argparse.Namespace, count: int) -> None:
     media = trained.media
     for name in drawn_streams:
         if media.get(name) == "text":
-            sheets[name] = sheets[name].with_suffix(".txt")
+            sheets[name] = sheets[name].with_suffix(".json")
     rate = trained.rate_of(next((n for n in drawn_streams if media.get(n) == "audio"), None))
     if args.rate is not None and (not rate or not args.out):
         raise UsageError("--rate is that of files of sound: draw sound, and add --out DIR")
@@ -75,12 +75,11 @@ def _write(
     args: argparse.Namespace,
 ) -> None:
     """The results of one stream."""
-    from vqjax.files import write_output
+    from vqjax.files import write_json
 
     prompts = args.prompt or []
     if gallery is None:
-        text = "".join(f"{printable(line)}\n" for line in examples)
-        write_output(sheet, text.encode(), overwrite=args.overwrite)
+        write_json(sheet, {name: list(examples)}, overwrite=args.overwrite)
         for line in examples[:SHOWN]:
             print(f"{name}: {printable(line)}")
         print(printable(str(sheet)))
