@@ -51,6 +51,20 @@ def test_rows_have_the_blocks_that_the_chances_say(task):
     assert abs(share - 0.25) < 0.03 and noise.max() <= 0.5
 
 
+def test_rows_have_the_orders_that_the_weights_say(task):
+    drawing = three(task, blocks=(), orders={"text image": 3.0, "more text image": 1.0}, noisy=0.0)
+    present = np.ones((ROWS, 3), bool)
+    present[:100, 2] = False  # no "text"
+    present[100:200, [0, 2]] = False  # "more" alone
+    ranks, _ = map(np.asarray, quick(drawing.draw_rows)(jax.random.key(0), present))
+    assert drawing.names == ("image", "more", "text")
+    whole = [tuple(row) for row in ranks[200:].tolist()]
+    assert set(whole) == {(1, ABSENT, 0), (2, 0, 1)}
+    assert abs(whole.count((1, ABSENT, 0)) / len(whole) - 0.75) < 0.03
+    assert set(map(tuple, ranks[:100].tolist())) == {(0, ABSENT, ABSENT), (1, 0, ABSENT)}
+    assert (ranks[100:200] == [ABSENT, 0, ABSENT]).all()
+
+
 def test_rows_have_no_block_that_is_not_there(task):
     drawing = three(task, blocks=())
     present = jnp.asarray(np.random.default_rng(0).random((ROWS, 3)) < 0.6)
@@ -99,6 +113,10 @@ def test_settings_that_cannot_work_are_refused(task):
         ({"streams": {"a-b": task.streams["text"]}}, "'a-b'"),
         ({"blocks": (1.0,)}, "a chance for each of 1 to 2"),
         ({"noisy": 1.5}, "task.noisy=1.5"),
+        ({"orders": {"text": 1.0}}, "wanted one of them"),
+        ({"blocks": (), "orders": {"text imag": 1.0}}, "did you mean 'image'"),
+        ({"blocks": (), "orders": {"text text": 1.0}}, "each once"),
+        ({"blocks": (), "orders": {"text": 0.0}}, "above 0"),
     ):
         with pytest.raises(UsageError, match=line):
             replace(task, **changes)

@@ -1,6 +1,7 @@
 """`JointTask`: learn the tokens of several streams together, each given any of the others."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,17 @@ from vqjax.ops.schedules import Schedule
 from vqjax.priors.joint import ABSENT, StreamLoss
 from vqjax.tasks.base import Task
 from vqjax.tasks.streams import arrays_of
-from vqjax.types import ArraySpec, Batch, Bound, Context, TaskOutput, Tree, UsageError, check_offers
+from vqjax.types import (
+    ArraySpec,
+    Batch,
+    Bound,
+    Context,
+    TaskOutput,
+    Tree,
+    UsageError,
+    check_offers,
+    did_you_mean,
+)
 
 PRIOR = "prior"
 PRIOR_NEEDS = ("streams", "objective", "ranks", "check_streams")
@@ -36,7 +47,11 @@ class JointTask(Task):
     Attributes:
         streams: by name, `TokenStream` or `TextStream`; one or more, in any order.
         prior: the network, a `JointPrior`.
-        blocks: the chances that a row has 1, 2, ... of its streams; (): it has all that there are.
+        blocks: the chances that a row has 1, 2, ... of its streams, any of them in any order; ():
+            it has all that there are.
+        orders: instead, weights of the orders that rows have, such as {"text image": 2.0, "image
+            text": 1.0}; a row goes without the streams that it lacks, or has all of its own in any
+            order where it would have none.
         noisy: the chance that a block which others follow is noisy, at a level drawn uniformly up
             to its stream's `noise`.
         loss_weights: of "nll" and "z".
@@ -45,6 +60,7 @@ class JointTask(Task):
     streams: Mapping[str, Any]
     prior: nn.Module
     blocks: tuple[float, ...] = ()
+    orders: Mapping[str, float] = dataclasses.field(default_factory=dict)
     noisy: float = 0.5
     loss_weights: Mapping[str, float | Schedule] = dataclasses.field(
         default_factory=lambda: {"nll": 1.0, "z": 1e-4}
@@ -72,6 +88,22 @@ class JointTask(Task):
             )
         if not 0.0 <= self.noisy <= 1.0:
             raise UsageError(f"task.noisy={self.noisy}: wanted a chance from 0 to 1")
+        self._check_orders()
+
+    def _check_orders(self) -> None:
+        if self.orders and self.blocks:
+            raise UsageError("task.orders and task.blocks: wanted one of them")
+        for order, weight in self.orders.items():
+            names = order.split()
+            for name in names:
+                if name not in self.streams:
+                    hint = did_you_mean(name, self.streams)
+                    raise UsageError(f"task.orders: {order!r}: {name!r}: {hint}")
+            if not names or len(set(names)) < len(names) or not 0.0 < weight < math.inf:
+                raise UsageError(
+                    f"task.orders: {order!r}: {weight}: wanted streams, each once, and a weight "
+                    "above 0"
+                )
 
     @property
     def inputs(self) -> str:
@@ -160,19 +192,37 @@ class JointTask(Task):
         """
         order_key, count_key, noisy_key, level_key = jax.random.split(key, 4)
         shape = present.shape
-        scores = jnp.where(present, jax.random.uniform(order_key, shape), jnp.inf)
-        ranks = jnp.argsort(jnp.argsort(scores, axis=1), axis=1).astype(jnp.int32)  # [B, n]
-        count = present.sum(axis=1)  # [B]
+        places = jax.random.uniform(order_key, shape)  # [B, n], of blocks in their row
+        wanted = present
+        if self.orders:
+            chosen = jax.random.categorical(count_key, self._order_logits, shape=shape[:1])  # [B]
+            own = jnp.asarray(self._order_places)[chosen]  # [B, n]
+            named = present & (own >= 0)
+            some = named.any(axis=1, keepdims=True)  # [B, 1]
+            wanted, places = jnp.where(some, named, present), jnp.where(some, own, places)
+        ranks = jnp.argsort(jnp.argsort(jnp.where(wanted, places, jnp.inf), axis=1), axis=1)
+        count = wanted.sum(axis=1)  # [B]
         if self.blocks:
             chances = jnp.log(jnp.asarray(self.blocks, jnp.float32))
-            wanted = 1 + jax.random.categorical(count_key, chances, shape=shape[:1])  # [B]
-            count = jnp.minimum(count, wanted)
-        ranks = jnp.where(ranks < count[:, None], ranks, ABSENT)
+            most = 1 + jax.random.categorical(count_key, chances, shape=shape[:1])  # [B]
+            count = jnp.minimum(count, most)
+        ranks = jnp.where(ranks < count[:, None], ranks, ABSENT).astype(jnp.int32)  # [B, n]
         most = np.asarray([self.streams[name].noise for name in self.names], np.float32)
         noisy = jax.random.uniform(noisy_key, shape) < self.noisy
         noisy &= (ranks >= 0) & (ranks < count[:, None] - 1)  # the last block is a target
         level = jax.random.uniform(level_key, shape) * most[None]
         return ranks, jnp.where(noisy, level, 0.0)
+
+    @property
+    def _order_logits(self) -> np.ndarray:
+        return np.log(np.array(list(self.orders.values()), np.float32))
+
+    @property
+    def _order_places(self) -> np.ndarray:
+        """float32[orders, n]: the place of each stream; -1: it is not in that order."""
+        rows = [order.split() for order in self.orders]
+        places = [[r.index(n) if n in r else -1 for n in self.names] for r in rows]
+        return np.array(places, np.float32)
 
     def objective(
         self,
