@@ -89,6 +89,20 @@ def test_guidance_weighs_each_condition():
     np.testing.assert_allclose(combine(logits, 0.0), [[expected]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("guidance", [Guidance(3.0), StreamGuidance({"text": 2.0, "image": 1.5})])
+def test_what_is_drawn_before_guides_too(guidance):
+    whole = draw(("text", "image", "sound"), {}, 8, PLAIN, guidance)
+    np.testing.assert_array_equal(whole["text"], draw(("text",), {}, 8)["text"])
+    before = {"text": jnp.asarray(whole["text"])}
+    towards = StreamGuidance({"text": 2.0}) if guidance != Guidance(3.0) else guidance
+    image = draw(("image",), before, 8, PLAIN, towards)["image"]
+    np.testing.assert_array_equal(whole["image"], image)
+    before["image"] = jnp.asarray(image)
+    np.testing.assert_array_equal(
+        whole["sound"], draw(("sound",), before, 8, PLAIN, guidance)["sound"]
+    )
+
+
 def test_what_cannot_be_guided_is_refused():
     with pytest.raises(UsageError, match="no condition"):
         branches_of(Guidance(2.0), ())

@@ -296,7 +296,7 @@ def test_the_verb_writes_what_is_drawn_given_files_and_texts(run, tmp_path, caps
         (["--condition", "text"], 2, "give STREAM=FILE"),
         (["--target", "smell"], 2, "targets.*smell"),
         (["--condition", "text=a", "--target", "text"], 2, "text is a condition"),
-        (["--guidance", "2"], 2, "no condition to guide towards"),
+        (["--target", "text", "--guidance", "2"], 2, "no condition to guide towards"),
         (["--guidance", "a=b"], 2, "give a number, or one for each condition"),
         (["--classes", "3"], 2, "it has audio, image, text"),
         (["--condition", "text=" + "x" * 100_000], 2, "100000 tokens long"),

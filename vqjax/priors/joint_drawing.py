@@ -29,7 +29,7 @@ def draw_streams(
         targets: streams, in the order in which they are drawn.
         conditions: {stream: ids int32[B, T]}, read in their order; {}: none.
         sampling: how one token is drawn.
-        guidance: classifier-free.
+        guidance: classifier-free, towards conditions and the streams drawn before one.
 
     Returns:
         {stream: ids int32[B, T]}; after the end of a clip they are `CodebookOrder.ended`.
@@ -37,21 +37,28 @@ def draw_streams(
     Raises:
         UsageError: there is nothing to guide towards, or no such condition.
     """
-    branches, combine = branches_of(guidance, tuple(conditions))
-    batch, copies = len(keys), len(branches)
-    reading = network.empty_reading(copies * batch, (*conditions, *targets))
-    for name in conditions:
-        attended = jnp.repeat(jnp.asarray([name in branch for branch in branches]), batch)
-        ids = jnp.tile(conditions[name], (copies, 1))  # [copies B, T]
-        reading, _ = network.read(params, reading, name, ids, attended)
+    branches_of(guidance, (*conditions, *targets[:-1]))  # refuses what is towards none of these
     drawn: dict[str, jax.Array] = {}
     for name in targets:
-        if drawn:  # the block before this one, whole
-            last = targets[len(drawn) - 1]
-            ids = jnp.tile(drawn[last], (copies, 1))
-            reading, _ = network.read(params, reading, last, ids)
+        before = {**conditions, **drawn}
+        branches, combine = branches_of(_of_those(guidance, tuple(before)), tuple(before))
+        reading = network.empty_reading(len(branches) * len(keys), (*before, name))
+        for block, ids in before.items():
+            attended = jnp.asarray([block in branch for branch in branches])
+            rows = jnp.tile(ids, (len(branches), 1))  # [branches B, T]
+            attended = jnp.repeat(attended, len(keys))
+            reading, _ = network.read(params, reading, block, rows, attended)
         drawn[name] = _draw(network, params, reading, name, keys, sampling, combine)
     return drawn
+
+
+def _of_those(
+    guidance: Guidance | StreamGuidance, names: tuple[str, ...]
+) -> Guidance | StreamGuidance:
+    """What of it is towards these streams."""
+    if isinstance(guidance, StreamGuidance):
+        return StreamGuidance(tuple((n, scale) for n, scale in guidance.scales if n in names))
+    return guidance if names else Guidance()
 
 
 def _draw(

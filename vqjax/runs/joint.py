@@ -147,8 +147,9 @@ class JointRun(Run):
             conditions: {stream: an example, or several that are used in turn}, read in this order.
             targets: streams to draw, one given those before it; None: all others, sorted.
             sampling: temperature, top-k and top-p of the tokens.
-            guidance: classifier-free, of all conditions together; or {stream: weight}, 1 where it
-                is not named. 1 everywhere is the model itself.
+            guidance: classifier-free, towards all conditions and the targets drawn before one
+                together; or {stream: weight} of these, 1 where it is not named. 1 everywhere is the
+                model itself.
 
         Returns:
             {stream: images [n, *S, C], sounds as a list of int16 [T], or a list of texts}.
