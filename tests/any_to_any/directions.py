@@ -1,59 +1,73 @@
-"""All twelve conditionals of a joint prior of digits, judged; on test rows, guidance as chosen.
+"""All twelve conditionals of a joint prior of digits, judged.
 
     python -m tests.any_to_any.directions RUN IMAGE_JUDGE AUDIO_JUDGE [--choose] [-n 1000]
 
-Words are written at temperature 0 and right if they are a name of the digit; everything else is
-drawn at temperature 1 and judged by classifiers of pictures and of sound. With --choose the weights
-of guidance are tried on held-back rows (takes 5 to 9 of the training voices, the last 5,000
-training pictures), half as many samples each; otherwise they are those of GUIDANCE. Intervals of
+Words are written at temperature 0 and right if they are a name of the digit. Pictures and speech
+are drawn at temperature and guidance 1, and at those of CHOSEN, which --choose settles on held-back
+rows (takes 5 to 9 of the training voices, the last 5,000 training pictures), and judged by
+classifiers. Conditions are test rows: takes 0 to 4, each with four pictures and words. Intervals of
 95 % are by a bootstrap of clips.
 """
 
 import argparse
+import itertools
 
 import numpy as np
+import scipy.sparse
+from sklearn.linear_model import LogisticRegression
 
 import vqjax
-from tests.any_to_any.rows import Judges, interval, pick, rows_of, share
+from tests.any_to_any.rows import (
+    Judges,
+    Reader,
+    interval,
+    pick,
+    rows_of,
+    share,
+    training_rows,
+)
 from vqjax.metrics import precision_recall
 from vqjax.sampling import Guidance, TokenSampling
 
 BEST = TokenSampling(temperature=0.0)
-WEIGHTS = (1.0, 1.5, 2.0, 3.0)
-GUIDANCE = {"image": 2.0, "audio": 2.0}
+PLAIN = (1.0, 1.0)  # temperature and guidance
+CHOSEN = {"image": (0.7, 3.0), "audio": (0.7, 3.0)}
+TRIED = tuple(itertools.product((0.7, 0.85, 1.0), (1.0, 2.0, 3.0, 4.0)))
+PROBED = 6_000  # rows of training for the probes
+PARTNERS = 4  # pictures and words of each clip
 DRAWN = (
     (("text",), "image"), (("audio",), "image"), (("audio", "text"), "image"),
     (("text",), "audio"), (("image",), "audio"), (("image", "text"), "audio"),
 )  # fmt: skip
 
 
-def draw(run, rows, conditions, targets, n, guidance=1.0):
-    examples = rows.first(n)
+def draw(run, rows, conditions, targets, n, setting):
+    examples, (temperature, guidance) = rows.first(n), setting
     return run.sample(
         n,
         conditions={name: examples[name] for name in conditions},
         targets=targets,
-        guidance=Guidance(guidance),
+        sampling=TokenSampling(temperature=temperature),
+        guidance=Guidance(guidance if conditions or len(targets) > 1 else 1.0),
     )
 
 
-def choose(run, judges, rows, n):
-    """{stream: the weight of guidance whose samples, from each other stream, are right most}."""
-    turns = np.arange(n) % len(rows)
-    best = {}
+def choose(run, judges, rows):
+    """{stream: the setting whose samples, from each other stream, are right most}."""
+    best, n = {}, len(rows)
     for target in ("image", "audio"):
         sources = [c for c, t in DRAWN if t == target and len(c) == 1]
         found = {}
-        for weight in WEIGHTS:
+        for setting in TRIED:
             rights = [
-                judges.digits(target, draw(run, rows, c, [target], n, weight)[target])
-                == rows.labels[turns]
+                judges.digits(target, draw(run, rows, c, [target], n, setting)[target])
+                == rows.labels
                 for c in sources
             ]
-            found[weight] = np.mean(rights)
+            found[setting] = np.mean(rights)
         best[target] = max(found, key=found.get)
-        listed = ", ".join(f"{w:g}: {100 * v:.1f} %" for w, v in found.items())
-        print(f"guidance of {target}, held-back rows: {listed}", flush=True)
+        listed = ", ".join(f"{t:g} {g:g}: {100 * v:.1f} %" for (t, g), v in found.items())
+        print(f"temperature and guidance of {target}, held-back rows: {listed}", flush=True)
     return best
 
 
@@ -78,51 +92,96 @@ def recognised(run, judges, rows):
     )
 
 
-def drawn(run, judges, rows, n, weights):
+def drawn(run, judges, rows, n, chosen):
     """Pictures and speech from each other stream and both."""
     turns = np.arange(n) % len(rows)
     wanted, clips = rows.labels[turns], rows.clips[turns]
+    apart = np.unique(clips, return_index=True)[1]  # each clip once
     rights = {}
     for conditions, target in DRAWN:
-        real = judges.features(target, pick(rows.examples[target], turns))
-        for weight in dict.fromkeys((1.0, weights[target])):
-            made = draw(run, rows, conditions, [target], n, weight)[target]
+        some = np.sort(apart) if target == "audio" else np.arange(min(n, len(rows)))
+        real = judges.features(target, pick(rows.examples[target], some))
+        for setting in (PLAIN, chosen[target]):
+            made = draw(run, rows, conditions, [target], n, setting)[target]
             right = judges.digits(target, made) == wanted
-            rights[conditions, target, weight] = right
-            quality = precision_recall(judges.features(target, made), real)
+            rights[conditions, target, setting] = right
+            quality = precision_recall(judges.features(target, pick(made, some)), real)
             print(
-                f"{'+'.join(conditions)} -> {target}, guidance {weight:g}: {share(right, clips)}, "
+                f"{'+'.join(conditions)} -> {target}, {words(setting)}: {share(right, clips)}, "
                 f"precision {quality['precision']:.3f}, recall {quality['recall']:.3f}",
                 flush=True,
             )
     for both, target in ((c, t) for c, t in DRAWN if len(c) == 2):
-        weight = weights[target]
-        single = max(((c,) for c in both), key=lambda c: rights[c, target, weight].mean())
-        gain = rights[both, target, weight].astype(float) - rights[single, target, weight]
-        mean, low, high = interval(gain, clips)
-        print(
-            f"  {'+'.join(both)} less {single[0]} -> {target}: {100 * mean:+.1f} points "
-            f"[{100 * low:+.1f}, {100 * high:+.1f}]"
-        )
+        for setting in (PLAIN, chosen[target]):
+            better = max(both, key=lambda c: rights[(c,), target, setting].mean())
+            gain = rights[both, target, setting].astype(float) - rights[(better,), target, setting]
+            mean, low, high = interval(gain, clips)
+            print(
+                f"  {'+'.join(both)} less {better} -> {target}, {words(setting)}: "
+                f"{100 * mean:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]"
+            )
 
 
-def several(run, judges, rows, n, weights):
-    """Two streams from one, and all from nothing."""
+def words(setting):
+    return "temperature {:g}, guidance {:g}".format(*setting)
+
+
+def several(run, judges, rows, n, chosen):
+    """Two streams from one, and all from nothing; words first, where they are drawn."""
     turns = np.arange(n) % len(rows)
-    for condition in run.streams:
-        targets = [name for name in run.streams if name != condition]
-        for weight in dict.fromkeys((1.0, max(weights.values()))):
-            made = draw(run, rows, (condition,), targets, n, weight)
+    clips = rows.clips[turns]
+    for setting in (PLAIN, chosen["image"]):
+        for condition in run.streams:
+            targets = [name for name in ("text", "image", "audio") if name != condition]
+            made = draw(run, rows, (condition,), targets, n, setting)
             found = [judges.digits(name, made[name]) == rows.labels[turns] for name in targets]
             print(
-                f"{condition} -> {'+'.join(targets)}, guidance {weight:g}: both right "
-                f"{share(np.all(found, axis=0), rows.clips[turns])}",
+                f"{condition} -> {'+'.join(targets)}, {words(setting)}: both right "
+                f"{share(np.all(found, axis=0), clips)}",
                 flush=True,
             )
-    made = run.sample(n)
-    found = [judges.digits(name, made[name]) for name in run.streams]
-    same = np.all([digits == found[0] for digits in found], axis=0)
-    print(f"all from nothing: of one digit {share(same, np.arange(n))}")
+        for targets in (["text", "image", "audio"], ["audio", "image", "text"]):
+            made = draw(run, rows, (), targets, n, setting)
+            found = [judges.digits(name, made[name]) for name in targets]
+            same = np.all([digits == found[0] for digits in found], axis=0)
+            print(
+                f"{', '.join(targets)} from nothing, {words(setting)}: of one digit "
+                f"{share(same, np.arange(n))}",
+                flush=True,
+            )
+
+
+def probes(run, rows):
+    """Logistic regression on the prior's own tokens: of a picture which code is where, of speech
+    how often each code of each codebook occurs in each quarter.
+    """
+    reader, known = Reader(run), training_rows(run, PROBED)
+    train, test = reader.ids(known), reader.ids(rows)
+    for name, features in (("image", places), ("audio", quarters)):
+        order = run.module.order(name)
+        model = LogisticRegression(max_iter=500)
+        model.fit(features(train[name], order), known.labels)
+        right = model.predict(features(test[name], order)) == rows.labels
+        print(f"linear probe of {name} tokens: {share(right, rows.clips)}", flush=True)
+
+
+def places(ids, order):
+    """One 1 for each token: sparse [n, T V]."""
+    n, length = ids.shape
+    columns = np.arange(length) * order.vocabulary + ids
+    rows = np.repeat(np.arange(n), length)
+    shape = (n, length * order.vocabulary)
+    return scipy.sparse.csr_matrix((np.ones(n * length), (rows, columns.ravel())), shape)
+
+
+def quarters(ids, order):
+    """The square roots of shares of codes in each quarter: [n, 4 V]."""
+    found = []
+    for row in ids:
+        own = row[row != order.ended]
+        counts = [np.bincount(part, minlength=order.vocabulary) for part in np.array_split(own, 4)]
+        found.append(np.sqrt(np.concatenate(counts) / max(1, len(own))))
+    return np.array(found)
 
 
 def ceilings(run, judges, rows):
@@ -145,14 +204,13 @@ if __name__ == "__main__":
     args = parser.parse_args()
     opened = vqjax.load(args.run)
     both = Judges(opened, args.image_judge, args.audio_judge)
-    weights = GUIDANCE
-    if args.choose:
-        weights = choose(opened, both, rows_of(opened, "held back"), args.n // 2)
+    chosen = choose(opened, both, rows_of(opened, "held back")) if args.choose else CHOSEN
     for split in ("test", "theo"):
         own = rows_of(opened, split)
-        print(f"-- {split}: {len(own)} rows, step {opened.step}, guidance {weights}")
+        print(f"-- {split}: {len(own)} rows, step {opened.step}")
         ceilings(opened, both, own)
         recognised(opened, both, own)
-        if split == "test":
-            drawn(opened, both, own, args.n, weights)
-            several(opened, both, own, args.n, weights)
+        probes(opened, own)
+    own = rows_of(opened, "test", PARTNERS)
+    drawn(opened, both, own, args.n, chosen)
+    several(opened, both, own, args.n, chosen)

@@ -71,6 +71,17 @@ def rows_of(run, name, partners=1):
     return Rows(examples, batches, joined["label"], joined["clip"], joined["speaker"])
 
 
+def training_rows(run, n):
+    """The first n visits of training: their batches and labels."""
+    data, batches = run.experiment.data, []
+    for batch in data.train(50, 0, 0, np.arange(50)):
+        batches.append(batch)
+        if 50 * len(batches) >= n:
+            break
+    labels = np.concatenate([batch["label"] for batch in batches])
+    return Rows({}, batches, labels, labels, labels)
+
+
 class Judges:
     """Which digit an example is of, whatever its stream."""
 
