@@ -72,8 +72,8 @@ def experiment(width: int = 128, layers: int = 2, total_steps: int = 4_500) -> E
         task=SharedCodesTask(
             tokenizer,
             modalities={
-                "image": ImageModality(noise=1.5),
-                "audio": SoundModality(noise=0.3),
+                "image": ImageModality(noise=2.0),
+                "audio": SoundModality(noise=0.2),
                 "text": TextModality(vocabulary=257, length=length),
             },
             loss_weights={"image": 1.0, "audio": 1.0, "text": 0.2, "commitment": 0.25},
