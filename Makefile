@@ -30,11 +30,15 @@ demo: $(VENV)/.done
 	$(BIN)/vqjax train digits_vqgan --arg total_steps=600 --workdir $(DEMO)/tokenizer
 	@echo "== training a text-conditional prior over its tokens (about two minutes) =="
 	$(BIN)/vqjax train digits_text_to_image --arg tokenizer=$(DEMO)/tokenizer --arg total_steps=1000 --workdir $(DEMO)/prior
+	@echo "== training a codec of short melodies (about a minute and a half) =="
+	$(BIN)/vqjax train tones_codec --workdir $(DEMO)/codec
+	@echo "== training one model of digits, melodies and words (about two minutes) =="
+	$(BIN)/vqjax train digits_any_to_any_embedded --arg image=$(DEMO)/tokenizer --arg audio=$(DEMO)/codec --workdir $(DEMO)/joint
 	@echo "== drawing to order =="
 	$(BIN)/vqjax sample $(DEMO)/prior -n 60 --guidance 2 $(PROMPTS)
 	$(BIN)/vqjax edit $(DEMO)/prior --mask bottom -n 8
 	@echo "== writing the report =="
-	$(BIN)/vqjax report $(DEMO)/prior $(DEMO)/tokenizer --out $(DEMO)/index.html
+	$(BIN)/vqjax report $(DEMO)/prior $(DEMO)/joint $(DEMO)/tokenizer $(DEMO)/codec --out $(DEMO)/index.html
 	@echo "open $(CURDIR)/$(DEMO)/index.html"
 
 lint: $(VENV)/.done

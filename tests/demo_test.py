@@ -1,22 +1,32 @@
-"""What `make demo` leaves behind: reconstructed digits are still the digits they were.
+"""What `make demo` leaves behind: reconstructed digits are still the digits they were, and what the
+joint model makes of pictures, melodies and words is of the same digit.
 
-The suite looks at VQJAX_DEMO_RUN and skips where it is not set. The figures alone:
-python -m tests.demo_test [RUN], of runs/demo/tokenizer where none is named.
+The suite looks at VQJAX_DEMO_RUN and VQJAX_DEMO_JOINT and skips where they are not set. The figures
+alone: python -m tests.demo_test [RUN [JOINT]], of those in runs/demo where none is named.
 """
 
 import os
 import pathlib
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 
 import vqjax
+from tests.runs.tone_judge import ToneJudge, accuracy
 from vqjax.data import Digits, Resize
+from vqjax.sampling import TokenSampling
 
-DEFAULT = pathlib.Path(__file__).parent.parent / "runs" / "demo" / "tokenizer"
+DEFAULT = pathlib.Path(__file__).parent.parent / "runs" / "demo"
 SIZE = 16  # pixels, the demo's
 WANTED = 0.95
+WANTED_ACROSS = 0.85  # of the joint model
+BEST = TokenSampling(temperature=0.0)
+ACROSS = (
+    ("image", "text"), ("audio", "text"), ("audio", "image"), ("text", "image"),
+    ("image", "audio"), ("text", "audio"),
+)  # fmt: skip
 
 
 def digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -47,6 +57,65 @@ def accuracies(run: str | os.PathLike) -> dict[str, float]:
     return {k: float(np.mean(nearest_label(x, *data["train"]) == labels)) for k, x in seen.items()}
 
 
+def held_out_rows(run: Any) -> tuple[dict[str, list | np.ndarray], np.ndarray]:
+    """{stream: examples} of the eval split of a joint model, and their labels int[n]."""
+    data = run.experiment.data
+    batch = next(iter(data.eval(data.num_eval(), np.arange(data.num_eval()))))
+    lengths = batch["audio.length"]
+    sounds = [clip[:n, 0] for clip, n in zip(batch["audio.audio"], lengths, strict=True)]
+    texts = data.sources["text"].decode(batch["text.caption"])
+    return {"image": batch["image.image"], "audio": sounds, "text": texts}, batch["label"]
+
+
+class Judges:
+    """Which digit an example is of: a word, or the nearest picture or melody of training."""
+
+    def __init__(self, run: Any) -> None:
+        texts = run.experiment.data.sources["text"].source.texts
+        self._names = {text: label for label, own in enumerate(texts) for text in own}
+        self._known, self._tones = digits()["train"], ToneJudge()
+
+    def digits(self, name: str, examples: list | np.ndarray) -> np.ndarray:
+        """int[n]; -1: no name of a digit."""
+        if name == "text":
+            return np.array([self._names.get(text, -1) for text in examples])
+        return (
+            nearest_label(examples, *self._known)
+            if name == "image"
+            else self._tones.digits(examples)
+        )
+
+
+def across(path: str | os.PathLike) -> dict[str, float]:
+    """Share of held-out examples of one stream of which the joint model makes one of the same digit
+    in another: words at temperature 0, pictures and melodies at 1; and of melodies that the codec
+    alone leaves what they are.
+    """
+    run = vqjax.load(path)
+    judges = Judges(run)
+    rows, labels = held_out_rows(run)
+    codec = vqjax.load(run.task.streams["audio"].tokenizer.path)
+    heard = [codec.reconstruct(sound) for sound in rows["audio"]]
+    found = {"audio, by the codec": float(np.mean(judges.digits("audio", heard) == labels))}
+    for condition, target in ACROSS:
+        how = {"sampling": BEST} if target == "text" else {}
+        conditions = {condition: rows[condition]}
+        drawn = run.sample(len(labels), conditions=conditions, targets=[target], **how)[target]
+        share = float(np.mean(judges.digits(target, drawn) == labels))
+        found[f"{condition} -> {target}"] = share
+    return found
+
+
+def test_the_judge_of_melodies_knows_them():
+    assert accuracy() >= WANTED
+
+
+@pytest.mark.skipif("VQJAX_DEMO_JOINT" not in os.environ, reason="VQJAX_DEMO_JOINT names no run")
+def test_each_stream_gives_the_digit_of_the_others():
+    shares = across(os.environ["VQJAX_DEMO_JOINT"])
+    assert min(shares["image -> text"], shares["audio -> image"]) >= WANTED_ACROSS, shares
+
+
 def test_the_classifier_knows_real_digits_and_not_noise():
     data = digits()
     images, labels = data["eval"]
@@ -63,5 +132,7 @@ def test_reconstructed_digits_keep_their_label():
 
 
 if __name__ == "__main__":
-    for name, value in accuracies(sys.argv[1] if len(sys.argv) > 1 else DEFAULT).items():
-        print(f"{name:<16} {value:.4f}")
+    defaults = [DEFAULT / "tokenizer", DEFAULT / "joint"]
+    tokenizer, joint = [*sys.argv[1:], *defaults[len(sys.argv) - 1 :]]
+    for name, value in {**accuracies(tokenizer), **across(joint)}.items():
+        print(f"{name:<20} {value:.4f}")

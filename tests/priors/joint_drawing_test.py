@@ -7,7 +7,12 @@ import pytest
 
 from tests.priors.joint_test import IMAGE, TEXT, made, nats_of, rows_of
 from tests.quickly import quick
-from vqjax.priors.joint_drawing import candidate_log_likelihoods, draw_streams, log_likelihoods
+from vqjax.priors.joint_drawing import (
+    candidate_log_likelihoods,
+    draw_others,
+    draw_streams,
+    log_likelihoods,
+)
 from vqjax.sampling import Guidance, StreamGuidance, TokenSampling, branches_of
 from vqjax.types import UsageError
 
@@ -53,6 +58,22 @@ def test_an_example_depends_on_its_key_and_conditions_alone():
     run = quick(lambda p, k, c: draw_streams(network, p, k, ("text",), c, **plain)["text"])
     part = run(params, keys, {name: ids[2:5] for name, ids in conditions.items()})
     np.testing.assert_array_equal(part, whole[2:5])
+
+
+def test_the_others_of_each_condition_are_what_it_gives_by_itself():
+    network, params, ids = made()
+    conditions = {name: ids[name][::9] for name in ("image", "text")}  # 6 of each
+    keys, targets = jax.random.split(jax.random.key(3), 12), ("text", "image", "sound")
+    run = quick(lambda p, k, c: draw_others(network, p, k, targets, c, sampling=PLAIN))
+    drawn = {name: np.asarray(rows) for name, rows in run(params, keys, conditions).items()}
+    plain = {"sampling": PLAIN, "guidance": UNGUIDED}
+    for number, (name, rows) in enumerate(conditions.items()):
+        others = tuple(target for target in targets if target != name)
+        part = slice(6 * number, 6 * (number + 1))
+        alone = quick(lambda p, k, c, o=others: draw_streams(network, p, k, o, c, **plain))
+        alone = alone(params, keys[part], {name: rows})
+        for target in others:
+            np.testing.assert_array_equal(drawn[target][part], alone[target])
 
 
 def test_candidates_are_as_likely_as_the_whole_says():

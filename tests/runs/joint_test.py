@@ -15,11 +15,14 @@ from vqjax.cli.drawing import write_example
 from vqjax.cli.main import main
 from vqjax.config import FrozenRun, load_file
 from vqjax.data import Bytes, Captions, Digits, LabelledTexts, Loudness, Paired, Tones
+from vqjax.evaluation.stream_samples import StreamSamples
 from vqjax.files import is_ours
+from vqjax.format import printable
 from vqjax.media.audio import read_sound
 from vqjax.media.gallery import read_sheet
 from vqjax.media.sound_writing import write_sound
 from vqjax.priors import JointPrior
+from vqjax.reports.report import write_report
 from vqjax.runs.load import make_evaluator
 from vqjax.sampling import Guidance, TokenSampling
 from vqjax.tasks import JointTask, SoundTokenizerTask, TextStream, TokenizerTask, TokenStream
@@ -81,8 +84,13 @@ def run(make_run, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def numbers(run):
-    return run.evaluate(noise=NOISE).numbers
+def evaluation(run):
+    return run.evaluate(noise=NOISE)
+
+
+@pytest.fixture(scope="module")
+def numbers(evaluation):
+    return evaluation.numbers
 
 
 def test_training_and_evaluation_give_the_same_numbers(run, numbers):
@@ -102,6 +110,63 @@ def test_training_and_evaluation_give_the_same_numbers(run, numbers):
     images = batch["image.image"]
     told = -run.log_likelihood({"image": images})["image"]
     np.testing.assert_allclose(told.mean(), numbers["nats_per_example/image"], rtol=1e-5)
+
+
+def test_evaluations_draw_each_stream_given_each_other_one(run, evaluation):
+    gallery = evaluation.gallery
+    rows = ("audio", "image|audio", "text|audio", "image", "audio|image", "text|image")
+    rows += ("text", "audio|text", "image|text")
+    assert gallery.rows == rows and list(gallery.streams) == ["audio", "image", "text"]
+    batch = next(iter(run.experiment.data.eval(20, np.arange(20))))
+    images, texts = gallery.streams["image"].rows, gallery.streams["text"].rows
+    assert list(texts["text"]) == run.experiment.data.sources["text"].decode(
+        batch["text.caption"][:8]
+    )
+    np.testing.assert_allclose(images["image"], batch["image.image"][:8] / 127.5 - 1, atol=1e-6)
+    sounds, rate = gallery.clips()["audio"]
+    gains, lengths = batch["audio.gain"], batch["audio.length"]
+    assert rate == 8_000 and [len(sound) for sound in sounds] == lengths[:8].tolist()
+    expected = batch["audio.audio"][3, : lengths[3], 0] / 32_768 * gains[3]
+    np.testing.assert_allclose(sounds[3], expected, atol=1e-6)
+    for row in ("audio|image", "audio|text"):
+        assert all(len(sound) % HOP == 0 for sound in gallery.clips()[row][0])
+    assert np.shape(images["image|text"]) == (8, 8, 8, 1)
+    written = read_sheet(next(pathlib.Path(run.path).glob("samples/*.png")))
+    assert written.rows == rows and [row.count for row in written.streams] == [8] * len(rows)
+    assert written.streams[rows.index("text|audio")].texts == tuple(
+        map(printable, texts["text|audio"])
+    )
+
+
+def test_streams_that_rows_lack_are_conditions_where_there_are_some(run):
+    batch = next(iter(run.experiment.data.eval(20, np.arange(20))))
+    frozen, network = run._opening.frozen, run.task.network_of(batch)
+    ids = run.task.ids(network, frozen, batch)
+    samples = StreamSamples(run.experiment, run._mesh, frozen)
+    for texts, rows in (([3, 5], 9), ([], 6)):
+        present = np.ones((20, 3), bool)
+        present[:, 2] = np.isin(np.arange(20), texts)
+        samples.restart()
+        samples.add(batch, ids, present)
+        gallery = samples.gallery(run.params)
+        count = len(texts) or 8
+        assert len(gallery.rows) == rows
+        assert all(
+            len(row) == count for own in gallery.streams.values() for row in own.rows.values()
+        )
+        assert "text|image" in gallery.streams["text"].rows
+        assert ("image|text" in gallery.rows) == bool(texts)
+        if texts:
+            assert gallery.streams["text"].rows["text"] == ["three", "five"]
+    samples.restart()
+    assert samples.gallery(run.params) is None
+
+
+def test_its_page_shows_them(run):
+    text = write_report([run.path]).read_text()
+    assert text.count("<audio") == 24 and all(f">{word}</td>" in text for word in WORDS[:8])
+    for condition in ("audio", "image", "text"):
+        assert f"<figcaption>Given {condition} " in text
 
 
 def test_what_streams_say_of_the_digit_is_by_the_likelihood_of_its_words(run, numbers):

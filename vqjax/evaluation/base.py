@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vqjax.media.gallery import Gallery
+from vqjax.media.stream_gallery import StreamGallery
 from vqjax.metrics import State
 from vqjax.numbers import Number
 from vqjax.training.bounds import within_bounds
@@ -29,7 +30,7 @@ class Evaluation:
     """
 
     numbers: dict[str, float]
-    gallery: Gallery | None = None
+    gallery: Gallery | StreamGallery | None = None
     protocol: tuple[str, ...] = ()
     described: Mapping[str, Number] = dataclasses.field(default_factory=dict)
 

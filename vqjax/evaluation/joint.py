@@ -9,6 +9,8 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from vqjax.evaluation.base import Evaluation, check_not_empty, eval_batch_size, over_split
+from vqjax.evaluation.stream_samples import StreamSamples
+from vqjax.tasks.joint import PRIOR
 from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import put_batch, replicated
 from vqjax.types import Batch, Tree
@@ -58,7 +60,8 @@ class JointEvaluator:
     `nats_per_example/x|y+z`: given others, over the rows that have all of these; and
     `nats_per_example`: of all streams, each given those before it. `order_gap/x+y`: see
     `order_gaps`. Both are of means over different rows where some lack a stream. Of the first
-    `EXAMPLES` of the eval split, without noise.
+    `EXAMPLES` of the eval split, without noise. The gallery has what is drawn for examples of
+    each stream.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree) -> None:
@@ -68,6 +71,7 @@ class JointEvaluator:
         self._conditionals = conditionals_of(self._task.names)
         self._count = jax.jit(jnp.sum, out_shardings=replicated(mesh))
         self._tokens = jax.jit(self._tokens_of)
+        self._samples = StreamSamples(experiment, mesh, frozen)
         # One program for all conditionals: their orders are an argument.
         self._sums = jax.jit(self._batch_sums, out_shardings=replicated(mesh))
 
@@ -77,6 +81,7 @@ class JointEvaluator:
         Raises:
             DataError: the eval split is empty, or holds numbers out of range.
         """
+        self._samples.restart()
         totals = np.zeros((2, len(self._conditionals)), np.float64)  # nats, rows
         count = 0
         batches = -(-EXAMPLES // eval_batch_size(self._experiment, self._mesh))
@@ -87,6 +92,7 @@ class JointEvaluator:
             put = put_batch({**batch, "mask": mask}, self._mesh)
             with jax.set_mesh(self._mesh):
                 ids, present = self._tokens(self._frozen, put)
+                self._samples.add(put, ids, present)
                 for column, blocks in enumerate(self._conditionals.values()):
                     target = self._task.names.index(blocks[-1])
                     ranks = np.asarray(self._network.ranks(blocks, 1))
@@ -102,7 +108,9 @@ class JointEvaluator:
         if all(key in means for key in chain):
             numbers[NATS] = sum(means[key] for key in chain)
         numbers |= {f"{GAP}/{name}": value for name, value in order_gaps(means).items()}
-        return Evaluation(numbers, protocol=(f"{count:,} examples of the eval split",))
+        with jax.set_mesh(self._mesh):
+            gallery = self._samples.gallery(params[PRIOR])
+        return Evaluation(numbers, gallery, (f"{count:,} examples of the eval split",))
 
     def _tokens_of(self, frozen: Tree, batch: Batch) -> tuple[dict[str, jax.Array], jax.Array]:
         """The tokens of a batch, and which streams its rows have, bool[B, n]: padding has none."""

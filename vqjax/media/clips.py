@@ -11,6 +11,7 @@ import numpy as np
 
 from vqjax.media.audio import sound_bytes, to_int16
 from vqjax.media.gallery import Gallery
+from vqjax.media.stream_gallery import StreamGallery
 from vqjax.types import UsageError
 
 SUFFIXES = (".flac", ".wav")
@@ -37,15 +38,13 @@ def clip_bytes(sound: np.ndarray, rate: int) -> tuple[str, bytes]:
         return ".wav", buffer.getvalue()
 
 
-def clip_files(step: int, gallery: Gallery) -> dict[str, bytes]:
+def clip_files(step: int, gallery: Gallery | StreamGallery) -> dict[str, bytes]:
     """{name: content} of the files of all sounds of a gallery; {} where it has none to play."""
-    if not gallery.is_sound or round(gallery.rate) < LEAST_RATE:
-        return {}
     files = {}
-    for row, sounds in gallery.sounds().items():
+    for row, (sounds, rate) in gallery.clips().items():
         for number, sound in enumerate(sounds):
-            if len(sound):
-                suffix, content = clip_bytes(sound, round(gallery.rate))
+            if len(sound) and round(rate) >= LEAST_RATE:
+                suffix, content = clip_bytes(sound, round(rate))
                 files[_stem(step, number, row, tuple(gallery.rows)) + suffix] = content
     return files
 

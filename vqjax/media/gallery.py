@@ -30,6 +30,7 @@ CAPTION = 160  # likewise, of an example's caption
 MEDIA = ("image", "audio", "video")
 AUDIO = "audio"  # the medium that is drawn as spectrograms
 SOUNDS = 4  # side by side at most
+STREAM_ROWS = 64  # of a sheet of several media that is read, those of eight streams
 FEW = 256  # colours that a PNG has a palette of
 PACKED = 4 << 20  # pixels of an image whose colours are counted, at most
 CURVE_SIZE = (96, 256)  # height and width of a drawn signal
@@ -93,6 +94,23 @@ def image_of(example: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
+class StreamRow:
+    """One row of a sheet whose rows are of several media.
+
+    Attributes:
+        count: examples, at least 1.
+        size: height and width of each of them, in its cell's upper left corner.
+        is_sound: whether they are spectrograms.
+        texts: what they say, where they are texts; else ().
+    """
+
+    count: int
+    size: tuple[int, int]
+    is_sound: bool = False
+    texts: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Sheet:
     """A gallery drawn as one image, and its layout.
 
@@ -103,6 +121,7 @@ class Sheet:
         rows: names of the lines, repeated from the top; (): all lines are alike.
         medium: of the examples; None: unknown.
         captions: of the examples, in their order; (): they have none.
+        streams: of each row what it is of, where they are of several media; (): they are not.
     """
 
     image: np.ndarray
@@ -111,6 +130,7 @@ class Sheet:
     rows: tuple[str, ...] = ()
     medium: str | None = None
     captions: tuple[str, ...] = ()
+    streams: tuple[StreamRow, ...] = ()
 
     def bands(self, row: str) -> list[np.ndarray]:
         """The lines of one row, uint8 [h, W, 3], without the gaps around them."""
@@ -174,6 +194,12 @@ class Gallery:
             for row, examples in self.rows.items()
         }
 
+    def clips(self) -> dict[str, tuple[list[np.ndarray], float]]:
+        """{row: (its `sounds`, samples per second)}; {} where nothing is heard."""
+        if not self.is_sound:
+            return {}
+        return {row: (sounds, self.rate) for row, sounds in self.sounds().items()}
+
     def _captions(self) -> tuple[str, ...]:
         """What is drawn, per example; of a sound that is cut also how much of it."""
         if not self.is_sound:
@@ -191,20 +217,24 @@ class Gallery:
     def sheet(self) -> Sheet:
         """The gallery as one image: `columns` examples of every row, then the next ones."""
         columns = min(self.columns, SOUNDS) if self.is_sound else self.columns
-        shown = self._spectrograms() if self.is_sound else self._images()
-        starts = range(0, len(shown[0]), columns)
-        lines = [row[first : first + columns] for first in starts for row in shown]
         captions = tuple(printable(caption, CAPTION) for caption in self._captions())
-        laid = lay(lines, tuple(self.rows))
+        laid = lay_rows(self.cells(), columns)
         return dataclasses.replace(laid, medium=self.medium, captions=captions)
 
-    def _images(self) -> list[list[np.ndarray]]:
-        return [[image_of(example) for example in row] for row in self.rows.values()]
+    def cells(self) -> dict[str, list[np.ndarray]]:
+        """{row: its examples as images}, uint8 [H, W, 3] each."""
+        if not self.is_sound:
+            return {name: list(map(image_of, row)) for name, row in self.rows.items()}
+        sounds = self.sounds()
+        scales = Scales.of(list(sounds.values()), self.rate)
+        return {name: [draw_sound(x, scales) for x in row] for name, row in sounds.items()}
 
-    def _spectrograms(self) -> list[list[np.ndarray]]:
-        rows = list(self.sounds().values())
-        scales = Scales.of(rows, self.rate)
-        return [[draw_sound(sound, scales) for sound in row] for row in rows]
+
+def lay_rows(rows: Mapping[str, Sequence[np.ndarray]], columns: int) -> Sheet:
+    """Rows of images uint8 [H, W, 3], `columns` of every row, then the next ones."""
+    starts = range(0, max(map(len, rows.values())), columns)
+    lines = [row[first : first + columns] for first in starts for row in rows.values()]
+    return lay(lines, tuple(rows))
 
 
 def lay(lines: Sequence[Sequence[np.ndarray]], rows: tuple[str, ...] = ()) -> Sheet:
@@ -235,6 +265,8 @@ def png_file(image: np.ndarray | Sheet, description: str = "") -> bytes:
     if isinstance(image, Sheet):
         layout = {"lines": image.lines, "columns": image.columns, "rows": list(image.rows)}
         layout |= {"medium": image.medium, "captions": list(image.captions)}
+        if image.streams:
+            layout["streams"] = [dataclasses.asdict(row) for row in image.streams]
         info.add_itxt(LAYOUT, json.dumps(layout))
         image = image.image
     if description:
@@ -289,7 +321,8 @@ def _with_layout(image: np.ndarray, text: Any) -> Sheet:
             return Sheet(image)
     except (ValueError, TypeError, KeyError, ZeroDivisionError, RecursionError):
         return Sheet(image)
-    return Sheet(image, lines, columns, rows, *_examples(layout, lines * columns))
+    sheet = Sheet(image, lines, columns, rows, *_examples(layout, lines * columns))
+    return dataclasses.replace(sheet, streams=_streams(layout, sheet))
 
 
 def _examples(layout: Mapping[str, Any], cells: int) -> tuple[str | None, tuple[str, ...]]:
@@ -300,6 +333,28 @@ def _examples(layout: Mapping[str, Any], cells: int) -> tuple[str | None, tuple[
     if not counted or not all(isinstance(text, str) for text in captions):
         return medium, ()
     return medium, tuple(printable(text, CAPTION) for text in captions)
+
+
+def _streams(layout: Mapping[str, Any], sheet: Sheet) -> tuple[StreamRow, ...]:
+    """What a file's layout says of the rows of a sheet; () where that cannot be."""
+    if "streams" not in layout or not 0 < len(sheet.rows) <= STREAM_ROWS:
+        return ()
+    most = sheet.lines // len(sheet.rows) * sheet.columns
+    height, width = sheet.cell(0, 0).shape[:2]
+    found = []
+    try:
+        for row in layout["streams"]:
+            (h, w), count, texts = row["size"], row["count"], row["texts"]
+            whole = all(type(n) is int and n > 0 for n in (h, w, count))
+            if not (whole and h <= height and w <= width and count <= most):
+                return ()
+            if len(texts) not in (0, count) or not all(isinstance(t, str) for t in texts):
+                return ()
+            shown = tuple(printable(text, CAPTION) for text in texts)
+            found.append(StreamRow(count, (h, w), row["is_sound"] is True, shown))
+    except (ValueError, TypeError, KeyError):
+        return ()
+    return tuple(found) if len(found) == len(sheet.rows) else ()
 
 
 def description(path: str | os.PathLike) -> str:

@@ -52,6 +52,46 @@ def draw_streams(
     return drawn
 
 
+def draw_others(
+    network: JointPrior,
+    params: Tree,
+    keys: jax.Array,
+    targets: tuple[str, ...],
+    conditions: Ids,
+    *,
+    sampling: TokenSampling,
+) -> dict[str, jax.Array]:
+    """Draws, for each condition alone, the tokens of all targets but itself, one given those before
+    it, as `draw_streams` would. There is one loop for each target.
+
+    Args:
+        network: unbound.
+        params: of it.
+        keys: key[n B].
+        targets: streams, in the order in which they are drawn.
+        conditions: {stream: ids int32[B, T]}, n of them.
+        sampling: how one token is drawn.
+
+    Returns:
+        {target: ids int32[n B, T]}, those for the first condition first; they mean nothing where
+        the target itself is the condition.
+    """
+    count, batch = len(conditions), len(keys)
+    reading = network.empty_reading(batch, (*conditions, *targets))
+    own = {name: jnp.zeros(batch, bool) for name in targets}  # [n B], rows whose condition it is
+    for number, (name, ids) in enumerate(conditions.items()):
+        own[name] = jnp.repeat(jnp.arange(count) == number, batch // count)
+        reading, _ = network.read(params, reading, name, jnp.tile(ids, (count, 1)), own[name])
+    _, combine = branches_of(Guidance(), ())
+    drawn: dict[str, jax.Array] = {}
+    for name in targets:
+        if drawn:  # the block before this one
+            last = targets[len(drawn) - 1]
+            reading, _ = network.read(params, reading, last, drawn[last], ~own[last])
+        drawn[name] = _draw(network, params, reading, name, keys, sampling, combine)
+    return drawn
+
+
 def _of_those(
     guidance: Guidance | StreamGuidance, names: tuple[str, ...]
 ) -> Guidance | StreamGuidance:

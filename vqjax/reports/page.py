@@ -90,8 +90,30 @@ class Clip:
 
 
 @dataclasses.dataclass(frozen=True)
+class Example:
+    """One example of any medium: a picture, a spectrogram with a player where the page has the
+    sound, or a text; `label` is for those who cannot see the player.
+    """
+
+    image: Image | None = None
+    sound: Sound | None = None
+    text: str = ""
+    is_sound: bool = False
+    label: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Lines of examples under heads, one of each."""
+
+    heads: Sequence[str]
+    lines: Sequence[Sequence[Example]]
+    more: Sequence[Sequence[Example]] = ()  # that a click shows
+
+
+@dataclasses.dataclass(frozen=True)
 class Figure:
-    """A sheet, strips beneath each other, or clips."""
+    """A sheet, strips beneath each other, clips, or a table of examples."""
 
     caption: str = ""
     detail: str = ""  # of the caption, in smaller letters
@@ -100,7 +122,8 @@ class Figure:
     strips: Sequence[Strip] = ()
     clips: Sequence[Clip] = ()
     more: Sequence[Clip] = ()  # that a click shows
-    note: str = ""  # beneath the clips
+    examples: Examples | None = None
+    note: str = ""  # beneath clips and examples
     smooth: bool = False  # whether pixels are mixed where an image is enlarged
     headings: Sequence[tuple[str, int]] = ()  # (text, columns beneath it) over the sheet
     width: int | None = None  # of the sheet in pixels, at most; None: that of the page

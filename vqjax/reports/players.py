@@ -40,7 +40,7 @@ def clips_figure(record: Record, step: int, sheet: Sheet, share: float) -> Figur
     for number in range(shown):
         paths = [clip_path(folder, step, number, row, sheet.rows) for row in sheet.rows]
         kept += None not in paths
-        sounds = [_sound(path, room) for path in paths]
+        sounds = [sound_of(path, room) for path in paths]
         size = sum(len(sound.base64) for sound in sounds if sound is not None)
         if None in sounds or size > room:  # a clip is heard with what came of it, or not at all
             sounds = [None] * len(sounds)
@@ -57,7 +57,7 @@ def clips_figure(record: Record, step: int, sheet: Sheet, share: float) -> Figur
     )
 
 
-def _sound(path: pathlib.Path | None, room: int) -> Sound | None:
+def sound_of(path: pathlib.Path | None, room: int) -> Sound | None:
     """A clip's file; None where there is none that fits into `room`, or it is something else."""
     try:
         if path is None or path.stat().st_size * 4 > room * 3:

@@ -25,6 +25,7 @@ from vqjax.reports.levels import is_of_first, level_names, level_table, rate_cha
 from vqjax.reports.opening import opening, summary
 from vqjax.reports.page import Figure, Image, Page, Section, Strip
 from vqjax.reports.players import clips_figure, has_clips
+from vqjax.reports.stream_examples import stream_figures
 from vqjax.reports.tables import facts, numbers_table, run_table
 from vqjax.types import UsageError
 
@@ -84,6 +85,8 @@ def _pictures(record: Record, share: float) -> list[Figure]:
     if not chosen:
         return []
     step, newest = chosen[-1]
+    if newest.streams:
+        return stream_figures(record, step, newest, share)
     strips = _strips(chosen, record)
     over_time = (
         [Figure("Over training time", strips=strips, smooth=has_clips(newest))] if strips else []

@@ -51,6 +51,7 @@ class JointRun(Run):
 
     kind = "joint prior"
     headline = ("nats_per_example",)
+    shows = "Given one stream, all the others"
     next_commands = ("vqjax report RUN",)
     evaluator = JointEvaluator
 

@@ -17,6 +17,7 @@ from vqjax.files import json_text, read_text
 from vqjax.format import printable
 from vqjax.media.clips import clip_files, is_clip_of_other_step
 from vqjax.media.gallery import Gallery, Sheet, png_file
+from vqjax.media.stream_gallery import StreamGallery
 from vqjax.numbers import Number
 from vqjax.training import distributed
 from vqjax.training.board import Board
@@ -240,7 +241,7 @@ class Logbook:
         self,
         step: int,
         numbers: Mapping[str, float],
-        gallery: Gallery | None,
+        gallery: Gallery | StreamGallery | None,
         described: Mapping[str, Number] = types.MappingProxyType({}),
     ) -> None:
         """Numbers over the eval split and, where there is one, a gallery; `described`: see
@@ -258,7 +259,7 @@ class Logbook:
             board = self._board
             self._writer.do("events", lambda: board.image(name, step, sheet.image, when))
 
-    def _write_samples(self, step: int, gallery: Gallery, sheet: Sheet) -> None:
+    def _write_samples(self, step: int, gallery: Gallery | StreamGallery, sheet: Sheet) -> None:
         """The sheet, and before it what is heard of it: of the newest evaluation alone."""
         folder = self.run / "samples"
         folder.mkdir(exist_ok=True)

@@ -11,6 +11,7 @@ import jax
 from jax.sharding import Mesh
 
 from vqjax.media.gallery import Gallery
+from vqjax.media.stream_gallery import StreamGallery
 from vqjax.numbers import Number
 from vqjax.training import distributed
 from vqjax.training.checkpoint import Checkpoints
@@ -32,7 +33,7 @@ class EvalResult(Protocol):
     """What an evaluator returns."""
 
     numbers: Mapping[str, float]
-    gallery: Gallery | None
+    gallery: Gallery | StreamGallery | None
     described: Mapping[str, Number]  # of those that `vqjax.numbers` does not list
 
 
