@@ -21,12 +21,14 @@ from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import replicated
 from vqjax.types import ArraySpec, Batch, Tree
 
+TEMPERATURE = 0.7
+SAMPLING = TokenSampling(temperature=TEMPERATURE)
 CONDITIONS = 8  # of each stream, the first examples of the eval split that have it
 
 
 class StreamSamples:
     """Keeps the first examples of every stream that an evaluation meets, and draws all the others
-    for each of them: texts first, then by name, each given those before it.
+    for each of them, at temperature 0.7: texts first, then by name, each given those before it.
 
     Args:
         experiment: of the run.
@@ -113,9 +115,7 @@ class StreamSamples:
         targets = sorted(
             streams, key=lambda name: (not isinstance(streams[name], TextStream), name)
         )
-        drawn = draw_others(
-            self._network, params, keys, tuple(targets), ids, sampling=TokenSampling()
-        )
+        drawn = draw_others(self._network, params, keys, tuple(targets), ids, sampling=SAMPLING)
         return {name: self._examples(name, frozen, own) for name, own in drawn.items()}
 
     def _examples(self, name: str, frozen: Tree, ids: jax.Array) -> tuple[jax.Array, jax.Array]:

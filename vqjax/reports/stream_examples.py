@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from vqjax.evaluation.stream_samples import TEMPERATURE
 from vqjax.format import printable
 from vqjax.media.clips import clip_path
 from vqjax.media.gallery import Sheet
@@ -13,7 +14,10 @@ from vqjax.reports.players import SOUND_BYTES, sound_of
 
 LINES = 16  # of a table, at most, shared by all runs on a page
 OPEN = 4  # of them that need no click
-ROWS = "the first column is held out, all else in its line is drawn for it"
+ROWS = (
+    "the first column is held out, all else in its line is drawn for it, at temperature "
+    f"{TEMPERATURE:g}"
+)
 SCALE = (
     "Colour is level, from 80 dB beneath the loudest of the held-out sounds up to it. A sound ends "
     "where its colours end."
