@@ -315,7 +315,10 @@ def test_the_verb_ranks_texts_and_pictures(run, tmp_path, capsys):
             "image: .*wanted examples of 8 . 8 . 1",
         ),
         (lambda run: run.sample(2, conditions={"audio": np.zeros(0, np.int16)}), "wanted int16"),
-        (lambda run: run.sample(2, guidance=Guidance(2.0)), "no condition to guide towards"),
+        (
+            lambda run: run.sample(2, targets=["text"], guidance=Guidance(2.0)),
+            "no condition to guide towards",
+        ),
         (lambda run: run.log_likelihood({}), "at least one stream"),
         (
             lambda run: run.log_likelihood({"text": ["a", "b"]}, {"text": "a"}),
