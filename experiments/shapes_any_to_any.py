@@ -9,9 +9,12 @@ A caption names several things and how they lie, so picture and caption share fa
 The prior never sees a fifth of the pairs of colour and shape. Captions in Chinese:
 `--arg language=zh`.
 
-What it reaches is not measured yet.
+2 CPU cores, 38 min beside other work and with pauses; of 1,000 unseen captions, temperature 0.5,
+91.4 % of pictures come true with `--guidance 2`, 81.2 % without guidance; of held-out pairs 19.1 %
+and 4.9 %. Captions that it writes are true of 95.7 % of pictures, of 33.3 % with held-out pairs
+(docs/fusion.md).
 
-Cost: 20 min.
+Cost: 38 min, busy.
 """
 
 from vqjax.config import FrozenRun
