@@ -19,7 +19,7 @@ def gallery():
     texts = Texts({"text|sound": ["a", "零", "\x1b" + "x" * 999], "text|image": ["b", "", " "]})
     images = Gallery({"image": IMAGES[:3], "image|sound": IMAGES[3:]}, "image")
     sounds = Gallery({"sound": SOUNDS, "sound|image": SOUNDS[::-1]}, "audio", 8_000)
-    return StreamGallery({"sound": sounds, "image": images, "text": texts})
+    return StreamGallery({"sound": sounds, "image": images, "text": texts}, "hot \x1b")
 
 
 def test_names_of_rows():
@@ -31,7 +31,7 @@ def test_a_sheet_has_each_condition_before_what_is_drawn_for_it(tmp_path):
     (tmp_path / "a.png").write_bytes(png_file(drawn := gallery().sheet()))
     sheet = read_sheet(tmp_path / "a.png")
     np.testing.assert_array_equal(sheet.image, drawn.image)
-    assert sheet.streams == drawn.streams and sheet.rows == ROWS
+    assert sheet.streams == drawn.streams and sheet.rows == ROWS and sheet.note == "hot \\x1b"
     assert [row.count for row in sheet.streams] == [3] * 6
     assert [row.is_sound for row in sheet.streams] == [True, False, False, False, True, False]
     height, width = sheet.streams[1].size

@@ -60,17 +60,18 @@ def test_an_example_depends_on_its_key_and_conditions_alone():
     np.testing.assert_array_equal(part, whole[2:5])
 
 
-def test_the_others_of_each_condition_are_what_it_gives_by_itself():
+@pytest.mark.parametrize("guidance", [UNGUIDED, Guidance(2.0)], ids=["plain", "guided"])
+def test_the_others_of_each_condition_are_what_it_gives_by_itself(guidance):
     network, params, ids = made()
     conditions = {name: ids[name][::9] for name in ("image", "text")}  # 6 of each
     keys, targets = jax.random.split(jax.random.key(3), 12), ("text", "image", "sound")
-    run = quick(lambda p, k, c: draw_others(network, p, k, targets, c, sampling=PLAIN))
+    how = {"sampling": PLAIN, "guidance": guidance}
+    run = quick(lambda p, k, c: draw_others(network, p, k, targets, c, **how))
     drawn = {name: np.asarray(rows) for name, rows in run(params, keys, conditions).items()}
-    plain = {"sampling": PLAIN, "guidance": UNGUIDED}
     for number, (name, rows) in enumerate(conditions.items()):
         others = tuple(target for target in targets if target != name)
         part = slice(6 * number, 6 * (number + 1))
-        alone = quick(lambda p, k, c, o=others: draw_streams(network, p, k, o, c, **plain))
+        alone = quick(lambda p, k, c, o=others: draw_streams(network, p, k, o, c, **how))
         alone = alone(params, keys[part], {name: rows})
         for target in others:
             np.testing.assert_array_equal(drawn[target][part], alone[target])

@@ -36,7 +36,7 @@ def stream(kind, name, names):
 def shown(kinds):
     names = [f"{kind}_{i}" for i, kind in enumerate(kinds)]
     return StreamGallery(
-        {name: stream(k, name, names) for k, name in zip(kinds, names, strict=True)}
+        {name: stream(k, name, names) for k, name in zip(kinds, names, strict=True)}, "<i>hot"
     )
 
 
@@ -69,6 +69,7 @@ def test_each_stream_is_a_table_of_what_it_gives(run, kinds):
     assert "<h2>Given one stream, all the others</h2>" in text
     titles = re.findall(r"<figcaption>Given (\w+)", text)
     assert titles == [f"{kind}_{i}" for i, kind in enumerate(kinds)]
+    assert text.count("drawn for it (&lt;i&gt;hot)") == len(kinds)
     tables = re.findall(r'<div class="wide examples">.*?</table>', text)
     assert len(tables) == 2 * len(kinds) and text.count("2 more") == len(kinds)
     for table, title in zip(tables[::2], titles, strict=True):

@@ -13,7 +13,7 @@ from vqjax.media.gallery import Gallery
 from vqjax.media.stream_gallery import StreamGallery, Texts, row_name
 from vqjax.ops.numerics import make_key
 from vqjax.priors.joint_drawing import draw_others
-from vqjax.sampling import TokenSampling
+from vqjax.sampling import Guidance, TokenSampling
 from vqjax.tasks.base import LENGTH, inputs_of
 from vqjax.tasks.frozen_tokens import Drawn
 from vqjax.tasks.streams import TextStream, arrays_of
@@ -21,14 +21,14 @@ from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import replicated
 from vqjax.types import ArraySpec, Batch, Tree
 
-TEMPERATURE = 0.7
-SAMPLING = TokenSampling(temperature=TEMPERATURE)
+SAMPLING, GUIDANCE = TokenSampling(temperature=0.7), Guidance(2.0)
 CONDITIONS = 8  # of each stream, the first examples of the eval split that have it
 
 
 class StreamSamples:
     """Keeps the first examples of every stream that an evaluation meets, and draws all the others
-    for each of them, at temperature 0.7: texts first, then by name, each given those before it.
+    for each of them: texts first, then by name, each given those before it, with `SAMPLING` and
+    `GUIDANCE`.
 
     Args:
         experiment: of the run.
@@ -88,7 +88,8 @@ class StreamSamples:
                     rows[row_name(name, condition)] = tuple(array[part] for array in drawn[name])
             if rows:
                 streams[name] = self._shown(name, rows)
-        return StreamGallery(streams)
+        how = f"temperature {SAMPLING.temperature:g}, guidance {GUIDANCE.scale:g}"
+        return StreamGallery(streams, how)
 
     def _first_of(
         self, frozen: Tree, batch: Batch, ids: Mapping[str, jax.Array], present: jax.Array
@@ -115,7 +116,8 @@ class StreamSamples:
         targets = sorted(
             streams, key=lambda name: (not isinstance(streams[name], TextStream), name)
         )
-        drawn = draw_others(self._network, params, keys, tuple(targets), ids, sampling=SAMPLING)
+        how = {"sampling": SAMPLING, "guidance": GUIDANCE}
+        drawn = draw_others(self._network, params, keys, tuple(targets), ids, **how)
         return {name: self._examples(name, frozen, own) for name, own in drawn.items()}
 
     def _examples(self, name: str, frozen: Tree, ids: jax.Array) -> tuple[jax.Array, jax.Array]:

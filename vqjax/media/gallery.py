@@ -122,6 +122,7 @@ class Sheet:
         medium: of the examples; None: unknown.
         captions: of the examples, in their order; (): they have none.
         streams: of each row what it is of, where they are of several media; (): they are not.
+        note: on how they were made; "": there is none.
     """
 
     image: np.ndarray
@@ -131,6 +132,7 @@ class Sheet:
     medium: str | None = None
     captions: tuple[str, ...] = ()
     streams: tuple[StreamRow, ...] = ()
+    note: str = ""
 
     def bands(self, row: str) -> list[np.ndarray]:
         """The lines of one row, uint8 [h, W, 3], without the gaps around them."""
@@ -267,6 +269,8 @@ def png_file(image: np.ndarray | Sheet, description: str = "") -> bytes:
         layout |= {"medium": image.medium, "captions": list(image.captions)}
         if image.streams:
             layout["streams"] = [dataclasses.asdict(row) for row in image.streams]
+        if image.note:
+            layout["note"] = image.note
         info.add_itxt(LAYOUT, json.dumps(layout))
         image = image.image
     if description:
@@ -322,7 +326,10 @@ def _with_layout(image: np.ndarray, text: Any) -> Sheet:
     except (ValueError, TypeError, KeyError, ZeroDivisionError, RecursionError):
         return Sheet(image)
     sheet = Sheet(image, lines, columns, rows, *_examples(layout, lines * columns))
-    return dataclasses.replace(sheet, streams=_streams(layout, sheet))
+    note = layout["note"] if isinstance(layout.get("note"), str) else ""
+    return dataclasses.replace(
+        sheet, streams=_streams(layout, sheet), note=printable(note, CAPTION)
+    )
 
 
 def _examples(layout: Mapping[str, Any], cells: int) -> tuple[str | None, tuple[str, ...]]:

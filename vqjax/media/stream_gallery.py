@@ -57,9 +57,11 @@ class StreamGallery:
     Attributes:
         streams: {name: its examples}, whose rows `row_name` names: its own, where it is a
             condition, and those drawn for each condition.
+        note: on how these were drawn.
     """
 
     streams: Mapping[str, Gallery | Texts]
+    note: str = ""
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -97,7 +99,7 @@ class StreamGallery:
             for row, drawn in cells.items()
         )
         laid = lay_rows(cells, SOUNDS if heard else COLUMNS)
-        return dataclasses.replace(laid, streams=streams)
+        return dataclasses.replace(laid, streams=streams, note=printable(self.note, CAPTION))
 
 
 def _drawn(text: str) -> np.ndarray:

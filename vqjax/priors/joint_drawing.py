@@ -60,6 +60,7 @@ def draw_others(
     conditions: Ids,
     *,
     sampling: TokenSampling,
+    guidance: Guidance,
 ) -> dict[str, jax.Array]:
     """Draws, for each condition alone, the tokens of all targets but itself, one given those before
     it, as `draw_streams` would. There is one loop for each target.
@@ -71,23 +72,31 @@ def draw_others(
         targets: streams, in the order in which they are drawn.
         conditions: {stream: ids int32[B, T]}, n of them.
         sampling: how one token is drawn.
+        guidance: see `draw_streams`.
 
     Returns:
         {target: ids int32[n B, T]}, those for the first condition first; they mean nothing where
         the target itself is the condition.
     """
     count, batch = len(conditions), len(keys)
-    reading = network.empty_reading(batch, (*conditions, *targets))
+    branches, combine = branches_of(guidance, ("all",))
+    copies = len(branches)
+    reading = network.empty_reading(copies * batch, (*conditions, *targets))
+
+    def read(name: str, ids: jax.Array, attended: jax.Array) -> tuple:
+        """`reading` and a block ids [n B, T], which rows bool[n B] attend to."""
+        attended = jnp.concatenate([attended & bool(branch) for branch in branches])
+        return network.read(params, reading, name, jnp.tile(ids, (copies, 1)), attended)[0]
+
     own = {name: jnp.zeros(batch, bool) for name in targets}  # [n B], rows whose condition it is
     for number, (name, ids) in enumerate(conditions.items()):
         own[name] = jnp.repeat(jnp.arange(count) == number, batch // count)
-        reading, _ = network.read(params, reading, name, jnp.tile(ids, (count, 1)), own[name])
-    _, combine = branches_of(Guidance(), ())
+        reading = read(name, jnp.tile(ids, (count, 1)), own[name])
     drawn: dict[str, jax.Array] = {}
     for name in targets:
         if drawn:  # the block before this one
             last = targets[len(drawn) - 1]
-            reading, _ = network.read(params, reading, last, drawn[last], ~own[last])
+            reading = read(last, drawn[last], ~own[last])
         drawn[name] = _draw(network, params, reading, name, keys, sampling, combine)
     return drawn
 

@@ -1,5 +1,4 @@
 """Pages and tables of runs.
 
-Floor 9, imports floor 0, `data`, `evaluation`, `runs`, `tasks` and `training`. Most important file:
-`report.py`.
+Floor 9, imports floor 0, `data`, `runs`, `tasks` and `training`. Most important file: `report.py`.
 """

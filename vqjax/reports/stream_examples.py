@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 
-from vqjax.evaluation.stream_samples import TEMPERATURE
 from vqjax.format import printable
 from vqjax.media.clips import clip_path
 from vqjax.media.gallery import Sheet
@@ -14,10 +13,7 @@ from vqjax.reports.players import SOUND_BYTES, sound_of
 
 LINES = 16  # of a table, at most, shared by all runs on a page
 OPEN = 4  # of them that need no click
-ROWS = (
-    "the first column is held out, all else in its line is drawn for it, at temperature "
-    f"{TEMPERATURE:g}"
-)
+ROWS = "the first column is held out, all else in its line is drawn for it"
 SCALE = (
     "Colour is level, from 80 dB beneath the loudest of the held-out sounds up to it. A sound ends "
     "where its colours end."
@@ -50,7 +46,8 @@ def stream_figures(record: Record, step: int, sheet: Sheet, share: float) -> lis
             lines.append(line)
         heads = [printable(streams_of(row)[0]) for row in rows]
         shown = Examples(heads, lines[:OPEN], lines[OPEN:])
-        figures.append(Figure(f"Given {heads[0]}", f"step {step:,}: {ROWS}", examples=shown))
+        detail = f"step {step:,}: {ROWS}" + (f" ({sheet.note})" if sheet.note else "")
+        figures.append(Figure(f"Given {heads[0]}", detail, examples=shown))
     if heard:
         note = f"{SCALE} {_unplayable(record, heard)}".strip()
         figures[-1] = dataclasses.replace(figures[-1], note=note)
