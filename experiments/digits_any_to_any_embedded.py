@@ -7,10 +7,14 @@
     vqjax sample runs/digits_any_to_any_embedded --condition audio=a.wav --target text,image
 
 The melody of digit n is the nth class of `Tones`, at any pitch, in any tempo and timbre. As in
-`digits_any_to_any.py`, each picture meets other melodies at every visit. In the two minutes that
-`make demo` gives it the model learns the way by the word: draw the word first, then the others.
+`digits_any_to_any.py`, each picture meets other melodies at every visit.
 
-Cost: 2.5 min.
+2 CPU cores, 2 min 49 s; 297 held-out digits, over a VQGAN of 600 steps: the word of 95.6 % of the
+pictures and 99.0 % of the melodies is written; of pictures drawn from melodies, by way of the word,
+94.3 % are of the same digit, of melodies drawn from pictures 58 % (`python -m tests.demo_test`).
+Without the word between them neither is learned in so short a time: 11 % and 9 %, as by chance.
+
+Cost: 2.8 min.
 """
 
 from vqjax.config import FrozenRun
@@ -34,10 +38,10 @@ TINY = ("total_steps=2", "batch_size=8", "task.prior.width=16", "task.prior.laye
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 # Mostly by way of the word, which two minutes are enough for.
 ORDERS = {
-    "audio text image": 3.3,
-    "image text audio": 2.8,
-    "text audio": 2.5,
-    "text image": 1.3,
+    "audio text image": 3.5,
+    "image text audio": 2.5,
+    "text audio": 2.0,
+    "text image": 2.0,
     "image text": 0.5,
     "audio image": 0.5,
     "image audio": 0.5,

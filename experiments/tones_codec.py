@@ -2,7 +2,11 @@
 
     vqjax train tones_codec
 
-Cost: 1.5 min.
+2 CPU cores, 1 min 30 s beside other work; 200 held-out melodies: 0.45 kbit/s, SI-SDR 2.07 dB, mel
+distance 0.283; 92 % of them stay the melody that they were for a judge of pitch, as all do that are
+not coded (tests/runs/tone_judge.py).
+
+Cost: 1.5 min, busy.
 """
 
 from vqjax.data import Loudness, Tones
