@@ -32,7 +32,7 @@ demo: $(VENV)/.done
 	$(BIN)/vqjax train digits_text_to_image --arg tokenizer=$(DEMO)/tokenizer --arg total_steps=1000 --workdir $(DEMO)/prior
 	@echo "== training a codec of short melodies (about a minute and a half) =="
 	$(BIN)/vqjax train tones_codec --workdir $(DEMO)/codec
-	@echo "== training one model of digits, melodies and words (about two minutes) =="
+	@echo "== training one model of digits, melodies and words (about three minutes) =="
 	$(BIN)/vqjax train digits_any_to_any_embedded --arg image=$(DEMO)/tokenizer --arg audio=$(DEMO)/codec --workdir $(DEMO)/joint
 	@echo "== drawing to order =="
 	$(BIN)/vqjax sample $(DEMO)/prior -n 60 --guidance 2 $(PROMPTS)

@@ -2,6 +2,7 @@
 how likely it holds what it is given.
 """
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -196,6 +197,15 @@ def test_what_streams_say_of_the_digit_is_by_the_likelihood_of_its_words(run, nu
     for kind in ("information", "label_accuracy"):
         noisy = quiet[f"noisy_{kind}/text|audio=0+image=0"]
         assert noisy == pytest.approx(quiet[f"{kind}/text|audio+image"], abs=1e-6)
+
+
+def test_rows_whose_digit_no_text_names_say_nothing_of_it(run):
+    texts = Captions(LabelledTexts(tuple((word,) for word in WORDS[:9])), Bytes(), 6)
+    data = run.experiment.data
+    data = dataclasses.replace(data, sources={**data.sources, "text": texts})
+    numbers = vqjax.load(run.path, data=data).evaluate(noise=NOISE).numbers
+    found = [v for k, v in numbers.items() if k.partition("/")[0].endswith("information")]
+    assert len(found) == 9 and max(found) <= np.log(9) and np.isfinite(found).all()
 
 
 def test_noise_that_was_not_trained_is_refused(run):

@@ -75,6 +75,8 @@ def test_muon_steps_alike_in_every_direction_of_a_matrix():
 
 
 def test_muon_wants_a_transformer():
+    with pytest.raises(UsageError, match="Muon.momentum=1.5: wanted 0 <= momentum < 1"):
+        Muon(1e-3, momentum=1.5)
     with pytest.raises(UsageError, match="no matrices inside a transformer"):
         transformation(Muon(1e-3)).init(PARAMS)
 

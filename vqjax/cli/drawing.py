@@ -86,8 +86,8 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         "--guidance",
         metavar="S",
         type=_guidance,
-        help="scale of classifier-free guidance (default: 1, off); of a joint prior also one of "
-        "each condition, as image=2,audio=1.5",
+        help="scale of classifier-free guidance (default: 1, off); of a joint prior, which is "
+        "guided by what it has drawn before, too, also one of each stream, as image=2,audio=1.5",
     )
 
 

@@ -53,7 +53,7 @@ class Rows(NamedTuple):
     present: Mapping[str, np.ndarray]
 
     def having(self, names: Sequence[str]) -> np.ndarray:
-        """Which rows have all these streams, bool[n]."""
+        """Which rows have all these streams, bool[n]. One with a text has a value of some text."""
         return np.all([self.present[name] for name in names], axis=0)
 
 
@@ -197,7 +197,9 @@ class FusionEvaluator:
         numbers = {}
         for size in range(1, len(self._others) + 1):
             for names in itertools.combinations(self._others, size):
-                there = rows.having(names)
+                there = rows.having((*names, self._text))
+                if not there.any():
+                    continue
                 posterior = self._posterior(params, {n: ids[n][there] for n in names}, texts)
                 found = judged(posterior, rows.values[there], texts.known)
                 key = key_of(self._text, names)
@@ -209,7 +211,9 @@ class FusionEvaluator:
         numbers = {}
         alike = np.log([(texts.values == value).sum() for value in texts.values])  # [N]
         for name in self._others:
-            there = rows.having((name,))
+            there = rows.having((name, self._text))
+            if not there.any():
+                continue
             own, values = ids[name][there], rows.values[there]
             log_prior = prior_of(values, texts.known)  # [V]
             weights = log_prior[np.searchsorted(texts.known, texts.values)] - alike  # [N]
@@ -227,6 +231,8 @@ class FusionEvaluator:
         numbers = {}
         for name, condition in itertools.permutations(self._task.names, 2):
             there = rows.having((name, condition))
+            if not there.any():
+                continue
             pair = {condition: ids[condition][there], name: ids[name][there]}
             gains = self._log_p(params, pair, name) - self._log_p(params, {name: pair[name]}, name)
             key = key_of(name, (condition,))
@@ -246,7 +252,9 @@ class FusionEvaluator:
         numbers: dict[str, float] = {}
         tokens: dict[tuple[str, float], np.ndarray] = {}
         for levels in self._levels:
-            there = rows.having(tuple(levels))
+            there = rows.having((*levels, self._text))
+            if not there.any():
+                continue
             values = rows.values[there]
             for item in levels.items():
                 if item not in tokens:

@@ -52,9 +52,11 @@ def transformation(optimizer: Optimizer) -> optax.GradientTransformation:
 class _Betas:
     """Base of those with decays b1 and b2."""
 
+    decays = ("b1", "b2")
+
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("b1", "b2"):
+        for name in self.decays:
             beta = getattr(self, name)
             if not 0.0 <= beta < 1.0:
                 raise UsageError(f"{type(self).__name__}.{name}={beta}: wanted 0 <= {name} < 1")
@@ -135,6 +137,8 @@ class Muon(_Betas):
         momentum: its decay (Nesterov's).
         b1, b2, eps: of AdamW; the others: see `AdamW`.
     """
+
+    decays = ("momentum", "b1", "b2")
 
     learning_rate: float | Schedule
     momentum: float = 0.95
