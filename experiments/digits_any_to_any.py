@@ -9,6 +9,9 @@
 Any picture of a digit goes with any recording and any name of it, in English or Chinese: each
 meets other partners at every visit. Of fewer streams: `--arg only=image,text`.
 
+Neither time nor results of these settings are measured yet; those of an earlier run with other
+orders and less noise are in docs/fusion.md.
+
 Cost: 45 min.
 """
 
