@@ -27,7 +27,11 @@ from vqjax.evaluation.posteriors import (
     product_of,
 )
 from vqjax.ops.numerics import make_key
-from vqjax.priors.joint_drawing import candidate_log_likelihoods, log_likelihoods
+from vqjax.priors.joint_drawing import (
+    all_ids,
+    block_log_likelihoods,
+    candidate_log_likelihoods,
+)
 from vqjax.tasks.joint import PRIOR, JointTask
 from vqjax.tasks.streams import CAPTION, TextStream
 from vqjax.training.experiment import Experiment
@@ -132,7 +136,8 @@ class FusionEvaluator:
         whole = {"out_shardings": replicated(mesh)}
         self._facts = jax.jit(self._facts_of, **whole)
         self._tokens = jax.jit(self._tokens_of, **whole)
-        self._score = jax.jit(self._scores, static_argnames=("names", "target"), **whole)
+        # One program for all orders of blocks, as they are an argument.
+        self._score = jax.jit(self._scores, static_argnames=("names",), **whole)
         self._score_texts = jax.jit(self._text_scores, static_argnames=("names",), **whole)
 
     def __call__(self, params: Tree, collections: Tree) -> Evaluation:
@@ -289,7 +294,11 @@ class FusionEvaluator:
 
     def _log_p(self, params: Tree, ids: Ids, target: str) -> np.ndarray:
         """log p of one stream given the others, in their order: float64[n]."""
-        return self._in_batches(self._score, self._size, params, ids, target=target)
+        blocks = (*(name for name in ids if name != target), target)
+        ranks = np.asarray(self._network.ranks(blocks, 1))
+        every = all_ids(self._network, ids, len(ids[target]))
+        found = self._in_batches(self._score, self._size, params, every, ranks=ranks)  # [n, streams]
+        return found[:, self._network.names.index(target)]
 
     def _in_batches(self, program: Any, size: int, params: Tree, ids: Ids, **how: Any) -> Any:
         """What `program` returns of all rows of `ids`, in global batches of `size`."""
@@ -303,11 +312,12 @@ class FusionEvaluator:
         return np.concatenate(parts)[:count]
 
     def _scores(
-        self, params: Tree, arrays: Any, *, names: tuple[str, ...], target: str
+        self, params: Tree, arrays: Any, *, names: tuple[str, ...], ranks: jax.Array
     ) -> jax.Array:
         ids = dict(zip(names, arrays, strict=True))
-        own = {target: ids.pop(target)}
-        return log_likelihoods(self._network, params[PRIOR], own, ids)[target]  # [B]
+        ranks = jnp.broadcast_to(ranks, (len(arrays[0]), len(names)))
+        found = block_log_likelihoods(self._network, params[PRIOR], ids, ranks)
+        return jnp.stack([found[name] for name in self._network.names], axis=1)  # [B, streams]
 
     def _text_scores(
         self, params: Tree, arrays: Any, *, names: tuple[str, ...], texts: jax.Array

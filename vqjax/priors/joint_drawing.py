@@ -1,9 +1,11 @@
 """Drawing the tokens of streams given those of others, and how likely candidates are."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vqjax.priors.joint import Ids, JointPrior
 from vqjax.sampling import Guidance, StreamGuidance, TokenSampling, branches_of, sample_codebooks
@@ -144,13 +146,26 @@ def log_likelihoods(
         conditions: the same.
     """
     batch = len(next(iter(targets.values())))
-    blocks = (*conditions, *targets)
-    ids = {n: jnp.zeros((batch, network.order(n).length), jnp.int32) for n in network.names}
-    ids |= {**conditions, **targets}
-    losses = network.apply(
-        {"params": params}, ids, network.ranks(blocks, batch), method="objective"
-    )
-    return {name: -losses[name].nats.sum(axis=1) for name in targets}
+    ids = all_ids(network, {**conditions, **targets}, batch)
+    ranks = network.ranks((*conditions, *targets), batch)
+    found = block_log_likelihoods(network, params, ids, ranks)
+    return {name: found[name] for name in targets}
+
+
+def block_log_likelihoods(
+    network: JointPrior, params: Tree, ids: Ids, ranks: jax.Array
+) -> dict[str, jax.Array]:
+    """log p of each block given those before it in its row, in nats: {stream: [B]}; see
+    `JointPrior.__call__` for `ids` and `ranks`. Network unbound.
+    """
+    losses = network.apply({"params": params}, ids, ranks, method="objective")
+    return {name: -loss.nats.sum(axis=1) for name, loss in losses.items()}
+
+
+def all_ids(network: JointPrior, ids: Ids, batch: int) -> dict[str, Any]:
+    """`ids` of `batch` rows, and zeros for the streams that they do not have. Network unbound."""
+    absent = {n: np.zeros((batch, network.order(n).length), np.int32) for n in network.names}
+    return {**absent, **ids}
 
 
 def candidate_log_likelihoods(

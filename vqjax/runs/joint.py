@@ -20,9 +20,10 @@ from vqjax.evaluation.fusion import fusion_evaluator
 from vqjax.evaluation.joint import JointEvaluator
 from vqjax.ops.numerics import make_key
 from vqjax.priors.joint_drawing import (
+    all_ids,
+    block_log_likelihoods,
     candidate_log_likelihoods,
     draw_streams,
-    log_likelihoods,
 )
 from vqjax.runs.base import Opening, Run, Sizes
 from vqjax.runs.editing import PLAIN, UNGUIDED
@@ -61,7 +62,7 @@ class JointRun(Run):
         how = ("blocks", "targets", "sampling", "guidance")
         self._draw = jax.jit(self._draw_batch, static_argnames=how)
         self._rank = jax.jit(self._rank_batch, static_argnames=("name", "blocks"))
-        self._score = jax.jit(self._score_batch, static_argnames=("blocks", "targets"))
+        self._score = jax.jit(self._score_batch)
 
     def network(self) -> nn.Module:
         """The prior over its streams."""
@@ -122,8 +123,9 @@ class JointRun(Run):
             noise: {stream: level} of two streams, see `FusionEvaluator`, which adds its numbers
                 where streams share a value.
         """
-        evaluation, opening = super().evaluate(), self._opening
+        opening = self._opening
         fusion = fusion_evaluator(self.experiment, opening.mesh, opening.frozen, noise)
+        evaluation = super().evaluate()  # which takes minutes: what is wrong was said before
         if fusion is None:
             return evaluation
         with jax_defaults(self.experiment.compute_dtype):
@@ -297,23 +299,23 @@ class JointRun(Run):
         self, ids: Mapping[str, np.ndarray], targets: tuple[str, ...]
     ) -> dict[str, np.ndarray]:
         """`log_likelihood` of tokens: ids int32[B, T] by stream, conditions first."""
-        blocks = tuple(ids)
+        count = len(next(iter(ids.values())))
+        ranks = np.asarray(self.module.ranks(tuple(ids), count))
 
-        def score(*arrays: np.ndarray) -> Any:
-            return self._score(self.params, arrays, blocks=blocks, targets=targets)
+        def score(ranks: np.ndarray, *arrays: np.ndarray) -> Any:
+            return self._score(self.params, ranks, arrays)
 
         with self._context():
-            found = in_parts(score, tuple(ids.values()), CALL_BATCH, "log p")
-        return {name: values.astype(np.float64) for name, values in found.items()}
+            every = all_ids(self.module, ids, count)
+            found = in_parts(score, (ranks, *every.values()), CALL_BATCH, "log p")
+        return {name: found[name].astype(np.float64) for name in targets}
 
     def _score_batch(
-        self, params: Tree, arrays: Any, *, blocks: tuple[str, ...], targets: tuple[str, ...]
+        self, params: Tree, ranks: jax.Array, arrays: tuple[jax.Array, ...]
     ) -> dict[str, jax.Array]:
-        ids = dict(zip(blocks, arrays, strict=True))
-        conditions = {name: ids[name] for name in blocks if name not in targets}
-        return log_likelihoods(
-            self.module, params, {name: ids[name] for name in targets}, conditions
-        )
+        """One program for all orders, as ranks are an argument."""
+        ids = dict(zip(self.module.names, arrays, strict=True))
+        return block_log_likelihoods(self.module, params, ids, ranks)
 
     def _check_apart(self, conditions: tuple[str, ...], targets: tuple[str, ...]) -> None:
         if both := [name for name in targets if name in conditions]:
