@@ -297,7 +297,8 @@ class FusionEvaluator:
         blocks = (*(name for name in ids if name != target), target)
         ranks = np.asarray(self._network.ranks(blocks, 1))
         every = all_ids(self._network, ids, len(ids[target]))
-        found = self._in_batches(self._score, self._size, params, every, ranks=ranks)  # [n, streams]
+        # [n, streams]
+        found = self._in_batches(self._score, self._size, params, every, ranks=ranks)
         return found[:, self._network.names.index(target)]
 
     def _in_batches(self, program: Any, size: int, params: Tree, ids: Ids, **how: Any) -> Any:
