@@ -8,8 +8,8 @@ Levels of noise are those at which each stream alone gives 70 % on held-back row
 the training voices, the last 5,000 training pictures); temperatures of experts are fitted there,
 too. Then words are recognised in test rows, each clip with a dozen pictures, and in those of a
 voice that was in no training. --apart: two priors of two streams each, trained with the same noise,
-are the experts of late fusion. --shared: a run of `digits_shared_codes`, with as much noise.
---draw: pictures from a noisy clip, a noisy word, and both.
+are the experts of late fusion, and recognise words without noise, too. --shared: a run of
+`digits_shared_codes`, with as much noise. --draw: pictures from a noisy clip, a noisy word, and both.
 
 Intervals of 95 % are by a bootstrap of clips.
 """
@@ -105,11 +105,11 @@ def line(name, posterior, rows):
     )
 
 
-def less(name, fused, other, rows):
+def less(name, fused, other, rows, what="both"):
     mean, low, high = interval(right(fused, rows).astype(float) - right(other, rows), rows.clips)
     nats, least, most = interval(surprise(fused, rows) - surprise(other, rows), rows.clips)
     print(
-        f"  both less {name}: {100 * mean:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], "
+        f"  {what} less {name}: {100 * mean:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], "
         f"{nats:+.3f} nats [{least:+.3f}, {most:+.3f}]"
     )
 
@@ -124,12 +124,23 @@ def by_shared_codes(run, rows, noise, names):
     return by_value(scores, np.array([label for _, label in pairs]))
 
 
+def without_noise(joint, experts, rows):
+    """Words from a stream where the other one is missing, by the joint prior and by an expert."""
+    print(f"-- test, without noise: {len(rows):,} pairs of {len(np.unique(rows.clips))} clips")
+    for name, expert in experts.items():
+        own, other = (r.posterior({name: r.ids(rows, {})[name]}) for r in (joint, expert))
+        line(f"{name} alone", own, rows)
+        line(f"{name} alone, a prior of two streams", other, rows)
+        less("that of two streams", own, other, rows, name)
+
+
 def recognise(run, apart, shared):
     joint = Recogniser(run)
     experts = {}
     if apart:
         opened = (Recogniser(vqjax.load(path)) for path in apart)
         experts = dict(zip(("image", "audio"), opened, strict=True))
+        without_noise(joint, experts, rows_of(run, "test", partners=4))
     held_back, noise = rows_of(run, "held back", partners=2), {}
     for name in ("image", "audio"):
 
