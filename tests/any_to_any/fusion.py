@@ -9,7 +9,8 @@ the training voices, the last 5,000 training pictures); temperatures of experts 
 too. Then words are recognised in test rows, each clip with a dozen pictures, and in those of a
 voice that was in no training. --apart: two priors of two streams each, trained with the same noise,
 are the experts of late fusion, and recognise words without noise, too. --shared: a run of
-`digits_shared_codes`, with as much noise. --draw: pictures from a noisy clip, a noisy word, and both.
+`digits_shared_codes`, with as much noise. --draw: pictures from a noisy clip, a noisy word, and
+both.
 
 Intervals of 95 % are by a bootstrap of clips.
 """
