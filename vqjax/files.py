@@ -37,7 +37,7 @@ _MARKS = (  # from the start of the file
     rb"\x89PNG\r\n\x1a\n.{25}.{4}tEXtSoftware\0vqjax ",
     rb'<!DOCTYPE html>\s*<html[^<>]*><head>(<meta[^<>]*>)*?<meta name="generator" content="vqjax ',
     rb"<svg [^<>]*><metadata>vqjax ",
-    rb'\s*\{\s*"generator":\s*"vqjax ',
+    rb'\s*\{\s*"_?generator":\s*"vqjax ',
     rb'.{8}\{"__metadata__":\{[^{}]*"generator":"vqjax ',  # safetensors, behind a length
     rb"RIFF.{4}WAVE.{0,80}INFOISFT.{4}vqjax ",
     rb"fLaC.{0,160}software=vqjax ",

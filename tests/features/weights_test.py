@@ -122,6 +122,40 @@ def test_what_the_first_versions_of_torch_wrote(tmp_path):
         read_weights(legacy(path, mapping(w=empty + pair(old) + b"b")))
 
 
+@pytest.mark.parametrize("kind", [zipped, legacy], ids=["zip", "legacy"])
+def test_what_training_keeps_beside_its_tensors_is_passed_over(kind, tmp_path):
+    """As Lightning writes it: classes as keys, settings of OmegaConf, tensors of the optimizer."""
+    old = kind is legacy
+    callbacks = named("pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint")
+    settings = called("omegaconf.dictconfig.DictConfig") + mapping(content=number(1)) + b"b"
+    state = b"](" + mapping(step=tensor(legacy=old)) + b"e"
+    description = (
+        b"}(" + text("callbacks") + b"}(" + callbacks + mapping(best=number(3)) + b"u"
+        + text("hyper_parameters") + settings
+        + text("optimizer_states") + state
+        + text("state_dict") + mapping(w=tensor(legacy=old)) + b"u"
+    )  # fmt: skip
+    read = read_weights(kind(tmp_path / "last.ckpt", description))
+    assert list(read) == ["state_dict.w"]
+    for word in ("pytorch_lightningx.A", "builtins.getattr", "numpy.load", "torch.load"):
+        with pytest.raises(DataError, match=f"holds {word}"):
+            read_weights(kind(tmp_path / "last.ckpt", called(word, text("a"))))
+
+
+def test_names_may_be_chosen_by_shape(tmp_path):
+    path = FIXTURES / "tensors.safetensors"
+    shapes = {name: array.shape for name, array in read_weights(path).items()}
+    found = []
+
+    def choose(shapes):
+        found.append(dict(shapes))
+        return ["part"]
+
+    for file in ("tensors.safetensors", "tensors.pth"):
+        assert list(read_weights(FIXTURES / file, choose)) == ["part"]
+    assert found == [shapes] * 2
+
+
 class Runs:
     """Makes a file when it is unpickled."""
 

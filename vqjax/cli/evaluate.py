@@ -66,12 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         DESCRIPTION + _numbers_help(NUMBERS) + "\nWith --judge:\n" + _numbers_help(JUDGED),
     )
     add_run_arguments(parser)
-    parser.add_argument(
-        "overrides",
-        metavar="data.FIELD=VALUE",
-        nargs="*",
-        help="evaluate on other data: set a field of the run's source",
-    )
+    _add_data_arguments(parser)
     parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
     parser.add_argument(
         "--importance-samples",
@@ -116,6 +111,18 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="one JSON object instead of a table; null: no finite number",
     )
     parser.set_defaults(run=run)
+
+
+def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "overrides",
+        metavar="data.FIELD=VALUE",
+        nargs="*",
+        help="evaluate on other data: set a field of the run's source",
+    )
+    parser.add_argument(
+        "--data", metavar="SOURCE", help="evaluate on another source, as 'Folder(\"photos\", 256)'"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -169,6 +176,8 @@ def _data(args: argparse.Namespace) -> Any:
     from vqjax.training.record import load_record
     from vqjax.types import UsageError
 
+    if args.data is not None:
+        args.overrides = [f"data={args.data}", *args.overrides]
     for word in args.overrides:
         if not word.startswith(("data.", "data=")):
             raise UsageError(f"{word!r}: of a run only the data may be another: data.FIELD=VALUE")

@@ -168,11 +168,12 @@ def _print_codec(codec: Any) -> None:
 
 
 def _print_steps(path: pathlib.Path) -> None:
-    from vqjax.training.seal import sealed_steps
+    from vqjax.training.packed import sealed_steps
+    from vqjax.training.record import is_pack
 
-    folder = path / "checkpoints"
-    steps = sealed_steps(folder)
+    steps = sealed_steps(path)
     print("\nsealed steps" if steps else "\nno sealed step yet")
     for step in steps:
-        size = sum(f.stat().st_size for f in (folder / str(step)).rglob("*") if f.is_file())
+        folder = path if is_pack(path) else path / "checkpoints" / str(step)
+        size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
         print(f"  {step:<16,}{size / 1e6:>14,.1f} MB")

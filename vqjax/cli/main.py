@@ -20,8 +20,10 @@ from vqjax.format import printable, printable_lines
 
 VERBS = (
     "experiments", "copy", "prepare", "train", "reconstruct", "tokenize", "sample", "edit",
-    "rank", "evaluate", "inspect", "report", "compare", "compile", "benchmark",
+    "rank", "evaluate", "inspect", "report", "compare", "import", "export", "pack",
+    "compile", "benchmark",
 )  # fmt: skip
+MODULES = {"import": "importing"}  # of verbs that cannot be the name of one
 DEBUG_HELP = "show the traceback of an error"
 
 
@@ -74,7 +76,7 @@ def build_parser(verbs: Sequence[str] = VERBS) -> tuple[Parser, dict[str, argpar
     parser.add_argument("--debug", action="store_true", help=DEBUG_HELP)
     subparsers = parser.add_subparsers(metavar="VERB", title="verbs")
     for verb in verbs:
-        importlib.import_module(f"vqjax.cli.{verb}").add_parser(subparsers)
+        importlib.import_module(f"vqjax.cli.{MODULES.get(verb, verb)}").add_parser(subparsers)
         subparsers.choices[verb].add_argument("--debug", action="store_true", help=DEBUG_HELP)
         subparsers.choices[verb].allow_abbrev = False
     return parser, dict(subparsers.choices)

@@ -21,6 +21,7 @@ from vqjax.data.columns import TextColumn as TextColumn
 from vqjax.data.digits import Digits as Digits
 from vqjax.data.folder import Folder as Folder
 from vqjax.data.labelled_texts import LabelledTexts as LabelledTexts
+from vqjax.data.no_data import NoData as NoData
 from vqjax.data.paired import Paired as Paired
 from vqjax.data.pairs_folder import PairsFolder as PairsFolder
 from vqjax.data.shapes.source import Shapes as Shapes

@@ -2,8 +2,9 @@
 
 A pickle is a program for a stack machine. This machine knows the instructions that dicts of tensors
 are made of, and a few names to apply, which it takes to be descriptions: those that torch has had
-for a tensor over a storage, and `OrderedDict`. Whatever else a file requests ends the reading with
-an error.
+for a tensor over a storage, and `OrderedDict`. Beside its tensors a checkpoint of a training run
+has settings and counters, whose classes are known by name and whose objects are `FOREIGN`, without
+content. Whatever else a file requests ends the reading with an error.
 """
 
 import dataclasses
@@ -36,14 +37,42 @@ STORAGES = {
     "BoolStorage": "bool",
 }
 
+# Of settings and counters in training checkpoints; by module, None being all of its names and of
+# the modules below it.
+BUILTINS = {
+    "bool", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range",
+    "set", "slice", "str", "tuple",
+}  # fmt: skip
+SETTINGS: dict[str, set[str] | None] = {
+    "builtins": BUILTINS,
+    "__builtin__": BUILTINS | {"long", "unicode"},
+    "collections": {"defaultdict", "Counter"},
+    "typing": {"Any"},
+    "argparse": {"Namespace"},
+    "pathlib": {"Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"},
+    "copy_reg": {"_reconstructor"},
+    "copyreg": {"_reconstructor"},
+    "_codecs": {"encode"},
+    "numpy": {"dtype", "ndarray"},
+    "numpy.core.multiarray": {"scalar", "_reconstruct"},
+    "numpy._core.multiarray": {"scalar", "_reconstruct"},
+    "torch": {"device", "float32", "float16", "bfloat16", "float64", "int64", "Generator"},
+    "omegaconf": None,
+    "pytorch_lightning": None,
+    "lightning": None,
+    "lightning_fabric": None,
+}
+
 PUSHED = {
     "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
     "BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING",
+    "SHORT_BINBYTES", "BINBYTES",
 }  # fmt: skip
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": list}
 SIZES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 MARK = object()
+FOREIGN = object()  # something of `SETTINGS`
 
 
 class Refused(Exception):
@@ -84,17 +113,18 @@ class Parameter:
     tensor: Tensor | None = None
 
 
-def read_pickle(stream: io.BufferedIOBase) -> Any:
+def read_pickle(stream: io.BufferedIOBase, storages: dict[str, Storage] | None = None) -> Any:
     """What one pickle describes: numbers, texts, tuples, lists and dicts, over `Tensor`s.
 
     Args:
         stream: left at the end of the pickle.
+        storages: takes up all that it mentions, by their keys.
 
     Raises:
         Refused: it asks for something else.
         Exception: it is damaged, in one of many ways.
     """
-    machine = _Machine()
+    machine = _Machine({} if storages is None else storages)
     for instruction, argument, _ in pickletools.genops(stream):
         if instruction.name == "STOP":
             return machine.pop()
@@ -103,7 +133,8 @@ def read_pickle(stream: io.BufferedIOBase) -> Any:
 
 
 class _Machine:
-    def __init__(self) -> None:
+    def __init__(self, storages: dict[str, Storage]) -> None:
+        self.storages = storages
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -150,32 +181,43 @@ class _Machine:
 
     def _combine(self, name: str) -> None:
         if name == "APPEND":
-            value = self.pop()
-            _checked(list, self.stack[-1]).append(value)
-        elif name == "APPENDS":
-            values = self.since_mark()
-            _checked(list, self.stack[-1]).extend(values)
+            self._extend([self.pop()])
+        elif name in ("APPENDS", "ADDITEMS"):
+            self._extend(self.since_mark())
         elif name == "SETITEM":
             value, key = self.pop(), self.pop()
-            _checked(dict, self.stack[-1])[_key(key)] = value
+            self._set([key, value])
         elif name == "SETITEMS":
-            values = self.since_mark()
-            target = _checked(dict, self.stack[-1])
-            for key, value in zip(values[::2], values[1::2], strict=True):
-                target[_key(key)] = value
+            self._set(self.since_mark())
         elif name in ("REDUCE", "NEWOBJ"):
             arguments, function = self.pop(), self.pop()
             self.stack.append(_call(function, _checked(tuple, arguments)))
+        elif name == "FROZENSET":
+            self.stack.append(self.since_mark())
         elif name == "BINPERSID":
-            self.stack.append(_storage(*_checked(tuple, self.pop())))
+            storage = _storage(*_checked(tuple, self.pop()))
+            self.storages[storage.key] = storage
+            self.stack.append(storage)
         elif name == "BUILD":
             state = self.pop()
             if type(self.stack[-1]) is Parameter:
                 _fill(self.stack[-1], _checked(tuple, state))
-            else:  # attributes, such as `_metadata`
+            elif self.stack[-1] is not FOREIGN:  # attributes, such as `_metadata`
                 _checked(dict, self.stack[-1])
         else:
             raise Refused(f"the instruction {name}")
+
+    def _extend(self, values: list[Any]) -> None:
+        if self.stack[-1] is not FOREIGN:
+            _checked(list, self.stack[-1]).extend(values)
+
+    def _set(self, values: list[Any]) -> None:
+        if self.stack[-1] is FOREIGN:
+            return
+        target = _checked(dict, self.stack[-1])
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            if key is not FOREIGN:  # a class, of whose objects the value says something
+                target[_key(key)] = value
 
 
 def _checked(kind: type, value: Any) -> Any:
@@ -190,16 +232,26 @@ def _key(key: Any) -> Any:
     return key
 
 
-def _name(module: Any, name: Any) -> Name:
+def _name(module: Any, name: Any) -> Any:
     if type(module) is not str or type(name) is not str:
         raise Refused("a name that is no text")
     if (module, name) in ALLOWED or (module in ("torch", "torch.storage") and name in STORAGES):
         return Name(module, name)
+    if _is_of_settings(module, name):
+        return FOREIGN
     raise Refused(f"{module}.{name}")
+
+
+def _is_of_settings(module: str, name: str) -> bool:
+    if module in SETTINGS and SETTINGS[module] is not None:
+        return name in SETTINGS[module]
+    return SETTINGS.get(module.split(".")[0], set()) is None
 
 
 def _call(function: Any, arguments: tuple) -> Any:
     """What a function of the file would return for `arguments`."""
+    if function is FOREIGN:
+        return FOREIGN
     name = (_checked(Name, function).module, function.name)
     if name == ORDERED and len(arguments) <= 1:  # Python 2 gives it its pairs at once
         pairs = _checked(list, arguments[0]) if arguments else []

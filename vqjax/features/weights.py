@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import safe_open
 
 from vqjax.features.pickled import MOST_BYTES, Parameter, Refused, Storage, Tensor, read_pickle
-from vqjax.types import DataError
+from vqjax.types import DataError, VqjaxError
 
 ZIP = b"PK\x03\x04"
 PICKLE = b"\x80"
@@ -29,11 +29,11 @@ DEEPEST = 4  # mappings within mappings, as in {"state_dict": {...}}
 DTYPES = {"bfloat16": ml_dtypes.bfloat16}
 
 Numbers = Callable[[Storage], np.ndarray]  # of the storage, one axis
+Shapes = Mapping[str, tuple[int, ...]]
+Names = Collection[str] | Callable[[Shapes], Collection[str]] | None
 
 
-def read_weights(
-    path: str | os.PathLike, names: Collection[str] | None = None
-) -> dict[str, np.ndarray]:
+def read_weights(path: str | os.PathLike, names: Names = None) -> dict[str, np.ndarray]:
     """The arrays of a file, by name.
 
     Names within mappings are joined by dots, "state_dict.features.0.weight"; what is neither a
@@ -41,7 +41,8 @@ def read_weights(
 
     Args:
         path: a file in any of the three formats.
-        names: of the arrays to read; None: all.
+        names: of the arrays to read, or what chooses them from {name: shape}, before any is read;
+            None: all.
 
     Raises:
         DataError: there is no file; it is damaged; it lacks a name; or it asks for code to be run.
@@ -54,7 +55,7 @@ def read_weights(
             if start.startswith(PICKLE):
                 return _read_legacy(path, file, names)
         return _read_safetensors(path, names)
-    except DataError:
+    except VqjaxError:
         raise
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
@@ -89,17 +90,14 @@ def read_exactly(
     return arrays
 
 
-def _read_safetensors(
-    path: str | os.PathLike, names: Collection[str] | None
-) -> dict[str, np.ndarray]:
+def _read_safetensors(path: str | os.PathLike, names: Names) -> dict[str, np.ndarray]:
     with safe_open(path, "np") as file:
-        selected = _select(path, file.keys(), names)
-        return {name: file.get_tensor(name) for name in selected}
+        names_in = file.keys()
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names_in}
+        return {name: file.get_tensor(name) for name in _select(path, shapes, names)}
 
 
-def _read_zip(
-    path: str | os.PathLike, file: BinaryIO, names: Collection[str] | None
-) -> dict[str, np.ndarray]:
+def _read_zip(path: str | os.PathLike, file: BinaryIO, names: Names) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         # Stored as they are and not twice, so that nothing grows when it is read.
@@ -125,17 +123,15 @@ def _read_zip(
         return _arrays(path, tensors, names, numbers)
 
 
-def _read_legacy(
-    path: str | os.PathLike, file: BinaryIO, names: Collection[str] | None
-) -> dict[str, np.ndarray]:
+def _read_legacy(path: str | os.PathLike, file: BinaryIO, names: Names) -> dict[str, np.ndarray]:
     file.seek(0)
     stream = io.BytesIO(file.read(MOST_BYTES))
     if read_pickle(stream) != MAGIC or read_pickle(stream) != VERSION:
         raise Refused("a pickle that torch did not write")
     read_pickle(stream)  # the sizes of C's types
-    tensors = _flat(read_pickle(stream))
+    storages: dict[str, Storage] = {}
+    tensors = _flat(read_pickle(stream, storages))
     keys = read_pickle(stream)
-    storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     starts, start, size = {}, stream.tell(), _size(file)
     for key in keys:
         if type(key) not in (str, int):
@@ -196,12 +192,13 @@ def _flat(tree: Any) -> dict[str, Tensor]:
 def _arrays(
     path: str | os.PathLike,
     tensors: Mapping[str, Tensor],
-    names: Collection[str] | None,
+    names: Names,
     numbers: Numbers,
 ) -> dict[str, np.ndarray]:
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
     return {
         name: _array(tensors[name], numbers(tensors[name].storage))
-        for name in _select(path, tensors, names)
+        for name in _select(path, shapes, names)
     }
 
 
@@ -222,12 +219,12 @@ def _array(tensor: Tensor, numbers: np.ndarray) -> np.ndarray:
     return np.array(view, order="C")
 
 
-def _select(
-    path: str | os.PathLike, present: Collection[str], names: Collection[str] | None
-) -> list[str]:
-    present = list(present)
+def _select(path: str | os.PathLike, shapes: Shapes, names: Names) -> list[str]:
+    present = list(shapes)
     if names is None:
         return present
+    if callable(names):
+        names = names(shapes)
     for name in names:
         if name not in present:
             near = get_close_matches(name, present, n=1)

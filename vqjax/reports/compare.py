@@ -12,8 +12,8 @@ from vqjax.format import shorten
 from vqjax.reports.compare_table import Row, names_of
 from vqjax.reports.history import is_number, read_record
 from vqjax.runs.evaluate import evaluate_run
+from vqjax.training.packed import sealed_steps
 from vqjax.training.restore import PARAMS
-from vqjax.training.seal import sealed_steps
 from vqjax.types import DataError, UsageError, VqjaxError
 
 DIFFERENCE_TEXT = 120  # characters of what differs between two data sources
@@ -90,7 +90,7 @@ def _suffices(row: Row, params: str) -> bool:
     Raises:
         DataError: there is neither an evaluation nor a checkpoint to be evaluated.
     """
-    sealed = sealed_steps(row.record.path / "checkpoints")
+    sealed = sealed_steps(row.record.path)
     if not sealed:
         if not row.numbers:
             path = row.record.path

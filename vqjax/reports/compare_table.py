@@ -312,16 +312,21 @@ def titles_of(rows: Sequence[Row], columns: Sequence[Column]) -> dict[str, str]:
 def markdown_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """The table as Markdown."""
     columns = _filled(rows, columns)
-    head = ["Run", *(_plain(_one_line(c.title)) for c in columns)]
+    head = ["Run", *(plain(_one_line(c.title)) for c in columns)]
     rule = ["---", *("---" if c.is_text else "---:" for c in columns)]
-    lines = [head, rule]
+    lines = []
     for row in rows:
-        cells = [_code(c.cell(row)) if c.is_text else _plain(c.cell(row)) for c in columns]
-        lines.append([_plain(row.name), *cells])
+        cells = [_code(c.cell(row)) if c.is_text else plain(c.cell(row)) for c in columns]
+        lines.append([plain(row.name), *cells])
+    return markdown_lines([head, rule, *lines])
+
+
+def markdown_lines(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells as Markdown; the first is the head, the second the rule below it."""
     return "\n".join(f"| {' | '.join(c.replace('|', chr(92) + '|') for c in x)} |" for x in lines)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text in Markdown that no reader of it takes for HTML, a link or an emphasis."""
     return re.sub(r"([\\`*\[\]<>&])", r"\\\1", printable(text))
 

@@ -21,7 +21,7 @@ from vqjax.paths import as_path
 from vqjax.runs.base import check_can
 from vqjax.runs.load import run_class
 from vqjax.tasks.base import GAIN, LENGTH, inputs_of
-from vqjax.training import seal
+from vqjax.training import packed
 from vqjax.training.experiment import Experiment
 from vqjax.training.mesh import make_mesh
 from vqjax.training.platform import devices_at_hand, jax_defaults
@@ -151,7 +151,7 @@ def _describe(
                 "run": str(opened.path),
                 "step": opened.step,
                 "params": opened.params_kind,
-                "seal": seal.seal_of(opened.path / "checkpoints", opened.step),
+                "seal": packed.seal_of(opened.path, opened.step),
             }
         ],
         "levels": [

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from vqjax import config
 from vqjax.paths import as_path
-from vqjax.training import seal
+from vqjax.training import packed, seal
 from vqjax.training.experiment import Experiment
 from vqjax.training.record import RECORD, load_record
 from vqjax.training.restore import open_run
@@ -113,13 +113,13 @@ def pin(experiment: Experiment) -> Experiment:
     """
     for path, run in config.find_frozen(experiment).items():
         root = _run_directory(path, run)
-        steps = seal.sealed_steps(root / "checkpoints")
+        steps = packed.sealed_steps(root)
         if not steps:
             raise DataError(f"{path}: {run.path} has no sealed step yet")
         step = steps[-1] if run.step is None else run.step
         if step not in steps:
             raise DataError(f"{path}: {run.path} has no sealed step {step} any more")
-        digest = seal.seal_of(root / "checkpoints", step)
+        digest = packed.seal_of(root, step)
         if run.seal not in (None, digest):
             raise DataError(f"{path}: step {step} of {run.path} is not the one recorded")
         pinned = dataclasses.replace(run, step=step, seal=digest)

@@ -5,17 +5,18 @@ by accident; dtypes are cast only with `init_cast`.
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 from jax.sharding import Mesh
 
 from vqjax.paths import as_path
-from vqjax.training import distributed
+from vqjax.training import distributed, packed
 from vqjax.training.checkpoint import newest_sound
 from vqjax.training.experiment import Experiment
 from vqjax.training.partition import path_of
-from vqjax.training.record import ExperimentRecord, load_record, owner_of
+from vqjax.training.record import ExperimentRecord, is_pack, load_record, owner_of
 from vqjax.training.restore import open_run
 from vqjax.training.state import state_shapes
 from vqjax.types import ArraySpec, DataError, Tree, UsageError
@@ -69,7 +70,10 @@ def check_init_from(
     """
     record = distributed.agree(lambda: load_record(experiment.init_from, trust))
     compared = distributed.agree(lambda: _compare(experiment, inputs, record))
-    folder = as_path(experiment.init_from, "init_from") / "checkpoints"
+    run = as_path(experiment.init_from, "init_from")
+    if is_pack(run):
+        return Difference(*compared, distributed.from_first(lambda: packed.step_of(run)))
+    folder = run / "checkpoints"
     step, _ = distributed.from_first(lambda: newest_sound(folder, owner=owner_of(record)))
     if step is None:
         raise DataError(f"{experiment.init_from} has no sealed checkpoint yet")
@@ -82,7 +86,7 @@ def _compare(
     """All of a `Difference` but its step."""
     state = state_shapes(experiment, inputs)
     target = _leaves(state)
-    source = _leaves(state_shapes(record.experiment, record.inputs))
+    source = _leaves(_shapes_in(record, as_path(experiment.init_from, "init_from")))
     _check_names(experiment.init_new, target)
     same, cast, new = [], [], {}
     for path, leaf in target.items():
@@ -111,6 +115,16 @@ def _compare(
         )
     unused = tuple(path for path in source if path not in target)
     return tuple(same), tuple(cast), new, unused
+
+
+def _shapes_in(record: ExperimentRecord, run: pathlib.Path) -> Tree:
+    """The shapes of a run's state; of a pack, of the network that it has."""
+    state = state_shapes(record.experiment, record.inputs)
+    if not is_pack(run):
+        return state
+    player = packed.network_player(record.experiment)
+    params, collections = ({player: tree[player]} for tree in (state.params, state.collections))
+    return state.replace(params=params, collections=collections)
 
 
 def _leaves(state: Tree) -> dict[str, jax.ShapeDtypeStruct]:

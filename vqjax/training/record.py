@@ -13,7 +13,7 @@ from vqjax._version import __version__
 from vqjax.paths import as_path
 from vqjax.training.experiment import Experiment
 from vqjax.training.journal import unwritable, write_whole
-from vqjax.training.seal import Owner
+from vqjax.training.seal import SEAL, Owner
 from vqjax.types import ArraySpec, DataError, UsageError
 
 RECORD = "experiment.json"
@@ -84,6 +84,11 @@ def owner_of(record: ExperimentRecord) -> Owner:
     return Owner(record.id, record.digest, earlier)
 
 
+def is_pack(run: pathlib.Path) -> bool:
+    """Whether a directory is a pack (`vqjax.training.packed`), not a run that was trained there."""
+    return (run / SEAL).exists() and not (run / "checkpoints").exists()
+
+
 def write_record(run: pathlib.Path, record: ExperimentRecord) -> None:
     """Writes the record atomically; makes the directory where it is missing.
 
@@ -117,12 +122,26 @@ def load_record(run: str | os.PathLike, trust: Sequence[str] = ()) -> Experiment
     run = as_path(run)
     content, path = read_content(run), run / RECORD
     record = parse_record(content, path, trust)
+    if is_pack(run):
+        record = dataclasses.replace(record, experiment=_with_own_frozen(run, record.experiment))
     if content.get("digest") not in (None, record.digest):
         raise DataError(
             f"{path} {BY_HAND} (settings are changed by "
             "`vqjax train FILE NAME=VALUE --allow-change`)"
         )
     return record
+
+
+def _with_own_frozen(run: pathlib.Path, experiment: Experiment) -> Experiment:
+    """The experiment of a pack, with the frozen runs that lie below it."""
+    for path, frozen in config.find_frozen(experiment).items():
+        if os.path.isabs(frozen.path):
+            continue
+        if ".." in pathlib.PurePath(frozen.path).parts:
+            raise DataError(f"{run / RECORD}: {path} lies outside: {frozen.path}")
+        inside = dataclasses.replace(frozen, path=str(run.absolute() / frozen.path))
+        experiment = config.with_frozen(experiment, path, inside)
+    return experiment
 
 
 def parse_record(

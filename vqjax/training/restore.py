@@ -10,13 +10,13 @@ from jax.sharding import Mesh
 
 from vqjax import config
 from vqjax.paths import as_path, is_text
-from vqjax.training import checkpoint
+from vqjax.training import checkpoint, packed
 from vqjax.training.experiment import Experiment
 from vqjax.training.logbook import METRICS, last_recorded
 from vqjax.training.mesh import make_mesh
 from vqjax.training.partition import shardings
 from vqjax.training.platform import COMPILE_QUICKLY, jax_defaults
-from vqjax.training.record import RECORD, ExperimentRecord, load_record, owner_of
+from vqjax.training.record import RECORD, ExperimentRecord, is_pack, load_record, owner_of
 from vqjax.training.state import TrainState, create_state, state_shapes
 from vqjax.types import ArraySpec, DataError, Tree, UsageError, did_you_mean
 
@@ -93,6 +93,19 @@ def usable(state: TrainState, kind: str) -> tuple[Tree, str]:
     return {**state.params, **state.ema}, "ema"
 
 
+def _open_pack(
+    run: pathlib.Path, record: ExperimentRecord, target: TrainState, step: int | None, params: str
+) -> OpenedRun:
+    """`open_run` of a pack, which has the network of one player alone."""
+    if params not in PARAMS:
+        raise UsageError(f"params={params!r}: {did_you_mean(params, PARAMS)}")
+    player = packed.network_player(record.experiment)
+    read = packed.read_pack(run, target, player, step, params)
+    return OpenedRun(
+        run, record, read.step, {player: read.params}, {player: read.collections}, read.kind, ()
+    )
+
+
 def open_run(
     path: str | os.PathLike,
     *,
@@ -129,6 +142,8 @@ def open_run(
             target = state_target(experiment, record.inputs, mesh)
         except UsageError as error:
             raise DataError(f"{run / RECORD}: {error}") from error
+        if is_pack(run):
+            return _open_pack(run, record, target, step, params)
         restored = checkpoint.restore(run / "checkpoints", target, step, owner_of(record))
     if restored is None:
         raise DataError(f"{run} has no sealed checkpoint yet")
