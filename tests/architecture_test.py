@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "vqjax"
 FLOORS = {
     "_version": 0, "types": 0, "format": 0, "paths": 0, "files": 0, "arguments": 0, "config": 0,
-    "extras": 0, "shipped": 0, "numbers": 0, "media": 0,
+    "extras": 0, "hub": 0, "shipped": 0, "numbers": 0, "media": 0,
     "kernels": 1, "ops": 1, "data": 1,
     "nn": 2, "features": 3,
     "quantizers": 4, "losses": 4, "discriminators": 4, "metrics": 4, "sampling": 4,
@@ -32,7 +32,8 @@ SIDEWAYS = {
     ("arguments", "types"), ("arguments", "format"), ("arguments", "paths"),
     ("config", "arguments"), ("config", "shipped"), ("shipped", "types"), ("ops", "kernels"),
     ("media", "files"), ("media", "format"), ("media", "numbers"), ("numbers", "format"),
-    ("media", "types"), ("media", "extras"),
+    ("media", "types"), ("media", "extras"), ("hub", "extras"), ("hub", "format"),
+    ("hub", "paths"), ("hub", "types"),
     ("evaluation", "training"), ("benchmark", "hardware"), ("__main__", "cli"),
 }  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from vqjax.format import printable
+from vqjax.hub import is_hub
 from vqjax.paths import home_path
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
@@ -25,6 +26,11 @@ def path_argument(text: str) -> str:
         return home_path(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def run_argument(text: str) -> str:
+    """The type of arguments that are runs: a path, or a pack on the Hub, hf://ORG/NAME."""
+    return text if is_hub(text) else path_argument(text)
 
 
 def add_experiment_arguments(parser: argparse.ArgumentParser, metavar: str = "FILE") -> None:
@@ -53,10 +59,15 @@ def add_run_arguments(parser: argparse.ArgumentParser, several: bool = False) ->
     """
     if several:
         parser.add_argument(
-            "run_dirs", metavar="RUN", type=path_argument, nargs="+", help="run directory"
+            "run_dirs", metavar="RUN", type=run_argument, nargs="+", help="run directory"
         )
     else:
-        parser.add_argument("run_dir", metavar="RUN", type=path_argument, help="run directory")
+        parser.add_argument(
+            "run_dir",
+            metavar="RUN",
+            type=run_argument,
+            help="run directory, pack, or hf://ORG/NAME@REVISION",
+        )
     parser.add_argument(
         "--params",
         choices=("auto", "ema", "raw"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vqjax.cli import drawing
-from vqjax.cli.arguments import add_run_arguments, add_verb, load_run, path_argument
+from vqjax.cli.arguments import add_run_arguments, add_verb, load_run, run_argument
 from vqjax.cli.number_tables import number_lines
 from vqjax.format import printable
 from vqjax.numbers import IN_WORDS, JUDGED, NUMBERS, Number
@@ -77,7 +77,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--judge",
         metavar="JUDGE",
-        type=path_argument,
+        type=run_argument,
         help="a classifier's run that judges samples, or reconstructions of sound",
     )
     parser.add_argument("-n", metavar="N", type=int, help=f"samples to judge (default: {SAMPLES})")

@@ -168,10 +168,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str]) -> int:
     try:
         args = parse(argv)
+        _fetch_runs(args)
         code = args.run(args)
     except SystemExit as end:  # --help and --version
         return _exit_code(end)
     return 0 if code is None else code
+
+
+def _fetch_runs(args: argparse.Namespace) -> None:
+    """Puts folders of this machine in place of packs on the Hub."""
+    from vqjax.hub import is_hub, run_path
+
+    def fetched(run: str) -> str:
+        if not is_hub(run):
+            return run
+        path = run_path(run)
+        print(printable(f"{run}: commit {path.name}, {path}"), file=sys.stderr)
+        return str(path)
+
+    for name in ("run_dir", "file", "judge"):
+        if isinstance(run := getattr(args, name, None), str):
+            setattr(args, name, fetched(run))
+    if hasattr(args, "run_dirs"):
+        args.run_dirs = [fetched(run) for run in args.run_dirs]
 
 
 def _exit_code(end: SystemExit) -> int:

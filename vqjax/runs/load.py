@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from vqjax import arguments, config
 from vqjax.format import printable
-from vqjax.paths import as_path
+from vqjax.hub import run_path
 from vqjax.runs.base import Opening, Run, begin_process, keywords_of, with_article
 from vqjax.runs.classifier import ClassifierRun
 from vqjax.runs.footprint import Footprint
@@ -149,7 +149,7 @@ def load(
 
 def _checked_path(run: str | os.PathLike) -> str:
     """The directory that `run` names, "~" being the user's home."""
-    path = str(as_path(arguments.path("run", run, "a run directory"), "run"))
+    path = str(run_path(arguments.path("run", run, "a run directory"), "run"))
     if not os.path.isdir(path):
         raise DataError(f"{printable(path, 200)} is not a run: there is no such directory")
     return path

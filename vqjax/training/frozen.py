@@ -8,6 +8,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from vqjax import config
+from vqjax.hub import run_path
 from vqjax.paths import as_path
 from vqjax.training import packed, seal
 from vqjax.training.experiment import Experiment
@@ -88,7 +89,7 @@ def _weight_file(path: str, owner: Any, name: str) -> pathlib.Path:
 
 
 def _root(path: str, run: config.FrozenRun) -> pathlib.Path:
-    return as_path(run.path, path).absolute()  # the working directory may change
+    return run_path(run.path, path).absolute()  # the working directory may change
 
 
 def _run_directory(path: str, run: config.FrozenRun) -> pathlib.Path:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import jax
 from jax.sharding import Mesh
 
-from vqjax.paths import as_path
+from vqjax.hub import run_path
 from vqjax.training import distributed, packed
 from vqjax.training.checkpoint import newest_sound
 from vqjax.training.experiment import Experiment
@@ -70,7 +70,7 @@ def check_init_from(
     """
     record = distributed.agree(lambda: load_record(experiment.init_from, trust))
     compared = distributed.agree(lambda: _compare(experiment, inputs, record))
-    run = as_path(experiment.init_from, "init_from")
+    run = run_path(experiment.init_from, "init_from")
     if is_pack(run):
         return Difference(*compared, distributed.from_first(lambda: packed.step_of(run)))
     folder = run / "checkpoints"
@@ -86,7 +86,7 @@ def _compare(
     """All of a `Difference` but its step."""
     state = state_shapes(experiment, inputs)
     target = _leaves(state)
-    source = _leaves(_shapes_in(record, as_path(experiment.init_from, "init_from")))
+    source = _leaves(_shapes_in(record, run_path(experiment.init_from, "init_from")))
     _check_names(experiment.init_new, target)
     same, cast, new = [], [], {}
     for path, leaf in target.items():

@@ -10,7 +10,7 @@ from typing import Any
 
 from vqjax import config
 from vqjax._version import __version__
-from vqjax.paths import as_path
+from vqjax.hub import run_path
 from vqjax.training.experiment import Experiment
 from vqjax.training.journal import unwritable, write_whole
 from vqjax.training.seal import SEAL, Owner
@@ -119,7 +119,7 @@ def load_record(run: str | os.PathLike, trust: Sequence[str] = ()) -> Experiment
     Raises:
         DataError: no run there, or a record that cannot be read or was changed by hand.
     """
-    run = as_path(run)
+    run = run_path(run)
     content, path = read_content(run), run / RECORD
     record = parse_record(content, path, trust)
     if is_pack(run):

@@ -9,7 +9,8 @@ import jax
 from jax.sharding import Mesh
 
 from vqjax import config
-from vqjax.paths import as_path, is_text
+from vqjax.hub import run_path
+from vqjax.paths import is_text
 from vqjax.training import checkpoint, packed
 from vqjax.training.experiment import Experiment
 from vqjax.training.logbook import METRICS, last_recorded
@@ -128,7 +129,7 @@ def open_run(
     Raises:
         DataError: no run, no checkpoint, or none that is sound.
     """
-    run = as_path(path).absolute()
+    run = run_path(path).absolute()
     record = load_record(run, trust)
     if not is_text(run):
         raise DataError(f"checkpoints cannot be read at {run}, which is not UTF-8: rename it")
