@@ -2,7 +2,8 @@
 # make storm: kills, damage, several processes (seven minutes on two cores).
 # make dist: the wheel and the source archive, checked, and the wheel tried outside the checkout.
 # make parity: the quantizers beside those of vector-quantize-pytorch, LPIPS beside the package
-# lpips, and spectra beside torch and librosa, recorded anew.
+# lpips, spectra beside torch and librosa, and tokenizers of published form beside diffusers and
+# transformers, recorded anew; and what is exported, opened by diffusers.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -62,6 +63,7 @@ $(PARITY)/.done: Makefile
 	$(PARITY)/bin/python -m pip install --progress-bar on torch==2.13.0
 	$(PARITY)/bin/python -m pip install --progress-bar on vector-quantize-pytorch==1.32.0 librosa==0.11.0 safetensors numpy scipy tqdm
 	$(PARITY)/bin/python -m pip install --progress-bar on --no-deps lpips==0.1.4
+	$(PARITY)/bin/python -m pip install --progress-bar on diffusers==0.42.1 transformers==5.24.0
 	@touch $@
 
 parity: $(VENV)/.done $(PARITY)/.done
@@ -70,7 +72,10 @@ parity: $(VENV)/.done $(PARITY)/.done
 	$(PARITY)/bin/python tests/parity/record_lpips.py "$$fresh" && \
 	$(PARITY)/bin/python tests/parity/record_files.py "$$fresh" && \
 	$(PARITY)/bin/python tests/parity/record_audio.py "$$fresh" && \
-	VQJAX_PARITY="$$fresh" $(BIN)/python -m pytest tests/parity tests/features/weights_test.py tests/ops/audio_test.py
+	$(PARITY)/bin/python tests/parity/record_weights.py "$$fresh" && \
+	VQJAX_PARITY="$$fresh" $(BIN)/python -m pytest tests/parity tests/features/weights_test.py tests/ops/audio_test.py tests/convert/import_test.py && \
+	$(BIN)/python -m tests.parity.write_exports "$$fresh" && \
+	$(PARITY)/bin/python tests/parity/check_exports.py "$$fresh"
 
 # In an environment of its own: what publishes need not be where vqjax runs.
 dist: $(VENV)/.done
