@@ -11,6 +11,8 @@ from vqjax.data.augment import RandomCrop as RandomCrop
 from vqjax.data.augment import RandomFlip as RandomFlip
 from vqjax.data.augment import RandomShift as RandomShift
 from vqjax.data.augment import Resize as Resize
+from vqjax.data.augment_views import RandomResizedCrop as RandomResizedCrop
+from vqjax.data.augment_views import RandomRotation as RandomRotation
 from vqjax.data.bpe import BPE as BPE
 from vqjax.data.bytes_vocabulary import Bytes as Bytes
 from vqjax.data.captions import Captions as Captions

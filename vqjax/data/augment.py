@@ -122,7 +122,7 @@ def _check_alike(transform: "RandomCrop | RandomShift", specs: Mapping[str, Arra
         raise DataError(f"{transform} would cut arrays of unlike sizes apart: {each}")
 
 
-def _check_of(transform: Transform) -> None:
+def check_of(transform: Transform) -> None:
     """Checks the types of all fields, and that `of` names arrays, each once."""
     check_fields(transform)
     if not transform.of or len({*transform.of}) < len(transform.of):
@@ -188,7 +188,7 @@ class RandomCrop:
 
     def __post_init__(self) -> None:
         _check_size(self)
-        _check_of(self)
+        check_of(self)
 
     def shape(self, shape: Shape) -> Shape:
         return _cropped(self, shape)
@@ -217,7 +217,7 @@ class RandomFlip:
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_of(self)
+        check_of(self)
 
     def shape(self, shape: Shape) -> Shape:
         return _check_spatial(self, shape)
@@ -245,7 +245,7 @@ class RandomShift:
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_of(self)
+        check_of(self)
         if self.most < 1:
             raise UsageError(f"RandomShift needs at least 1 position, got {self.most}")
 
@@ -291,7 +291,7 @@ class Binarize:
     )
 
     def __post_init__(self) -> None:
-        _check_of(self)
+        check_of(self)
 
     def shape(self, shape: Shape) -> Shape:
         return shape
@@ -328,7 +328,7 @@ class Resize:
         _check_size(self)
         if not isinstance(self.size, int) and len(self.size) != 2:
             raise UsageError(f"Resize needs a number or (height, width), got {got(self.size)}")
-        _check_of(self)
+        check_of(self)
         if self.method not in _METHODS:
             hint = did_you_mean(self.method, _METHODS)
             raise UsageError(f"Resize has no method {self.method!r}: {hint}")
