@@ -42,6 +42,11 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         action="store_true",
         help="resume a run although its settings have changed",
     )
+    parser.add_argument(
+        "--track",
+        metavar="TRACKER",
+        help="numbers and pictures to trackio, wandb or mlflow, too; trackio:PROJECT names one",
+    )
     add_process_arguments(parser)
     parser.add_argument(
         "--dry-run",
@@ -87,6 +92,7 @@ def _train(experiment: Any, args: argparse.Namespace) -> int:
         command=["vqjax", *sys.argv[1:]],
         allow_change=args.allow_change,
         trust=args.trust,
+        track=args.track,
     )
     if distributed.is_first():
         _print_next_commands(experiment, workdir)

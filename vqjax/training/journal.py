@@ -18,7 +18,7 @@ LEAVE_SECONDS = 10.0  # for writes that still wait at the end
 
 def reason(error: BaseException) -> str:
     """Why something could not be written, in a few words."""
-    text = error.strerror if isinstance(error, OSError) else str(error)
+    text = getattr(error, "strerror", None) or str(error)
     system = re.search(r": ([^:]+) \[os_error_code", text or "")  # TensorStore's errors end so
     return system[1] if system else text or type(error).__name__
 

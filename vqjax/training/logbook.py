@@ -38,6 +38,7 @@ TAIL = 1 << 16  # last bytes in which to look for the last line
 MAX_STEP = 1 << 53  # whole numbers below it are exact as floats
 PLAIN_SECONDS = 5.0  # between progress lines where there is no terminal
 SHOWN = 5  # numbers on the progress line
+TRACKER_SECONDS = 60.0  # that the end of a run waits for a tracker
 
 
 def read_metrics(run: str | pathlib.Path) -> list[dict[str, Any]]:
@@ -118,6 +119,8 @@ class Logbook:
         step: finished updates.
         total_steps: of the run.
         may_write: called before every write; False once another process holds the run.
+        tracker: makes one (`vqjax.training.trackers`), which gets what TensorBoard does; None:
+            there is none.
 
     Attributes:
         elapsed_before: seconds of training in earlier starts.
@@ -133,6 +136,7 @@ class Logbook:
         step: int,
         total_steps: int,
         may_write: Callable[[], bool] = lambda: True,
+        tracker: Any = None,
     ) -> None:
         self.run = run
         self.elapsed_before, self.evaluated = 0.0, False
@@ -150,6 +154,8 @@ class Logbook:
         distributed.agree(lambda: self._open(step))
         self._writer = BackgroundWriter(self._warn, may_write)
         self._board = Board(run, step + 1)
+        self._tracker = tracker
+        self._tracking = tracker and BackgroundWriter(self._warn, may_write)  # it may be far away
 
     def _open(self, step: int) -> None:
         """Every process needs the times; process 0 cuts the lines."""
@@ -256,8 +262,7 @@ class Logbook:
         if self._writes and gallery is not None:
             sheet, when, name = gallery.sheet(), time.time(), list(gallery.rows)[-1]
             self._writer.do("samples", lambda: self._write_samples(step, gallery, sheet))
-            board = self._board
-            self._writer.do("events", lambda: board.image(name, step, sheet.image, when))
+            self._board_do(lambda board: board.image(name, step, sheet.image, when))
 
     def _write_samples(self, step: int, gallery: Gallery | StreamGallery, sheet: Sheet) -> None:
         """The sheet, and before it what is heard of it: of the newest evaluation alone."""
@@ -286,13 +291,20 @@ class Logbook:
         with contextlib.suppress(OSError):
             self._append()  # else with the next line; only `flush` must succeed
         numbers, when = dict(numbers), time.time()
-        self._writer.do("events", lambda: self._board.numbers(kind, step, numbers, when, described))
+        self._board_do(lambda board: board.numbers(kind, step, numbers, when, described))
         odd = [n for n, v in numbers.items() if not math.isfinite(v)]
         odd = [n for n in odd if (kind, n) not in self._nonfinite]
         if odd:
             self._nonfinite.update((kind, name) for name in odd)
             names = ", ".join(odd[:SHOWN]) + (", ..." if len(odd) > SHOWN else "")
             self.say(f"step {step}: {kind}: {names} not finite, which {METRICS} has as null")
+
+    def _board_do(self, write: Callable[[Any], object]) -> None:
+        """Writes to TensorBoard's file and to the tracker."""
+        board, tracker = self._board, self._tracker
+        self._writer.do("events", lambda: write(board))
+        if tracker is not None:
+            self._tracking.do("to the tracker", lambda: write(tracker))
 
     def _append(self) -> None:
         self._metrics.append("".join(self._unwritten).encode())
@@ -317,8 +329,10 @@ class Logbook:
         if self._writes:
             with contextlib.suppress(OSError):
                 self._append()
-        self._writer.do("events", self._board.close)
+        self._board_do(lambda board: board.close())
         self._writer.close()
+        if self._tracking is not None:
+            self._tracking.close(TRACKER_SECONDS)
         for journal in (self._metrics, self._text):
             if journal is not None:
                 journal.close()

@@ -39,6 +39,7 @@ from vqjax.training.state import TrainState
 from vqjax.training.step import patterns
 from vqjax.training.steps import Evaluator, LoopContext, save, train_steps
 from vqjax.training.terminal import show, waiting
+from vqjax.training.trackers import Tracker
 from vqjax.training.turn import Turn
 from vqjax.types import ArraySpec, Batch, Tree
 
@@ -57,6 +58,7 @@ def train(
     allow_change: bool = False,
     trust: Sequence[str] = (),
     devices: Sequence[jax.Device] | None = None,
+    track: str | None = None,
 ) -> int:
     """Trains to `total_steps`, from the newest sound checkpoint where there is one.
 
@@ -69,6 +71,7 @@ def train(
         allow_change: go on although the run was started with other settings.
         trust: modules and files whose classes may be built from the record.
         devices: None: all.
+        track: a tracker beside TensorBoard, "trackio", "wandb" or "mlflow", ":" and the project.
 
     Returns:
         The last step.
@@ -94,7 +97,11 @@ def train(
         turn = Turn(path, experiment.total_steps)
         with waiting("preparing") if distributed.is_first() else contextlib.nullcontext():
             plan = _plan(experiment, path, name, command, allow_change, trust, devices)
-        return _train(plan, turn, make_evaluator, trust, started)
+        tracker = None
+        if track is not None and distributed.is_first():
+            record = plan.record
+            tracker = Tracker(track, path, str(record.id), config.encode(record.experiment))
+        return _train(plan, turn, make_evaluator, trust, started, tracker)
 
 
 @contextlib.contextmanager
@@ -115,6 +122,7 @@ def _train(
     make_evaluator: MakeEvaluator | None,
     trust: Sequence[str],
     started: float,
+    tracker: Tracker | None,
 ) -> int:
     step, experiment, path = plan.step, plan.record.experiment, turn.run
     done = step >= experiment.total_steps
@@ -133,7 +141,7 @@ def _train(
         distributed.from_first(lambda: write_record(path, plan.record) if claimed.writes else None)
         folder, keep = path / "checkpoints", experiment.keep
         with (
-            Logbook(path, step, experiment.total_steps, turn.may_write) as logbook,
+            Logbook(path, step, experiment.total_steps, turn.may_write, tracker) as logbook,
             Checkpoints(folder, keep, claimed.owner, turn.check) as checkpoints,
         ):
             with writing(path):
