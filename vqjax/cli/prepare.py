@@ -1,4 +1,4 @@
-"""`vqjax prepare NAME`: downloads a data set and prepares it for TFDS, once."""
+"""`vqjax prepare NAME`: downloads a data set and prepares it for TFDS, or LPIPS's weights, once."""
 
 import argparse
 import contextlib
@@ -9,12 +9,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from vqjax.cli.arguments import path_argument
 from vqjax.extras import pip_install
 from vqjax.format import printable
 
 CATALOGUE = "https://www.tensorflow.org/datasets/catalog"
 # Sources that read no files.
 BUILTIN = {"digits": "Digits()", "shapes": "Shapes()", "tones": "Tones()"}
+LPIPS, WEIGHTS = "lpips", "weights"  # the one that is no data set, and where it goes
 RETRIES = 4  # of one download, about 6 s; TFDS's ten take more than three minutes without a network
 
 
@@ -25,7 +27,9 @@ def add_parser(subparsers: Any) -> None:
         help="download and prepare a data set",
         description="Downloads the TFDS data set NAME and prepares it: TFDS(NAME) reads it then. "
         "Does nothing where that is done; TFDSAudio(NAME, ...) reads sound. The digits, shapes and "
-        "tones of vqjax's own sources, Digits(), Shapes() and Tones(), need no preparation.",
+        "tones of vqjax's own sources, Digits(), Shapes() and Tones(), need no preparation. "
+        "`prepare lpips` fetches the two files of the perceptual loss into weights/, where "
+        "experiments look for them.",
     )
     parser.add_argument(
         "name", metavar="NAME", help=f"name[/config][:version], e.g. mnist; see {CATALOGUE}"
@@ -36,11 +40,20 @@ def add_parser(subparsers: Any) -> None:
         default=None,
         help="directory of data sets (default: TFDS_DATA_DIR, else ~/tensorflow_datasets)",
     )
+    parser.add_argument(
+        "--out", metavar="DIR", type=path_argument, help="of lpips: the folder (default: weights)"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Prepares `args.name` in `args.data_dir` and prints its directory."""
+    if args.name == LPIPS:
+        return _fetch_lpips(args)
+    from vqjax.types import UsageError
+
+    if args.out is not None:
+        raise UsageError(f"--out is of {LPIPS}: data sets go to --data-dir")
     from vqjax.data.prepared import data_home, find_prepared
 
     home = data_home(args.data_dir)  # refuses what is no directory
@@ -53,6 +66,34 @@ def run(args: argparse.Namespace) -> int:
         return 0
     directory = _prepare(args.name, home)
     print(printable(f"prepared {args.name} in {directory}"))
+    return 0
+
+
+def _fetch_lpips(args: argparse.Namespace) -> int:
+    """Fetches the two files, and says whose they are."""
+    import tqdm
+
+    from vqjax.features import download
+    from vqjax.paths import as_path
+    from vqjax.types import DataError, UsageError
+
+    if args.data_dir is not None:
+        raise UsageError(f"--data-dir is of data sets: the files of {LPIPS} go to --out")
+    folder = as_path(args.out or WEIGHTS, "--out")
+    for file in download.LPIPS:
+        print(printable(f"{file.name}: {file.url} ({file.licence})"), file=sys.stderr)
+        try:
+            with tqdm.tqdm(unit="B", unit_scale=True, leave=False, disable=None) as bar:
+
+                def report(done: int, total: int | None, bar: Any = bar) -> None:
+                    bar.total = total
+                    bar.update(done - bar.n)
+
+                fetched = download.fetch(file, folder, report)
+        except DataError as error:
+            remedy = f"get it yourself and put it there as {folder / file.name}"
+            raise DataError(f"{error}; {remedy}") from error
+        print(printable(f"{'fetched' if fetched else 'there already:'} {folder / file.name}"))
     return 0
 
 
