@@ -1,6 +1,7 @@
 """The tokenizer that a published file holds, worked out from names and shapes of its arrays."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -122,6 +123,7 @@ def _plan(file: _File, groups: int) -> Plan:
     return Plan(file.layout, file.root, tokenizer, shapes, names, composed, missing)
 
 
+@functools.lru_cache(maxsize=8)
 def parameter_shapes(tokenizer: Tokenizer) -> dict[str, tuple[int, ...]]:
     """Of a network of images, by path."""
     size = 2 ** (len(tokenizer.encoder.multipliers) - 1)
