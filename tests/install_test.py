@@ -32,7 +32,7 @@ def test_the_wheel_alone(tmp_path):
     here = tmp_path / "empty"
     here.mkdir()
     environment = Environment(tmp_path / "environment", sys.executable)
-    wheel = _wheel(environment, tmp_path)
+    wheel = wheel_of(environment, tmp_path)
     templates = {f"vqjax/reports/templates/{path.name}" for path in TEMPLATES.iterdir()}
     assert templates and templates <= {*zipfile.ZipFile(wheel).namelist()}
     environment.pip(str(wheel))
@@ -56,7 +56,7 @@ def test_the_wheel_alone(tmp_path):
     vqjax("train", "mine.py", "total_steps=1")
 
 
-def _wheel(environment: Environment, tmp_path: pathlib.Path) -> pathlib.Path:
+def wheel_of(environment: Environment, tmp_path: pathlib.Path) -> pathlib.Path:
     """VQJAX_WHEEL, or else one built from a source archive, as `make dist` does."""
     if named := os.environ.get("VQJAX_WHEEL"):
         return pathlib.Path(named).resolve()

@@ -5,6 +5,8 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import types
+from collections.abc import Mapping
 
 import pytest
 
@@ -42,14 +44,26 @@ class Environment:
         self.run("python", "-m", "pip", "install", "--quiet", *words, cwd=ROOT)
 
     def run(
-        self, program: str, *words: str, cwd: pathlib.Path, check: bool = True
+        self,
+        program: str,
+        *words: str,
+        cwd: pathlib.Path,
+        check: bool = True,
+        settings: Mapping[str, str] = types.MappingProxyType({}),
     ) -> subprocess.CompletedProcess:
-        """Runs one of its programs, which sees nothing of what is installed around it."""
+        """Runs one of its programs, which sees nothing of what is installed around it but
+        `settings` in its environment.
+        """
         kept = {k: v for k, v in os.environ.items() if k in KEPT or k.startswith("PIP_")}
         done = subprocess.run(
             [str(self._bin / program), *words],
             cwd=cwd,
-            env={**kept, "PATH": f"{self._bin}:/usr/bin:/bin", "JAX_PLATFORMS": "cpu"},
+            env={
+                **kept,
+                "PATH": f"{self._bin}:/usr/bin:/bin",
+                "JAX_PLATFORMS": "cpu",
+                **settings,
+            },  # fmt: skip
             capture_output=True,
             text=True,
             check=False,

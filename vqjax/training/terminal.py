@@ -32,9 +32,9 @@ def show(line: str) -> None:
 
 
 def is_terminal() -> bool:
-    """Whether stderr is a terminal."""
+    """Whether stderr is a terminal, or the output of a notebook's cell, which draws a bar, too."""
     try:
-        return sys.stderr.isatty()
+        return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel.")
     except STREAM_ERRORS:
         return False
 
