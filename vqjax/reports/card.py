@@ -66,10 +66,11 @@ def _numbers(record: Record) -> str:
         return ""
     headline = [name for name in names if name in record.headline]
     chosen = [*headline, *(name for name in names if name not in headline)][:MOST_NUMBERS]
-    rows = [
-        [plain(label(record, n)), shown_value(record, n, record.final[n])]
-        + [plain(described(n, record.numbers).help)]
-        for n in chosen
-    ]
+    rows, said = [], set()
+    for name in chosen:
+        help_ = "" if name.partition("/")[0] in said else described(name, record.numbers).help
+        said.add(name.partition("/")[0])
+        value = shown_value(record, name, record.final[name])
+        rows.append([plain(label(record, name)), value, plain(help_)])
     head = [f"Eval split, step {record.final['step']:,}", "", "what it is"]
     return markdown_lines([head, ["---", "---:", "---"], *rows]) + "\n"
