@@ -19,6 +19,7 @@ from vqjax.cli.main import main
 from vqjax.convert.imported import described, experiment_of, write_run
 from vqjax.convert.reading import read
 from vqjax.data import Arrays, NoData
+from vqjax.training.record import load_record
 from vqjax.types import DataError, UsageError
 
 COMMITTED = pathlib.Path(__file__).parent.parent / "parity" / "fixtures"
@@ -205,3 +206,23 @@ def test_data_from_python(tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (4, 16, 16, 3), np.uint8)
     run = vqjax.load(tmp_path / "run", data=Arrays({"image": images}, {"image": images}))
     assert np.isfinite(run.evaluate().numbers["psnr"])
+
+
+def test_trainings_build_on_it(tmp_path, capsys, monkeypatch):
+    """The experiment for ImageNet, shrunk, over an imported tokenizer and somebody's folder."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "photos"
+    tiny_pictures(folder)
+    data = f'Folder("{folder}", 16)'
+    assert main(["import", str(VQ), "--workdir", "small", "--data", data]) == 0
+    command = ["train", "imagenet_gpt", "--arg", "tokenizer=small", f"data={data}"]
+    command += ["total_steps=2", "batch_size=8", "task.prior.width=48", "task.prior.layers=1"]
+    assert main([*command, "--dry-run"]) == 0
+    assert main([*command, "--workdir", "prior"]) == 0
+    assert vqjax.load("prior").sample(2, classes=[0, 1]).shape == (2, 16, 16, 3)
+    record = load_record("small").experiment
+    tuned = dataclasses.replace(record, init_from="small", batch_size=8, total_steps=2)
+    run = vqjax.train(tuned, "tuned")
+    before, after = (jax.tree.leaves(r.params) for r in (vqjax.load("small"), run))
+    moved = [float(np.abs(a - b).max()) for a, b in zip(before, after, strict=True)]
+    assert 0.0 < max(moved) < 0.1  # it began there
