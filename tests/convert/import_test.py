@@ -208,6 +208,7 @@ def test_data_from_python(tmp_path):
     assert np.isfinite(run.evaluate().numbers["psnr"])
 
 
+@pytest.mark.slow
 def test_trainings_build_on_it(tmp_path, capsys, monkeypatch):
     """The experiment for ImageNet, shrunk, over an imported tokenizer and somebody's folder."""
     monkeypatch.chdir(tmp_path)
