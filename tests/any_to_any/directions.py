@@ -36,8 +36,8 @@ TRIED = tuple(itertools.product((0.7, 0.85, 1.0), (1.0, 2.0, 3.0, 4.0)))
 PROBED = 6_000  # rows of training for the probes
 PARTNERS = 4  # pictures and words of each clip
 DRAWN = (
-    (("text",), "image"), (("audio",), "image"), (("audio", "text"), "image"),
-    (("text",), "audio"), (("image",), "audio"), (("image", "text"), "audio"),
+    (("text",), "image"), (("audio",), "image"), (("text", "audio"), "image"),
+    (("text",), "audio"), (("image",), "audio"), (("text", "image"), "audio"),
 )  # fmt: skip
 
 

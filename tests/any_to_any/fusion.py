@@ -2,7 +2,7 @@
 experts that know nothing of each other.
 
     python -m tests.any_to_any.fusion RUN [--apart IMAGE_TEXT AUDIO_TEXT] [--shared SHARED_CODES]
-    python -m tests.any_to_any.fusion RUN --draw IMAGE_JUDGE [-n 1000]
+    python -m tests.any_to_any.fusion RUN --draw IMAGE_JUDGE [-n 1000] [--temperature 0.5]
 
 Levels of noise are those at which each stream alone gives 70 % on held-back rows (takes 5 to 9 of
 the training voices, the last 5,000 training pictures); temperatures of experts are fitted there,
@@ -26,7 +26,7 @@ import vqjax
 from tests.any_to_any.rows import Judges, Reader, interval, rows_of, share
 from vqjax.evaluation.posteriors import by_value, normalised, prior_of, product_of
 from vqjax.priors.joint_drawing import candidate_log_likelihoods
-from vqjax.sampling import Guidance
+from vqjax.sampling import Guidance, TokenSampling
 
 WANTED = 0.70  # of one stream alone
 LEVELS = 12  # that are tried, up to the most of training
@@ -193,15 +193,16 @@ def recognise(run, apart, shared):
             less(name, both, found[name], rows)
 
 
-def drawn_from_noise(run, judge, n):
+def drawn_from_noise(run, judge, n, temperature):
     """Pictures at guidance 1 from a noisy clip, a noisy word and both."""
+    how = {"guidance": Guidance(1.0), "sampling": TokenSampling(temperature=temperature)}
     reader = Reader(run)
     judges = Judges(run, judge, judge)  # of pictures alone
 
     def rights(rows, noise, names, count):
         ids, turns = reader.ids(rows, noise), np.arange(count) % len(rows)
         conditions = {name: ids[name][turns] for name in names}
-        made = run.draw_ids(count, 0, conditions, ("image",), guidance=Guidance(1.0))
+        made = run.draw_ids(count, 0, conditions, ("image",), **how)
         pictures = run._media["image"].examples(made["image"])
         return judges.digits("image", pictures) == rows.labels[turns], rows.clips[turns]
 
@@ -214,11 +215,11 @@ def drawn_from_noise(run, judge, n):
         print(f"noise of {name} {noise[name]:.4g}: pictures {100 * found:.1f} % right", flush=True)
     rows = rows_of(run, "test", partners=4)
     found = {
-        names: rights(rows, noise, names, n) for names in (("audio",), ("text",), ("audio", "text"))
+        names: rights(rows, noise, names, n) for names in (("audio",), ("text",), ("text", "audio"))
     }
     for names, (verdict, clips) in found.items():
         print(f"noisy {'+'.join(names)} -> image: {share(verdict, clips)}")
-    both, clips = found["audio", "text"]
+    both, clips = found["text", "audio"]
     for name in ("audio", "text"):
         mean, low, high = interval(both.astype(float) - found[(name,)][0], clips)
         print(f"  both less {name}: {100 * mean:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]")
@@ -231,9 +232,10 @@ if __name__ == "__main__":
     parser.add_argument("--shared", metavar="SHARED_CODES")
     parser.add_argument("--draw", metavar="IMAGE_JUDGE")
     parser.add_argument("-n", type=int, default=1_000)
+    parser.add_argument("--temperature", type=float, default=1.0)
     args = parser.parse_args()
     opened = vqjax.load(args.run)
     if args.draw:
-        drawn_from_noise(opened, args.draw, args.n)
+        drawn_from_noise(opened, args.draw, args.n, args.temperature)
     else:
         recognise(opened, args.apart, args.shared and vqjax.load(args.shared))
