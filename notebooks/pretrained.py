@@ -53,6 +53,7 @@ from PIL import Image
 
 import vqjax
 from vqjax.media.gallery import Gallery
+from vqjax.runs.base import can
 
 print(f"vqjax {vqjax.__version__}, jax {jax.__version__}, {jax.devices()}")
 
@@ -69,7 +70,7 @@ def show(**rows):
 if PACK:
     run = vqjax.load(PACK)
     print(f"{run.path}: {run.kind}, step {run.step}")
-    if hasattr(run, "sample"):
+    if can(type(run), run.experiment, "sample"):
         show(samples=run.sample(8))
     else:
         images = ((run.held_out(8) + 1) * 127.5).round().astype("uint8")
