@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import safetensors
@@ -127,19 +128,29 @@ def read_pack(
     differences = [f"{name} is missing" for name in wanted if name not in arrays]
     differences += [f"{name} is not expected" for name in arrays if name not in wanted]
     differences += [
-        f"{name} is {arrays[name].shape}, wanted {spec.shape}"
+        f"{name} is {arrays[name].dtype}{list(arrays[name].shape)}, wanted {spec.dtype}"
+        f"{list(spec.shape)}"
         for name, spec in wanted.items()
-        if name in arrays and arrays[name].shape != spec.shape
+        if name in arrays and not _fits(arrays[name], spec)
     ]
     if differences:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise DataError(f"{run / MODEL} holds another model: {'; '.join(differences[:3])}{more}")
-    placed = {
-        name: jax.device_put(arrays[name].astype(spec.dtype), spec.sharding)
-        for name, spec in wanted.items()
-    }
+    placed = {name: _placed(arrays[name], spec) for name, spec in wanted.items()}
     tree = unflatten_dict(placed, sep="/")
     return Read(tree.pop("params"), tree, found, kind)
+
+
+def _fits(array: np.ndarray, spec: jax.ShapeDtypeStruct) -> bool:
+    """Whether an array can be used: floats may be of another width."""
+    floats = all(jnp.issubdtype(dtype, jnp.floating) for dtype in (array.dtype, spec.dtype))
+    return array.shape == spec.shape and (floats or array.dtype == spec.dtype)
+
+
+def _placed(array: np.ndarray, spec: jax.ShapeDtypeStruct) -> jax.Array:
+    """An array that every process has, as a global one."""
+    array = array.astype(spec.dtype)
+    return jax.make_array_from_callback(spec.shape, spec.sharding, lambda index: array[index])
 
 
 def _header(run: pathlib.Path, read: bool = False) -> Any:
