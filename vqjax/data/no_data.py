@@ -16,15 +16,15 @@ class NoData:
     """Says what examples are like, and has none: whatever reads them is refused with DataError.
 
     Attributes:
-        shape: of an image, (H, W, C).
+        shape: of an image, (*S, C).
     """
 
     shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if len(self.shape) != 3 or min(self.shape) < 1:
-            raise UsageError(f"data.shape={self.shape}: wanted three sizes (H, W, C) of at least 1")
+        if len(self.shape) < 2 or min(self.shape) < 1:
+            raise UsageError(f"data.shape={self.shape}: wanted sizes (*S, C) of at least 1")
 
     def example_spec(self) -> dict[str, ArraySpec]:
         """See `Source.example_spec`."""
