@@ -36,7 +36,7 @@ def run_of(make_run, network, name):
 @pytest.mark.parametrize(
     "network",
     [
-        tokenizer(VectorQuantizer(32, 6)),
+        pytest.param(tokenizer(VectorQuantizer(32, 6)), marks=pytest.mark.slow),
         tokenizer(EMAVectorQuantizer(32, 6)),
         tokenizer(Gaussian(4), dim=4),
     ],

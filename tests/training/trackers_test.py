@@ -47,7 +47,7 @@ class Fake(types.ModuleType):
         self.finished += 1
 
 
-@pytest.mark.parametrize("name", ["trackio", "wandb"])
+@pytest.mark.parametrize("name", ["trackio", pytest.param("wandb", marks=pytest.mark.slow)])
 def test_a_run_and_its_resumption_are_one_run_there(name, monkeypatch, tmp_path):
     fake = Fake(name)
     monkeypatch.setitem(sys.modules, name, fake)
