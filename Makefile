@@ -77,7 +77,8 @@ parity: $(VENV)/.done $(PARITY)/.done
 	$(BIN)/python -m tests.parity.write_exports "$$fresh" && \
 	$(PARITY)/bin/python tests/parity/check_exports.py "$$fresh"
 
-# Trains the packs in pretrained/ anew, about two and a half hours on two cores, and compares numbers.
+# Makes packs of small runs, from training on, in runs/pretrained; compares them with those in
+# pretrained/, where they are.
 pretrained: $(VENV)/.done
 	$(BIN)/python -m tests.pretrained runs/pretrained
 

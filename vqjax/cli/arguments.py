@@ -100,6 +100,11 @@ def add_trust_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_step_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds `--step`, of a RUN."""
+    parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
+
+
 def add_overwrite_argument(parser: argparse.ArgumentParser) -> None:
     """Adds `--overwrite`."""
     parser.add_argument(

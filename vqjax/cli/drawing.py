@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
-from vqjax.cli.arguments import add_overwrite_argument, path_argument
+from vqjax.cli.arguments import add_overwrite_argument, add_step_argument, path_argument
 
 MAX_PIXELS = 64 << 20  # of a picture that is read
 CONDITIONS = ("classes", "prompt", "condition")  # options that condition a prior
@@ -45,7 +45,7 @@ def add_drawing_arguments(
     """
     parser.add_argument("-n", metavar="N", type=int, help=count)
     parser.add_argument("--seed", metavar="N", type=int, help="random seed (default: 0)")
-    parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
+    add_step_argument(parser)
     parser.add_argument(
         "--classes",
         metavar="A,B,...",

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from vqjax.cli import drawing
-from vqjax.cli.arguments import add_run_arguments, add_verb, load_run, run_argument
+from vqjax.cli.arguments import (
+    add_run_arguments,
+    add_step_argument,
+    add_verb,
+    load_run,
+    run_argument,
+)
 from vqjax.cli.number_tables import number_lines
 from vqjax.format import printable
 from vqjax.numbers import IN_WORDS, JUDGED, NUMBERS, Number
@@ -67,7 +73,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add_run_arguments(parser)
     _add_data_arguments(parser)
-    parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
+    add_step_argument(parser)
     parser.add_argument(
         "--importance-samples",
         metavar="K",

@@ -2,7 +2,13 @@
 
 import argparse
 
-from vqjax.cli.arguments import add_overwrite_argument, add_run_arguments, add_verb, path_argument
+from vqjax.cli.arguments import (
+    add_overwrite_argument,
+    add_run_arguments,
+    add_step_argument,
+    add_verb,
+    path_argument,
+)
 from vqjax.format import printable
 
 FORMATS = ("diffusers", "safetensors")
@@ -23,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Registers the verb."""
     parser = add_verb(subparsers, "export", "write a run for other libraries", DESCRIPTION)
     add_run_arguments(parser)
-    parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
+    add_step_argument(parser)
     parser.add_argument("--format", choices=FORMATS, required=True, help="of what is written")
     parser.add_argument(
         "--out", metavar="PATH", type=path_argument, required=True, help="the folder, or the file"

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from vqjax.cli.arguments import add_run_arguments, add_verb, path_argument
+from vqjax.cli.arguments import add_run_arguments, add_step_argument, add_verb, path_argument
 from vqjax.format import printable
 
 DTYPES = ("float32", "bfloat16")
@@ -29,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     """Registers the verb."""
     parser = add_verb(subparsers, "pack", "write a run as a folder to give away", DESCRIPTION)
     add_run_arguments(parser)
-    parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
+    add_step_argument(parser)
     parser.add_argument(
         "--out", metavar="DIR", type=path_argument, required=True, help="new folder, or empty"
     )

@@ -5,7 +5,13 @@ import os
 import pathlib
 from typing import Any
 
-from vqjax.cli.arguments import add_run_arguments, add_verb, load_run, path_argument
+from vqjax.cli.arguments import (
+    add_run_arguments,
+    add_step_argument,
+    add_verb,
+    load_run,
+    path_argument,
+)
 from vqjax.cli.inputs import PICTURES, SOUND, find_inputs
 from vqjax.cli.stream_inputs import conditions_of, read_examples
 from vqjax.format import printable
@@ -49,7 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--score", choices=("gain", "likelihood"), default="gain", help="default: gain"
     )
     parser.add_argument("-n", metavar="N", type=int, help="only the first N (default: all)")
-    parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
+    add_step_argument(parser)
     parser.set_defaults(run=run)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from vqjax.cli.arguments import (
     add_overwrite_argument,
     add_run_arguments,
+    add_step_argument,
     add_verb,
     load_run,
     path_argument,
@@ -67,7 +68,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out", metavar="OUT", type=path_argument, required=True, help="folder for the results"
     )
-    parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
+    add_step_argument(parser)
     parser.add_argument(
         "--max-pixels",
         metavar="N",

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from vqjax.cli.arguments import add_trust_argument, add_verb, path_argument
+from vqjax.cli.arguments import add_step_argument, add_trust_argument, add_verb, path_argument
 from vqjax.format import printable
 
 DESCRIPTION = """\
@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--out", metavar="DIR", type=path_argument, required=True, help="folder of the token set"
     )
-    parser.add_argument("--step", metavar="N", type=int, help="sealed step (default: the newest)")
+    add_step_argument(parser)
     parser.add_argument(
         "--samples",
         metavar="N",

@@ -22,7 +22,7 @@ class FrozenRun:
     """A trained run whose networks are used and not trained.
 
     Attributes:
-        path: the run directory.
+        path: the run directory, or a pack, which may be hf://ORG/NAME@REVISION.
         experiment: stands in for the run's own where only shapes are needed and no run is there.
         inputs: specs of its examples, recorded once the run was there; None: unknown.
         command: what trains the run, printed when it is missing.

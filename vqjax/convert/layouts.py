@@ -145,19 +145,14 @@ TAMING = Layout(
     coarsest_first=False,
     ignored=("loss.", "model_ema.", "colorize"),
 )
-LLAMAGEN = Layout(
+LLAMAGEN = dataclasses.replace(
+    TAMING,
     name="llamagen",
     roots=("ema.", "model.", ""),
     down="conv_blocks.{n}",
     up="conv_blocks.{n}",
     block="res.{n}",
-    attention="attn.{n}",
-    downsample="downsample.conv",
-    upsample="upsample.conv",
     middle={"block_0": "mid.0", "attention": "mid.1", "block_1": "mid.2"},
-    block_layers=BLOCK | {"shortcut": "nin_shortcut"},
-    attention_layers=ATTENTION,
-    ends=SAME | {"to_output": "conv_out"},
     coarsest_first=True,
     ignored=("quantize.codebook_used",),
 )

@@ -115,7 +115,8 @@ def load(
     a classifier's as a `ClassifierRun`, that of a task of your own as its `run_class`.
 
     Args:
-        run: RUN, as `vqjax train` wrote it.
+        run: RUN, as `vqjax train` wrote it; a pack of `vqjax pack`; or one on the Hub, as
+            "hf://ORG/NAME@REVISION".
         params: "ema" or "raw" parameters; "auto": the averaged ones where the run keeps them.
         step: the sealed step to read; None: the newest undamaged one.
         trust: modules or files whose classes may be imported for it, beside vqjax's own.

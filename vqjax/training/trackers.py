@@ -98,15 +98,11 @@ class Tracker:
             what(self._service)
 
 
-class _Trackio:
-    def __init__(
-        self, module: Any, project: str, name: str, run_id: str, run: pathlib.Path, config: dict
-    ) -> None:
-        del run_id, run
-        self._module = module
-        self._run = module.init(
-            project=project, name=name, config=config, resume="allow", embed=False
-        )
+class _Session:
+    """What trackio and wandb have alike: `_module`, and `_run` that it opened."""
+
+    _module: Any
+    _run: Any
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         self._run.log(dict(values), step=step)
@@ -118,7 +114,18 @@ class _Trackio:
         self._run.finish()
 
 
-class _Wandb:
+class _Trackio(_Session):
+    def __init__(
+        self, module: Any, project: str, name: str, run_id: str, run: pathlib.Path, config: dict
+    ) -> None:
+        del run_id, run
+        self._module = module
+        self._run = module.init(
+            project=project, name=name, config=config, resume="allow", embed=False
+        )
+
+
+class _Wandb(_Session):
     def __init__(
         self, module: Any, project: str, name: str, run_id: str, run: pathlib.Path, config: dict
     ) -> None:
@@ -132,15 +139,6 @@ class _Wandb:
             resume="allow",
             settings=module.Settings(silent=True),
         )
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        self._run.log(dict(values), step=step)
-
-    def image(self, name: str, step: int, image: np.ndarray) -> None:
-        self._run.log({name: self._module.Image(image)}, step=step)
-
-    def finish(self) -> None:
-        self._run.finish()
 
 
 class _Mlflow:
