@@ -16,10 +16,11 @@ DESCRIPTION = """Writes the networks of RUN for other libraries.
 
   diffusers     a folder that diffusers.VQModel or AutoencoderKL .from_pretrained reads: of a
                 tokenizer of images with convolutional networks and a VectorQuantizer,
-                EMAVectorQuantizer or Gaussian bottleneck
+                EMAVectorQuantizer or Gaussian bottleneck, whose normalisations all have as many
+                groups: 128 channels or more at every level, or equally many
   safetensors   one file of all arrays by vqjax's own names, "params/decoder/conv_in/kernel"
 
-  vqjax export runs/mnist_vqvae --format diffusers --out mnist_vqvae
+  vqjax export runs/imagenet_vqgan_f16 --format diffusers --out f16
   vqjax export runs/mnist_gpt --format safetensors --out mnist_gpt.safetensors
 """
 FILE = "diffusion_pytorch_model.safetensors"
