@@ -112,6 +112,8 @@ def test_verbs_work_on_data_that_is_named(tmp_path, capsys, monkeypatch):
     assert vqjax.load("small").shape == (16, 16, 3)
     assert main(["reconstruct", "small", str(folder), "--out", "out"]) == 0
     assert main(["report", "small"]) == 0 and (tmp_path / "small" / "report.html").exists()
+    page = (tmp_path / "small" / "report.html").read_text()
+    assert "it was imported" in page and "not done yet" not in page
     capsys.readouterr()
     assert main(["evaluate", "small", "--data", f'Folder("{folder}", 16)']) == 0
     assert "psnr" in capsys.readouterr().out

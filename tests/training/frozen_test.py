@@ -196,13 +196,18 @@ def test_shapes_need_no_files(base):
         frozen_shapes(above("/nowhere"), INPUTS)
 
 
-def test_pictures_of_another_size_than_the_run_below_are_said(base):
+def test_arrays_of_another_size_than_the_network_below_learned_from_are_said(base):
     wide = tiny.arrays(shape=(8, 16, 1)).example_spec()
     plan = above(base)
     assert shape_notes(plan, INPUTS, TRUST) == ()
     assert shape_notes(plan, wide, TRUST) == (
         "note: task.base was trained on 'image' of [8, 8, 1], this run has [8, 16, 1]",
     )
+    record = load_record(base, TRUST)
+    inputs = {**record.inputs, "caption": ArraySpec((9,), "int32")}
+    write_record(base, dataclasses.replace(record, inputs=inputs))
+    other = {**INPUTS, "caption": ArraySpec((5,), "int32")}
+    assert shape_notes(plan, other, TRUST) == ()  # its network reads no captions
 
 
 def test_shapes_come_from_a_runs_own_inputs():

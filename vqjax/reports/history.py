@@ -32,6 +32,7 @@ Points = list[tuple[float, float]]
 LARGEST = 1e60  # metrics are float32, which end at 3.4e38
 REACHED = 0.95  # of the final PSNR
 LOG_LINES = 60
+IMPORT = "vqjax import "  # how the command of an imported run begins
 HEAD = 3  # numbers at the head of a page of a run that names none
 _START = re.compile(r"examples on (.+?); run: ")  # what a start writes to the log
 
@@ -115,6 +116,11 @@ class Record:
     def depth(self) -> int:
         """On how many runs it builds."""
         return 0 if self.experiment is None else len(find_frozen(self.experiment))
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether others trained it: see `vqjax import`."""
+        return self.command.startswith(IMPORT)
 
     @property
     def total_steps(self) -> int | None:

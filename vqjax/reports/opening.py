@@ -4,6 +4,7 @@ import pathlib
 from collections import Counter
 from collections.abc import Sequence
 
+from vqjax.data import NoData
 from vqjax.format import number, shorten
 from vqjax.reports.history import Record
 from vqjax.runs.base import with_article
@@ -21,7 +22,8 @@ def opening(records: Sequence[Record], names: Sequence[str]) -> str:
         names: what the page calls them.
     """
     if len(records) == 1:
-        return f"This page shows what came of training {names[0]}: {summary(records[0])}."
+        what = names[0] if records[0].is_imported else f"what came of training {names[0]}"
+        return f"This page shows {what}: {summary(records[0])}."
     count = f"{len(records)} training runs of vqjax"
     if len(records) <= IN_FULL:
         each = [f"{name}, {_brief(r)}" for name, r in zip(names, records, strict=True)]
@@ -67,6 +69,8 @@ def _data(record: Record) -> str:
     if record.experiment is None:
         return ""
     source = record.experiment.data
+    if isinstance(source, NoData):
+        return "elsewhere"
     for _ in range(WRAPPED):
         source = getattr(source, "source", source)
     name, path = (str(getattr(source, field, "")) for field in ("name", "path"))
@@ -74,10 +78,12 @@ def _data(record: Record) -> str:
 
 
 def _is_done(record: Record) -> bool:
-    return record.total_steps is not None and record.step >= record.total_steps
+    return record.is_imported or record.total_steps is not None and record.step >= record.total_steps
 
 
 def _how_far(record: Record) -> str:
+    if record.is_imported:
+        return "it was imported"
     total = record.total_steps
     if _is_done(record):
         return f"all {total:,} steps are done"

@@ -121,15 +121,23 @@ def facts(record: Record) -> list[Fact]:
         position = "pixel" if len(sizes.shape) == 3 else "position"
         tokens = f"{sizes.tokens:,} tokens per example"
         entries.append(Fact(f"Bits per {position}", number(sizes.bits_per_position, 3), "", tokens))
-    total = record.total_steps
-    done = total is not None and record.step >= total
-    of = "" if total is None or done else f"of {total:,}"
-    entries.append(Fact("Steps", f"{record.step:,}", of, "" if done or not of else "not done yet"))
-    rate = "" if record.rate is None else f"{number(record.rate, 3)} examples/s"
-    entries.append(Fact("Wall time", span(record.elapsed), "", rate))
+    if not record.is_imported:
+        entries += _spent(record)
     if sizes is not None:
         entries.append(Fact("Parameters", count(sizes.total)))
     return entries
+
+
+def _spent(record: Record) -> list[Fact]:
+    """Steps and time."""
+    total = record.total_steps
+    done = total is not None and record.step >= total
+    of = "" if total is None or done else f"of {total:,}"
+    rate = "" if record.rate is None else f"{number(record.rate, 3)} examples/s"
+    return [
+        Fact("Steps", f"{record.step:,}", of, "" if done or not of else "not done yet"),
+        Fact("Wall time", span(record.elapsed), "", rate),
+    ]
 
 
 def _best(record: Record, name: str) -> tuple[str, str]:

@@ -170,14 +170,15 @@ def load_frozen(experiment: Experiment, mesh: Mesh, trust: tuple[str, ...] = ())
 def shape_notes(
     experiment: Experiment, inputs: dict[str, ArraySpec], trust: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """A line for each frozen run that was trained on arrays of other shapes than `inputs`: allowed,
-    but seldom intended.
+    """A line for each frozen run whose network learned from an array of another shape than the one
+    of this name in `inputs`: allowed, but seldom intended.
     """
     lines = []
     for path, run in config.find_frozen(experiment).items():
-        trained_on = run.inputs or load_record(_root(path, run), trust).inputs
-        for name in sorted(trained_on.keys() & inputs.keys()):
-            was, now = (list(specs[name].shape) for specs in (trained_on, inputs))
+        record = load_record(_root(path, run), trust)
+        name = getattr(record.experiment.task, "inputs", None)
+        if name in record.inputs and name in inputs:
+            was, now = (list(specs[name].shape) for specs in (record.inputs, inputs))
             if was != now:
                 lines.append(f"note: {path} was trained on {name!r} of {was}, this run has {now}")
     return tuple(lines)
