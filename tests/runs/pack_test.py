@@ -16,7 +16,9 @@ from tests import tiny
 from vqjax.cli.main import main
 from vqjax.config import FrozenRun
 from vqjax.data import Digits
-from vqjax.priors import GPT
+from vqjax.priors import GPT, ClassLabel, Text
+from vqjax.reports.card import card
+from vqjax.reports.history import read_record
 from vqjax.runs.evaluate import evaluate_run
 from vqjax.runs.load import make_evaluator
 from vqjax.tasks import PriorTask, TokenizerTask
@@ -111,6 +113,18 @@ def test_its_card_says_what_it_is(packs):
     assert (packs / "prior" / "samples" / "00000003.png").is_file()
     paths = (packs / "prior" / "experiment.json").read_text()
     assert '"frozen/tokenizer"' in paths and str(packs.parent / "runs") not in paths
+
+
+def test_its_card_shows_how_a_condition_is_named(packs):
+    record = read_record(packs / "prior")
+    for condition, line in {
+        Text(16, 4, 8): 'vqjax sample some --prompt "A CAPTION"',
+        ClassLabel(3): "vqjax sample some --classes 0,1",
+    }.items():
+        prior = record.experiment.task.prior.clone(condition=condition)
+        task = dataclasses.replace(record.experiment.task, prior=prior)
+        experiment = dataclasses.replace(record.experiment, task=task)
+        assert line in card("some", dataclasses.replace(record, experiment=experiment), "float32")
 
 
 def test_trainings_build_on_packs(packs, tmp_path):

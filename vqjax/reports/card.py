@@ -10,6 +10,7 @@ from vqjax.reports.history import Record, is_number
 from vqjax.reports.opening import summary
 from vqjax.reports.tables import label, shown_value
 from vqjax.runs.base import can
+from vqjax.runs.conditions import keywords_for
 
 CARD = "README.md"
 MOST_NUMBERS = 20  # in the table
@@ -18,7 +19,11 @@ library_name: vqjax
 tags: [vqjax, jax, flax]
 ---
 """
-USES = {"sample": "vqjax sample {name}", "reconstruct": "vqjax reconstruct {name} PICTURES"}
+USES = {
+    "sample": "vqjax sample {name}{condition}",
+    "reconstruct": "vqjax reconstruct {name} PICTURES",
+}
+CONDITIONS = {"prompts": ' --prompt "A CAPTION"', "classes": " --classes 0,1"}
 
 
 def write_card(folder: pathlib.Path, record: Record, dtype: str) -> None:
@@ -37,7 +42,9 @@ def card(name: str, record: Record, dtype: str) -> str:
     sentence = printable(summary(record))
     parts = [HEAD, f"# {printable(name)}\n", f"{sentence[0].upper()}{sentence[1:]}.\n"]
     uses = [text for ability, text in USES.items() if _can(record, ability)]
-    lines = [text.format(name=name) for text in (*uses, "vqjax evaluate {name}")]
+    condition = _condition(record)
+    uses.append("vqjax evaluate {name}")
+    lines = [text.format(name=name, condition=condition) for text in uses]
     parts.append("```sh\npip install vqjax\n" + "\n".join(lines) + "\n```\n")
     parts.append(f'```python\nimport vqjax\n\nrun = vqjax.load("{name}")\n```\n')
     if table := _numbers(record):
@@ -57,6 +64,13 @@ def card(name: str, record: Record, dtype: str) -> str:
 
 def _can(record: Record, ability: str) -> bool:
     return record.kind is not None and can(record.kind, record.experiment, ability)
+
+
+def _condition(record: Record) -> str:
+    """The option of `sample` by which a prior takes its condition; "": there is none."""
+    prior = getattr(record.experiment.task, "prior", None) if record.experiment else None
+    taken = keywords_for(getattr(prior, "condition", None))
+    return next((option for name, option in CONDITIONS.items() if name in taken), "")
 
 
 def _numbers(record: Record) -> str:

@@ -78,7 +78,9 @@ def _data(record: Record) -> str:
 
 
 def _is_done(record: Record) -> bool:
-    return record.is_imported or record.total_steps is not None and record.step >= record.total_steps
+    return (
+        record.is_imported or record.total_steps is not None and record.step >= record.total_steps
+    )
 
 
 def _how_far(record: Record) -> str:
