@@ -12,7 +12,16 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from tests.quickly import quick
 from vqjax import config
-from vqjax.priors import GPT, ClassLabel, CodebookGPT, MaskGIT, PixelCNN, Several, Text
+from vqjax.priors import (
+    GPT,
+    AbsorbingDiffusion,
+    ClassLabel,
+    CodebookGPT,
+    MaskGIT,
+    PixelCNN,
+    Several,
+    Text,
+)
 from vqjax.sampling import Guidance, MaskedDecoding, TokenSampling
 from vqjax.training.mesh import make_mesh
 from vqjax.types import BATCH_AXES, Level, UsageError
@@ -60,6 +69,7 @@ PRIORS = {
         ONE,
     ),
     "maskgit_of_scales": (lambda: MaskGIT(16, 1, 2, decoding=MaskedDecoding(40, "linear")), SCALES),
+    "absorbing": (lambda: AbsorbingDiffusion(16, 1, 2, condition=ClassLabel(3), steps=3), ONE),
 }
 
 
@@ -69,7 +79,7 @@ def those(*names, slow=()):
     return pytest.mark.parametrize("name", marked)
 
 
-ORDERED = [name for name in PRIORS if "maskgit" not in name]
+ORDERED = [name for name in PRIORS if "maskgit" not in name and name != "absorbing"]
 rows = those(*PRIORS, slow=["pixelcnn_of_a_stack", "codebook_gpt_flat"])
 in_order = those(*ORDERED, slow=["pixelcnn"])
 RNGS = ("mask", "dropout")
@@ -344,26 +354,40 @@ def test_the_same_after_json(name):
     assert again == make()
 
 
-def test_the_bound_of_maskgit_is_the_mean_over_random_orders():
-    """Over all orders in which three tokens can be drawn: the mean of -log p of doing so."""
-    levels = (Level("tokens", (3,), 4),)
-    network = MaskGIT(16, 1, 2, levels=levels)
-    tokens = jnp.asarray([[2, 0, 3]], jnp.int32)
+def over_orders(network, tokens):
+    """Random parameters, and for all orders in which three tokens can be drawn -log p of drawing
+    these, tokens [B, 3]: [orders, B].
+    """
     params = quick(network.init)(jax.random.key(0), tokens)["params"]
     params = jax.tree.map(lambda p: p + 0.3 * jax.random.normal(jax.random.key(1), p.shape), params)
     run = quick(lambda t: jax.nn.log_softmax(network.apply({"params": params}, t)))
-    exact = []
+    rows, found = np.arange(len(tokens)), []
     for order in itertools.permutations(range(3)):
-        seen, nats = jnp.full_like(tokens, network.mask_token), 0.0
-        for place in order:
-            nats -= float(run(seen)[0, place, tokens[0, place]])
-            seen = seen.at[0, place].set(tokens[0, place])
-        exact.append(nats)
+        drawn, nats = jnp.full_like(tokens, network.mask_token), 0.0
+        for position in order:
+            nats -= np.asarray(run(drawn))[rows, position, tokens[:, position]]
+            drawn = drawn.at[:, position].set(tokens[:, position])
+        found.append(nats)
+    return params, np.array(found)
+
+
+THREE = (Level("tokens", (3,), 4),)
+
+
+@pytest.mark.parametrize(
+    ("prior", "streams"),
+    [(MaskGIT, ("mask",)), (AbsorbingDiffusion, ("mask",)), (AbsorbingDiffusion, RNGS)],
+)
+def test_the_bound_is_the_mean_over_random_orders(prior, streams):
+    """In evaluation, and of absorbing diffusion in training."""
+    network = prior(16, 1, 2, levels=THREE)
+    tokens = jnp.asarray([[2, 0, 3]], jnp.int32)
+    params, exact = over_orders(network, tokens)
 
     @quick
     def draws(keys):
         def one(key):
-            rngs = {"mask": key}
+            rngs = dict.fromkeys(streams, key)
             nats, _ = network.apply({"params": params}, tokens, rngs=rngs, method="objective")
             return nats.sum()
 
@@ -371,7 +395,22 @@ def test_the_bound_of_maskgit_is_the_mean_over_random_orders():
 
     estimates = np.asarray(draws(jax.random.split(jax.random.key(2), 4_000)))
     error = estimates.std() / np.sqrt(len(estimates))
-    assert np.mean(exact) == pytest.approx(estimates.mean(), abs=4 * error)
+    assert exact.mean() == pytest.approx(estimates.mean(), abs=4 * error)
+    p = np.exp(-exact).mean()  # of drawing them in any order
+    assert -np.log(p) < exact.mean()
+
+
+def test_absorbing_diffusion_draws_in_a_random_order():
+    network = AbsorbingDiffusion(16, 1, 2, levels=THREE, steps=100)
+    sequences = jnp.asarray(list(itertools.product(range(4), repeat=3)), jnp.int32)  # [64, 3]
+    params, nats = over_orders(network, sequences)
+    p = np.exp(-nats).mean(axis=0)  # [64]
+    assert p.sum() == pytest.approx(1, abs=1e-4)
+    keys = jax.random.split(jax.random.key(3), 2_000)
+    drawn = np.asarray(quick(lambda k: network.sample(params, k, **PLAIN))(keys))
+    counts = np.bincount(drawn @ [16, 4, 1], minlength=64)
+    distance = ((counts - 2_000 * p) ** 2 / (2_000 * p)).sum()
+    assert distance < 63 + 4 * np.sqrt(2 * 63)  # chi-square of 63 degrees of freedom
 
 
 def test_a_label_that_is_no_class_does_not_pass_for_one():

@@ -3,6 +3,7 @@
 Floor 5, imports floor 0, `nn`, `ops` and `sampling`. Most important file: `gpt.py`, on `base.py`.
 """
 
+from vqjax.priors.absorbing import AbsorbingDiffusion as AbsorbingDiffusion
 from vqjax.priors.codebook_gpt import CodebookGPT as CodebookGPT
 from vqjax.priors.conditions import ClassLabel as ClassLabel
 from vqjax.priors.conditions import Several as Several

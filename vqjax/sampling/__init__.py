@@ -3,6 +3,7 @@
 Floor 4, imports floor 0. Most important file: `autoregressive.py`.
 """
 
+from vqjax.sampling.absorbing import sample_absorbing as sample_absorbing
 from vqjax.sampling.autoregressive import sample_in_order as sample_in_order
 from vqjax.sampling.codebooks import sample_codebooks as sample_codebooks
 from vqjax.sampling.guidance import Guidance as Guidance
@@ -16,6 +17,7 @@ __all__ = [
     "Guidance",
     "MaskedDecoding",
     "TokenSampling",
+    "sample_absorbing",
     "sample_codebooks",
     "sample_in_order",
     "sample_masked",
