@@ -17,7 +17,7 @@ FLOORS = {
     "kernels": 1, "ops": 1, "data": 1,
     "nn": 2, "features": 3,
     "quantizers": 4, "losses": 4, "discriminators": 4, "metrics": 4, "sampling": 4,
-    "tokenizers": 5, "priors": 5, "generators": 5,
+    "tokenizers": 5, "priors": 5, "denoisers": 5, "generators": 5,
     "tasks": 6,
     "training": 7, "evaluation": 7,
     "runs": 8,

@@ -43,6 +43,7 @@ SPECS = {
 PRIORS = [p for p in FILES if "PriorTask" in p.read_text()]
 JOINTS = [p for p in FILES if "JointTask" in p.read_text()]
 CLASSIFIERS = [p for p in FILES if "ClassifierTask" in p.read_text()]
+DENOISERS = [p for p in FILES if "DiffusionTask" in p.read_text()]
 SHARED = [p for p in FILES if "SharedCodesTask" in p.read_text()]
 # One per task: run by default. The other files' runs are marked slow.
 FIRST = "digits_vqgan.py"
@@ -222,7 +223,7 @@ def test_a_quantizer_that_is_not_there_gets_the_nearest_name():
     [
         p if p.name == FIRST else pytest.param(p, marks=pytest.mark.slow)
         for p in FILES
-        if p not in PRIORS + JOINTS + CLASSIFIERS + SHARED
+        if p not in PRIORS + JOINTS + DENOISERS + CLASSIFIERS + SHARED
     ],
     ids=lambda p: p.stem,
 )
@@ -270,6 +271,35 @@ def test_two_tiny_steps_then_every_verb(path, arguments, tmp_path, capsys):
     assert f"{measured[name]:.2f}" in (tmp_path / "page.html").read_text()
     assert main(["compare", str(run), "--out", str(tmp_path / "compared.html")]) == 0
     assert f"{logged[name]:.2f}" in (tmp_path / "compared.html").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", DENOISERS, ids=lambda p: p.stem)
+def test_two_tiny_steps_of_a_denoiser_then_every_verb(path, arguments, tmp_path, capsys):
+    experiment = config.load_file(str(path), arguments(path), tiny_overrides(path))
+    given = [word for k, v in arguments(path).items() for word in ("--arg", f"{k}={v}")]
+    with _or_skip_unprepared(experiment):
+        experiment.data.check()
+    run = tmp_path / "run"
+    if experiment.task.tokenizer is not None:
+        _, _, name, *_ = experiment.task.tokenizer.command.split()
+        below = FOLDER / f"{name}.py"
+        words = ["--workdir", str(tmp_path / "tokenizer"), *given, *tiny_overrides(below)]
+        assert main(["train", str(below), *words]) == 0
+        given += ["--arg", f"tokenizer={tmp_path / 'tokenizer'}"]
+    command = ["train", str(path), "--workdir", str(run), *given, "log_every=1"]
+    assert main([*command, *tiny_overrides(path)]) == 0
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    logged = next(x for x in reversed(lines) if x["kind"] == "eval")
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["denoising"] == pytest.approx(logged["denoising"], rel=1e-3)
+    for verb in ("inspect", "report", "compare"):
+        assert main([verb, str(run)]) == 0
+    words = ["-n", "4", "--steps", "3", "--out", str(tmp_path / "drawn")]
+    assert main(["sample", str(run), *words]) == 0
+    assert (tmp_path / "drawn" / "sample_00000002_seed0_steps=3_run.png").exists()
 
 
 @pytest.mark.slow

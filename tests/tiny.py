@@ -18,13 +18,16 @@ from vqjax.data import (
     Paired,
     Tones,
 )
+from vqjax.denoisers import RotaryDiT
 from vqjax.discriminators import PatchGAN
 from vqjax.losses import L1, L2, SDR, BernoulliLikelihood, MultiScaleMel
 from vqjax.ops.schedules import Ramp
-from vqjax.priors import JointPrior
+from vqjax.priors import ClassLabel, JointPrior
 from vqjax.quantizers import EMAVectorQuantizer, Gaussian, Identity, Residual
+from vqjax.sampling import Heun
 from vqjax.tasks import (
     ClassifierTask,
+    DiffusionTask,
     ImageModality,
     JointTask,
     SharedCodesTask,
@@ -166,6 +169,27 @@ def token_prior(prior="gpt", **settings) -> Experiment:
     known = dataclasses.replace(plan.task.tokenizer, experiment=vqvae())
     task = dataclasses.replace(plan.task, tokenizer=known)
     return dataclasses.replace(plan, task=task, data=Arrays(tokens, tokens), **settings)
+
+
+def denoiser(task=None, **settings) -> Experiment:
+    """Of pictures, by class."""
+    rng = np.random.default_rng(0)
+    pictures = arrays()
+    parts = pictures.train_arrays, pictures.eval_arrays
+    data = Arrays(
+        *({**p, "label": rng.integers(0, 3, len(p["image"])).astype(np.int32)} for p in parts)
+    )
+    network = RotaryDiT(16, 1, 2, patch=4, condition=ClassLabel(3))
+    defaults = {
+        "task": DiffusionTask(network, solver=Heun(3), **(task or {})),
+        "data": data,
+        "optimizers": {"denoiser": Adam(1e-2)},
+        "batch_size": 16,
+        "total_steps": 6,
+        "save_every": 6,
+        "eval_batch_size": 16,
+    }
+    return Experiment(**{**defaults, **settings})
 
 
 def joint(**settings) -> Experiment:

@@ -72,6 +72,12 @@ NUMBERS: dict[str, Number] = {
         "that, in nats",
         "nats", LOW, 2, "Bound,\nnats", "Bound on -log p(x)", per="per example", leads=True,
     ),
+    "denoising": Number(
+        "Denoising error",
+        "mean square of the error of what the denoiser says of noisy held-out examples, all times "
+        "alike; by quarters of time, q1 nearest to the data; it says little of samples",
+        best=LOW, fact="Error",
+    ),
     "nats_per_token": Number(
         "Nats per token",
         "mean of -log p over the tokens of held-out examples, or of a bound on it; drawing from K "

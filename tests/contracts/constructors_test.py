@@ -62,6 +62,7 @@ OWN = {
     "PairsFolder": {"columns": {"text": table()["TextColumn"](WORDS, 8)}},
     "SoundColumn": {"rate": 16_000},
     "PriorTask": {"tokenizer": config.FrozenRun("nowhere")},
+    "DiffusionTask": {"denoiser": tiny.denoiser().task.denoiser},
     "JointTask": {"streams": tiny.joint().task.streams, "prior": tiny.joint().task.prior},
     "SharedCodesTask": {
         "tokenizer": tiny.shared_codes().task.tokenizer,

@@ -46,6 +46,7 @@ TASKS = {
     "two_discriminators": two_discriminators,
     "sound": tiny.sound,
     "prior": tiny.token_prior,
+    "denoiser": tiny.denoiser,
     "joint": tiny.joint,
     "shared_codes": tiny.shared_codes,
     "classifier": tiny.classifier,
@@ -56,6 +57,7 @@ SEES_ALL = (
     "two_discriminators",
     "sound",
     "prior",
+    "denoiser",
     "joint",
     "shared_codes",
     "classifier",
@@ -156,7 +158,14 @@ def test_the_losses_of_the_parts_add_up_to_those_of_the_step(name):
     where = state.params, state.collections, {}, batch, context_of(active, train=True)
     parts = task.parts(*where)
     if not parts:  # nothing to take apart
-        assert name in ("prior", "joint", "shared_codes", "classifier", "sound_classifier")
+        assert name in (
+            "prior",
+            "denoiser",
+            "joint",
+            "shared_codes",
+            "classifier",
+            "sound_classifier",
+        )
         return
     out = quick(lambda *arrays: task(*arrays, where[-1]))(*where[:-1])
     weights = {k: as_schedule(weight)(0) for k, weight in task.weights.items()}

@@ -7,11 +7,11 @@ import pytest
 
 from vqjax.ops.diffusion import (
     PREDICTIONS,
-    Betas,
-    Cosine,
-    LogitNormal,
-    Straight,
-    Uniform,
+    CosinePath,
+    DDPMPath,
+    LogitNormalTimes,
+    StraightPath,
+    UniformTimes,
     log_snr,
     mixed,
     shifted,
@@ -20,7 +20,13 @@ from vqjax.ops.diffusion import (
 )
 from vqjax.types import UsageError
 
-PATHS = [Straight(), Cosine(), Betas(), Betas(kind="scaled"), Betas(count=50, kind="cosine")]
+PATHS = [
+    StraightPath(),
+    CosinePath(),
+    DDPMPath(),
+    DDPMPath(kind="scaled"),
+    DDPMPath(count=50, kind="cosine"),
+]
 BETWEEN = np.linspace(0.1304, 0.9304, 5, dtype=np.float32)  # no steps of a path of betas
 
 
@@ -31,7 +37,7 @@ def test_a_path_leads_from_data_to_noise(path):
     assert alpha[0] == 1 and sigma[0] == 0 and sigma[-1] == pytest.approx(1, abs=1e-3)
     assert np.all(np.diff(alpha) < 0) and np.all(np.diff(sigma) > 0)
     assert np.all(np.diff(log_snr(path, t)) < 0)
-    if not isinstance(path, Straight):  # those that keep the variance
+    if not isinstance(path, StraightPath):  # those that keep the variance
         np.testing.assert_allclose(alpha**2 + sigma**2, 1, atol=1e-6)
     for of, slope in zip((path.alpha, path.sigma), path.slopes(BETWEEN), strict=True):
         _, derivative = jax.jvp(of, (BETWEEN,), (np.ones_like(BETWEEN),))
@@ -42,8 +48,8 @@ def test_betas_are_those_of_the_published_steps():
     betas = np.linspace(1e-4, 0.02, 1_000)
     kept = np.cumprod(1 - betas)  # eq. 4
     t = (np.arange(1_000, dtype=np.float32) + 1) / 1_000
-    np.testing.assert_allclose(Betas().alpha(t) ** 2, kept, rtol=1e-5)
-    between = Betas().alpha(np.float32(0.5005)) ** 2
+    np.testing.assert_allclose(DDPMPath().alpha(t) ** 2, kept, rtol=1e-5)
+    between = DDPMPath().alpha(np.float32(0.5005)) ** 2
     assert kept[500] < between < kept[499]
 
 
@@ -61,7 +67,7 @@ def test_each_prediction_tells_the_others(path):
 def test_nothing_is_divided_by_less_than_the_floor():
     x_t, ends = jnp.ones((2, 3)), np.array([0.0, 1.0], np.float32)
     for predicts in PREDICTIONS:
-        for value in understood(Straight(), predicts, jnp.zeros((2, 3)), x_t, ends, floor=0.05):
+        for value in understood(StraightPath(), predicts, jnp.zeros((2, 3)), x_t, ends, floor=0.05):
             assert np.all(np.abs(value) <= 20)
 
 
@@ -71,7 +77,9 @@ def test_shifts_follow_each_other():
     np.testing.assert_array_equal(shifted(t, 1.0), t)
 
 
-@pytest.mark.parametrize("times", [Uniform(), Uniform(low=0.2, high=0.5), LogitNormal(mean=-0.8)])
+@pytest.mark.parametrize(
+    "times", [UniformTimes(), UniformTimes(low=0.2, high=0.5), LogitNormalTimes(mean=-0.8)]
+)
 def test_times_are_distributed_as_they_say(times):
     drawn = np.sort(times.draw(jax.random.key(0), 4_000))
     shares = (np.arange(4_000) + 0.5) / 4_000
@@ -87,11 +95,11 @@ def test_times_are_distributed_as_they_say(times):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Betas(kind="quadratic"),
-        lambda: Betas(count=0),
-        lambda: Uniform(low=0.5, high=0.5),
-        lambda: LogitNormal(deviation=0.0),
-        lambda: Uniform(shift=0.0),
+        lambda: DDPMPath(kind="quadratic"),
+        lambda: DDPMPath(count=0),
+        lambda: UniformTimes(low=0.5, high=0.5),
+        lambda: LogitNormalTimes(deviation=0.0),
+        lambda: UniformTimes(shift=0.0),
     ],
 )
 def test_what_is_no_path_and_no_time_is_refused(make):

@@ -16,12 +16,12 @@ from tests import tiny
 from vqjax.cli.main import main
 from vqjax.config import FrozenRun
 from vqjax.data import Digits
-from vqjax.priors import GPT, ClassLabel, Text
+from vqjax.priors import GPT, ClassLabel, JointPrior, Text
 from vqjax.reports.card import card
 from vqjax.reports.history import read_record
 from vqjax.runs.evaluate import evaluate_run
 from vqjax.runs.load import make_evaluator
-from vqjax.tasks import PriorTask, TokenizerTask
+from vqjax.tasks import JointTask, PriorTask, TextStream, TokenizerTask, TokenStream
 from vqjax.training.experiment import Experiment
 from vqjax.training.loop import train
 from vqjax.training.optim import Adam
@@ -125,6 +125,13 @@ def test_its_card_shows_how_a_condition_is_named(packs):
         task = dataclasses.replace(record.experiment.task, prior=prior)
         experiment = dataclasses.replace(record.experiment, task=task)
         assert line in card("some", dataclasses.replace(record, experiment=experiment), "float32")
+    tokens, text = TokenStream(task.tokenizer), TextStream(16, 4)
+    joint = JointTask({"text": text, "image": tokens}, JointPrior(8, 1, 2))
+    experiment = dataclasses.replace(record.experiment, task=joint)
+    joint = dataclasses.replace(record, experiment=experiment)
+    assert "vqjax sample some --condition image=FILE --target text" in card(
+        "some", joint, "float32"
+    )
 
 
 def test_trainings_build_on_packs(packs, tmp_path):

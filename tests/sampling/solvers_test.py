@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vqjax.ops.diffusion import Betas, Cosine, Straight, over, understood
+from vqjax.ops.diffusion import CosinePath, DDPMPath, StraightPath, over, understood
 from vqjax.sampling.solvers import (
     Ancestral,
     DPMSolver,
@@ -65,11 +65,11 @@ def even_log_snr(count):
 @pytest.mark.parametrize(
     "solver, path, times, order",
     [
-        (Euler(), Straight(), None, 1),
-        (Heun(), Straight(), None, 2),
-        (Heun(), Cosine(), None, 2),
-        (Ancestral(eta=0.0), Cosine(), even_log_snr, 1),
-        (DPMSolver(), Cosine(), even_log_snr, 2),
+        (Euler(), StraightPath(), None, 1),
+        (Heun(), StraightPath(), None, 2),
+        (Heun(), CosinePath(), None, 2),
+        (Ancestral(eta=0.0), CosinePath(), even_log_snr, 1),
+        (DPMSolver(), CosinePath(), even_log_snr, 2),
     ],
     ids=str,
 )
@@ -80,7 +80,7 @@ def test_the_error_falls_with_the_order(solver, path, times, order):
 
 
 @pytest.mark.parametrize("solver", [Euler(), Heun(), Ancestral(), Ancestral(eta=0.0), DPMSolver()])
-@pytest.mark.parametrize("path", [Straight(), Cosine(), Betas()], ids=str)
+@pytest.mark.parametrize("path", [StraightPath(), CosinePath(), DDPMPath()], ids=str)
 def test_data_of_one_point_are_found(solver, path):
     def predict(x, t):
         return understood(path, "x0", jnp.full_like(x, MEAN), x, t)
@@ -89,7 +89,7 @@ def test_data_of_one_point_are_found(solver, path):
         with pytest.raises(UsageError, match="wanted Ancestral or DPMSolver"):
             solve(predict, path, solver, START, KEYS)
         return
-    straight = not solver.is_flow or path == Straight()
+    straight = not solver.is_flow or path == StraightPath()
     for steps in (1, 2, 5) if straight else (400,):
         x = solve(predict, path, dataclasses.replace(solver, steps=steps), START, KEYS)
         np.testing.assert_allclose(x, MEAN, atol=2e-5 if straight else 0.02)
@@ -98,7 +98,7 @@ def test_data_of_one_point_are_found(solver, path):
 def test_what_is_drawn_on_the_way_has_the_distribution_of_the_data():
     keys = jax.random.split(jax.random.key(1), 20_000)
     start = noise_of(keys, (1,), 0)
-    x = solve(gaussian(Cosine()), Cosine(), Ancestral(steps=200), start, keys)
+    x = solve(gaussian(CosinePath()), CosinePath(), Ancestral(steps=200), start, keys)
     error = DEVIATION / np.sqrt(len(keys))
     assert abs(float(x.mean()) - MEAN) < 4 * error
     assert abs(float(x.std()) - DEVIATION) < 4 * error / np.sqrt(2) + 0.003  # of 200 steps
@@ -106,7 +106,7 @@ def test_what_is_drawn_on_the_way_has_the_distribution_of_the_data():
 
 @pytest.mark.parametrize("solver", [Euler(5), Heun(5), Ancestral(5), DPMSolver(5)], ids=str)
 def test_an_example_depends_on_its_key_alone_and_steps_are_a_loop(solver):
-    path = Straight()
+    path = StraightPath()
     whole = solve(gaussian(path), path, solver, START, KEYS)
     part = solve(gaussian(path), path, solver, START[7:9], KEYS[7:9])
     np.testing.assert_allclose(part, whole[7:9], atol=1e-6)

@@ -11,10 +11,16 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from vqjax.cli.arguments import add_overwrite_argument, add_step_argument, path_argument
+from vqjax.cli.sampling import (
+    SAMPLING,
+    SOLVING,
+    add_sampling_arguments,
+    sampling_options,
+    solver_options,
+)
 
 MAX_PIXELS = 64 << 20  # of a picture that is read
 CONDITIONS = ("classes", "prompt", "condition")  # options that condition a prior
-SAMPLING = ("temperature", "top_k", "top_p", "guidance")
 # The keyword of a run's method that an option sets; --condition may set another one, too.
 KEYWORDS = {
     "n": "n",
@@ -26,6 +32,9 @@ KEYWORDS = {
     "top_k": "sampling",
     "top_p": "sampling",
     "guidance": "guidance",
+    "sampler": "solver",
+    "steps": "solver",
+    "guidance_interval": "guidance_interval",
     "strength": "strength",
     "codebooks": "codebooks",
 }
@@ -34,7 +43,7 @@ OTHERS = "conditions"  # by array: of priors under several conditions
 RETURN_LENGTH = "return_length"  # what verbs ask for, not their users
 PLAIN = ("n", "seed", "strength", "codebooks")  # options whose value a keyword takes as it is
 # Options that decide what is drawn.
-IN_NAMES = (*SAMPLING, "target", "strength", "outpaint", "codebooks", "rate", "params")
+IN_NAMES = (*SAMPLING, *SOLVING, "target", "strength", "outpaint", "codebooks", "rate", "params")
 
 
 def add_drawing_arguments(
@@ -73,46 +82,6 @@ class _EarlierName(argparse._AppendAction):
     def __call__(self, *args: Any, **keywords: Any) -> None:
         print("--given is called --condition now, and goes with version 0.3", file=sys.stderr)
         super().__call__(*args, **keywords)
-
-
-def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --temperature, --top-k, --top-p and --guidance."""
-    parser.add_argument("--temperature", metavar="T", type=float, help="of sampling (default: 1)")
-    parser.add_argument("--top-k", metavar="K", type=int, help="only the K likeliest tokens")
-    parser.add_argument(
-        "--top-p", metavar="P", type=float, help="only the likeliest tokens of total probability P"
-    )
-    parser.add_argument(
-        "--guidance",
-        metavar="S",
-        type=_guidance,
-        help="scale of classifier-free guidance (default: 1, off); of a joint prior, which is "
-        "guided by what it has drawn before, too, also one of each stream, as image=2,audio=1.5",
-    )
-
-
-def _guidance(text: str) -> float | dict[str, float]:
-    """The value of --guidance."""
-    try:
-        return _numbers(text) if "=" in text else float(text)
-    except ValueError as error:
-        message = f"{text!r}: give a number, or one for each condition, as image=2,audio=1.5"
-        raise argparse.ArgumentTypeError(message) from error
-
-
-def levels_argument(text: str) -> dict[str, float]:
-    """The value of --noise."""
-    try:
-        return _numbers(text)
-    except ValueError as error:
-        message = f"{text!r}: give a level for each of two streams, as image=0.9,audio=0.1"
-        raise argparse.ArgumentTypeError(message) from error
-
-
-def _numbers(text: str) -> dict[str, float]:
-    """ "a=2,b=1.5" -> {"a": 2.0, "b": 1.5}; ValueError for anything else."""
-    pairs = [item.partition("=") for item in text.split(",")]
-    return {name: float(value) for name, _, value in pairs}
 
 
 def used_flags(args: argparse.Namespace, *names: str) -> list[str]:
@@ -167,6 +136,7 @@ def method_options(
             raise UsageError(f"{_flag(name)} is not for this run: it takes {names}")
     keywords = condition_options(args, takes) if "classes" in vars(args) else {}
     keywords |= sampling_options(args) if "guidance" in vars(args) else {}
+    keywords |= solver_options(args, run) if "sampler" in vars(args) else {}
     plain = [name for name in PLAIN if name in takes and name not in reserved]
     values = {name: getattr(args, name, None) for name in plain}
     keywords |= {name: value for name, value in values.items() if value is not None}
@@ -194,20 +164,6 @@ def _settings(words: Sequence[str], takes: Mapping[str, Any]) -> dict[str, Any]:
         default = None if parameter.default is parameter.empty else parameter.default
         settings[name] = parse_text(text, parameter.annotation, default, name)
     return settings
-
-
-def sampling_options(args: argparse.Namespace) -> dict[str, Any]:
-    """`sampling` and `guidance` for a run's methods, where set; UsageError for invalid numbers."""
-    from vqjax.sampling import Guidance, StreamGuidance, TokenSampling
-
-    numbers = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
-    numbers = {k: v for k, v in numbers.items() if v is not None}
-    options: dict[str, Any] = {"sampling": TokenSampling(**numbers)} if numbers else {}
-    if args.guidance is None:
-        return options
-    if isinstance(args.guidance, dict):
-        return {**options, "guidance": StreamGuidance(tuple(args.guidance.items()))}
-    return {**options, "guidance": Guidance(args.guidance)}
 
 
 def condition_options(args: argparse.Namespace, takes: Container[str]) -> dict[str, Any]:

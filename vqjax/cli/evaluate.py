@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from vqjax.cli import drawing
+from vqjax.cli import drawing, sampling
 from vqjax.cli.arguments import (
     add_run_arguments,
     add_step_argument,
@@ -94,7 +94,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="the share of N captions that samples satisfy, for data such as Shapes",
     )
     parser.add_argument("--seed", metavar="N", type=int, help="seed of the samples (default: 0)")
-    drawing.add_sampling_arguments(parser)
+    sampling.add_sampling_arguments(parser)
+    sampling.add_solver_arguments(parser)
     parser.add_argument(
         "--by",
         metavar="NAME",
@@ -108,7 +109,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--noise",
         metavar="X=L,Y=L",
-        type=drawing.levels_argument,
+        type=sampling.levels_argument,
         help="of a joint prior: levels of noise on two streams, as image=0.9,audio=0.1",
     )
     parser.add_argument(
@@ -199,7 +200,7 @@ def _check_options(args: argparse.Namespace) -> None:
     draws = args.judge is not None or args.captions is not None
     if args.n is not None and args.judge is None:
         raise UsageError("-n is for samples to be judged: add --judge JUDGE")
-    if (flags := drawing.used_flags(args, "seed", *drawing.SAMPLING)) and not draws:
+    if (flags := drawing.used_flags(args, "seed", *sampling.DRAWING)) and not draws:
         raise UsageError(f"{flags[0]} is for samples: add --judge JUDGE or --captions N")
     if args.captions is not None and args.captions < 1:
         raise UsageError(f"--captions {args.captions}: wanted at least 1")
@@ -217,15 +218,16 @@ def _judge_and_check(args: argparse.Namespace, data: Any) -> tuple[Any, Any]:
 
     if args.judge is None and args.captions is None:
         return None, None
-    options = {"seed": args.seed or 0, **drawing.sampling_options(args)}  # first: it may refuse
+    options = {"seed": args.seed or 0, **sampling.sampling_options(args)}  # first: it may refuse
     judge = None if args.judge is None else load(args.judge, trust=args.trust)
     run, judgement, check = load_run(args, data), None, None
     if judge is not None and args.captions is None and reconstructs_sound(run):
-        if flags := drawing.used_flags(args, "n", "seed", *drawing.SAMPLING):
+        if flags := drawing.used_flags(args, "n", "seed", *sampling.DRAWING):
             raise UsageError(f"{flags[0]} is for samples: of {run.path} reconstructions are judged")
         return judge_reconstructions(run, judge), None
     require(run, "sample")
     drawing.method_options(args, run, run.sample, reserved=("n",))  # refuses by names of options
+    options |= sampling.solver_options(args, run)
     if judge is not None:
         judgement = judge_samples(run, judge, SAMPLES if args.n is None else args.n, **options)
     if args.captions is not None:

@@ -10,7 +10,6 @@ from vqjax.cli.drawing import (
     CONDITION_KEYWORDS,
     CONDITIONS,
     OTHERS,
-    SAMPLING,
     Names,
     add_drawing_arguments,
     add_setting_argument,
@@ -19,13 +18,14 @@ from vqjax.cli.drawing import (
     write_example,
     write_sheet,
 )
+from vqjax.cli.sampling import DRAWING, add_solver_arguments
 from vqjax.cli.sounds import add_rate_argument, write_samples
 from vqjax.cli.streams_sample import sample_streams
 from vqjax.format import printable
 
 DESCRIPTION = """\
-Draws examples from a prior over tokens, or from that over a VAE's latents, and writes one sheet,
-sample_<step>_seed<seed>.png; its name ends in the options, as guidance=2, and in the condition. Of
+Draws examples from a prior over tokens or over a VAE's latents, or out of noise by a denoiser, and
+writes a sheet, sample_<step>_seed<seed>.png, named by the options and the condition, too. Of
 a VAE it also prints sample_diversity: the mean distance between two of the first 64 samples over
 that between two held-out originals (root mean square of pixels; 1: they differ as much as real
 ones).
@@ -35,6 +35,7 @@ ones).
   vqjax sample runs/spoken_digit_gpt --classes 3,7 --condition speaker=jackson --out out
   vqjax sample runs/shapes --prompt "a red circle" --prompt "two blue squares" -n 16
   vqjax sample runs/digits_any_to_any --condition image=seven.png --target text,audio -n 8
+  vqjax sample runs/mnist_dit --classes 3,7 --guidance 2 --sampler dpm --steps 15
   vqjax sample runs/mnist_vae -n 100 --seed 1 --out out
   vqjax sample runs/mnist_vae --interpolate 8
 
@@ -74,6 +75,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         conditions="all in turn",
         out="folder for the sheet and for single samples (default: RUN/samples, the sheet only)",
     )
+    add_solver_arguments(parser)
     add_rate_argument(parser)
     parser.set_defaults(run=run)
 
@@ -83,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.types import UsageError
 
     interpolates = args.interpolate is not None
-    drawn = ("n", "seed", "rate", *CONDITIONS, *SAMPLING)
+    drawn = ("n", "seed", "rate", *CONDITIONS, *DRAWING)
     if interpolates and (flags := used_flags(args, *drawn)):
         raise UsageError(f"{flags[0]} is for samples: --interpolate draws none")
     if interpolates:

@@ -4,7 +4,13 @@ import argparse
 import pathlib
 from typing import Any
 
-from vqjax.cli.drawing import Names, sampling_options, write_example, write_png
+from vqjax.cli.drawing import (
+    Names,
+    used_flags,
+    write_example,
+    write_png,
+)
+from vqjax.cli.sampling import SOLVING, sampling_options
 from vqjax.cli.sounds import Output
 from vqjax.cli.stream_inputs import conditions_of
 from vqjax.format import printable
@@ -27,6 +33,8 @@ def sample_streams(trained: Any, args: argparse.Namespace, count: int) -> None:
         raise UsageError(f"--classes is not for this run: it has {', '.join(trained.streams)}")
     if args.settings:
         raise UsageError(f"{args.settings[0]}: a joint prior takes options alone")
+    if flags := used_flags(args, *SOLVING):
+        raise UsageError(f"{flags[0]} is for denoisers: a joint prior draws token after token")
     seed = 0 if args.seed is None else args.seed
     options = sampling_options(args)
     conditions = conditions_of(trained, args)

@@ -23,7 +23,9 @@ from vqjax.types import DataError, UsageError
 
 PACKAGES = (
     "vqjax.ops.schedules",
+    "vqjax.ops.diffusion",
     "vqjax.priors",
+    "vqjax.denoisers",
     "vqjax.quantizers",
     "vqjax.losses",
     "vqjax.metrics",

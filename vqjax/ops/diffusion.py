@@ -16,7 +16,7 @@ import numpy as np
 from vqjax import arguments
 from vqjax.ops.numerics import at_least_float32
 
-__all__ = ["Betas", "Cosine", "LogitNormal", "Path", "Straight", "Uniform"]
+__all__ = ["DDPMPath", "CosinePath", "LogitNormalTimes", "Path", "StraightPath", "UniformTimes"]
 
 PREDICTIONS = ("x0", "noise", "velocity")
 BETAS = ("linear", "scaled", "cosine")
@@ -40,7 +40,7 @@ class Path(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Straight:
+class StraightPath:
     """alpha = 1 - t, sigma = t: rectified flow (arXiv 2403.03206, eq. 13)."""
 
     smooth = True
@@ -56,7 +56,7 @@ class Straight:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cosine:
+class CosinePath:
     """alpha = cos(pi t / 2), sigma = sin(pi t / 2): keeps the variance of data of variance 1
     (arXiv 2401.08740, "GVP").
     """
@@ -74,7 +74,7 @@ class Cosine:
 
 
 @dataclasses.dataclass(frozen=True)
-class Betas:
+class DDPMPath:
     """DDPM's steps: alpha^2 is the product of 1 - beta_i over i < t count (arXiv 2006.11239, eq.
     4), and between steps its logarithm follows a line. Step i, from 0 on, ends at (i + 1) / count.
 
@@ -93,10 +93,10 @@ class Betas:
     smooth = False  # sigma grows infinitely fast at t = 0
 
     def __post_init__(self) -> None:
-        arguments.one_of("betas.kind", self.kind, BETAS)
-        arguments.whole("betas.count", self.count, least=1, most=100_000)
+        arguments.one_of("path.kind", self.kind, BETAS)
+        arguments.whole("path.count", self.count, least=1, most=100_000)
         for name in ("first", "last"):
-            arguments.real(f"betas.{name}", getattr(self, name), above=0, most=0.999)
+            arguments.real(f"path.{name}", getattr(self, name), above=0, most=0.999)
 
     @functools.cached_property
     def logs(self) -> np.ndarray:
@@ -233,7 +233,7 @@ class _Times:
 
 
 @dataclasses.dataclass(frozen=True)
-class Uniform(_Times):
+class UniformTimes(_Times):
     """Times uniform in [low, high]."""
 
     low: float = 0.0
@@ -249,7 +249,7 @@ class Uniform(_Times):
 
 
 @dataclasses.dataclass(frozen=True)
-class LogitNormal(_Times):
+class LogitNormalTimes(_Times):
     """log(t / (1 - t)) ~ N(mean, deviation^2): most draws in the middle, where learning is hardest
     (arXiv 2403.03206, eq. 19).
     """

@@ -14,7 +14,7 @@ from vqjax.nn.rotary import rotary_angles
 from vqjax.nn.transformer import Transformer, unstack_params
 from vqjax.ops.numerics import at_least_float32
 from vqjax.priors.order import TokenOrder
-from vqjax.sampling import Guidance
+from vqjax.sampling import Guidance, with_null
 from vqjax.types import Tree, UsageError, did_you_mean
 
 POSITIONS = ("grid", "sequence")
@@ -77,22 +77,7 @@ class Prior(nn.Module):
             UsageError: guidance, or a condition's array, of an unconditional prior; or guidance of
                 a prior that never did without its condition.
         """
-        guided = guidance != Guidance()
-        if self.condition is None:
-            if guided or cond is not None:
-                raise UsageError("this prior is unconditional: there is nothing to guide towards")
-            return None, _plain
-        if guided and self.condition.dropout == 0.0:
-            raise UsageError(
-                "no guidance: with prior.condition.dropout=0 the prior never learned to do without "
-                "its condition"
-            )
-        null = self.condition.null(count)  # [B, ...]
-        cond = null if cond is None else cond
-        if not guided:
-            return cond, _plain
-        both = jax.tree.map(lambda *halves: jnp.concatenate(halves), cond, null)  # [2 B, ...]
-        return both, guidance
+        return with_null(self.condition, cond, count, guidance)
 
 
 class TransformerSizes:
@@ -219,7 +204,3 @@ class TransformerPrior(TransformerSizes, Prior):
 def count_of(cond: Tree | None, count: int) -> int:
     """B', of how many examples `cond` is: with guidance twice `count`."""
     return count if cond is None else len(jax.tree.leaves(cond)[0])
-
-
-def _plain(logits: jax.Array, done: jax.Array) -> jax.Array:
-    return logits

@@ -11,6 +11,7 @@ from vqjax.reports.opening import summary
 from vqjax.reports.tables import label, shown_value
 from vqjax.runs.base import can
 from vqjax.runs.conditions import keywords_for
+from vqjax.tasks import JointTask, TextStream
 
 CARD = "README.md"
 MOST_NUMBERS = 20  # in the table
@@ -68,8 +69,13 @@ def _can(record: Record, ability: str) -> bool:
 
 def _condition(record: Record) -> str:
     """The option of `sample` by which a prior takes its condition; "": there is none."""
-    prior = getattr(record.experiment.task, "prior", None) if record.experiment else None
-    taken = keywords_for(getattr(prior, "condition", None))
+    task = record.experiment.task if record.experiment else None
+    if isinstance(task, JointTask):
+        texts = [n for n, stream in task.streams.items() if isinstance(stream, TextStream)]
+        first, *others = [*(n for n in task.streams if n not in texts), *texts]
+        return f" --condition {first}=FILE --target {','.join(others)}" if others else ""
+    network = getattr(task, "prior", None) or getattr(task, "denoiser", None)
+    taken = keywords_for(getattr(network, "condition", None))
     return next((option for name, option in CONDITIONS.items() if name in taken), "")
 
 

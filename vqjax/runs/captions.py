@@ -9,10 +9,12 @@ import numpy as np
 from vqjax import arguments
 from vqjax.data.texts import to_text
 from vqjax.runs.base import Run, keywords_of, require
+from vqjax.runs.diffusion import ALWAYS
 from vqjax.runs.editing import PLAIN, UNGUIDED
 from vqjax.runs.joint import JointRun
 from vqjax.runs.judge import options_text, sample_options
 from vqjax.sampling import Guidance, TokenSampling
+from vqjax.sampling.solvers import Solver
 from vqjax.types import UsageError
 
 SOURCE_NEEDS = ("caption_tests", "kinds", "satisfied")  # methods of a source that can tell
@@ -47,7 +49,13 @@ class CaptionCheck:
 
 
 def check_captions(
-    run: Run, n: int, seed: int = 0, sampling: TokenSampling = PLAIN, guidance: Guidance = UNGUIDED
+    run: Run,
+    n: int,
+    seed: int = 0,
+    sampling: TokenSampling = PLAIN,
+    guidance: Guidance = UNGUIDED,
+    solver: Solver | None = None,
+    guidance_interval: Sequence[float] = ALWAYS,
 ) -> CaptionCheck:
     """Draws a picture for each of the first n captions of every test of the run's data.
 
@@ -70,7 +78,14 @@ def check_captions(
         raise UsageError(
             f"{run.path}: its data cannot tell whether a picture satisfies a caption; Shapes can"
         )
-    options = sample_options(run, seed=seed, sampling=sampling, guidance=guidance)
+    options = sample_options(
+        run,
+        seed=seed,
+        sampling=sampling,
+        guidance=guidance,
+        solver=solver,
+        guidance_interval=guidance_interval,
+    )
     run_test = _run_joint_test if joint else _run_test
     tests = {name: run_test(run, test, n, options) for name, test in source.caption_tests().items()}
     protocol = (

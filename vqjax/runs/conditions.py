@@ -55,6 +55,7 @@ def condition_arrays(
     conditions: Others | None = None,
     *,
     rest_in_turn: bool = True,
+    network: str = "prior",
 ) -> Tree | None:
     """What a condition takes, of n examples; None: there is no condition.
 
@@ -69,6 +70,7 @@ def condition_arrays(
         prompts: of a condition by a text; "": none.
         conditions: {array: classes, by number or name}, of any condition by classes.
         rest_in_turn: False: what nobody names is left out, as with -1.
+        network: what has the condition, for messages.
 
     Raises:
         UsageError: the prior has no such condition, or the condition no such value.
@@ -77,7 +79,7 @@ def condition_arrays(
     text = next((part for part in parts if isinstance(part, Text)), None)
     for name, value, part in (("class", classes, main), ("text", prompts, text)):
         if value is not None and part is None:
-            raise UsageError(f"this prior is not {name}-conditional")
+            raise UsageError(f"this {network} is not {name}-conditional")
     named = _labels_by_array(parts, main, classes, conditions)
     arrays, stride = {}, 1
     for part in sorted(parts, key=lambda part: part is not main):

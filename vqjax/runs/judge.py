@@ -16,9 +16,11 @@ from vqjax.priors.conditions import LABEL, parts_of
 from vqjax.runs.base import Run, keywords_of, require, with_article
 from vqjax.runs.classifier import ClassifierRun
 from vqjax.runs.clips import source_inputs
+from vqjax.runs.diffusion import ALWAYS
 from vqjax.runs.editing import PLAIN, UNGUIDED
 from vqjax.runs.sound import SoundRun
 from vqjax.sampling import Guidance, TokenSampling
+from vqjax.sampling.solvers import Solver
 from vqjax.training.bounds import within_bounds
 from vqjax.types import DataError, UsageError, check_offers
 
@@ -77,7 +79,9 @@ def _conditions(run: Run) -> dict[str, int]:
     takes, classes = keywords_of(run.sample), getattr(run, "classes", None)
     if "classes" not in takes or classes is None:
         return {}
-    condition = getattr(getattr(getattr(run, "task", None), "prior", None), "condition", None)
+    task = getattr(run, "task", None)
+    network = getattr(task, "prior", None) or getattr(task, "denoiser", None)
+    condition = getattr(network, "condition", None)
     parts = {p.batch_key: p.classes for p in parts_of(condition) if isinstance(p, ClassLabel)}
     main = LABEL if LABEL in parts or not parts else next(iter(parts))
     return {main: classes} | parts
@@ -92,6 +96,8 @@ def judge_samples(
     classes: Sequence[int | str] | None = None,
     sampling: TokenSampling = PLAIN,
     guidance: Guidance = UNGUIDED,
+    solver: Solver | None = None,
+    guidance_interval: Sequence[float] = ALWAYS,
 ) -> Judgement:
     """Judges the samples that `run.sample(n, seed, ...)` draws.
 
@@ -106,8 +112,8 @@ def judge_samples(
     The real examples are those that the judge was trained on, without random augmentation.
 
     Raises:
-        UsageError: the judge does not fit, there are too few samples, or `classes`, `sampling` or
-            `guidance` is not for this run.
+        UsageError: the judge does not fit, there are too few samples, or `classes` or a way to draw
+            is not for this run.
         DataError: the judge's data is not at hand.
     """
     check_judge(run, judge)
@@ -115,22 +121,18 @@ def judge_samples(
     if n <= NEIGHBOURS:
         raise UsageError(f"{n} samples to judge: wanted at least {NEIGHBOURS + 1}")
     judge.experiment.data.check()
-    options = sample_options(run, seed=seed, sampling=sampling, guidance=guidance)
+    how = {"solver": solver, "guidance_interval": guidance_interval}
+    options = sample_options(run, seed=seed, sampling=sampling, guidance=guidance, **how)
     conditions = _labels(run, judge, n, classes)
     samples = run.sample(n, **options, **({} if conditions is None else conditions.keywords))
     features, logits = judge.outputs(samples)
     real, accuracy = _eval_features(judge)
     training = _training_features(judge, n)
-    reference = FeatureMoments.of(real)
     pairs = min(n, len(real))
-    if pairs <= NEIGHBOURS:
-        raise UsageError(f"{pairs} examples in the eval split: wanted at least {NEIGHBOURS + 1}")
     numbers = {}
     if conditions is not None:
         numbers["class_accuracy"] = float((logits.argmax(axis=1) == conditions.labels).mean())
-    numbers["frechet_distance"] = frechet_distance(FeatureMoments.of(features), reference)
-    numbers["frechet_real"] = frechet_distance(FeatureMoments.of(training), reference)
-    numbers |= precision_recall(features[:pairs], real[_evenly_spaced(len(real), pairs)])
+    numbers |= _compared(features, real, training)
     how = "unconditional" if conditions is None else conditions.in_words
     line = (
         f"{n:,} samples, {how}, {options_text(options)}, of {run_text(run)}; "
@@ -140,6 +142,18 @@ def judge_samples(
         f"precision and recall with k={NEIGHBOURS}"
     )
     return Judgement(numbers, line)
+
+
+def _compared(features: np.ndarray, real: np.ndarray, training: np.ndarray) -> dict[str, float]:
+    """Numbers of samples by the features, [n, D], of them, of held-out and of training examples."""
+    pairs, reference = min(len(features), len(real)), FeatureMoments.of(real)
+    if pairs <= NEIGHBOURS:
+        raise UsageError(f"{pairs} examples in the eval split: wanted at least {NEIGHBOURS + 1}")
+    return {
+        "frechet_distance": frechet_distance(FeatureMoments.of(features), reference),
+        "frechet_real": frechet_distance(FeatureMoments.of(training), reference),
+        **precision_recall(features[:pairs], real[_evenly_spaced(len(real), pairs)]),
+    }
 
 
 def judge_reconstructions(
@@ -220,6 +234,7 @@ def _hits(judge: ClassifierRun, clips: list[np.ndarray], labels: np.ndarray) -> 
 def sample_options(run: Run, **keywords: Any) -> dict[str, Any]:
     """Those of `keywords` that `run.sample` takes; UsageError for others that are no defaults."""
     takes, defaults = keywords_of(run.sample), {"seed": 0, "sampling": PLAIN, "guidance": UNGUIDED}
+    defaults |= {"solver": None, "guidance_interval": ALWAYS}
     for name, value in keywords.items():
         if name not in takes and value != defaults.get(name):
             kind = with_article(run.kind)
@@ -229,7 +244,13 @@ def sample_options(run: Run, **keywords: Any) -> dict[str, Any]:
 
 def options_text(options: Mapping[str, Any]) -> str:
     """`sample_options` for a line that says how samples were drawn."""
-    return ", ".join(f"seed {v}" if name == "seed" else str(v) for name, v in options.items())
+    texts = {"seed": f"seed {options.get('seed')}", "solver": "", "guidance_interval": ""}
+    if options.get("solver") is not None:
+        texts["solver"] = str(options["solver"])
+    if tuple(options.get("guidance_interval", ALWAYS)) != ALWAYS:
+        low, high = options["guidance_interval"]
+        texts["guidance_interval"] = f"at times in ({low:g}, {high:g}]"
+    return ", ".join(filter(None, (texts.get(name, str(v)) for name, v in options.items())))
 
 
 @dataclasses.dataclass(frozen=True)

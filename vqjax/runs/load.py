@@ -14,6 +14,7 @@ from vqjax.format import printable
 from vqjax.hub import run_path
 from vqjax.runs.base import Opening, Run, begin_process, keywords_of, with_article
 from vqjax.runs.classifier import ClassifierRun
+from vqjax.runs.diffusion import DiffusionRun
 from vqjax.runs.footprint import Footprint
 from vqjax.runs.joint import JointRun
 from vqjax.runs.prior import PriorRun
@@ -22,6 +23,7 @@ from vqjax.runs.sound import SoundRun
 from vqjax.runs.tokenizer import TokenizerRun
 from vqjax.tasks import (
     ClassifierTask,
+    DiffusionTask,
     JointTask,
     PriorTask,
     SharedCodesTask,
@@ -42,6 +44,7 @@ RUNS: dict[type, type[Run]] = {
     JointTask: JointRun,
     PriorTask: PriorRun,
     ClassifierTask: ClassifierRun,
+    DiffusionTask: DiffusionRun,
     SharedCodesTask: SharedCodesRun,
 }
 

@@ -1,20 +1,30 @@
 """Samplers: they take functions and know no model.
 
-Floor 4, imports floor 0. Most important file: `autoregressive.py`.
+Floor 4, imports floor 0 and `ops`. Most important file: `autoregressive.py`.
 """
 
 from vqjax.sampling.absorbing import sample_absorbing as sample_absorbing
 from vqjax.sampling.autoregressive import sample_in_order as sample_in_order
 from vqjax.sampling.codebooks import sample_codebooks as sample_codebooks
 from vqjax.sampling.guidance import Guidance as Guidance
+from vqjax.sampling.guidance import Interval as Interval
 from vqjax.sampling.guidance import StreamGuidance as StreamGuidance
 from vqjax.sampling.guidance import branches_of as branches_of
+from vqjax.sampling.guidance import with_null as with_null
 from vqjax.sampling.masked_decoding import MaskedDecoding as MaskedDecoding
 from vqjax.sampling.masked_decoding import sample_masked as sample_masked
+from vqjax.sampling.solvers import Ancestral as Ancestral
+from vqjax.sampling.solvers import DPMSolver as DPMSolver
+from vqjax.sampling.solvers import Euler as Euler
+from vqjax.sampling.solvers import Heun as Heun
 from vqjax.sampling.token_sampling import TokenSampling as TokenSampling
 
 __all__ = [
+    "Ancestral",
+    "DPMSolver",
+    "Euler",
     "Guidance",
+    "Heun",
     "MaskedDecoding",
     "TokenSampling",
     "sample_absorbing",

@@ -3,12 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from vqjax import arguments
-from vqjax.types import UsageError, did_you_mean
+from vqjax.types import Tree, UsageError, did_you_mean
 
 SCHEDULES = ("constant", "linear", "cosine")
 
@@ -49,6 +50,15 @@ class Guidance:
         same = cond == uncond
         guided = scale * cond + (1.0 - scale) * uncond  # eq. 6
         return jnp.where(same, cond, guided)
+
+
+class Interval(NamedTuple):
+    """Times t with low < t <= high in which a denoiser is guided (arXiv 2404.07724), 0 being data
+    and 1 noise.
+    """
+
+    low: float = 0.0
+    high: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,3 +112,43 @@ def branches_of(
         return jnp.where(together <= jnp.finfo(together.dtype).min / 2, together, guided)
 
     return (conditions, (), *((name,) for name in moved)), combine
+
+
+def with_null(
+    condition: Any, cond: Tree | None, count: int, guidance: Guidance, network: str = "prior"
+) -> tuple[Tree | None, Callable[[jax.Array, jax.Array], jax.Array]]:
+    """The conditions with which a network samples `count` examples, and what combines its outputs.
+
+    With guidance the network runs on 2 B examples: with their condition, and without.
+
+    Args:
+        condition: of the network; None: it is unconditional.
+        cond: what that takes, of the examples; None: no condition.
+        count: of examples, B.
+        guidance: towards the condition.
+        network: what it is, for messages.
+
+    Raises:
+        UsageError: guidance, or a condition's array, of an unconditional network; or guidance of
+            one that never did without its condition.
+    """
+    guided = guidance != Guidance()
+    if condition is None:
+        if guided or cond is not None:
+            raise UsageError(f"this {network} is unconditional: there is nothing to guide towards")
+        return None, _plain
+    if guided and condition.dropout == 0.0:
+        raise UsageError(
+            f"no guidance: with {network}.condition.dropout=0 the {network} never learned to do "
+            "without its condition"
+        )
+    null = condition.null(count)  # [B, ...]
+    cond = null if cond is None else cond
+    if not guided:
+        return cond, _plain
+    both = jax.tree.map(lambda *halves: jnp.concatenate(halves), cond, null)  # [2 B, ...]
+    return both, guidance
+
+
+def _plain(logits: jax.Array, done: jax.Array) -> jax.Array:
+    return logits

@@ -1,12 +1,13 @@
 """What one batch means: which networks see it, which losses it gives, what is learnt from it.
 
-Floor 6, imports floor 0, `losses`, `ops`, `priors` and `quantizers`. Most important file:
-`tokenizer.py`.
+Floor 6, imports floor 0, `losses`, `ops`, `priors`, `quantizers` and `sampling`. Most important
+file: `tokenizer.py`.
 """
 
 from vqjax.tasks.adaptive import AdaptiveWeight
 from vqjax.tasks.base import Task, normalize
 from vqjax.tasks.classifier import ClassifierTask
+from vqjax.tasks.diffusion import DiffusionTask
 from vqjax.tasks.joint import JointTask
 from vqjax.tasks.modalities import ImageModality, SoundModality, TextModality
 from vqjax.tasks.prior import PriorTask
@@ -18,6 +19,7 @@ from vqjax.tasks.tokenizer import TokenizerTask
 __all__ = [
     "AdaptiveWeight",
     "ClassifierTask",
+    "DiffusionTask",
     "ImageModality",
     "JointTask",
     "PriorTask",

@@ -28,28 +28,20 @@ class Drawn(NamedTuple):
     frames: jax.Array | None = None
 
 
-class FrozenTokens:
-    """Base of what learns the tokens of a frozen run. A subclass has the fields `tokenizer`, a
-    `FrozenRun`, and `codebooks`, how many of its levels are meant, the first ones (None: all); and
-    `ends`, whether examples are clips that may end early.
+class FrozenTokenizer:
+    """Base of what learns from the networks of a frozen run. A subclass has the field `tokenizer`,
+    a `FrozenRun`.
 
-        where: the path of these fields, for messages.
-        ends_where: the path of `ends`.
+        where: the path of this field, for messages.
     """
 
     where: ClassVar[str]
-    ends_where: ClassVar[str]
 
-    def check_own_fields(self) -> None:
-        """Refuses fields of other kinds, with UsageError."""
+    def check_tokenizer(self) -> None:
+        """Refuses another object in the field, with UsageError."""
         if not isinstance(self.tokenizer, FrozenRun):
             kind = type(self.tokenizer).__name__
             raise UsageError(f"{self.where}.tokenizer: wanted a FrozenRun, got {kind}")
-        check_fields(self)
-        if self.codebooks is not None and self.codebooks < 1:
-            raise UsageError(
-                f"{self.where}.codebooks={self.codebooks}: wanted at least 1, or None for all"
-            )
 
     @property
     def tokenizer_task(self) -> Any:
@@ -63,6 +55,35 @@ class FrozenTokens:
         task = experiment.network_task()
         check_offers(f"{self.where}.tokenizer: its task", task, TOKENIZER_NEEDS)
         return task
+
+    def check_channels(self, shape: tuple[int, ...]) -> None:
+        """Refuses, with UsageError, examples (*S, C) with other channels than it was trained on."""
+        channels = getattr(self.tokenizer_task.tokenizer.decoder, "channels", shape[-1])
+        if shape[-1] != channels:
+            raise UsageError(
+                f"{self.where}.tokenizer: {self.tokenizer.path} was trained on {channels} channels,"
+                f" the data's {self.tokenizer_task.inputs!r} has {shape[-1]}"
+            )
+
+
+class FrozenTokens(FrozenTokenizer):
+    """Base of what learns the tokens of a frozen run. A subclass has also the field `codebooks`,
+    how many of its levels are meant, the first ones (None: all); and `ends`, whether examples are
+    clips that may end early.
+
+        ends_where: the path of `ends`.
+    """
+
+    ends_where: ClassVar[str]
+
+    def check_own_fields(self) -> None:
+        """Refuses fields of other kinds, with UsageError."""
+        self.check_tokenizer()
+        check_fields(self)
+        if self.codebooks is not None and self.codebooks < 1:
+            raise UsageError(
+                f"{self.where}.codebooks={self.codebooks}: wanted at least 1, or None for all"
+            )
 
     @property
     def inputs(self) -> str:
@@ -137,7 +158,7 @@ class FrozenTokens:
         """
         levels = self.levels_of({name: tuple(spec.shape) for name, spec in inputs.items()})
         if self.inputs in inputs:
-            self._check_channels(tuple(inputs[self.inputs].shape))
+            self.check_channels(tuple(inputs[self.inputs].shape))
         if not levels:
             raise UsageError(
                 f"{self.where}.tokenizer: {self.tokenizer.path} has no tokens, only latents"
@@ -145,14 +166,6 @@ class FrozenTokens:
         if self.ends:
             self._check_ends(inputs)
         return levels
-
-    def _check_channels(self, shape: tuple[int, ...]) -> None:
-        channels = getattr(self.tokenizer_task.tokenizer.decoder, "channels", shape[-1])
-        if shape[-1] != channels:
-            raise UsageError(
-                f"{self.where}.tokenizer: {self.tokenizer.path} was trained on {channels} channels,"
-                f" the data's {self.inputs!r} has {shape[-1]}"
-            )
 
     def _check_ends(self, inputs: Mapping[str, Any]) -> None:
         if LENGTH not in inputs:

@@ -1,20 +1,18 @@
 """`PriorTask`: learn which tokens a trained tokenizer makes, so that new ones can be drawn."""
 
 import dataclasses
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from vqjax.config import FrozenRun
 from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.priors.conditions import inputs_of as condition_inputs
-from vqjax.priors.conditions import parts_of
 from vqjax.tasks.base import LENGTH, Batches, Part, Task
+from vqjax.tasks.conditions import Conditions
 from vqjax.tasks.frozen_tokens import Drawn, FrozenTokens
 from vqjax.types import (
     ArraySpec,
@@ -24,15 +22,12 @@ from vqjax.types import (
     Level,
     TaskOutput,
     Tree,
-    UsageError,
     check_offers,
 )
 
 PRIOR = "prior"
 FROZEN = "task.tokenizer"  # where the tokenizer's arrays are in `frozen`
-LOOKED_AT = 8  # batches, for conditions that do not fit
 PRIOR_NEEDS = ("levels", "condition", "objective", "sample")
-CONDITION_NEEDS = ("batch_key", "spec", "check_spec")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,33 +60,23 @@ class PriorTask(FrozenTokens, Task):
 
     def __post_init__(self) -> None:
         check_offers("prior", self.prior, PRIOR_NEEDS)
-        for path, part in self._parts.items():
-            check_offers(path, part, CONDITION_NEEDS)
+        Conditions(self.prior.condition, PRIOR)
         self.check_own_fields()
 
     @property
-    def _parts(self) -> dict[str, Any]:
-        """The conditions that read one array each, by their paths in the task."""
-        condition, parts = self.prior.condition, parts_of(self.prior.condition)
-        if parts and parts[0] is condition:
-            return {"prior.condition": condition}
-        return {f"prior.condition.parts.{i}": part for i, part in enumerate(parts)}
+    def _conditions(self) -> Conditions:
+        return Conditions(self.prior.condition, PRIOR)
 
     def check(self, inputs: Mapping[str, Any]) -> None:
         """Refuses settings that cannot work on examples of these `ArraySpec`s, with UsageError."""
         levels = self.check_arrays(inputs)
-        for path, part in self._parts.items():
-            if part.batch_key not in inputs:
-                raise UsageError(
-                    f"{path} reads {part.batch_key!r}: the data has {', '.join(inputs)}"
-                )
-            part.check_spec(inputs[part.batch_key])
+        self._conditions.check(inputs)
         self.network(levels).check_levels()
 
     @property
     def conditions(self) -> dict[str, ArraySpec]:
         """What a batch holds beside inputs or tokens: {array: its spec}."""
-        specs = {part.batch_key: part.spec for part in self._parts.values()}
+        specs = self._conditions.specs
         return specs | ({LENGTH: ArraySpec((), "int32")} if self.ends else {})
 
     @property
@@ -122,22 +107,13 @@ class PriorTask(FrozenTokens, Task):
         Raises:
             UsageError: one does not fit.
         """
-        parts = self._parts.values()
-        checked = [p for p in parts if hasattr(p, "check") and not hasattr(p, "bound")]
-        for batch in itertools.islice(batches, LOOKED_AT) if checked else ():
-            for part in checked:
-                part.check(np.asarray(batch[part.batch_key]))
+        self._conditions.look_at(batches)
         return params, collections
 
     @property
     def bounds(self) -> dict[str, Bound]:
         """Which numbers a batch may hold, by the name of the array: conditions and tokens."""
-        bounds = self.token_bounds
-        for path, part in self._parts.items():
-            if hasattr(part, "bound"):
-                setting = part.bound.setting.replace("prior.condition", path)
-                bounds[part.batch_key] = dataclasses.replace(part.bound, setting=setting)
-        return bounds
+        return self.token_bounds | self._conditions.bounds
 
     def cond_of(self, batch: Batch) -> Any:
         """What the prior's condition takes of a batch; None: it has none."""

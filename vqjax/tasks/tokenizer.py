@@ -185,7 +185,7 @@ class TokenizerTask(Task):
         """Initialises the codebook from real encodings, where its quantizer has a `start` policy.
         It reports its progress to `vqjax.ops.progress`.
         """
-        latents = jax.jit(self._latents)
+        latents = jax.jit(self.raw_latents)
 
         def encode(batch: Batch) -> jax.Array:
             return latents(params, collections, inputs_of(batch, self.inputs))
@@ -193,7 +193,8 @@ class TokenizerTask(Task):
         quantizer = self.tokenizer.quantizer
         return codebooks.start(quantizer, encode, params, collections, batches, rng)
 
-    def _latents(self, params: Tree, collections: Tree, x: jax.Array) -> jax.Array:
+    def raw_latents(self, params: Tree, collections: Tree, x: jax.Array) -> jax.Array:
+        """x [B, *S, C], uint8 or float in [-1, 1] -> the quantizer's input [B, *s, input_dim]."""
         variables = {"params": params[TOKENIZER], **collections[TOKENIZER]}
         return self.tokenizer.apply(variables, normalize(x), method="latents")  # [B, *s, input_dim]
 
@@ -341,6 +342,17 @@ class TokenizerTask(Task):
         return self.tokenizer.apply(
             {"params": params[TOKENIZER], **collections[TOKENIZER]}, z_q, method="decode"
         )
+
+    def decode_raw(self, params: Tree, collections: Tree, z: jax.Array) -> jax.Array:
+        """Latents [B, *s, D], of a discrete quantizer before it, -> x_hat [B, *S, C] in [-1, 1]."""
+
+        def decode(tokenizer: nn.Module, z: jax.Array) -> jax.Array:
+            if not tokenizer.quantizer.has_prior:
+                z = tokenizer.quantizer(z, train=False, step=0).z_q
+            return tokenizer.decode(z)
+
+        variables = {"params": params[TOKENIZER], **collections[TOKENIZER]}
+        return self.tokenizer.apply(variables, z, method=decode)
 
     @property
     def has_prior(self) -> bool:

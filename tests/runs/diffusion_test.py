@@ -1,0 +1,179 @@
+"""Denoisers from training to samples: of pictures, and of the latents of a tokenizer."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import vqjax
+from tests import tiny
+from vqjax.cli.main import main
+from vqjax.config import FrozenRun
+from vqjax.ops.diffusion import DDPMPath
+from vqjax.quantizers import EMAVectorQuantizer, Gaussian
+from vqjax.sampling import Ancestral, DPMSolver, Euler, Guidance, Heun
+from vqjax.tasks.diffusion import DENOISER, STATISTICS
+from vqjax.training.loop import train
+from vqjax.types import UsageError
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("denoiser")
+    train(tiny.denoiser(), folder / "pixels")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pixels(trained):
+    return vqjax.load(trained / "pixels", data=tiny.denoiser().data)
+
+
+def test_samples_depend_on_seed_number_and_class_alone(pixels):
+    whole = pixels.sample(5, 3, classes=[2, 0])
+    assert whole.shape == (5, 8, 8, 1) and whole.dtype == np.uint8
+    np.testing.assert_array_equal(pixels.sample(2, 3, classes=[2, 0]), whole[:2])
+    assert (pixels.sample(5, 4, classes=[2, 0]) != whole).any(axis=(1, 2, 3)).all()
+    assert (pixels.sample(5, 3, classes=[1, 0])[0] != whole[0]).any()
+    assert pixels.sample(0).shape == (0, 8, 8, 1)
+
+
+def test_guidance_acts_in_its_interval_alone(pixels):
+    plain = pixels.sample(3, classes=[1])
+    guided = pixels.sample(3, classes=[1], guidance=Guidance(3.0))
+    assert (plain != guided).any()
+    everywhere = {"guidance": Guidance(3.0), "guidance_interval": (0.0, 1.0)}
+    np.testing.assert_array_equal(pixels.sample(3, classes=[1], **everywhere), guided)
+    nowhere = {"guidance": Guidance(3.0), "guidance_interval": (0.0, 0.01)}
+    np.testing.assert_array_equal(pixels.sample(3, classes=[1], **nowhere), plain)
+    first = {"guidance": Guidance(3.0), "guidance_interval": (0.7, 1.0)}
+    partly = pixels.sample(3, classes=[1], **first)
+    assert (partly != plain).any() and (partly != guided).any()
+
+
+def test_step_by_step_is_the_program_of_the_evaluation(pixels):
+    task, frozen = pixels.task, {}
+    cond = np.array([0, 1, 2], np.int32)
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(jnp.arange(3))
+    params, collections, _ = pixels._variables
+    for solver in (Heun(3), DPMSolver(4), Ancestral(4), Euler(2)):
+        drawn = task.draw(params, collections, frozen, keys, cond, (8, 8, 1), solver)
+        levels = np.rint((np.clip(drawn, -1, 1) + 1) * 127.5)
+        stepped = pixels.sample(3, classes=[0, 1, 2], solver=solver)
+        assert np.abs(stepped - levels).max() <= 1
+
+
+def test_its_evaluation_depends_on_no_batch_size(trained, pixels):
+    numbers = pixels.evaluate().numbers
+    quarters = [numbers[f"denoising/q{i}"] for i in range(1, 5)]
+    assert numbers["denoising"] == pytest.approx(np.mean(quarters), rel=1e-6)
+    experiment = dataclasses.replace(pixels.experiment, eval_batch_size=5)
+    evaluator = type(pixels).evaluator(experiment, pixels._mesh, {})
+    again = evaluator(*pixels._variables[:2])
+    assert again.numbers == pytest.approx(numbers, rel=1e-5)
+    assert again.gallery.rows["samples"].shape == (64, 8, 8, 1)
+
+
+def test_a_perfect_denoiser_has_no_error():
+    """What it compares is what it says that it compares, whatever the network predicts."""
+    x0, noise = jax.random.normal(jax.random.key(0), (2, 4, 8, 8, 1))
+    t = jnp.array([0.2, 0.4, 0.6, 0.8])
+    for predicts, perfect in {
+        "x0": x0,
+        "noise": noise,
+        "velocity": noise - x0,
+    }.items():
+        for compares in ("x0", "noise", "velocity"):
+            task = tiny.denoiser({"predicts": predicts, "compares": compares}).task
+            object.__setattr__(task, "predict", lambda *_, out=perfect: out)
+            errors = task.errors({}, x0, noise, t, None)
+            assert float(jnp.abs(errors).max()) < 1e-9
+            object.__setattr__(task, "predict", lambda *_, out=perfect: out + 1.0)
+            assert float(task.errors({}, x0, noise, t, None).min()) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["codes", "gaussian"])
+def test_latents_are_measured_and_come_back(kind, tmp_path):
+    quantizer = EMAVectorQuantizer(16, 4) if kind == "codes" else Gaussian(4)
+    weights = {"l2": 1.0} | ({"commitment": 0.25} if kind == "codes" else {"kl": 1e-4})
+    base = tiny.vqvae()
+    task = dataclasses.replace(base.task, tokenizer=tiny.tokenizer(quantizer), loss_weights=weights)
+    below = dataclasses.replace(base, task=task, total_steps=2)
+    train(below, tmp_path / "below")
+    plan = tiny.denoiser(
+        {"tokenizer": FrozenRun(str(tmp_path / "below"), experiment=below)},
+        total_steps=2,
+        save_every=2,
+    )
+    network = plan.task.denoiser.clone(patch=1)
+    plan = dataclasses.replace(plan, task=dataclasses.replace(plan.task, denoiser=network))
+    train(plan, tmp_path / "above")
+    run = vqjax.load(tmp_path / "above")
+    _, collections, frozen = run._variables
+    x = plan.data.train_arrays["image"]
+    data = run.task.data_of(collections, frozen, {"image": x})
+    assert data.shape == (64, 4, 4, 4)
+    np.testing.assert_allclose(data.mean(axis=(0, 1, 2)), 0, atol=0.05)
+    np.testing.assert_allclose(data.std(axis=(0, 1, 2)), 1, atol=0.05)
+    assert set(collections[DENOISER][STATISTICS]) == {"mean", "deviation"}
+    back = run.task.decode(collections, frozen, data)
+    tokenizer = vqjax.load(tmp_path / "below")
+    levels = np.rint((np.clip(back, -1, 1) + 1) * 127.5)
+    assert np.abs(levels - tokenizer.reconstruct(x)).max() <= 1
+    assert run.sample(2).shape == (2, 8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--steps", "0"], "steps=0: wanted a whole number from 1"),
+        (["--guidance-interval", "0.8,0.1"], "wanted the smaller time first"),
+        (["--guidance-interval", "0.1"], "wanted two"),
+        (["--guidance-interval", "a,b"], "give two times, as 0.1,0.8"),
+        (["--guidance-interval", "0,2"], "wanted a finite number from 0 to 1"),
+        (["--temperature", "0.5"], "--temperature is not for this run"),
+        (["--classes", "7"], "classes"),
+        (["--prompt", "a"], "--prompt is not for this run"),
+    ],
+)
+def test_what_cannot_be_is_one_line(trained, capsys, options, words):
+    assert main(["sample", str(trained / "pixels"), *options]) == 2
+    error = capsys.readouterr().err
+    assert words in error and len(error.splitlines()) == 1
+
+
+def test_the_verb_draws(trained, tmp_path, capsys):
+    run = str(trained / "pixels")
+    options = [
+        "--sampler",
+        "dpm",
+        "--steps",
+        "4",
+        "--guidance",
+        "2",
+        "--guidance-interval",
+        "0,0.8",
+    ]
+    assert (
+        main(["sample", run, "--classes", "1,2", "-n", "4", *options, "--out", str(tmp_path)]) == 0
+    )
+    assert len(list(tmp_path.glob("*.png"))) == 5
+    assert main(["report", run]) == 0 and main(["inspect", run]) == 0
+    assert "denoiser" in capsys.readouterr().out
+
+
+def test_a_solver_that_the_path_does_not_allow_is_refused():
+    with pytest.raises(UsageError, match="wanted Ancestral or DPMSolver"):
+        tiny.denoiser({"path": DDPMPath()})
+
+
+def test_settings_that_do_not_fit_the_data_are_refused():
+    plan = tiny.denoiser()
+    network = plan.task.denoiser.clone(patch=3)
+    task = dataclasses.replace(plan.task, denoiser=network)
+    with pytest.raises(UsageError, match="patches of 3 do not divide 8 x 8"):
+        task.check(plan.data.example_spec())
+    with pytest.raises(UsageError, match="denoiser.condition reads 'label'"):
+        plan.task.check({"image": plan.data.example_spec()["image"]})
