@@ -22,9 +22,11 @@ The defaults are for a few thousand rows on two cores. On a GPU or TPU raise, in
 `--arg total_steps=50000`, `--arg batch_size=64`, `--arg width=512`, `--arg layers=12`, and
 `compute_dtype=bfloat16`.
 
-Neither what it reaches nor its time is measured yet.
+A folder of 1,807 emoji with captions, 200 of them also read aloud (`--arg seconds=2.5`): of 201
+held-out pictures the right caption is among the first 10 of 201 in 47.8 % (40.8 to 54.7; by chance
+5.0), by `vqjax rank`'s score; 1,500 steps took 25 minutes beside other work (docs/fusion.md).
 
-Cost: 15 min.
+Cost: 25 min, busy.
 """
 
 import os
@@ -61,7 +63,7 @@ def experiment(
     width: int = 128,
     layers: int = 6,
     batch_size: int = 24,
-    total_steps: int = 3_000,
+    total_steps: int = 1_500,
 ) -> Experiment:
     import folder_vqgan  # the files beside this one
     import sound_folder_codec
