@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PARITY := .venv-parity
 DIST := .venv-dist
 # A file's tests share what they compile, so they stay in one process.
-SUITE := $(BIN)/python -m pytest -n 2 --dist loadfile
+SUITE := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 DEMO := runs/demo
 PROMPTS := $(foreach number,zero one two three four five six seven,--prompt "a $(number)") --prompt "an eight" --prompt "a nine"
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.jax_cache

@@ -35,6 +35,30 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 gc.set_threshold(100_000, 20, 20)
 
 
+# Begun first, so that no process works on one of them at the end while the other one waits.
+LONGEST = (
+    "tests/runs/joint_test.py",
+    "tests/experiments_test.py",
+    "tests/runs/editing_test.py",
+    "tests/training/step_test.py",
+    "tests/contracts/priors_test.py",
+    "tests/tasks/prior_test.py",
+    "tests/runs/pack_test.py",
+    "tests/runs/train_test.py",
+    "tests/readme_test.py",
+    "tests/training/partition_test.py",
+    "tests/runs/diffusion_test.py",
+    "tests/runs/sound_test.py",
+    "tests/evaluation/sound_test.py",
+    "tests/training/trackers_test.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+
+
 def pytest_runtest_setup(item):
     in_full = any(item.get_closest_marker(name) for name in ("slow", "timing"))
     jax.config.update("jax_disable_most_optimizations", not in_full)
