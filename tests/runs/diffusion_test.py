@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import vqjax
 from tests import tiny
@@ -38,6 +39,7 @@ def test_samples_depend_on_seed_number_and_class_alone(pixels):
     assert (pixels.sample(5, 4, classes=[2, 0]) != whole).any(axis=(1, 2, 3)).all()
     assert (pixels.sample(5, 3, classes=[1, 0])[0] != whole[0]).any()
     assert pixels.sample(0).shape == (0, 8, 8, 1)
+    assert pixels.sample(1, 2**32 - 1).shape == (1, 8, 8, 1)
 
 
 def test_guidance_acts_in_its_interval_alone(pixels):
@@ -125,6 +127,32 @@ def test_latents_are_measured_and_come_back(kind, tmp_path):
     assert run.sample(2).shape == (2, 8, 8, 1)
 
 
+def test_what_is_not_masked_stays(pixels):
+    images = pixels.held_out(3)
+    masks = np.zeros((3, 8, 8), bool)
+    masks[:, :4] = True
+    found = pixels.inpaint(images, masks, 5, classes=[1])
+    np.testing.assert_array_equal(found[:, 4:], images[:, 4:])
+    assert (found[:, :4] != images[:, :4]).any(axis=(1, 2, 3)).all()
+    np.testing.assert_array_equal(pixels.inpaint(images[:1], masks[:1], 5, classes=[1]), found[:1])
+    changed = images.copy()
+    changed[:, 4:] = 255 - changed[:, 4:]
+    assert (pixels.inpaint(changed, masks, 5, classes=[1])[:, :4] != found[:, :4]).any()
+    nothing = np.zeros_like(masks)
+    np.testing.assert_array_equal(pixels.inpaint(images, nothing), images)
+
+
+def test_variations_go_as_far_as_they_are_told(pixels):
+    images = pixels.held_out(3)
+    near, far = (
+        np.abs(pixels.variations(images, strength=strength).astype(int) - images).mean()
+        for strength in (0.02, 0.6)
+    )
+    assert near < 10 < far
+    whole = pixels.variations(images, 2, strength=1.0, classes=[1])
+    np.testing.assert_array_equal(whole, pixels.sample(3, 2, classes=[1]))  # no data is left
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -162,6 +190,18 @@ def test_the_verb_draws(trained, tmp_path, capsys):
     assert len(list(tmp_path.glob("*.png"))) == 5
     assert main(["report", run]) == 0 and main(["inspect", run]) == 0
     assert "denoiser" in capsys.readouterr().out
+
+
+def test_the_verb_edits(trained, tmp_path, capsys):
+    run, image = str(trained / "pixels"), str(tmp_path / "a.png")
+    Image.fromarray(np.full((8, 8), 90, np.uint8)).save(image)
+    out = ["--out", str(tmp_path)]
+    assert main(["edit", run, image, "--mask", "top", "--classes", "1", "--steps", "2", *out]) == 0
+    assert main(["edit", run, image, "--variations", "3", "--strength", "0.3", *out]) == 0
+    assert len(list(tmp_path.glob("edit-*"))) == 2 + 4 + 3
+    capsys.readouterr()
+    assert main(["edit", run, image, "--upscale", "2"]) == 2
+    assert "it cannot upscale" in capsys.readouterr().err
 
 
 def test_a_solver_that_the_path_does_not_allow_is_refused():

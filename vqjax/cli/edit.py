@@ -22,6 +22,7 @@ from vqjax.cli.drawing import (
 )
 from vqjax.cli.masks import HALVES, WHITE, check_some_white, half, read_mask
 from vqjax.cli.pictures import cover, read_picture
+from vqjax.cli.sampling import add_solver_arguments
 from vqjax.format import printable
 
 DESCRIPTION = """\
@@ -47,9 +48,13 @@ IMAGE: the default is the first held-out example of the run's data.
   training: best is a picture of half the size of training; larger ones are edited in windows.
 --variations: the share --strength of the tokens, at random positions, is drawn anew.
 
+Denoisers draw masked parts anew and make variations, in which --strength is how far towards noise
+IMAGE is taken; --sampler, --steps and --guidance-interval are as of vqjax sample.
+
 An edit needs a prior that attends to all tokens that stay. Autoregressive ones attend to earlier
 tokens only, row by row, so all they can do is outpaint below. The priors of vqjax:
 
+  AbsorbingDiffusion: inpaint, outpaint, upscale, variations
   CodebookGPT: none
   GPT: outpaint below
   MaskGIT: inpaint, outpaint, upscale, variations
@@ -97,6 +102,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         conditions="unconditional",
         out="folder for the sheet and for single results (default: RUN/samples, the sheet only)",
     )
+    add_solver_arguments(parser)
     parser.set_defaults(run=run)
 
 

@@ -4,9 +4,8 @@ run = vqjax.load("runs/mnist_dit")
 images = run.sample(64, classes=[3, 7], guidance=Guidance(2.0))
 """
 
-import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +16,12 @@ from flax import linen as nn
 from vqjax import arguments
 from vqjax.evaluation.denoising import DenoisingEvaluator
 from vqjax.format import shorten
+from vqjax.ops.diffusion import mixed
 from vqjax.ops.numerics import make_key
 from vqjax.runs.base import Opening, Run, Sizes
 from vqjax.runs.conditions import Others, condition_arrays, in_words, keywords_for, main_classes
-from vqjax.runs.editing import UNGUIDED
-from vqjax.runs.examples import as_trained, checked_count
+from vqjax.runs.editing import UNGUIDED, cells_under
+from vqjax.runs.examples import as_trained, checked_count, checked_examples
 from vqjax.sampling import Guidance, Interval
 from vqjax.sampling.solvers import Moment, Sample, Solver
 from vqjax.tasks.diffusion import DENOISER, DENOISING
@@ -31,6 +31,30 @@ from vqjax.types import Tree, UsageError
 CALL_BATCH = 64  # examples per call of a program
 MAX_NAME = 60  # characters of a tokenizer's name in a sentence
 ALWAYS = Interval()
+
+
+class Known(NamedTuple):
+    """What stays of examples: the data and the noise [B, *s, C], and where, bool [B, *s]."""
+
+    x0: jax.Array
+    noise: jax.Array
+    stays: jax.Array
+
+
+class Drawing(NamedTuple):
+    """What is drawn: n examples under `cond`, from the time `strength` on; out of noise, or of
+    `images` [n, *S, C], of which all stays but `cells`, bool [n, *s]; None: nothing does.
+    """
+
+    n: int
+    seed: int
+    cond: Tree | None
+    solver: Solver
+    guidance: Guidance
+    interval: Interval
+    images: np.ndarray | None = None
+    cells: np.ndarray | None = None
+    strength: float = 1.0
 
 
 class DiffusionRun(Run):
@@ -52,7 +76,7 @@ class DiffusionRun(Run):
         self.dtype = spec.dtype if spec.dtype in ("uint8", "int16") else "float32"
         self.rate: int = round(spec.rate or 0)  # of sound, in Hz
         self._variables = (opened.params, opened.collections, opening.frozen)
-        self._first = jax.jit(functools.partial(self.task.first, shape=self.shape))
+        self._begin = jax.jit(self._beginning)
         self._advance = jax.jit(
             self._one_step, static_argnames=("solver", "guidance"), donate_argnums=1
         )
@@ -121,15 +145,109 @@ class DiffusionRun(Run):
                 of the wrong kind.
         """
         self._check_process()
-        n, seed = checked_count(n, self.shape, self.dtype), arguments.seed_of(seed)
-        solver = self._solver(solver)
-        arguments.instance("guidance", guidance, Guidance, "Guidance(2.0)")
-        interval = interval_of(guidance_interval)
-        condition = self.task.denoiser.condition
-        cond = condition_arrays(
-            condition, self.experiment.data, n, classes, prompts, conditions, network=DENOISER
+        n = checked_count(n, self.shape, self.dtype)
+        how = self._how(seed, solver, guidance, guidance_interval)
+        cond = self._cond(n, (classes, prompts, conditions))
+        return self._drawn(Drawing(n, how[0], cond, *how[1:]))
+
+    def inpaint(
+        self,
+        images: np.ndarray,
+        masks: np.ndarray,
+        seed: int = 0,
+        *,
+        classes: Sequence[int] | None = None,
+        prompts: Sequence[str] | None = None,
+        conditions: Others | None = None,
+        solver: Solver | None = None,
+        guidance: Guidance = UNGUIDED,
+        guidance_interval: Sequence[float] = ALWAYS,
+    ) -> np.ndarray:
+        """Draws what is masked anew; the rest stays exactly as it is.
+
+        In every step what stays is put in again, as noisy as it is then (arXiv 2201.09865, without
+        resampling). Latents are drawn anew where any pixel of their cell is masked.
+
+        Args:
+            images: [B, *S, C] of the run's `dtype` and `shape`.
+            masks: bool[B, *S], True where to draw anew.
+            seed: as of `sample`, whose other arguments these have, too; classes, prompts and
+                conditions are one per example (or fewer, used in turn), -1 or None: unconditional.
+
+        Returns:
+            [B, *S, C] of the run's `dtype`.
+
+        Raises:
+            UsageError: other shapes, dtypes or classes than these.
+        """
+        images = self._checked(images)
+        masks = arguments.array("masks", masks, f"bool {list(images.shape[:-1])}")
+        if masks.dtype != bool or masks.shape != images.shape[:-1]:
+            raise UsageError(
+                f"masks: {masks.dtype} {list(masks.shape)}, wanted bool {list(images.shape[:-1])}"
+            )
+        cells = cells_under(masks, self.task.latent_shape(self.shape)[:-1])
+        cond = self._cond(len(images), (classes, prompts, conditions), rest_in_turn=False)
+        how = self._how(seed, solver, guidance, guidance_interval)
+        drawn = self._drawn(
+            Drawing(len(images), how[0], cond, *how[1:], images=images, cells=cells)
         )
-        return self._drawn(n, seed, cond, solver, guidance, interval)
+        return np.where(masks[..., None], drawn, images)
+
+    def variations(
+        self,
+        images: np.ndarray,
+        seed: int = 0,
+        *,
+        strength: float = 0.5,
+        classes: Sequence[int] | None = None,
+        prompts: Sequence[str] | None = None,
+        conditions: Others | None = None,
+        solver: Solver | None = None,
+        guidance: Guidance = UNGUIDED,
+        guidance_interval: Sequence[float] = ALWAYS,
+    ) -> np.ndarray:
+        """Takes examples to the time `strength`, and from there back to data (arXiv 2108.01073).
+
+        Args:
+            images: [B, *S, C] of the run's `dtype` and `shape`.
+            seed: see `inpaint`; so are the others.
+            strength: above 0, to 1: all is drawn anew.
+
+        Returns:
+            [B, *S, C] of the run's `dtype`.
+
+        Raises:
+            UsageError: other shapes, dtypes or classes than these.
+        """
+        images = self._checked(images)
+        strength = arguments.real("strength", strength, above=0, most=1)
+        cond = self._cond(len(images), (classes, prompts, conditions), rest_in_turn=False)
+        how = self._how(seed, solver, guidance, guidance_interval)
+        return self._drawn(
+            Drawing(len(images), how[0], cond, *how[1:], images=images, strength=strength)
+        )
+
+    def _checked(self, images: Any) -> np.ndarray:
+        """Examples to edit."""
+        self._check_process()
+        if self.dtype == "int16":
+            raise UsageError(f"{self.path}: edits are of pictures")
+        return checked_examples(images, self.shape, self.dtype)
+
+    def _cond(self, n: int, named: tuple, rest_in_turn: bool = True) -> Tree | None:
+        """What the condition takes, of (classes, prompts, conditions)."""
+        condition, data = self.task.denoiser.condition, self.experiment.data
+        return condition_arrays(
+            condition, data, n, *named, rest_in_turn=rest_in_turn, network=DENOISER
+        )
+
+    def _how(
+        self, seed: Any, solver: Any, guidance: Any, interval: Any
+    ) -> tuple[int, Solver, Guidance, Interval]:
+        """The arguments of drawing, checked."""
+        arguments.instance("guidance", guidance, Guidance, "Guidance(2.0)")
+        return arguments.seed_of(seed), self._solver(solver), guidance, interval_of(interval)
 
     def _solver(self, solver: Solver | None) -> Solver:
         """The solver that is asked for, which must fit the path."""
@@ -139,18 +257,12 @@ class DiffusionRun(Run):
         solver.check(self.task.path)
         return solver
 
-    def _drawn(
-        self,
-        n: int,
-        seed: int,
-        cond: Tree | None,
-        solver: Solver,
-        guidance: Guidance,
-        interval: Interval,
-    ) -> np.ndarray:
+    def _drawn(self, drawing: "Drawing") -> np.ndarray:
         """Examples [n, *S, C], with a progress bar on a terminal."""
-        moments = solver.moments()
-        guided = (interval.low < moments.now) & (moments.now <= interval.high)
+        n, solver, key = drawing.n, drawing.solver, make_key(drawing.seed)
+        moments = solver.moments(drawing.strength * solver.times())
+        low, high = drawing.interval
+        guided = (low < moments.now) & (moments.now <= high)
         parts = range(0, max(n, 1), CALL_BATCH)
         bar = {"desc": "steps", "unit": "step", "delay": 1.0, "disable": None, "leave": False}
         results = []
@@ -158,18 +270,42 @@ class DiffusionRun(Run):
             for first in parts:
                 ids = np.arange(first, first + CALL_BATCH, dtype=np.uint32)
                 rows = np.minimum(ids, max(n - 1, 0))  # the last ones are padding
-                own = jax.tree.map(lambda a, rows=rows: np.asarray(a)[rows], cond) if n else cond
-                keys = jax.vmap(lambda i: jax.random.fold_in(make_key(seed), i))(jnp.asarray(ids))
-                sample = self._first(keys)
+                own = [
+                    jax.tree.map(lambda a, rows=rows: np.asarray(a)[rows], tree) if n else tree
+                    for tree in (drawing.cond, drawing.images, drawing.cells)
+                ]
+                begun = self._begin(self._variables, key, ids, *own[1:], moments.now[0])
                 for number in range(solver.steps) if n else ():
                     moment = Moment(*(values[number] for values in moments))
-                    how = guidance if guided[number] else UNGUIDED
+                    how = drawing.guidance if guided[number] else UNGUIDED
                     sample = self._advance(
-                        self._variables[0], sample, moment, keys, own, solver=solver, guidance=how
-                    )
+                        self._variables[0], begun[0], moment, *begun[1:], own[0], solver=solver,
+                        guidance=how,
+                    )  # fmt: skip
+                    begun = (sample, *begun[1:])
                     progress.update()
-                results.append(np.asarray(self._decode(*self._variables, sample.x))[: n - first])
+                results.append(np.asarray(self._decode(*self._variables, begun[0].x))[: n - first])
         return np.concatenate(results)
+
+    def _beginning(
+        self,
+        variables: tuple[Tree, Tree, Tree],
+        key: jax.Array,
+        ids: jax.Array,
+        images: jax.Array | None,
+        cells: jax.Array | None,
+        time: jax.Array,
+    ) -> tuple[Sample, jax.Array, Known | None]:
+        """Where examples begin, their keys, and what of them stays."""
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
+        sample = self.task.first(keys, self.shape)
+        if images is None:
+            return sample, keys, None
+        _, collections, frozen = variables
+        x0, noise = self.task.data_of(collections, frozen, {self.task.inputs: images}), sample.x
+        x = mixed(self.task.path, x0, noise, jnp.full(len(ids), time))
+        stays = jnp.zeros(x0.shape[:-1], bool) if cells is None else ~cells
+        return Sample(x, sample.x0), keys, Known(x0, noise, stays)
 
     def _one_step(
         self,
@@ -177,13 +313,19 @@ class DiffusionRun(Run):
         sample: Sample,
         moment: Moment,
         keys: jax.Array,
+        known: Known | None,
         cond: Tree | None,
         *,
         solver: Solver,
         guidance: Guidance,
     ) -> Sample:
         how = {"solver": solver, "guidance": guidance}
-        return self.task.advance(params, sample, moment, keys, cond, **how)
+        after = self.task.advance(params, sample, moment, keys, cond, **how)
+        if known is None:
+            return after
+        times = jnp.full(len(keys), moment.after)
+        x = mixed(self.task.path, known.x0, known.noise, times)
+        return Sample(jnp.where(known.stays[..., None], x, after.x), after.x0)
 
     def _decoded(self, params: Tree, collections: Tree, frozen: Tree, x: jax.Array) -> jax.Array:
         del params
