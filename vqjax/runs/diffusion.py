@@ -41,7 +41,7 @@ class Known(NamedTuple):
     stays: jax.Array
 
 
-class Drawing(NamedTuple):
+class Plan(NamedTuple):
     """What is drawn: n examples under `cond`, from the time `strength` on; out of noise, or of
     `images` [n, *S, C], of which all stays but `cells`, bool [n, *s]; None: nothing does.
     """
@@ -148,7 +148,7 @@ class DiffusionRun(Run):
         n = checked_count(n, self.shape, self.dtype)
         how = self._how(seed, solver, guidance, guidance_interval)
         cond = self._cond(n, (classes, prompts, conditions))
-        return self._drawn(Drawing(n, how[0], cond, *how[1:]))
+        return self._drawn(Plan(n, how[0], cond, *how[1:]))
 
     def inpaint(
         self,
@@ -189,9 +189,7 @@ class DiffusionRun(Run):
         cells = cells_under(masks, self.task.latent_shape(self.shape)[:-1])
         cond = self._cond(len(images), (classes, prompts, conditions), rest_in_turn=False)
         how = self._how(seed, solver, guidance, guidance_interval)
-        drawn = self._drawn(
-            Drawing(len(images), how[0], cond, *how[1:], images=images, cells=cells)
-        )
+        drawn = self._drawn(Plan(len(images), how[0], cond, *how[1:], images=images, cells=cells))
         return np.where(masks[..., None], drawn, images)
 
     def variations(
@@ -225,7 +223,7 @@ class DiffusionRun(Run):
         cond = self._cond(len(images), (classes, prompts, conditions), rest_in_turn=False)
         how = self._how(seed, solver, guidance, guidance_interval)
         return self._drawn(
-            Drawing(len(images), how[0], cond, *how[1:], images=images, strength=strength)
+            Plan(len(images), how[0], cond, *how[1:], images=images, strength=strength)
         )
 
     def _checked(self, images: Any) -> np.ndarray:
@@ -257,11 +255,11 @@ class DiffusionRun(Run):
         solver.check(self.task.path)
         return solver
 
-    def _drawn(self, drawing: "Drawing") -> np.ndarray:
+    def _drawn(self, plan: Plan) -> np.ndarray:
         """Examples [n, *S, C], with a progress bar on a terminal."""
-        n, solver, key = drawing.n, drawing.solver, make_key(drawing.seed)
-        moments = solver.moments(drawing.strength * solver.times())
-        low, high = drawing.interval
+        n, solver, key = plan.n, plan.solver, make_key(plan.seed)
+        moments = solver.moments(plan.strength * solver.times())
+        low, high = plan.interval
         guided = (low < moments.now) & (moments.now <= high)
         parts = range(0, max(n, 1), CALL_BATCH)
         bar = {"desc": "steps", "unit": "step", "delay": 1.0, "disable": None, "leave": False}
@@ -272,12 +270,12 @@ class DiffusionRun(Run):
                 rows = np.minimum(ids, max(n - 1, 0))  # the last ones are padding
                 own = [
                     jax.tree.map(lambda a, rows=rows: np.asarray(a)[rows], tree) if n else tree
-                    for tree in (drawing.cond, drawing.images, drawing.cells)
+                    for tree in (plan.cond, plan.images, plan.cells)
                 ]
                 begun = self._begin(self._variables, key, ids, *own[1:], moments.now[0])
                 for number in range(solver.steps) if n else ():
                     moment = Moment(*(values[number] for values in moments))
-                    how = drawing.guidance if guided[number] else UNGUIDED
+                    how = plan.guidance if guided[number] else UNGUIDED
                     sample = self._advance(
                         self._variables[0], begun[0], moment, *begun[1:], own[0], solver=solver,
                         guidance=how,
