@@ -1,0 +1,62 @@
+"""Text to image by diffusion: captions of coloured shapes to the latents of `shapes_vqvae.py`.
+
+    vqjax train shapes_vqvae
+    vqjax train shapes_dit
+    vqjax sample runs/shapes_dit --prompt "a red circle left of a blue square" --guidance 2
+    vqjax evaluate runs/shapes_dit --captions 1000 --guidance 2
+
+The captions and the pairs of colour and shape that are left out are those of
+`shapes_text_to_image.py`. Not measured yet; the time is an estimate.
+
+Cost: 15 min.
+"""
+
+from vqjax.config import FrozenRun
+from vqjax.data import BPE, Captions, Shapes
+from vqjax.denoisers import RotaryDiT
+from vqjax.ops.schedules import Cosine
+from vqjax.priors import Text
+from vqjax.tasks import DiffusionTask
+from vqjax.training.experiment import Experiment
+from vqjax.training.optim import AdamW
+
+TINY = ("total_steps=2", "batch_size=8", "task.denoiser.width=16", "task.denoiser.layers=1")
+
+
+def experiment(
+    tokenizer: str = "runs/shapes_vqvae",
+    language: str = "en",
+    vocabulary: int = 512,
+    length: int = 16,
+    width: int = 128,
+    layers: int = 6,
+    total_steps: int = 4_400,
+) -> Experiment:
+    import shapes_vqvae  # the file beside this one
+
+    return Experiment(
+        task=DiffusionTask(
+            RotaryDiT(
+                width=width,
+                layers=layers,
+                heads=4,
+                condition=Text(vocabulary, length, width, by="cross"),
+            ),
+            tokenizer=FrozenRun(
+                tokenizer,
+                experiment=shapes_vqvae.experiment(),
+                command="vqjax train shapes_vqvae",
+            ),
+        ),
+        data=Captions(Shapes(32, language=language), BPE(vocabulary), length),
+        optimizers={
+            "denoiser": AdamW(
+                Cosine(1e-3, steps=total_steps, warmup=200), b2=0.95, weight_decay=0.0, clip=1.0
+            )
+        },
+        batch_size=64,
+        eval_batch_size=200,
+        eval_every=max(1, total_steps // 4),
+        ema_decay=0.999,
+        total_steps=total_steps,
+    )
