@@ -14,9 +14,12 @@ Recognition from noisy pictures, noisy speech or both:
     run = vqjax.load("runs/digits_shared_codes")
     run.caption_scores({"image": images, "audio": clips}, texts, noise={"image": 1.0, "audio": 0.1})
 
-Test numbers: not measured; nor the time, which is an estimate.
+2 CPU cores, 25 min beside other work. At the noise at which the joint prior reads pictures and
+speech alone to 71.8 and 66.8 %, it finds the digit in 89.7 and 73.8 %, and from both in 96.2 % of
+3,000 pairs (the joint prior: 89.1 %); of a voice that training lacks in 92.0 % (commit bf85839;
+docs/fusion.md). Its texts are decoded byte by byte alone, so they are no captions: 2.9 nats each.
 
-Cost: 15 min.
+Cost: 25 min, busy.
 """
 
 from vqjax.data import Paired
