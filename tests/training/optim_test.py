@@ -59,7 +59,7 @@ def test_muon_steps_alike_in_every_direction_of_a_matrix():
     rng = np.random.default_rng(0)
     stacked = jnp.asarray(rng.normal(size=(2, 4, 12)) * np.logspace(0, -1.5, 4)[:, None])
     grads = {
-        "transformer": {"blocks": {"kernel": stacked, "scale": jnp.full(4, -0.5)}},
+        "transformer": {"blocks": {"kernel": stacked, "scale": jnp.full((2, 4), -0.5)}},
         "head": {"kernel": jnp.full((4, 3), 0.5)},
     }
     params = {**grads, "head": {"kernel": jnp.full((4, 3), 2.0)}}

@@ -20,6 +20,7 @@ from vqjax.ops.schedules import Schedule
 from vqjax.types import UsageError, did_you_mean
 
 __all__ = ["SGD", "Adam", "AdamW", "Muon", "Optimizer", "Optax", "Transform"]
+VECTORS = ("scale", "bias", "gate")  # how the names of such parameters end
 
 
 @runtime_checkable
@@ -167,11 +168,13 @@ class Muon(_Betas):
 def _decay(weight_decay: float) -> optax.GradientTransformation:
     """Decoupled weight decay, of kernels alone."""
 
+    def is_kernel(path: Any, p: jax.Array) -> bool:
+        name = str(getattr(path[-1], "key", ""))
+        # Vectors of a stack of blocks have two axes.
+        return jnp.ndim(p) > 1 and "codes" not in name and not name.endswith(VECTORS)
+
     def kernels(params: Any) -> Any:
-        return jax.tree_util.tree_map_with_path(
-            lambda path, p: jnp.ndim(p) > 1 and "codes" not in jax.tree_util.keystr(path[-1:]),
-            params,
-        )
+        return jax.tree_util.tree_map_with_path(is_kernel, params)
 
     return optax.add_decayed_weights(weight_decay, mask=kernels)
 
