@@ -16,6 +16,7 @@ from vqjax.ops.diffusion import (
     mixed,
     shifted,
     understood,
+    variational_bits,
     velocity_of,
 )
 from vqjax.types import UsageError
@@ -67,7 +68,7 @@ def test_each_prediction_tells_the_others(path):
 def test_nothing_is_divided_by_less_than_the_floor():
     x_t, ends = jnp.ones((2, 3)), np.array([0.0, 1.0], np.float32)
     for predicts in PREDICTIONS:
-        for value in understood(StraightPath(), predicts, jnp.zeros((2, 3)), x_t, ends, floor=0.05):
+        for value in understood(StraightPath(), predicts, x_t * 0, x_t, ends, floor=0.05)[:3]:
             assert np.all(np.abs(value) <= 20)
 
 
@@ -105,3 +106,42 @@ def test_times_are_distributed_as_they_say(times):
 def test_what_is_no_path_and_no_time_is_refused(make):
     with pytest.raises(UsageError):
         make()
+
+
+def test_the_variational_term_is_the_divergence_of_two_normals():
+    steps, path = 50, DDPMPath(50, 1e-3, 0.3)
+    betas = np.linspace(1e-3, 0.3, 50)
+    kept = np.cumprod(1 - betas)
+    i = np.array([1, 7, 49])
+    t = ((i + 1) / steps).astype(np.float32)
+    x0, noise, guess = np.asarray(jax.random.normal(jax.random.key(0), (3, 3, 4, 2)))
+    spread = np.asarray(jax.random.uniform(jax.random.key(1), (3, 4, 2)))
+    x_t = np.asarray(mixed(path, x0, noise, t))
+    now, before = kept[i][:, None, None], kept[i - 1][:, None, None]
+    beta = betas[i][:, None, None]
+    least = beta * (1 - before) / (1 - now)
+
+    def mean(x0):  # arXiv 2006.11239, eq. 7
+        return (
+            np.sqrt(before) * beta / (1 - now) * x0
+            + np.sqrt(1 - beta) * (1 - before) / (1 - now) * x_t
+        )
+
+    variance = np.exp(spread * np.log(beta) + (1 - spread) * np.log(least))
+    ratio = least / variance
+    nats = 0.5 * (ratio - 1 - np.log(ratio) + (mean(x0) - mean(guess)) ** 2 / variance)
+    found = understood(path, "x0", guess, x_t, t)._replace(spread=spread)
+    bits = variational_bits(path, x0, x_t, t, found, steps)
+    np.testing.assert_allclose(bits, nats.mean(axis=(1, 2)) / np.log(2), rtol=2e-3)
+    perfect = understood(path, "x0", x0, x_t, t)._replace(spread=np.zeros_like(spread))
+    np.testing.assert_allclose(variational_bits(path, x0, x_t, t, perfect, steps), 0, atol=1e-5)
+
+
+def test_the_last_step_is_that_of_eight_bits():
+    path, t = DDPMPath(), np.full(256, 1 / 1_000, np.float32)
+    x0 = np.linspace(-1, 1, 256, dtype=np.float32)[:, None, None]
+    found = understood(path, "x0", jnp.zeros((256, 1, 1)), x0, t)._replace(spread=x0 * 0)
+    bits = variational_bits(path, x0, x0, t, found, 1_000)
+    assert np.all(np.isfinite(bits)) and bits[127] < bits[0]
+    exact = found._replace(x0=jnp.asarray(x0))
+    assert np.all(variational_bits(path, x0, x0, t, exact, 1_000) < 1e-3 + bits)

@@ -90,6 +90,7 @@ def test_the_published_transformer_is_the_same_function():
     [
         ("ddim", Ancestral(eta=0.0), DDPMPath(), "noise", 1e-5),
         ("ddpm", Ancestral(), DDPMPath(), "noise", 5e-5),
+        ("ddpm_learned", Ancestral(), DDPMPath(), "noise", 5e-5),
         ("dpm_10", DPMSolver(), DDPMPath(), "noise", 1e-5),
         ("dpm_20", DPMSolver(), DDPMPath(), "noise", 1e-5),
         ("euler", Euler(), StraightPath(), "velocity", 1e-5),
@@ -102,7 +103,9 @@ def test_solvers_go_the_same_way(name, solver, path, predicts, tolerance, monkey
 
     def predict(x, t):
         out = jnp.tanh(0.7 * x + 0.3) * (0.5 + 0.5 * t)
-        return understood(path, predicts, out, x, jnp.full(len(x), t))
+        found = understood(path, predicts, out, x, jnp.full(len(x), t))
+        spread = (jnp.tanh(x) / 2 + 1) / 2
+        return found._replace(spread=spread) if name == "ddpm_learned" else found
 
     if "drawn" in found:
         noise = jnp.asarray(found["drawn"])

@@ -72,11 +72,13 @@ def transformer():
 def walked(scheduler, steps, flow=False):
     """From noise to where a scheduler comes."""
     scheduler.set_timesteps(steps)
-    start = x = seeded((4, 6), 200)
+    start = x = seeded((4, 6, 1), 200)
     drawn = []
     for number, t in enumerate(scheduler.timesteps):
         time = (t if flow else t + 1) / 1_000
         out = prediction(x, time)
+        if scheduler.config.get("variance_type") == "learned_range":
+            out = torch.cat([out, torch.tanh(x) / 2], dim=1)
         if isinstance(scheduler, DDPMScheduler):
             generator = torch.Generator().manual_seed(number)
             drawn.append(torch.randn(x.shape, generator=torch.Generator().manual_seed(number)))
@@ -94,6 +96,9 @@ def walked(scheduler, steps, flow=False):
 SOLVERS = {
     "ddim": lambda: walked(DDIMScheduler(clip_sample=False), 50),
     "ddpm": lambda: walked(DDPMScheduler(clip_sample=False), 50),
+    "ddpm_learned": lambda: walked(
+        DDPMScheduler(clip_sample=False, variance_type="learned_range"), 50
+    ),
     "dpm_10": lambda: walked(DPMSolverMultistepScheduler(), 10),
     "dpm_20": lambda: walked(DPMSolverMultistepScheduler(), 20),
     "euler": lambda: walked(FlowMatchEulerDiscreteScheduler(), 20, True),

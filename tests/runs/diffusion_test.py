@@ -89,11 +89,11 @@ def test_a_perfect_denoiser_has_no_error():
     }.items():
         for compares in ("x0", "noise", "velocity"):
             task = tiny.denoiser({"predicts": predicts, "compares": compares}).task
-            object.__setattr__(task, "predict", lambda *_, out=perfect: out)
-            errors = task.errors({}, x0, noise, t, None)
+            object.__setattr__(task, "predict", lambda *_, out=perfect: (out, None))
+            errors = task.errors({}, x0, noise, t, None)["denoising"]
             assert float(jnp.abs(errors).max()) < 1e-9
-            object.__setattr__(task, "predict", lambda *_, out=perfect: out + 1.0)
-            assert float(task.errors({}, x0, noise, t, None).min()) > 1e-3
+            object.__setattr__(task, "predict", lambda *_, out=perfect: (out + 1.0, None))
+            assert float(task.errors({}, x0, noise, t, None)["denoising"].min()) > 1e-3
 
 
 @pytest.mark.parametrize("kind", ["codes", "gaussian"])

@@ -86,7 +86,7 @@ class DenoisingEvaluator:
             draw = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], jnp.float32))
             t = (quarter * per_quarter + positions % per_quarter + 0.5) / TIMES  # [B]
             errors = self._task.errors(params, x0, draw(own), t.astype(jnp.float32), cond)
-            return jnp.sum(jnp.where(mask, errors, 0.0))
+            return jnp.sum(jnp.where(mask, errors[DENOISING], 0.0))
 
         return jax.lax.map(error, jnp.arange(QUARTERS)), jnp.sum(mask)
 

@@ -135,12 +135,14 @@ class DDPMPath:
 
 class Prediction(NamedTuple):
     """What is known of a mixture x_t, [B, *S, C] each: the data, the noise, and the velocity
-    dx_t / dt = alpha' x0 + sigma' noise.
+    dx_t / dt = alpha' x0 + sigma' noise; and `spread`, where between its least and largest value
+    the logarithm of a step's variance lies, 0 to 1 (arXiv 2102.09672, eq. 15); None: unknown.
     """
 
     x0: jax.Array
     noise: jax.Array
     velocity: jax.Array
+    spread: jax.Array | None = None
 
 
 def over(t: jax.Array, x: jax.Array) -> jax.Array:
@@ -208,13 +210,17 @@ class _Times:
         shift: factor of `shifted`.
         stratified: whether each of the B examples of a batch draws from its own of B equal shares
             of the distribution, so that every batch covers all times; else independently.
+        steps: times are rounded up to multiples of 1 / steps, as those of DDPM are; None: any.
     """
 
     shift: float = 1.0
     stratified: bool = True
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         arguments.real("times.shift", self.shift, above=0)
+        if self.steps is not None:
+            arguments.whole("times.steps", self.steps, least=1, most=100_000)
 
     def quantile(self, share: jax.Array) -> jax.Array:
         """The time below which a share in [0, 1] of the draws lies."""
@@ -229,7 +235,8 @@ class _Times:
 
     def at(self, share: jax.Array) -> jax.Array:
         """`quantile`, shifted: times float32 of shares in [0, 1]."""
-        return shifted(self.quantile(share), self.shift).astype(jnp.float32)
+        t = shifted(self.quantile(share), self.shift).astype(jnp.float32)
+        return t if self.steps is None else jnp.clip(jnp.ceil(t * self.steps), 1) / self.steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,3 +271,54 @@ class LogitNormalTimes(_Times):
 
     def quantile(self, share: jax.Array) -> jax.Array:
         return jax.nn.sigmoid(self.mean + self.deviation * jax.scipy.special.ndtri(share))
+
+
+def step_variances(path: Path, t: jax.Array, after: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of a step from t down to `after`: what the forward process adds, "beta", and the variance of
+    the posterior, "beta~" (arXiv 2006.11239, eq. 7), which is 0 where `after` is.
+    """
+    alpha, sigma, to_sigma = path.alpha(t), path.sigma(t), path.sigma(after)
+    added = jnp.maximum(sigma**2 - (alpha / path.alpha(after) * to_sigma) ** 2, 0.0)
+    return added, added * (to_sigma / sigma) ** 2
+
+
+def variational_bits(
+    path: Path, x0: jax.Array, x_t: jax.Array, t: jax.Array, found: Prediction, steps: int
+) -> jax.Array:
+    """Bits per number of the variational bound's term at t [B], float32[B], of which only `spread`
+    is learned (arXiv 2102.09672, eq. 14 to 16): KL(posterior || step), and at the last step -log p
+    of 8-bit data.
+
+    Args:
+        path: the path.
+        x0: data [B, *S, C].
+        x_t: the mixture at t, [B, *S, C].
+        t: multiples of 1 / steps, [B].
+        found: of x_t, with its spread.
+        steps: of the process.
+    """
+    axes = tuple(range(1, x0.ndim))
+    after = jnp.maximum(t - 1.0 / steps, 0.0)
+    added, least = step_variances(path, t, after)
+    first = jnp.full_like(t, 1.0 / steps)
+    # The last step's posterior has no variance: that of the step before it, as published.
+    floor = step_variances(path, 2 * first, first)[1]
+    low, high = (over(jnp.log(v), x0) for v in (jnp.where(after > 0, least, floor), added))
+    log_variance = found.spread * high + (1 - found.spread) * low  # eq. 15
+    # The posterior's means differ by this much of x0.
+    gain = path.alpha(after) * added / path.sigma(t) ** 2
+    off = over(gain, x0) * (x0 - jax.lax.stop_gradient(found.x0))
+    kl = 0.5 * (
+        log_variance - low + jnp.expm1(low - log_variance) + off**2 * jnp.exp(-log_variance)
+    )
+    deviation = jnp.exp(0.5 * log_variance)
+
+    def below(edge: jax.Array) -> jax.Array:
+        return jax.scipy.stats.norm.cdf((off + edge) / deviation)
+
+    half = 1.0 / 255.0  # half a level of 8 bits on [-1, 1]
+    upper = jnp.where(x0 > 0.999, 1.0, below(half))
+    lower = jnp.where(x0 < -0.999, 0.0, below(-half))
+    nats = -jnp.log(jnp.maximum(upper - lower, 1e-12))
+    bits = jnp.where(over(after > 0, x0), kl, nats) / math.log(2.0)
+    return bits.mean(axis=axes)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vqjax import arguments
-from vqjax.ops.diffusion import Path, Prediction, log_snr, shifted
+from vqjax.ops.diffusion import Path, Prediction, log_snr, shifted, step_variances
 from vqjax.types import UsageError
 
 MAX_STEPS = 100_000
@@ -146,6 +146,8 @@ class Ancestral(Solver):
     """The posterior of a step's end given the predicted data: DDPM (arXiv 2006.11239, eq. 7), and
     with less noise DDIM (arXiv 2010.02502, eq. 12), on any path.
 
+    Where the network says how large its variance is, noise is drawn with that (arXiv 2102.09672).
+
     Attributes:
         eta: share of the posterior's deviation that is drawn anew; 1: DDPM, 0: DDIM, which draws
             nothing.
@@ -163,14 +165,17 @@ class Ancestral(Solver):
     ) -> Sample:
         """See `Solver.advance`."""
         now = predict(sample.x, moment.now)
-        alpha, sigma = path.alpha(moment.now), path.sigma(moment.now)
         to_alpha, to_sigma = path.alpha(moment.after), path.sigma(moment.after)
-        # The variance that the forward process adds within the step, and with it the posterior's.
-        added = jnp.maximum(sigma**2 - (alpha / to_alpha * to_sigma) ** 2, 0.0)
-        deviation = self.eta * to_sigma / sigma * jnp.sqrt(added)
+        added, least = step_variances(path, moment.now, moment.after)
+        deviation = self.eta * jnp.sqrt(least)
         towards = jnp.sqrt(jnp.maximum(to_sigma**2 - deviation**2, 0.0))
         x = to_alpha * now.x0 + towards * now.noise  # eq. 12
         if self.eta > 0.0:
+            if now.spread is not None:  # of the variance, not of the mean
+                tiny = jnp.finfo(jnp.float32).tiny
+                low, high = jnp.log(jnp.maximum(least, tiny)), jnp.log(jnp.maximum(added, tiny))
+                learned = jnp.exp(0.5 * (now.spread * high + (1 - now.spread) * low))
+                deviation = self.eta * jnp.where(least > 0, learned, 0.0)
             x = x + deviation * noise_of(keys, x.shape[1:], moment.number + 1)
         return Sample(x, now.x0)
 

@@ -1,6 +1,7 @@
 """`DiffusionTask`: learn what data is behind noise, so that new data can be made of noise."""
 
 import dataclasses
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from vqjax.ops.diffusion import (
     StraightPath,
     mixed,
     understood,
+    variational_bits,
     velocity_of,
 )
 from vqjax.ops.numerics import at_least_float32
@@ -32,21 +34,23 @@ from vqjax.tasks.conditions import Conditions
 from vqjax.tasks.frozen_tokens import FrozenTokenizer
 from vqjax.types import ArraySpec, Batch, Bound, Context, TaskOutput, Tree, UsageError, check_offers
 
-DENOISER, DENOISING = "denoiser", "denoising"
+DENOISER, DENOISING, VARIATIONAL = "denoiser", "denoising", "variational"
 FROZEN = "task.tokenizer"  # where the tokenizer's arrays are in `frozen`
 STATISTICS = "latents"  # the collection of their mean and deviation
 MEASURED = 2_000  # examples, at least, from which these come
 LATENTS = ("mean", "draw")
 NEEDS = ("condition", "check_shape")
 PATH_NEEDS = ("alpha", "sigma", "slopes")
-UNGUIDED = Guidance()
+UNGUIDED, NO_RNGS = Guidance(), types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
 class DiffusionTask(FrozenTokenizer, Task):
     """Denoising of examples, or of the latents of a frozen tokenizer.
 
-    Player: "denoiser". Loss term: "denoising", the mean square of what `compares` says.
+    Player: "denoiser". Loss term: "denoising", the mean square of what `compares` says; where the
+    network learns its variance also "variational", the bound's term in bits (arXiv 2102.09672, eq.
+    16 with weight 1), which wants a path of betas and times at its steps.
 
     Latents are those before the quantizer: of a variational autoencoder the means, or draws, else
     what is then quantized, so that the decoder gets codes as in its training (arXiv 2112.10752,
@@ -62,7 +66,7 @@ class DiffusionTask(FrozenTokenizer, Task):
         solver: how samples are drawn, unless they ask for another one; `vqjax.sampling`.
         tokenizer: the run whose latents are learned; None: the examples themselves.
         latents: of a variational autoencoder, "mean" or "draw", in training; evaluation has means.
-        loss_weights: of "denoising".
+        loss_weights: of "denoising", and of "variational" where that is a term.
         array: the batch's array that is learned, without a tokenizer: uint8 (normalised to [-1, 1])
             or float in [-1, 1].
     """
@@ -81,7 +85,6 @@ class DiffusionTask(FrozenTokenizer, Task):
     array: str = "image"
 
     players = (DENOISER,)
-    terms = {DENOISING: DENOISER}
     where = "task"
 
     def __post_init__(self) -> None:
@@ -97,6 +100,23 @@ class DiffusionTask(FrozenTokenizer, Task):
         if self.tokenizer is not None:
             self.check_tokenizer()
         Conditions(self.denoiser.condition, DENOISER)
+        if self._learns_variance:
+            steps = getattr(self.path, "count", None)
+            if steps is None or steps != getattr(self.times, "steps", None):
+                raise UsageError(
+                    "denoiser.variance='learned': wanted path=DDPMPath() and "
+                    "times=UniformTimes(steps=1000), one step for each beta"
+                )
+
+    @property
+    def _learns_variance(self) -> bool:
+        return getattr(self.denoiser, "variance", "fixed") == "learned"
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """See `Task`."""
+        names = (DENOISING, VARIATIONAL) if self._learns_variance else (DENOISING,)
+        return dict.fromkeys(names, DENOISER)
 
     @property
     def _conditions(self) -> Conditions:
@@ -239,10 +259,16 @@ class DiffusionTask(FrozenTokenizer, Task):
         return found["mean"].reshape(shape), found["deviation"].reshape(shape)
 
     def predict(
-        self, params: Tree, x: jax.Array, t: jax.Array, cond: Tree | None, rngs: Mapping = {}
-    ) -> jax.Array:
-        """What the denoiser `predicts` of x_t [B, *s, C] at t [B], float32."""
-        return self.denoiser.apply({"params": params[DENOISER]}, x, t, cond, rngs=dict(rngs))
+        self, params: Tree, x: jax.Array, t: jax.Array, cond: Tree | None, rngs: Mapping = NO_RNGS
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """What the denoiser `predicts` of x_t [B, *s, C] at t [B], float32, and the spread of its
+        variance, which is None where that is not learned.
+        """
+        out = self.denoiser.apply({"params": params[DENOISER]}, x, t, cond, rngs=dict(rngs))
+        if not self._learns_variance:
+            return out, None
+        out, spread = jnp.split(out, 2, axis=-1)
+        return out, (spread + 1) / 2
 
     def errors(
         self,
@@ -251,9 +277,10 @@ class DiffusionTask(FrozenTokenizer, Task):
         noise: jax.Array,
         t: jax.Array,
         cond: Tree | None,
-        rngs: Mapping = {},
-    ) -> jax.Array:
-        """Mean squares of the error of what `compares` says, float32[B].
+        rngs: Mapping = NO_RNGS,
+    ) -> dict[str, jax.Array]:
+        """Of each term what it is of an example, float32[B]: of "denoising" the mean square of the
+        error of what `compares` says.
 
         Args:
             params: by player.
@@ -264,17 +291,18 @@ class DiffusionTask(FrozenTokenizer, Task):
             rngs: {"dropout": key} in training.
         """
         x_t = mixed(self.path, x0, noise, t)
-        out = self.predict(params, x_t, t, cond, rngs)
-        found = out
-        if self.predicts != self.compares:
-            found = getattr(
-                understood(self.path, self.predicts, out, x_t, t, TRAIN_FLOOR), self.compares
-            )
+        out, spread = self.predict(params, x_t, t, cond, rngs)
+        found = understood(self.path, self.predicts, out, x_t, t, TRAIN_FLOOR)
+        said = out if self.predicts == self.compares else getattr(found, self.compares)
         if self.compares == "velocity":
             target = velocity_of(self.path, x0, noise, t)
         else:
             target = x0 if self.compares == "x0" else noise
-        return jnp.mean((found - target) ** 2, axis=tuple(range(1, x0.ndim)))
+        errors = {DENOISING: jnp.mean((said - target) ** 2, axis=tuple(range(1, x0.ndim)))}
+        if spread is not None:
+            found = found._replace(spread=spread)
+            errors[VARIATIONAL] = variational_bits(self.path, x0, x_t, t, found, self.path.count)
+        return errors
 
     def __call__(
         self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
@@ -286,7 +314,7 @@ class DiffusionTask(FrozenTokenizer, Task):
         noise = jax.random.normal(noised, x0.shape, jnp.float32)
         rngs = {"dropout": dropped} if context.train else {}
         errors = self.errors(params, x0, noise, t, self.cond_of(batch), rngs)
-        return TaskOutput(losses={DENOISING: errors.mean()} if DENOISING in context.active else {})
+        return TaskOutput({k: v.mean() for k, v in errors.items() if k in context.active})
 
     def first(self, keys: jax.Array, shape: tuple[int, ...]) -> Sample:
         """Where samples of shape (*S, C) begin: noise, by key[B]."""
@@ -321,9 +349,11 @@ class DiffusionTask(FrozenTokenizer, Task):
 
         def predict(x: jax.Array, t: jax.Array) -> Prediction:
             times = jnp.full(copies * count, t, jnp.float32)
-            out = self.predict(params, jnp.tile(x, (copies, *(1,) * (x.ndim - 1))), times, cond)
+            both = jnp.tile(x, (copies, *(1,) * (x.ndim - 1)))  # [B', *s, C]
+            out, spread = self.predict(params, both, times, cond)
             out = combine(out, 1.0 - t)  # all predictions are linear in each other
-            return understood(self.path, self.predicts, out, x, times[:count])
+            found = understood(self.path, self.predicts, out, x, times[:count])
+            return found if spread is None else found._replace(spread=spread[:count])
 
         return solver.advance(predict, self.path, sample, moment, keys)
 
