@@ -71,7 +71,7 @@ def even_log_snr(count):
         (Ancestral(eta=0.0), CosinePath(), even_log_snr, 1),
         (DPMSolver(), CosinePath(), even_log_snr, 2),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_the_error_falls_with_the_order(solver, path, times, order):
     found = errors(solver, path, (20, 40, 80), times)
