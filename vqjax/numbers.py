@@ -240,6 +240,14 @@ JUDGED: dict[str, Number] = {
         "Fréchet distance of real examples",
         "the same of as many training examples: what perfect samples would have",
     ),
+    "network_evaluations": Number(
+        "Network evaluations", "how often a network runs to draw one sample, guidance as two",
+        best=LOW, digits=0,
+    ),
+    "sample_seconds": Number(
+        "Seconds per 1,000 samples", "to draw them on this machine, programs compiled before",
+        best=LOW, digits=1,
+    ),
     "precision": Number("Precision", "share of samples among real examples", best=HIGH),
     "recall": Number("Recall", "share of real examples among samples", best=HIGH),
 }  # fmt: skip

@@ -55,6 +55,14 @@ def test_guidance_acts_in_its_interval_alone(pixels):
     assert (partly != plain).any() and (partly != guided).any()
 
 
+def test_evaluations_are_counted(pixels):
+    count = pixels.network_evaluations
+    assert count({}) == 5  # Heun, 3 steps: the last one asks once
+    guided = {"guidance": Guidance(2.0), "solver": Euler(10)}
+    assert count(guided) == 20 and count(guided | {"guidance_interval": (0.0, 0.55)}) == 15
+    assert count({"solver": DPMSolver(7)}) == 7
+
+
 def test_step_by_step_is_the_program_of_the_evaluation(pixels):
     task, frozen = pixels.task, {}
     cond = np.array([0, 1, 2], np.int32)

@@ -50,6 +50,11 @@ class AbsorbingDiffusion(MaskedPrior):
         arguments.whole("prior.steps", self.steps, least=1)
         super().__post_init__()
 
+    @property
+    def evaluations(self) -> int:
+        """See `Prior.evaluations`."""
+        return self.steps
+
     def objective(
         self, tokens: jax.Array, cond: Tree | None = None, example_ids: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:

@@ -53,6 +53,13 @@ class Prior(nn.Module):
     def order(self) -> TokenOrder:
         return TokenOrder(self.levels)
 
+    @property
+    def evaluations(self) -> int:
+        """How often the network runs to draw an example, without guidance; a step counts as one
+        where what comes before it is cached.
+        """
+        return self.order.steps
+
     def check_levels(self) -> None:
         """Refuses levels that it cannot be over, with UsageError."""
 

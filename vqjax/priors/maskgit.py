@@ -52,6 +52,11 @@ class MaskGIT(MaskedPrior):
             )
         super().__post_init__()
 
+    @property
+    def evaluations(self) -> int:
+        """See `Prior.evaluations`."""
+        return self.decoding.steps
+
     def objective(
         self, tokens: jax.Array, cond: Tree | None = None, example_ids: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:

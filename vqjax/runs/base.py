@@ -227,6 +227,13 @@ class Run:
             evaluator = type(self).evaluator(self.experiment, opening.mesh, frozen)
             return evaluator(opening.opened.params, opening.opened.collections)
 
+    def network_evaluations(self, options: Mapping[str, Any]) -> int | None:
+        """How often a network runs to draw one sample by these keywords of `sample`, guidance as
+        two; None: not known.
+        """
+        del options
+        return None
+
     def numbers_of(self, samples: np.ndarray) -> dict[str, float]:
         """Numbers of samples that `vqjax sample` prints: {name: value}."""
         del samples

@@ -4,7 +4,7 @@ run = vqjax.load("runs/mnist_dit")
 images = run.sample(64, classes=[3, 7], guidance=Guidance(2.0))
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -149,6 +149,17 @@ class DiffusionRun(Run):
         how = self._how(seed, solver, guidance, guidance_interval)
         cond = self._cond(n, (classes, prompts, conditions))
         return self._drawn(Plan(n, how[0], cond, *how[1:]))
+
+    def network_evaluations(self, options: Mapping[str, Any]) -> int:
+        """See `Run.network_evaluations`."""
+        solver = self._solver(options.get("solver"))
+        low, high = interval_of(options.get("guidance_interval", ALWAYS))
+        now = solver.moments().now
+        calls = np.where(np.arange(solver.steps) + 1 < solver.steps, solver.calls, 1)
+        guided = (low < now) & (now <= high)
+        if options.get("guidance", UNGUIDED) == UNGUIDED:
+            guided[:] = False
+        return int((calls * np.where(guided, 2, 1)).sum())
 
     def inpaint(
         self,

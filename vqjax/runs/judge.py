@@ -1,6 +1,7 @@
 """How good a run's samples, or reconstructions, are to a judge: a classifier of the same data."""
 
 import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -107,7 +108,8 @@ def judge_samples(
     `classes`, numbers or names, only these are in turn. `frechet_distance`: between the judge's
     features of the samples and of the whole eval split; `frechet_real`: that of `n` training
     examples instead, as `n` perfect samples would have. `precision` and `recall` (k = 3): of the
-    samples against as many examples of the eval split.
+    samples against as many examples of the eval split. `network_evaluations` and `sample_seconds`:
+    what samples cost, the latter here and now.
 
     The real examples are those that the judge was trained on, without random augmentation.
 
@@ -124,7 +126,7 @@ def judge_samples(
     how = {"solver": solver, "guidance_interval": guidance_interval}
     options = sample_options(run, seed=seed, sampling=sampling, guidance=guidance, **how)
     conditions = _labels(run, judge, n, classes)
-    samples = run.sample(n, **options, **({} if conditions is None else conditions.keywords))
+    samples, cost = _drawn(run, n, options, {} if conditions is None else conditions.keywords)
     features, logits = judge.outputs(samples)
     real, accuracy = _eval_features(judge)
     training = _training_features(judge, n)
@@ -132,7 +134,7 @@ def judge_samples(
     numbers = {}
     if conditions is not None:
         numbers["class_accuracy"] = float((logits.argmax(axis=1) == conditions.labels).mean())
-    numbers |= _compared(features, real, training)
+    numbers |= _compared(features, real, training) | cost
     how = "unconditional" if conditions is None else conditions.in_words
     line = (
         f"{n:,} samples, {how}, {options_text(options)}, of {run_text(run)}; "
@@ -142,6 +144,18 @@ def judge_samples(
         f"precision and recall with k={NEIGHBOURS}"
     )
     return Judgement(numbers, line)
+
+
+def _drawn(
+    run: Run, n: int, options: Mapping[str, Any], conditions: Mapping[str, Any]
+) -> tuple[np.ndarray, dict[str, float]]:
+    """n samples, and what they cost."""
+    run.sample(1, **options, **conditions)  # compiles
+    began = time.perf_counter()
+    samples = run.sample(n, **options, **conditions)
+    cost = {"sample_seconds": (time.perf_counter() - began) / n * 1_000}
+    evaluations = run.network_evaluations(options)
+    return samples, cost if evaluations is None else {"network_evaluations": evaluations} | cost
 
 
 def _compared(features: np.ndarray, real: np.ndarray, training: np.ndarray) -> dict[str, float]:

@@ -150,6 +150,11 @@ class PriorRun(Editing, Run):
         shapes = {name: tuple(spec.shape) for name, spec in self._opening.opened.inputs.items()}
         return self.task.levels_of(shapes)
 
+    def network_evaluations(self, options: Mapping[str, Any]) -> int:
+        """See `Run.network_evaluations`."""
+        guided = options.get("guidance", UNGUIDED) != UNGUIDED
+        return self.network().evaluations * (2 if guided else 1)
+
     def sample(
         self,
         n: int = 64,
