@@ -44,6 +44,7 @@ CODEC = (
     "task.tokenizer.quantizer.per=example",
 )
 JOINT = (str(FILES / "small_joint.py"),)
+DENOISER = (str(FILES / "small_denoiser.py"),)
 
 pytestmark = pytest.mark.storm
 
@@ -109,11 +110,19 @@ def test_two_processes_are_one(whole, tmp_path):
     assert evaluated[1][0]["psnr"] == pytest.approx(evaluated[0][0]["psnr"], rel=1e-3)
 
 
-def test_a_joint_prior_of_two_processes_is_that_of_one(tmp_path):
+@pytest.mark.parametrize("kind", ["prior", "joint", "denoiser"])
+def test_a_run_of_two_processes_is_that_of_one(tmp_path, kind):
     """As of one device in one process: rows, noise and partners are drawn by the position."""
+    if kind == "prior":
+        below = tmp_path / "below"
+        assert finish(start_alone(below, str(FILES / "small_vqgan.py"), "total_steps=5"))[0] == 0
+        arguments = ("--arg", f"tokenizer={below}", "--arg", "prior=gpt")
+        words = (str(FILES / "small_prior.py"), *arguments)
+    else:
+        words = {"joint": JOINT, "denoiser": DENOISER}[kind]
     one, four, two = tmp_path / "one", tmp_path / "four", tmp_path / "two"
-    started = [start_alone(one, *JOINT, devices=1), *start_two(two, *JOINT)]
-    started.append(start_alone(four, *JOINT, devices=4))
+    started = [start_alone(one, *words, devices=1), *start_two(two, *words)]
+    started.append(start_alone(four, *words, devices=4))
     for code, said in finish_all(started):
         assert code == 0, said
     whole = deterministic_lines(one)
@@ -121,7 +130,7 @@ def test_a_joint_prior_of_two_processes_is_that_of_one(tmp_path):
         lines = deterministic_lines(run)
         assert [line["kind"] for line in lines] == [line["kind"] for line in whole]
         for line, wanted in zip(lines, whole, strict=True):
-            for name in ("nll", "z", "nats_per_example"):
+            for name in ("nll", "z", "nats_per_example", "nats_per_token", "denoising"):
                 if name in wanted:
                     assert line[name] == pytest.approx(wanted[name], rel=1e-4), (name, line)
 
@@ -225,7 +234,9 @@ def weather(launch, run, kills, most, draw):
     assert all(code == 0 for code, _ in ends), ends
 
 
-@pytest.mark.parametrize("words", [REVIVING, CODEC, JOINT], ids=["vqgan", "codec", "joint"])
+@pytest.mark.parametrize(
+    "words", [REVIVING, CODEC, JOINT, DENOISER], ids=["vqgan", "codec", "joint", "denoiser"]
+)
 def test_a_process_survives_ten_kills(tmp_path, words):
     whole, run = tmp_path / "whole", tmp_path / "run"
     started = time.monotonic()

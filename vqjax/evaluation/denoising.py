@@ -33,6 +33,7 @@ class DenoisingEvaluator:
         self._task = experiment.network_task()
         sharding = replicated(mesh)
         self._sum = jax.jit(self._batch_sum, out_shardings=sharding)
+        self._cond = jax.jit(self._task.cond_of, out_shardings=sharding)
         self._draw = jax.jit(self._drawn, static_argnames="shape", out_shardings=sharding)
 
     def __call__(self, params: Tree, collections: Tree) -> Evaluation:
@@ -52,7 +53,7 @@ class DenoisingEvaluator:
             totals += np.asarray(sums, np.float64)
             count += int(examples)
             if shown < SAMPLES:
-                cond = jax.device_get(self._task.cond_of(put))
+                cond = jax.device_get(self._cond(put))  # of all hosts' rows
                 conditions += [] if cond is None else [cond]
                 shown += len(put[self._task.inputs])
         check_not_empty(count, self._experiment)

@@ -43,6 +43,7 @@ class PriorEvaluator:
         self._frozen = frozen
         sharding = replicated(mesh)
         self._sum = jax.jit(self._batch_sum, out_shardings=sharding)
+        self._cond = jax.jit(self._task.cond_of, out_shardings=sharding)
         self._sample = jax.jit(self._draw, static_argnames="levels", out_shardings=sharding)
 
     def __call__(self, params: Tree, collections: Tree) -> Evaluation:
@@ -61,7 +62,7 @@ class PriorEvaluator:
                 sums = self._sum(params, self._frozen, put)
             totals += [float(value) for value in sums]
             if condition is not None and sum(map(_count, conditions)) < SAMPLES:
-                conditions.append(jax.device_get(self._task.cond_of(put)))
+                conditions.append(jax.device_get(self._cond(put)))  # of all hosts' rows
         nats, count, tokens, values = totals.tolist()
         check_not_empty(int(count), self._experiment)
         with jax.set_mesh(self._mesh):
