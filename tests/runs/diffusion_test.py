@@ -12,12 +12,15 @@ import vqjax
 from tests import tiny
 from vqjax.cli.main import main
 from vqjax.config import FrozenRun
-from vqjax.ops.diffusion import DDPMPath
+from vqjax.denoisers import DiT
+from vqjax.ops.diffusion import DDPMPath, UniformTimes
+from vqjax.priors import ClassLabel
 from vqjax.quantizers import EMAVectorQuantizer, Gaussian
 from vqjax.sampling import Ancestral, DPMSolver, Euler, Guidance, Heun
+from vqjax.tasks import DiffusionTask
 from vqjax.tasks.diffusion import DENOISER, STATISTICS
 from vqjax.training.loop import train
-from vqjax.types import UsageError
+from vqjax.types import Context, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +105,34 @@ def test_a_perfect_denoiser_has_no_error():
             assert float(jnp.abs(errors).max()) < 1e-9
             object.__setattr__(task, "predict", lambda *_, out=perfect: (out + 1.0, None))
             assert float(task.errors({}, x0, noise, t, None)["denoising"].min()) > 1e-3
+
+
+def test_a_variance_is_learned_by_its_own_term():
+    network = DiT(16, 1, 2, patch=4, condition=ClassLabel(3), variance="learned")
+    how = {"path": DDPMPath(20, 1e-3, 0.3), "predicts": "noise", "compares": "noise"}
+    how |= {"solver": Ancestral(4), "times": UniformTimes(steps=20)}
+    weights = {"denoising": 1.0, "variational": 1.0}
+    task = DiffusionTask(network, **how, loss_weights=weights)
+    images = tiny.denoiser().data.train_arrays
+    batch = {name: array[:8] for name, array in images.items()}
+    params, collections = task.init(jax.random.key(0), batch)
+    params = jax.tree.map(lambda p: p + 0.1, params)
+
+    def losses(params, *active):
+        context = Context(jax.random.key(1), 0, active, train=True)
+        return task(params, collections, {}, batch, context).losses
+
+    both = losses(params, "denoising", "variational")
+    assert all(np.isfinite(loss) and loss > 0 for loss in both.values())
+    for term, halves in (("denoising", (True, False)), ("variational", (False, True))):
+        gradient = jax.grad(lambda p, term=term: losses(p, term)[term])(params)
+        head = gradient["denoiser"]["head"]["kernel"].reshape(16, 16, 2)  # of noise, of variance
+        assert tuple(bool(np.abs(half).max() > 0) for half in np.moveaxis(head, -1, 0)) == halves
+    keys = jax.random.split(jax.random.key(0), 2)
+    drawn = task.draw(params, collections, {}, keys, np.array([0, 1]), (8, 8, 1))
+    assert drawn.shape == (2, 8, 8, 1) and np.isfinite(drawn).all()
+    with pytest.raises(UsageError, match="one step for each beta"):
+        DiffusionTask(network, **how | {"times": UniformTimes()}, loss_weights=weights)
 
 
 @pytest.mark.parametrize("kind", ["codes", "gaussian"])

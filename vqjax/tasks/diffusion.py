@@ -178,8 +178,8 @@ class DiffusionTask(FrozenTokenizer, Task):
         Raises:
             UsageError: a condition does not fit, or a latent is not finite.
         """
+        self._conditions.look_at(batches)
         if self.tokenizer is None:
-            self._conditions.look_at(batches)
             return params, collections
         draws = self.latents == "draw"
 
