@@ -240,6 +240,12 @@ JUDGED: dict[str, Number] = {
         "Fréchet distance of real examples",
         "the same of as many training examples: what perfect samples would have",
     ),
+    "frechet_training": Number(
+        "Fréchet distance to training examples",
+        "between the judge's features of samples and of as many training examples; settings are "
+        "chosen by it",
+        best=LOW,
+    ),
     "network_evaluations": Number(
         "Network evaluations", "how often a network runs to draw one sample, guidance as two",
         best=LOW, digits=0,

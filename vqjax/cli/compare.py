@@ -22,7 +22,14 @@ its own eval split, with --evaluate, or where that evaluation is older than the 
 lacks a number, or is one of other parameters than --params asks for. Nothing is written to a run.
 Among several RUNs, what is no run directory is skipped with a note.
 
+--judge JUDGE compares what the runs draw instead, as Markdown: -n samples of each, in all classes,
+without guidance and with that scale of --guidance whose samples are nearest to training examples;
+numbers are those of `vqjax evaluate --judge`, distances are to the eval split.
+
+  vqjax compare runs/mnist_gpt runs/mnist_dit --judge runs/mnist_classifier --guidance 1.5,2,3
+
 """
+SAMPLES = 1_000
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -41,6 +48,13 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )
     add_overwrite_argument(parser)
     parser.add_argument("--evaluate", action="store_true", help="evaluate every run anew")
+    parser.add_argument(
+        "--judge", metavar="JUDGE", type=path_argument, help="the run of a classifier: see above"
+    )
+    parser.add_argument("-n", metavar="N", type=int, help=f"samples to judge (default: {SAMPLES})")
+    parser.add_argument(
+        "--guidance", metavar="S,...", help="with --judge: scales of guidance to choose from"
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
         "--markdown",
@@ -66,6 +80,10 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.reports.compare_table import columns_of, json_row, markdown_table, text_table
     from vqjax.training.platform import enable_compilation_cache
 
+    if args.judge is not None:
+        _print_judged(args)
+        return
+    _check_unjudged(args)
     bare = args.markdown or args.json
     runs = _runs_among(args.run_dirs)
     out = args.out or pathlib.Path(runs[0]).absolute().parent / "compare.html"
@@ -91,6 +109,43 @@ def run(args: argparse.Namespace) -> None:
             compared, out, params=args.params, trust=args.trust, say=_say, overwrite=args.overwrite
         )
         print(printable(str(path)), file=sys.stderr if bare else sys.stdout)
+
+
+def _check_unjudged(args: argparse.Namespace) -> None:
+    """Refuses, with UsageError, options of judging without a judge."""
+    from vqjax.types import UsageError
+
+    for flag, value in (("-n", args.n), ("--guidance", args.guidance)):
+        if value is not None:
+            raise UsageError(f"{flag} is for samples to be judged: add --judge JUDGE")
+
+
+def _print_judged(args: argparse.Namespace) -> None:
+    """Judges what the runs draw, and prints a table."""
+    from vqjax.reports.compare_table import names_of
+    from vqjax.reports.generators import generators_table, judge_runs
+    from vqjax.reports.history import read_record
+    from vqjax.runs.load import load
+    from vqjax.training.platform import enable_compilation_cache
+    from vqjax.types import UsageError
+
+    try:
+        scales = [float(word) for word in args.guidance.split(",")] if args.guidance else []
+    except ValueError as error:
+        raise UsageError(f"--guidance {args.guidance}: give numbers, as 1.5,2,3") from error
+    if args.json or args.evaluate or args.out:
+        raise UsageError("--judge prints Markdown: no --json, no --evaluate, no --out")
+    enable_compilation_cache()
+    paths = _runs_among(args.run_dirs)
+    names = names_of([read_record(path, args.trust) for path in paths])
+    judge = load(args.judge, trust=args.trust)
+    runs = [
+        (n, load(p, params=args.params, trust=args.trust))
+        for n, p in zip(names, paths, strict=True)
+    ]
+    count = SAMPLES if args.n is None else args.n
+    rows = judge_runs(runs, judge, count, scales, say=_say)
+    print(generators_table(rows))
 
 
 def _runs_among(paths: list[str]) -> list[str]:

@@ -107,7 +107,8 @@ def judge_samples(
     that is not the run's first one, it changes when all classes of the first one have been; with
     `classes`, numbers or names, only these are in turn. `frechet_distance`: between the judge's
     features of the samples and of the whole eval split; `frechet_real`: that of `n` training
-    examples instead, as `n` perfect samples would have. `precision` and `recall` (k = 3): of the
+    examples instead, as `n` perfect samples would have; `frechet_training`: between the samples and
+    these, to choose settings by. `precision` and `recall` (k = 3): of the
     samples against as many examples of the eval split. `network_evaluations` and `sample_seconds`:
     what samples cost, the latter here and now.
 
@@ -166,6 +167,9 @@ def _compared(features: np.ndarray, real: np.ndarray, training: np.ndarray) -> d
     return {
         "frechet_distance": frechet_distance(FeatureMoments.of(features), reference),
         "frechet_real": frechet_distance(FeatureMoments.of(training), reference),
+        "frechet_training": frechet_distance(
+            FeatureMoments.of(features), FeatureMoments.of(training)
+        ),
         **precision_recall(features[:pairs], real[_evenly_spaced(len(real), pairs)]),
     }
 
