@@ -14,6 +14,7 @@ from vqjax.data import Digits
 from vqjax.priors import ClassLabel, MaskGIT
 from vqjax.runs.base import Opening, Run
 from vqjax.runs.classifier import ClassifierRun
+from vqjax.runs.diffusion import DiffusionRun
 from vqjax.runs.prior import PriorRun
 from vqjax.runs.tokenizer import TokenizerRun
 from vqjax.sampling import MaskedDecoding
@@ -63,5 +64,6 @@ def blank_runs() -> dict[str, Run]:
     runs["floats"] = opened(TokenizerRun, dataclasses.replace(codes, record=record))
     frozen = {FROZEN: {"params": codes.params, "collections": codes.collections}}
     runs["prior"] = opened(PriorRun, blank(maskgit_over(codes.experiment)), frozen)
+    runs["denoiser"] = opened(DiffusionRun, blank(tiny.denoiser()))
     runs["classifier"] = opened(ClassifierRun, blank(tiny.classifier()))
     return runs

@@ -281,12 +281,14 @@ def test_two_tiny_steps_of_a_denoiser_then_every_verb(path, arguments, tmp_path,
     with _or_skip_unprepared(experiment):
         experiment.data.check()
     run = tmp_path / "run"
-    if experiment.task.tokenizer is not None:
-        _, _, name, *_ = experiment.task.tokenizer.command.split()
-        below = FOLDER / f"{name}.py"
-        words = ["--workdir", str(tmp_path / "tokenizer"), *given, *tiny_overrides(below)]
-        assert main(["train", str(below), *words]) == 0
-        given += ["--arg", f"tokenizer={tmp_path / 'tokenizer'}"]
+    task = experiment.task
+    below = {"tokenizer": task.tokenizer, "audio": task.source and task.source.tokenizer}
+    for argument, frozen in below.items():
+        if frozen is not None:
+            file, first = FOLDER / f"{frozen.command.split()[2]}.py", tmp_path / argument
+            words = ["--workdir", str(first), *given, *tiny_overrides(file)]
+            assert main(["train", str(file), *words]) == 0
+            given += ["--arg", f"{argument}={first}"]
     command = ["train", str(path), "--workdir", str(run), *given, "log_every=1"]
     assert main([*command, *tiny_overrides(path)]) == 0
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -20,7 +20,7 @@ from vqjax import arguments
 from vqjax.data import Arrays
 from vqjax.runs import base, editing, examples
 from vqjax.runs.examples import checked_examples
-from vqjax.sampling import Guidance, MaskedDecoding, TokenSampling
+from vqjax.sampling import Guidance, Heun, MaskedDecoding, TokenSampling
 from vqjax.types import UsageError, VqjaxError
 
 NAN, INF = float("nan"), float("inf")
@@ -57,6 +57,9 @@ WRONG = {
     "conditions": (*NO_SEQUENCE[:4], [], [3], {"label": 3}, {"label": []}, {"label": [10]},
                    {"label": ["x"]}, {"label": [2.0]}, {"label": [None]}, {"x": [1]}, {1: [2]}),
     "sampling": (None, 0.9, "plain", TokenSampling, Guidance()),
+    "solver": (0.9, "heun", Heun, Guidance()),
+    "guidance_interval": (None, 5, "ab", (), (0.1,), (0.8, 0.1), (0, 2), (NAN, 1), (0, "1")),
+    "source": ("a", 5, [X], object()),
     "guidance": (None, 2.0, "2", Guidance, TokenSampling()),
     "rate": (0, -1, 8000.5, "8000", True, [8000]),
     "path": (None, "", 5, b"x", [], object(), True, "/dev/null/x"),
@@ -65,18 +68,20 @@ WRONG = {
 }  # fmt: skip
 EXAMPLES = {"images": X, "masks": np.ones((2, 8, 8), bool), "indices": np.zeros((1, 4, 4), int),
             "sides": (0, 0, 0, 2), "a": X, "b": X, "count": 1,
-            "shape": X.shape[1:], "path": "w.safetensors"}  # fmt: skip
+            "shape": X.shape[1:], "path": "w.safetensors", "source": []}  # fmt: skip
 OWN = {  # what differs from run to run
     "codes": {"indices": NO_INDICES, "images": (*NO_ARRAY, F)},
     "floats": {"indices": NO_INDICES, "images": NO_FLOATS},
     "vae": {"indices": NO_LATENTS, "images": (*NO_ARRAY, F)},
     "prior": {"images": (*NO_ARRAY, F)},
+    "denoiser": {"images": (*NO_ARRAY, F), "strength": (*NO_NUMBER, 0.0, 1.1, 10**400)},
     "classifier": {"images": (*NO_ARRAY, F + NAN, F + 2)},
 }
 
 
 # A run of its own, and what verbs, pages and benchmarks ask; they hand over what is right.
 FOR_OTHERS = {
+    "network_evaluations", "media", "rate_of", "shape_of",
     "module", "task", "tokenizer", "network", "evaluator", "abilities", "footprint", "learned",
     "single_calls", "seconds_of_calls", "evaluated", "fitting", "numbers_of", "outputs_of_source",
 }  # fmt: skip

@@ -10,16 +10,22 @@ from PIL import Image
 
 import vqjax
 from tests import tiny
+from tests.quickly import quick
 from vqjax.cli.main import main
 from vqjax.config import FrozenRun
-from vqjax.denoisers import DiT
+from vqjax.data import Digits, Paired
+from vqjax.denoisers import DiT, RotaryDiT
+from vqjax.media.sound_writing import write_sound
 from vqjax.ops.diffusion import DDPMPath, UniformTimes
-from vqjax.priors import ClassLabel
+from vqjax.priors import ClassLabel, Tokens
 from vqjax.quantizers import EMAVectorQuantizer, Gaussian
+from vqjax.runs.load import make_evaluator
 from vqjax.sampling import Ancestral, DPMSolver, Euler, Guidance, Heun
-from vqjax.tasks import DiffusionTask
-from vqjax.tasks.diffusion import DENOISER, STATISTICS
+from vqjax.tasks import DiffusionTask, TokenStream
+from vqjax.tasks.diffusion import DENOISER
+from vqjax.tasks.frozen_latents import STATISTICS
 from vqjax.training.loop import train
+from vqjax.training.state import create_state
 from vqjax.types import Context, UsageError
 
 
@@ -115,81 +121,109 @@ def test_a_variance_is_learned_by_its_own_term():
     task = DiffusionTask(network, **how, loss_weights=weights)
     images = tiny.denoiser().data.train_arrays
     batch = {name: array[:8] for name, array in images.items()}
-    params, collections = task.init(jax.random.key(0), batch)
+    params, collections = quick(task.init)(jax.random.key(0), batch)
     params = jax.tree.map(lambda p: p + 0.1, params)
 
     def losses(params, *active):
         context = Context(jax.random.key(1), 0, active, train=True)
         return task(params, collections, {}, batch, context).losses
 
-    both = losses(params, "denoising", "variational")
+    both = quick(lambda p: losses(p, "denoising", "variational"))(params)
     assert all(np.isfinite(loss) and loss > 0 for loss in both.values())
     for term, halves in (("denoising", (True, False)), ("variational", (False, True))):
-        gradient = jax.grad(lambda p, term=term: losses(p, term)[term])(params)
+        gradient = quick(jax.grad(lambda p, term=term: losses(p, term)[term]))(params)
         head = gradient["denoiser"]["head"]["kernel"].reshape(16, 16, 2)  # of noise, of variance
         assert tuple(bool(np.abs(half).max() > 0) for half in np.moveaxis(head, -1, 0)) == halves
     keys = jax.random.split(jax.random.key(0), 2)
-    drawn = task.draw(params, collections, {}, keys, np.array([0, 1]), (8, 8, 1))
+    draw = quick(lambda p, k: task.draw(p, collections, {}, k, np.array([0, 1]), (8, 8, 1)))
+    drawn = draw(params, keys)
     assert drawn.shape == (2, 8, 8, 1) and np.isfinite(drawn).all()
     with pytest.raises(UsageError, match="one step for each beta"):
         DiffusionTask(network, **how | {"times": UniformTimes()}, loss_weights=weights)
 
 
 @pytest.mark.parametrize("kind", ["codes", "gaussian"])
-def test_latents_are_measured_and_come_back(kind, tmp_path):
+def test_latents_are_measured_and_come_back(kind):
     quantizer = EMAVectorQuantizer(16, 4) if kind == "codes" else Gaussian(4)
     weights = {"l2": 1.0} | ({"commitment": 0.25} if kind == "codes" else {"kl": 1e-4})
     base = tiny.vqvae()
-    task = dataclasses.replace(base.task, tokenizer=tiny.tokenizer(quantizer), loss_weights=weights)
-    below = dataclasses.replace(base, task=task, total_steps=2)
-    train(below, tmp_path / "below")
-    plan = tiny.denoiser(
-        {"tokenizer": FrozenRun(str(tmp_path / "below"), experiment=below)},
-        total_steps=2,
-        save_every=2,
+    below = dataclasses.replace(
+        base.task, tokenizer=tiny.tokenizer(quantizer), loss_weights=weights
     )
-    network = plan.task.denoiser.clone(patch=1)
-    plan = dataclasses.replace(plan, task=dataclasses.replace(plan.task, denoiser=network))
-    train(plan, tmp_path / "above")
-    run = vqjax.load(tmp_path / "above")
-    _, collections, frozen = run._variables
-    x = plan.data.train_arrays["image"]
-    data = run.task.data_of(collections, frozen, {"image": x})
-    assert data.shape == (64, 4, 4, 4)
-    np.testing.assert_allclose(data.mean(axis=(0, 1, 2)), 0, atol=0.05)
-    np.testing.assert_allclose(data.std(axis=(0, 1, 2)), 1, atol=0.05)
-    assert set(collections[DENOISER][STATISTICS]) == {"mean", "deviation"}
-    back = run.task.decode(collections, frozen, data)
-    tokenizer = vqjax.load(tmp_path / "below")
-    levels = np.rint((np.clip(back, -1, 1) + 1) * 127.5)
-    assert np.abs(levels - tokenizer.reconstruct(x)).max() <= 1
-    assert run.sample(2).shape == (2, 8, 8, 1)
+    below = dataclasses.replace(base, task=below)
+    state = quick(lambda: create_state(below, below.data.example_spec()))()
+    arrays = {"params": state.params, "collections": state.collections}
+    frozen, tokenizer = {"task.tokenizer": arrays}, below.network_task()
+    network = RotaryDiT(16, 1, 2, condition=ClassLabel(3))
+    run = FrozenRun("nowhere", experiment=below)
+    task = DiffusionTask(network, tokenizer=run, latents="draw")
+    batch = tiny.denoiser().data.train_arrays
+    params, collections = quick(task.init)(jax.random.key(0), batch)
+    half = {**batch, "mask": np.arange(64) < 32}  # what is repeated does not count
+    batches = iter([half, {name: array[32:] for name, array in batch.items()}])
+    _, collections = task.start(params, collections, frozen, batches, jax.random.key(1))
+    x = batch["image"]
+    data = task.data_of(collections, frozen, batch)
+    assert data.shape == (64, 4, 4, 4) and set(collections[DENOISER][STATISTICS]) == {
+        "mean", "deviation",
+    }  # fmt: skip
+    drawn = task.data_of(collections, frozen, batch, jax.random.key(2))
+    for latents in (drawn, data)[: 1 if kind == "gaussian" else 2]:  # draws were measured
+        np.testing.assert_allclose(latents.mean(axis=(0, 1, 2)), 0, atol=0.1)
+        np.testing.assert_allclose(latents.std(axis=(0, 1, 2)), 1, atol=0.05)
+    z_q = tokenizer.encode(*arrays.values(), x).z_q
+    expected = tokenizer.decode_latents(*arrays.values(), z_q)
+    np.testing.assert_allclose(task.decode(collections, frozen, data), expected, atol=1e-4)
 
 
-def test_what_is_not_masked_stays(pixels):
-    images = pixels.held_out(3)
-    masks = np.zeros((3, 8, 8), bool)
-    masks[:, :4] = True
-    found = pixels.inpaint(images, masks, 5, classes=[1])
-    np.testing.assert_array_equal(found[:, 4:], images[:, 4:])
-    assert (found[:, :4] != images[:, :4]).any(axis=(1, 2, 3)).all()
-    np.testing.assert_array_equal(pixels.inpaint(images[:1], masks[:1], 5, classes=[1]), found[:1])
-    changed = images.copy()
-    changed[:, 4:] = 255 - changed[:, 4:]
-    assert (pixels.inpaint(changed, masks, 5, classes=[1])[:, :4] != found[:, :4]).any()
-    nothing = np.zeros_like(masks)
-    np.testing.assert_array_equal(pixels.inpaint(images, nothing), images)
-
-
-def test_variations_go_as_far_as_they_are_told(pixels):
-    images = pixels.held_out(3)
-    near, far = (
-        np.abs(pixels.variations(images, strength=strength).astype(int) - images).mean()
-        for strength in (0.02, 0.6)
+def test_it_draws_what_a_sound_says(tmp_path, capsys, make_run):
+    below = tiny.sound()
+    below_path, tones = make_run(below), below.data
+    source = TokenStream(FrozenRun(str(below_path), experiment=below), 2, ends=True)
+    condition = Tokens(codebooks=2, positions=9, width=8, layers=1, heads=2)
+    task = DiffusionTask(
+        RotaryDiT(16, 1, 2, patch=4, condition=condition),
+        solver=Heun(2),
+        array="image.image",
+        source=source,
     )
-    assert near < 10 < far
-    whole = pixels.variations(images, 2, strength=1.0, classes=[1])
-    np.testing.assert_array_equal(whole, pixels.sample(3, 2, classes=[1]))  # no data is left
+    data = Paired({"image": Digits(), "audio": tones})
+    plan = tiny.denoiser(total_steps=6, save_every=6, data=data)
+    plan = dataclasses.replace(plan, task=task)
+    train(plan, tmp_path / "run", make_evaluator=make_evaluator)
+    run = vqjax.load(tmp_path / "run")
+    waves = np.sin(np.arange(160)[None] * np.array([[0.1], [0.2], [0.4]]))
+    clips = [*(8_000 * waves).astype(np.int16)]
+    clips[1] = clips[1][:50]
+    tokens = run.source_tokens(clips)
+    assert tokens.shape == (3, 9, 2) and (tokens[1, 5:] == -1).all() and (tokens[0] >= 0).all()
+    codec = vqjax.load(below_path)
+    np.testing.assert_array_equal(tokens[0, :, 1], codec.encode(clips[0])["tokens_1"])
+    drawn = run.sample(4, source=clips)
+    assert drawn.shape == (4, 8, 8, 1)
+    np.testing.assert_array_equal(run.sample(1, source=clips[:1]), drawn[:1])
+    assert (run.sample(1)[0] != drawn[0]).any()  # unconditional
+    write_sound(tmp_path / "a.wav", clips[0], 8_000)
+    verb = ["sample", str(tmp_path / "run"), "-n", "2", "--out", str(tmp_path / "out")]
+    assert main([*verb, "--condition", f"audio={tmp_path / 'a.wav'}"]) == 0
+    singles = sorted((tmp_path / "out").glob("*seed0-*.png"))
+    np.testing.assert_array_equal(Image.open(singles[0]), drawn[0][..., 0])
+    for wrong, words in (("image=a.png", "give audio=FILE"), ("audio=none.wav", "no such file")):
+        capsys.readouterr()
+        assert main([*verb, "--condition", wrong]) == 2 and words in capsys.readouterr().err
+    with pytest.raises(UsageError, match="need each other"):
+        dataclasses.replace(task, source=None)
+    small = task.denoiser.clone(condition=condition.clone(positions=7))
+    with pytest.raises(UsageError, match="positions=7, codebooks=2: the tokens"):
+        dataclasses.replace(task, denoiser=small).check(data.example_spec())
+    other = task.denoiser.clone(condition=condition.clone(codebook_size=9))
+    with pytest.raises(UsageError, match="codebook_size=9: the source has 16"):
+        dataclasses.replace(task, denoiser=other).check(data.example_spec())
+
+
+def test_only_such_a_run_takes_a_source(pixels):
+    with pytest.raises(UsageError, match="is conditioned on no tokens"):
+        pixels.sample(1, source=[np.zeros(50, np.int16)])
 
 
 @pytest.mark.parametrize(

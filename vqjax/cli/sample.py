@@ -20,6 +20,7 @@ from vqjax.cli.drawing import (
 )
 from vqjax.cli.sampling import DRAWING, add_solver_arguments
 from vqjax.cli.sounds import add_rate_argument, write_samples
+from vqjax.cli.stream_inputs import source_of
 from vqjax.cli.streams_sample import sample_streams
 from vqjax.format import printable
 
@@ -47,7 +48,8 @@ any other keyword of the run's `sample`. Of sound the sheet shows spectrograms, 
 sample is a FLAC file as long as it was drawn, at the level of training (a WAV file where soundfile
 is not installed). Of a joint prior any streams are drawn given any others: --condition takes a file
 or a text for a stream, --target names what to draw; each stream has a sheet of its own, texts a
-file of lines.
+file of lines. A denoiser that attends to something else, such as a recording, takes a file of that:
+--condition audio=seven.wav.
 """
 SAMPLES = 64  # by default
 INTERPOLATION_STEPS = 10  # pictures per row
@@ -113,7 +115,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError("--guidance with names is for joint priors: give a number")
     if not (options := _accepted(trained.sample, n=SAMPLES, seed=0)) or "n" not in options:
         raise UsageError(f"{type(trained).__name__}.sample has no n: how many to draw")
-    options |= method_options(args, trained, trained.sample)
+    options |= _conditioned_options(args, trained)
     count = options["n"]
     _check_count("n", count)
     conditions = next((options[name] for name in CONDITION_KEYWORDS if options.get(name)), [])
@@ -134,6 +136,15 @@ def run(args: argparse.Namespace) -> None:
     write_sheet(_sheet_rows(samples, conditions), sheet, caption, overwrite=args.overwrite)
     print(printable(str(sheet)))
     _print_numbers(trained, samples)
+
+
+def _conditioned_options(args: argparse.Namespace, trained: Any) -> dict[str, Any]:
+    """Keywords of the run's `sample`, of a denoiser that has a source also that."""
+    if not getattr(trained, "media", None):
+        return method_options(args, trained, trained.sample)
+    source = source_of(trained, args)
+    rest = argparse.Namespace(**{**vars(args), "condition": None})
+    return {"source": source, **method_options(rest, trained, trained.sample)}
 
 
 def _accepted(method: Any, **options: Any) -> dict[str, Any]:

@@ -31,6 +31,24 @@ def conditions_of(trained: Any, args: argparse.Namespace) -> dict[str, Any]:
     return {name: read_examples(trained, name, items) for name, items in values.items()}
 
 
+def source_of(trained: Any, args: argparse.Namespace) -> Any:
+    """The examples that a denoiser is conditioned on, of --condition NAME=FILE; None: there are
+    none.
+
+    Raises:
+        UsageError: another condition.
+        DataError: a file cannot be read.
+    """
+    from vqjax.types import UsageError
+
+    (name,) = trained.media
+    items = [item.partition("=") for item in args.condition or ()]
+    for named, equals, _ in items:
+        if named != name or not equals:
+            raise UsageError(f"--condition {printable(named, 60)}: give {name}=FILE")
+    return read_examples(trained, name, [path for _, _, path in items]) if items else None
+
+
 def read_examples(trained: Any, name: str, values: Sequence[str]) -> Any:
     """The examples of one stream: of texts `values` themselves, else files.
 

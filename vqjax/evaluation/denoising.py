@@ -53,7 +53,7 @@ class DenoisingEvaluator:
             totals += np.asarray(sums, np.float64)
             count += int(examples)
             if shown < SAMPLES:
-                cond = jax.device_get(self._cond(put))  # of all hosts' rows
+                cond = jax.device_get(self._cond(put, self._frozen))  # of all hosts' rows
                 conditions += [] if cond is None else [cond]
                 shown += len(put[self._task.inputs])
         check_not_empty(count, self._experiment)
@@ -78,7 +78,7 @@ class DenoisingEvaluator:
         these are.
         """
         positions, mask = batch["eval_position"], batch["mask"]
-        x0, cond = self._task.data_of(collections, frozen, batch), self._task.cond_of(batch)
+        x0, cond = self._task.data_of(collections, frozen, batch), self._task.cond_of(batch, frozen)
         keys = jax.vmap(lambda i: jax.random.fold_in(make_key(0), i))(positions)
         per_quarter = TIMES // QUARTERS
 

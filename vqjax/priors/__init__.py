@@ -8,6 +8,7 @@ from vqjax.priors.codebook_gpt import CodebookGPT as CodebookGPT
 from vqjax.priors.conditions import ClassLabel as ClassLabel
 from vqjax.priors.conditions import Several as Several
 from vqjax.priors.conditions import Text as Text
+from vqjax.priors.conditions import Tokens as Tokens
 from vqjax.priors.gpt import GPT as GPT
 from vqjax.priors.joint import JointPrior as JointPrior
 from vqjax.priors.maskgit import MaskGIT as MaskGIT

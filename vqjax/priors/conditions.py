@@ -105,6 +105,27 @@ class ClassLabel(nn.Module):
         return jnp.full((count,), NULL, jnp.int32)
 
 
+def encoded(
+    condition: nn.Module, x: jax.Array, mask: jax.Array, features: int
+) -> tuple[jax.Array, jax.Array]:
+    """A sequence x [B, T, width], of which those of `mask` bool [B, T] count, by the transformer of
+    a condition, as vectors [B, T + 1, features] and their mask; the last one is of the whole. In a
+    compact method.
+    """
+    width, (batch, length, _) = condition.width, x.shape
+    whole = condition.param("whole", INIT, (1, 1, width), jnp.float32)
+    whole = jnp.broadcast_to(whole, (batch, 1, width)).astype(x.dtype)  # [B, 1, width]
+    mask = jnp.concatenate([mask, jnp.ones((batch, 1), bool)], axis=1)  # [B, M]
+    positions = np.append(1.0 + np.arange(length), 0.0)[:, None]  # [M, 1]
+    angles = jnp.asarray(rotary_angles(positions, width // condition.heads))  # [M, d / 2]
+    encoder = Transformer(
+        condition.layers, condition.heads, causal=False, dtype=condition.dtype, name="encoder"
+    )
+    h = encoder(jnp.concatenate([x, whole], axis=1), angles, mask)  # [B, M, width]
+    out = nn.Dense(features, use_bias=False, kernel_init=INIT, dtype=condition.dtype, name="out")
+    return out(h.reshape(-1, width)).reshape(*h.shape[:2], features), mask
+
+
 class Text(nn.Module):
     """A caption, encoded by a transformer that is trained with the prior.
 
@@ -181,26 +202,101 @@ class Text(nn.Module):
             chance = jnp.float32(self.dropout)
             withheld = jax.random.bernoulli(key, chance, (len(ids), 1))  # [B, 1]
             ids = jnp.where(withheld, 0, ids)
-        whole = self.param("whole", INIT, (1, 1, self.width), jnp.float32)
         embed = nn.Embed(
             self.vocabulary, self.width, embedding_init=INIT, dtype=self.dtype, name="embed"
         )
-        x = embed(ids)  # [B, T, width]
-        whole = jnp.broadcast_to(whole, (len(ids), 1, self.width)).astype(x.dtype)  # [B, 1, width]
-        mask = jnp.concatenate([ids != 0, jnp.ones((len(ids), 1), bool)], axis=1)  # [B, M]
-        positions = np.append(1.0 + np.arange(self.tokens), 0.0)[:, None]  # [M, 1]
-        angles = jnp.asarray(rotary_angles(positions, self.width // self.heads))  # [M, d / 2]
-        encoder = Transformer(
-            self.layers, self.heads, causal=False, dtype=self.dtype, name="encoder"
-        )
-        h = encoder(jnp.concatenate([x, whole], axis=1), angles, mask)  # [B, M, width]
-        out = nn.Dense(features, use_bias=False, kernel_init=INIT, dtype=self.dtype, name="out")
-        vectors = out(h.reshape(-1, self.width))  # [B M, features]
-        return vectors.reshape(*h.shape[:2], features), mask  # [B, M, features], [B, M]
+        return encoded(self, embed(ids), ids != 0, features)
 
     def null(self, count: int) -> jax.Array:
         """The array that means no condition: int32[count, T]."""
         return jnp.zeros((count, self.tokens), jnp.int32)
+
+
+class Tokens(nn.Module):
+    """Tokens of a frozen tokenizer, such as those of a recording, encoded by a transformer that is
+    trained with the network; the codebooks of a position are added up. What is not there, as after
+    the end of a clip, is -1.
+
+    Attributes:
+        codebooks: Q, the first ones of the tokenizer.
+        positions: T, of its grid, in one row.
+        width: channels of the transformer.
+        codebook_size: K, of each codebook; None: that of the tokenizer, filled in by the task.
+        layers: blocks of the transformer.
+        heads: of its attention.
+        by: see `Text`.
+        dropout: chance that all are dropped in training.
+        dtype: to compute in; None: the experiment's `compute_dtype`.
+    """
+
+    codebooks: int
+    positions: int
+    width: int
+    codebook_size: int | None = None
+    layers: int = 2
+    heads: int = 4
+    by: str = "cross"
+    dropout: float = 0.1
+    dtype: str | None = None
+
+    batch_key = "source_tokens"  # the batch's array, which the task makes
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.by not in WAYS:
+            raise UsageError(f"condition.by={self.by!r}: {did_you_mean(self.by, WAYS)}")
+        sizes = {
+            name: getattr(self, name)
+            for name in ("codebook_size", "codebooks", "positions", "layers", "heads")
+        }
+        least = min(size for size in sizes.values() if size is not None)
+        if least < 1 or not 0.0 <= self.dropout <= 1.0:
+            words = ", ".join(f"{name}={size}" for name, size in sizes.items())
+            raise UsageError(
+                f"condition: {words}, dropout={self.dropout}: wanted at least 1 of each and a "
+                "chance from 0 to 1"
+            )
+        if self.width % (2 * self.heads):
+            raise UsageError(
+                f"condition.width={self.width}: wanted a multiple of 2 heads={2 * self.heads}"
+            )
+        super().__post_init__()
+
+    @property
+    def length(self) -> int:
+        """Vectors that it makes."""
+        return self.positions + 1
+
+    @property
+    def spec(self) -> ArraySpec:
+        """Of that array, in one example."""
+        return ArraySpec((self.positions, self.codebooks), "int32")
+
+    def check_spec(self, spec: ArraySpec) -> None:
+        """Refuses arrays of another kind than this one takes, with UsageError."""
+        if not self.spec.is_like(spec):
+            raise UsageError(
+                f"condition: positions={self.positions}, codebooks={self.codebooks}: the tokens "
+                f"are {spec.dtype}{list(spec.shape)}"
+            )
+
+    @nn.compact
+    def __call__(self, ids: jax.Array, features: int) -> tuple[jax.Array, jax.Array]:
+        """int32[B, T, Q] -> [B, M, features], M = T + 1, and which of these count: bool [B, M]."""
+        if self.has_rng("dropout") and self.dropout > 0.0:
+            key, chance = self.make_rng("dropout"), jnp.float32(self.dropout)
+            withheld = jax.random.bernoulli(key, chance, (len(ids), 1, 1))  # [B, 1, 1]
+            ids = jnp.where(withheld, NULL, ids)
+        size = self.codebooks * self.codebook_size
+        embed = nn.Embed(size, self.width, embedding_init=INIT, dtype=self.dtype, name="embed")
+        there = ids[..., 0] != NULL  # [B, T]
+        rows = jnp.maximum(ids, 0) + self.codebook_size * jnp.arange(self.codebooks)[None, None]
+        x = embed(rows).sum(axis=2)  # [B, T, width]
+        return encoded(self, x, there, features)
+
+    def null(self, count: int) -> jax.Array:
+        """The array that means no condition: int32[count, T, Q]."""
+        return jnp.full((count, self.positions, self.codebooks), NULL, jnp.int32)
 
 
 class Several(nn.Module):

@@ -22,6 +22,8 @@ from vqjax.runs.base import Opening, Run, Sizes
 from vqjax.runs.conditions import Others, condition_arrays, in_words, keywords_for, main_classes
 from vqjax.runs.editing import UNGUIDED, cells_under
 from vqjax.runs.examples import as_trained, checked_count, checked_examples
+from vqjax.runs.source_conditions import SourceConditions
+from vqjax.runs.stream_examples import in_turn
 from vqjax.sampling import Guidance, Interval
 from vqjax.sampling.solvers import Moment, Sample, Solver
 from vqjax.tasks.diffusion import DENOISER, DENOISING
@@ -57,7 +59,7 @@ class Plan(NamedTuple):
     strength: float = 1.0
 
 
-class DiffusionRun(Run):
+class DiffusionRun(SourceConditions, Run):
     """A denoiser, and the tokenizer over whose latents it works, if any; made by `vqjax.load`.
 
     Attributes: see `Run`.
@@ -84,7 +86,7 @@ class DiffusionRun(Run):
 
     def network(self) -> nn.Module:
         """The denoiser."""
-        return self.task.denoiser
+        return self.task.network
 
     @classmethod
     def learned(cls, experiment: Experiment, sizes: Sizes, data: str, short: bool) -> str:
@@ -119,6 +121,7 @@ class DiffusionRun(Run):
         solver: Solver | None = None,
         guidance: Guidance = UNGUIDED,
         guidance_interval: Sequence[float] = ALWAYS,
+        source: Any = None,
     ) -> np.ndarray:
         """Draws examples; sound at the level of its tokenizer's training, as long as the window.
 
@@ -135,6 +138,8 @@ class DiffusionRun(Run):
             guidance: classifier-free guidance.
             guidance_interval: times between which it acts, from 0, the data, to 1, the noise; a
                 step counts by its beginning.
+            source: of one conditioned on the tokens of something else: examples of that, such as
+                clips of sound [T], used in turn; None: unconditional.
 
         Returns:
             [n, *S, C] of the run's `dtype`.
@@ -147,7 +152,12 @@ class DiffusionRun(Run):
         self._check_process()
         n = checked_count(n, self.shape, self.dtype)
         how = self._how(seed, solver, guidance, guidance_interval)
-        cond = self._cond(n, (classes, prompts, conditions))
+        if source is not None:
+            cond = in_turn(self.source_tokens(source), n)
+        elif self.task.source is not None:
+            cond = np.asarray(self.task.denoiser.condition.null(n))
+        else:
+            cond = self._cond(n, (classes, prompts, conditions))
         return self._drawn(Plan(n, how[0], cond, *how[1:]))
 
     def network_evaluations(self, options: Mapping[str, Any]) -> int:

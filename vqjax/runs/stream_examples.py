@@ -77,7 +77,7 @@ class TokenExamples:
         spec: ArraySpec,
     ) -> None:
         self.name, self.run, self.spec = name, run, spec
-        self._stream, self._order, self._arrays = stream, order, arrays
+        self._stream, self.order, self._arrays = stream, order, arrays
         self._decode = jax.jit(self._decoded)
 
     @property
@@ -92,7 +92,7 @@ class TokenExamples:
         Raises:
             UsageError: other shapes, dtypes or ranges than the tokenizer takes.
         """
-        if self._order.ends:
+        if self.order.ends:
             one = isinstance(values, np.ndarray) and values.ndim == 1
             clips = [values] if one else arguments.items(self.name, values, "[clip]")
             return np.concatenate([self._clip_ids(clip) for clip in clips])
@@ -102,16 +102,16 @@ class TokenExamples:
             raise UsageError(
                 f"{self.name}: {times(array.shape)}: wanted examples of {times(self.spec.shape)}"
             )
-        return np.asarray(self._order.flatten(self._named(self.run.encode(array))))
+        return np.asarray(self.order.flatten(self._named(self.run.encode(array))))
 
     def _clip_ids(self, clip: np.ndarray) -> np.ndarray:
         """Ids int32[1, T] of one clip [T]."""
         window = self.spec.shape[0]
         tokens = self._named(self.run.encode(np.asarray(clip)[:window]))  # [F'] each
-        most = self._order.frames
+        most = self.order.frames
         frames = min(len(next(iter(tokens.values()))), most)
         padded = {k: np.pad(v[:most], (0, most - frames))[None] for k, v in tokens.items()}
-        ids = self._order.cut(self._order.flatten(padded), jnp.asarray([frames]))
+        ids = self.order.cut(self.order.flatten(padded), jnp.asarray([frames]))
         return np.asarray(ids)
 
     def _named(self, tokens: Any) -> dict[str, np.ndarray]:
@@ -131,7 +131,7 @@ class TokenExamples:
         return [example[:length, 0] for example, length in pairs]
 
     def _decoded(self, ids: jax.Array) -> tuple[jax.Array, jax.Array]:
-        order = self._order
+        order = self.order
         frames = order.frames_of(ids) if order.ends else None
         x_hat, lengths = self._stream.decoded(self._arrays, Drawn(order.unflatten(ids), frames))
         dtype = self.spec.dtype if self.spec.dtype in ("uint8", "int16") else "float32"

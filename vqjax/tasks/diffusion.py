@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
 
 from vqjax import arguments
@@ -24,20 +23,19 @@ from vqjax.ops.diffusion import (
     variational_bits,
     velocity_of,
 )
-from vqjax.ops.numerics import at_least_float32
 from vqjax.ops.schedules import Schedule
+from vqjax.priors.conditions import Tokens
 from vqjax.priors.conditions import inputs_of as condition_inputs
 from vqjax.sampling import Guidance, Heun, with_null
 from vqjax.sampling.solvers import Moment, Sample, Solver, noise_of
-from vqjax.tasks.base import Batches, Task, inputs_of, normalize
+from vqjax.tasks.base import LENGTH, Batches, Task
 from vqjax.tasks.conditions import Conditions
-from vqjax.tasks.frozen_tokens import FrozenTokenizer
+from vqjax.tasks.frozen_latents import STATISTICS, FrozenLatents
+from vqjax.tasks.streams import TokenStream, arrays_of
 from vqjax.types import ArraySpec, Batch, Bound, Context, TaskOutput, Tree, UsageError, check_offers
 
 DENOISER, DENOISING, VARIATIONAL = "denoiser", "denoising", "variational"
-FROZEN = "task.tokenizer"  # where the tokenizer's arrays are in `frozen`
-STATISTICS = "latents"  # the collection of their mean and deviation
-MEASURED = 2_000  # examples, at least, from which these come
+SOURCE = "task.source.tokenizer"  # likewise, of the source
 LATENTS = ("mean", "draw")
 NEEDS = ("condition", "check_shape")
 PATH_NEEDS = ("alpha", "sigma", "slopes")
@@ -45,7 +43,7 @@ UNGUIDED, NO_RNGS = Guidance(), types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
-class DiffusionTask(FrozenTokenizer, Task):
+class DiffusionTask(FrozenLatents, Task):
     """Denoising of examples, or of the latents of a frozen tokenizer.
 
     Player: "denoiser". Loss term: "denoising", the mean square of what `compares` says; where the
@@ -69,6 +67,9 @@ class DiffusionTask(FrozenTokenizer, Task):
         loss_weights: of "denoising", and of "variational" where that is a term.
         array: the batch's array that is learned, without a tokenizer: uint8 (normalised to [-1, 1])
             or float in [-1, 1].
+        source: what a condition of `Tokens` reads: tokens of a frozen tokenizer, made in the step,
+            of the arrays that `Paired` names by `stream`, as "audio.audio"; None: it is no such.
+        stream: see `source`.
     """
 
     denoiser: nn.Module
@@ -83,6 +84,8 @@ class DiffusionTask(FrozenTokenizer, Task):
         default_factory=lambda: {DENOISING: 1.0}
     )
     array: str = "image"
+    source: TokenStream | None = None
+    stream: str = "audio"
 
     players = (DENOISER,)
     where = "task"
@@ -100,6 +103,10 @@ class DiffusionTask(FrozenTokenizer, Task):
         if self.tokenizer is not None:
             self.check_tokenizer()
         Conditions(self.denoiser.condition, DENOISER)
+        if (self.source is not None) != isinstance(self.denoiser.condition, Tokens):
+            raise UsageError(
+                "task.source: denoiser.condition=Tokens(...) and a source need each other"
+            )
         if self._learns_variance:
             steps = getattr(self.path, "count", None)
             if steps is None or steps != getattr(self.times, "steps", None):
@@ -130,23 +137,21 @@ class DiffusionTask(FrozenTokenizer, Task):
     @property
     def conditions(self) -> dict[str, ArraySpec]:
         """What a batch holds beside inputs: {array: its spec}."""
-        return self._conditions.specs
+        return {} if self.source is not None else self._conditions.specs
 
     @property
     def bounds(self) -> dict[str, Bound]:
         """Which numbers a batch may hold, by the name of the array."""
         return self._conditions.bounds
 
-    def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """(*s, C) of what is denoised, of examples (*S, C).
-
-        Raises:
-            UsageError: the tokenizer does not take such examples.
-        """
-        if self.tokenizer is None:
-            return shape
-        tokenizer = self.tokenizer_task.tokenizer
-        return (*tokenizer.encoder.grid(shape[:-1]), tokenizer.quantizer.codebook_dim)
+    @property
+    def network(self) -> nn.Module:
+        """The denoiser, its condition of as many codes as the source has."""
+        condition = self.denoiser.condition
+        if self.source is None or condition.codebook_size is not None:
+            return self.denoiser
+        size = self.source.tokenizer_task.tokenizer.quantizer.codebook_size
+        return self.denoiser.clone(condition=condition.clone(codebook_size=size))
 
     def check(self, inputs: Mapping[str, ArraySpec]) -> None:
         """Refuses settings that cannot work on examples of these arrays, with UsageError."""
@@ -158,6 +163,18 @@ class DiffusionTask(FrozenTokenizer, Task):
         if self.tokenizer is not None:
             self.check_channels(shape)
         self.denoiser.check_shape(self.latent_shape(shape))
+        if self.source is not None:
+            own = arrays_of(inputs, self.stream)
+            self.source.check(own)
+            levels = self.source.levels_of({k: tuple(spec.shape) for k, spec in own.items()})
+            (positions,), sizes = levels[0].grid, {v.codebook_size for v in levels}
+            if sizes != {self.network.condition.codebook_size}:
+                raise UsageError(
+                    f"denoiser.condition.codebook_size={self.denoiser.condition.codebook_size}: "
+                    f"the source has {', '.join(map(str, sizes))}"
+                )
+            made = {Tokens.batch_key: ArraySpec((positions, len(levels)), "int32")}
+            inputs = {**inputs, **made}
         self._conditions.check(inputs)
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Tree, Tree]:
@@ -165,7 +182,9 @@ class DiffusionTask(FrozenTokenizer, Task):
         shape = self.latent_shape(tuple(batch[self.inputs].shape[1:]))
         count = len(batch[self.inputs])
         x, t = jnp.zeros((count, *shape), jnp.float32), jnp.zeros(count, jnp.float32)
-        params = self.denoiser.init(rng, x, t, self.cond_of(batch))["params"]
+        none = self.source is not None  # its tokens take frozen arrays, and shapes are enough here
+        cond = self.denoiser.condition.null(count) if none else self.cond_of(batch, {})
+        params = self.network.init(rng, x, t, cond)["params"]
         collections = {}
         if self.tokenizer is not None:
             channels = jnp.zeros(shape[-1:], jnp.float32)
@@ -181,82 +200,25 @@ class DiffusionTask(FrozenTokenizer, Task):
         self._conditions.look_at(batches)
         if self.tokenizer is None:
             return params, collections
-        draws = self.latents == "draw"
+        own = {**collections[DENOISER], STATISTICS: self.measured(frozen, batches, rng)}
+        return params, {DENOISER: own}
 
-        @jax.jit
-        def sums(frozen: Tree, batch: Batch, key: jax.Array) -> tuple[jax.Array, ...]:
-            z = self.raw_latents(frozen, batch, key if draws else None)  # [B, *s, C]
-            mask = batch.get("mask", jnp.ones(len(z), bool))
-            z = jnp.where(mask.reshape(-1, *(1,) * (z.ndim - 1)), z, 0.0)
-            axes = tuple(range(z.ndim - 1))
-            return z.sum(axes), (z * z).sum(axes), mask.sum() * (z[0].size // z.shape[-1])
-
-        total, squares, count, examples = 0.0, 0.0, 0, 0
-        for number, batch in enumerate(batches):
-            found = jax.device_get(sums(frozen, batch, jax.random.fold_in(rng, number)))
-            total, squares, count = (
-                a + np.asarray(b, np.float64)
-                for a, b in zip((total, squares, count), found, strict=True)
-            )
-            examples += len(batch[self.inputs])
-            if examples >= MEASURED:
-                break
-        mean = total / count
-        variance = squares / count - mean**2
-        if not np.isfinite(variance).all():
-            raise UsageError(
-                f"task.tokenizer: {self.tokenizer.path} has latents that are not finite"
-            )
-        # A channel that never changes stays as it is.
-        deviation = np.sqrt(np.where(variance > 1e-12, variance, 1.0))
-        measured = {"mean": jnp.float32(mean), "deviation": jnp.float32(deviation)}
-        return params, {DENOISER: {**collections[DENOISER], STATISTICS: measured}}
-
-    def cond_of(self, batch: Batch) -> Any:
+    def cond_of(self, batch: Batch, frozen: Tree) -> Any:
         """What the denoiser's condition takes of a batch; None: it has none."""
+        if self.source is not None:
+            batch = {Tokens.batch_key: self.source_tokens(batch, frozen)}
         return condition_inputs(self.denoiser.condition, batch)
 
-    def raw_latents(self, frozen: Tree, batch: Batch, key: jax.Array | None = None) -> jax.Array:
-        """Of a batch, not moved and scaled: float32 [B, *s, C].
-
-        Args:
-            frozen: with the tokenizer's arrays.
-            batch: with inputs.
-            key: of the draws from a variational autoencoder; None: means.
-        """
-        task, arrays = self.tokenizer_task, frozen[FROZEN]
-        z = task.raw_latents(arrays["params"], arrays["collections"], inputs_of(batch, self.inputs))
-        quantizer = task.tokenizer.quantizer
-        if not quantizer.has_prior:
-            return at_least_float32(z)
-        mean, _ = quantizer.split(z)
-        if key is None:
-            return mean
-        return quantizer.draw(z, jax.random.normal(key, mean.shape)).z
-
-    def data_of(
-        self, collections: Tree, frozen: Tree, batch: Batch, key: jax.Array | None = None
-    ) -> jax.Array:
-        """What is denoised, float32 [B, *s, C]; see `raw_latents`."""
-        if self.tokenizer is None:
-            return at_least_float32(normalize(inputs_of(batch, self.inputs)))
-        z = self.raw_latents(frozen, batch, key if self.latents == "draw" else None)
-        mean, deviation = self._statistics(collections, z)
-        return (z - mean) / deviation
-
-    def decode(self, collections: Tree, frozen: Tree, x: jax.Array) -> jax.Array:
-        """What `data_of` makes, backwards: float32 [B, *S, C] in [-1, 1]."""
-        if self.tokenizer is None:
-            return x
-        mean, deviation = self._statistics(collections, x)
-        task, arrays = self.tokenizer_task, frozen[FROZEN]
-        return task.decode_raw(arrays["params"], arrays["collections"], x * deviation + mean)
-
-    def _statistics(self, collections: Tree, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mean and deviation of latents, with the axes of z [B, *s, C]."""
-        found = collections[DENOISER][STATISTICS]
-        shape = (*(1,) * (z.ndim - 1), -1)
-        return found["mean"].reshape(shape), found["deviation"].reshape(shape)
+    def source_tokens(self, batch: Batch, frozen: Tree) -> jax.Array:
+        """Those of the source's arrays in a batch, int32[B, T, Q], -1 after the end of a clip."""
+        own = arrays_of(batch, self.stream)
+        found = self.source.tokens_of(frozen[SOURCE], own)
+        ids = jnp.stack([found[name] for name in self.source.level_names], axis=-1)  # [B, T, Q]
+        if not self.source.ends:
+            return ids
+        frames = self.source.tokenizer_task.frames_of(own[LENGTH])  # [B]
+        there = jnp.arange(ids.shape[1])[None] < jnp.maximum(frames, 1)[:, None]
+        return jnp.where(there[..., None], ids, -1)
 
     def predict(
         self, params: Tree, x: jax.Array, t: jax.Array, cond: Tree | None, rngs: Mapping = NO_RNGS
@@ -264,7 +226,7 @@ class DiffusionTask(FrozenTokenizer, Task):
         """What the denoiser `predicts` of x_t [B, *s, C] at t [B], float32, and the spread of its
         variance, which is None where that is not learned.
         """
-        out = self.denoiser.apply({"params": params[DENOISER]}, x, t, cond, rngs=dict(rngs))
+        out = self.network.apply({"params": params[DENOISER]}, x, t, cond, rngs=dict(rngs))
         if not self._learns_variance:
             return out, None
         out, spread = jnp.split(out, 2, axis=-1)
@@ -313,7 +275,7 @@ class DiffusionTask(FrozenTokenizer, Task):
         t = self.times.draw(timed, len(x0))
         noise = jax.random.normal(noised, x0.shape, jnp.float32)
         rngs = {"dropout": dropped} if context.train else {}
-        errors = self.errors(params, x0, noise, t, self.cond_of(batch), rngs)
+        errors = self.errors(params, x0, noise, t, self.cond_of(batch, frozen), rngs)
         return TaskOutput({k: v.mean() for k, v in errors.items() if k in context.active})
 
     def first(self, keys: jax.Array, shape: tuple[int, ...]) -> Sample:
