@@ -19,7 +19,6 @@ from vqjax.media.sound_writing import write_sound
 from vqjax.ops.diffusion import DDPMPath, UniformTimes
 from vqjax.priors import ClassLabel, Tokens
 from vqjax.quantizers import EMAVectorQuantizer, Gaussian
-from vqjax.runs.load import make_evaluator
 from vqjax.sampling import Ancestral, DPMSolver, Euler, Guidance, Heun
 from vqjax.tasks import DiffusionTask, TokenStream
 from vqjax.tasks.diffusion import DENOISER
@@ -190,7 +189,7 @@ def test_it_draws_what_a_sound_says(tmp_path, capsys, make_run):
     data = Paired({"image": Digits(), "audio": tones})
     plan = tiny.denoiser(total_steps=6, save_every=6, data=data)
     plan = dataclasses.replace(plan, task=task)
-    train(plan, tmp_path / "run", make_evaluator=make_evaluator)
+    train(plan, tmp_path / "run")
     run = vqjax.load(tmp_path / "run")
     waves = np.sin(np.arange(160)[None] * np.array([[0.1], [0.2], [0.4]]))
     clips = [*(8_000 * waves).astype(np.int16)]
