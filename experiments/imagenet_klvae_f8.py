@@ -1,5 +1,4 @@
-"""A variational autoencoder with an adversary on ImageNet at 256x256: 32 x 32 x 4 real numbers, the
-latents that diffusion transformers were published on.
+"""KL autoencoder on ImageNet at 256x256: the 32 x 32 x 4 latents that DiT was published on.
 
     vqjax prepare imagenet2012
     vqjax prepare lpips

@@ -1,13 +1,13 @@
-"""Absorbing diffusion over the tokens of `mnist_vqvae.py`, class-conditional: masked tokens come
-back at random times, and the loss is a bound on the likelihood.
+"""Absorbing diffusion over the tokens of `mnist_vqvae.py`, class-conditional.
 
     vqjax prepare mnist
     vqjax train mnist_vqvae
     vqjax train mnist_absorbing
     vqjax sample runs/mnist_absorbing --classes 3,7 --out out
 
-The network is that of `mnist_maskgit.py`, whose loss has other weights. Not measured yet, and the
-time is an estimate. Another tokenizer: `--arg tokenizer=RUN`.
+Masked tokens come back at random times, and the loss is a bound on the likelihood. The network is
+that of `mnist_maskgit.py`, whose loss has other weights. Not measured yet, and the time is an
+estimate. Another tokenizer: `--arg tokenizer=RUN`.
 
 Cost: 14 min.
 """

@@ -1,5 +1,4 @@
-"""An autoencoder with a hint of a variational one on MNIST: 7 x 7 x 4 real numbers for
-`mnist_klvae_dit.py`.
+"""An autoencoder, a little variational, on MNIST: 7 x 7 x 4 real numbers for `mnist_klvae_dit.py`.
 
     vqjax prepare mnist
     vqjax train mnist_klvae

@@ -1,12 +1,12 @@
-"""A diffusion transformer over the latents of `mnist_vqvae.py`, class-conditional: what it makes is
-quantized and decoded.
+"""A diffusion transformer over the latents of `mnist_vqvae.py`, class-conditional.
 
     vqjax prepare mnist
     vqjax train mnist_vqvae
     vqjax train mnist_latent_dit
     vqjax sample runs/mnist_latent_dit --classes 3,7 --guidance 2 --out out
 
-Not measured yet; the time is an estimate. Another tokenizer: `--arg tokenizer=RUN`.
+What it makes is quantized and decoded. Not measured yet; the time is an estimate. Another
+tokenizer: `--arg tokenizer=RUN`.
 
 Cost: 15 min.
 """
