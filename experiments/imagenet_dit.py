@@ -16,9 +16,9 @@ three of four channels; here it acts on all), nothing is measured here.
 | L             | 457.8 M    | 23.3                                      |
 | XL            | 674.8 M    | 19.5                                      |
 
-For accelerators: `compute_dtype=bfloat16`, `mesh.fsdp=N`; `vqjax compile imagenet_dit --arg size=XL
---shape 256,256,3 --topology v5e:16x16` says whether it fits (docs/scaling.md). A published autoencoder:
-`--arg tokenizer=RUN`, RUN by `vqjax import`.
+For accelerators: `compute_dtype=bfloat16`, `mesh.fsdp=N`; `vqjax compile imagenet_dit --arg
+size=XL --shape 256,256,3 --topology v5e:16x16` says whether it fits (docs/scaling.md). A
+published autoencoder: `--arg tokenizer=RUN`, RUN by `vqjax import`.
 
 Cost: accelerators.
 """
