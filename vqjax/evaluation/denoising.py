@@ -6,6 +6,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from vqjax.evaluation.base import Evaluation, check_not_empty, over_split
+from vqjax.evaluation.prior import COLUMNS, SAMPLES, SOUNDS, first_samples
 from vqjax.media.gallery import Gallery
 from vqjax.ops.numerics import make_key
 from vqjax.tasks.diffusion import DENOISING
@@ -13,7 +14,6 @@ from vqjax.training.experiment import Experiment
 from vqjax.training.sharding import put_batch, replicated
 from vqjax.types import Batch, Tree
 
-SAMPLES, SOUNDS, COLUMNS = 64, 16, 8  # in the gallery; of sound; side by side
 QUARTERS = 4  # of the times, of each of which every example has one
 TIMES = 16  # altogether, at equal distances
 
@@ -60,7 +60,7 @@ class DenoisingEvaluator:
         means = totals / count
         numbers = {DENOISING: float(means.mean())}
         numbers |= {f"{DENOISING}/q{i + 1}": float(mean) for i, mean in enumerate(means)}
-        cond = jax.tree.map(_first_samples, *conditions) if conditions else None
+        cond = jax.tree.map(first_samples, *conditions) if conditions else None
         with jax.set_mesh(self._mesh):
             samples = self._draw(params, collections, self._frozen, cond, shape=shape)
         return Evaluation(numbers, self._gallery(np.asarray(samples)))
@@ -96,8 +96,3 @@ class DenoisingEvaluator:
     ) -> jax.Array:
         keys = jax.vmap(lambda i: jax.random.fold_in(make_key(0), i))(jnp.arange(SAMPLES))
         return self._task.draw(params, collections, frozen, keys, cond, shape)
-
-
-def _first_samples(*arrays: np.ndarray) -> np.ndarray:
-    """`SAMPLES` rows of the batches' arrays, in turn where there are fewer."""
-    return np.resize(np.concatenate(arrays), (SAMPLES, *arrays[0].shape[1:]))

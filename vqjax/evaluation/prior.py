@@ -23,7 +23,7 @@ def _count(cond: Tree) -> int:
     return len(jax.tree.leaves(cond)[0])
 
 
-def _first_samples(*arrays: np.ndarray) -> np.ndarray:
+def first_samples(*arrays: np.ndarray) -> np.ndarray:
     """`SAMPLES` rows of the batches' arrays, in turn where there are fewer."""
     return np.resize(np.concatenate(arrays), (SAMPLES, *arrays[0].shape[1:]))
 
@@ -66,7 +66,7 @@ class PriorEvaluator:
         nats, count, tokens, values = totals.tolist()
         check_not_empty(int(count), self._experiment)
         with jax.set_mesh(self._mesh):
-            cond = jax.tree.map(_first_samples, *conditions) if conditions else None
+            cond = jax.tree.map(first_samples, *conditions) if conditions else None
             samples, lengths = self._sample(params, self._frozen, cond, levels=levels)
             samples, lengths = np.asarray(samples), np.asarray(lengths)
         nats = nats / count

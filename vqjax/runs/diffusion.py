@@ -20,7 +20,7 @@ from vqjax.ops.diffusion import mixed
 from vqjax.ops.numerics import make_key
 from vqjax.runs.base import Opening, Run, Sizes
 from vqjax.runs.conditions import Others, condition_arrays, in_words, keywords_for, main_classes
-from vqjax.runs.editing import UNGUIDED, cells_under
+from vqjax.runs.editing import UNGUIDED, cells_under, checked_masks
 from vqjax.runs.examples import as_trained, checked_count, checked_examples
 from vqjax.runs.source_conditions import SourceConditions
 from vqjax.runs.stream_examples import in_turn
@@ -202,11 +202,7 @@ class DiffusionRun(SourceConditions, Run):
             UsageError: other shapes, dtypes or classes than these.
         """
         images = self._checked(images)
-        masks = arguments.array("masks", masks, f"bool {list(images.shape[:-1])}")
-        if masks.dtype != bool or masks.shape != images.shape[:-1]:
-            raise UsageError(
-                f"masks: {masks.dtype} {list(masks.shape)}, wanted bool {list(images.shape[:-1])}"
-            )
+        masks = checked_masks(masks, images)
         cells = cells_under(masks, self.task.latent_shape(self.shape)[:-1])
         cond = self._cond(len(images), (classes, prompts, conditions), rest_in_turn=False)
         how = self._how(seed, solver, guidance, guidance_interval)

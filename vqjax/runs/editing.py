@@ -55,6 +55,21 @@ def cells_under(masks: np.ndarray, grid: Sequence[int]) -> np.ndarray:
     return masks
 
 
+def checked_masks(masks: Any, images: np.ndarray) -> np.ndarray:
+    """Masks bool[B, *S] of images [B, *S, C].
+
+    Raises:
+        UsageError: another dtype or shape.
+    """
+    masks = arguments.array("masks", masks, f"bool {list(images.shape[:-1])}")
+    if masks.dtype != bool or masks.shape != images.shape[:-1]:
+        cast = "" if masks.dtype == bool else ", as masks > 0 or masks > 127 give it"
+        raise UsageError(
+            f"masks: {masks.dtype} {list(masks.shape)}, wanted bool {list(images.shape[:-1])}{cast}"
+        )
+    return masks
+
+
 def doubled(image: np.ndarray) -> np.ndarray:
     """[H, W, C] -> [2 H, 2 W, C] of its dtype, bicubic."""
     height, width = image.shape[:2]
@@ -110,13 +125,7 @@ class Editing:
         self._check_can("inpaint")
         check_sampling(sampling, guidance)
         images = self._checked_images(images)
-        masks = arguments.array("masks", masks, f"bool {list(images.shape[:-1])}")
-        if masks.dtype != bool or masks.shape != images.shape[:-1]:
-            cast = "" if masks.dtype == bool else ", as masks > 0 or masks > 127 give it"
-            raise UsageError(
-                f"masks: {masks.dtype} {list(masks.shape)}, wanted bool "
-                f"{list(images.shape[:-1])}{cast}"
-            )
+        masks = checked_masks(masks, images)
         redraw = {v.name: cells_under(masks, v.grid) for v in self.token_layout()}
         options = self._options(
             len(images), seed, (classes, prompts, conditions), sampling, guidance

@@ -27,7 +27,7 @@ from vqjax.ops.schedules import Schedule
 from vqjax.priors.conditions import Tokens
 from vqjax.priors.conditions import inputs_of as condition_inputs
 from vqjax.sampling import Guidance, Heun, with_null
-from vqjax.sampling.solvers import Moment, Sample, Solver, noise_of
+from vqjax.sampling.solvers import Moment, Predict, Sample, Solver, noise_of, solve
 from vqjax.tasks.base import LENGTH, Batches, Task
 from vqjax.tasks.conditions import Conditions
 from vqjax.tasks.frozen_latents import STATISTICS, FrozenLatents
@@ -305,7 +305,13 @@ class DiffusionTask(FrozenLatents, Task):
             solver: how.
             guidance: of this step.
         """
-        count = len(keys)
+        predict = self._predictor(params, len(keys), cond, guidance)
+        return solver.advance(predict, self.path, sample, moment, keys)
+
+    def _predictor(
+        self, params: Tree, count: int, cond: Tree | None, guidance: Guidance
+    ) -> Predict:
+        """What a solver asks, of `count` examples."""
         cond, combine = with_null(self.denoiser.condition, cond, count, guidance, DENOISER)
         copies = 1 if guidance == UNGUIDED else 2
 
@@ -317,7 +323,7 @@ class DiffusionTask(FrozenLatents, Task):
             found = understood(self.path, self.predicts, out, x, times[:count])
             return found if spread is None else found._replace(spread=spread[:count])
 
-        return solver.advance(predict, self.path, sample, moment, keys)
+        return predict
 
     def draw(
         self,
@@ -331,13 +337,7 @@ class DiffusionTask(FrozenLatents, Task):
         guidance: Guidance = UNGUIDED,
     ) -> jax.Array:
         """Examples float32 [B, *S, C] in [-1, 1], one per key, as one program; see `advance`."""
-        solver = solver or self.solver
-        solver.check(self.path)
-
-        def step(sample: Sample, moment: Moment) -> tuple[Sample, None]:
-            how = {"solver": solver, "guidance": guidance}
-            return self.advance(params, sample, moment, keys, cond, **how), None
-
-        moments = jax.tree.map(jnp.asarray, solver.moments())
-        sample, _ = jax.lax.scan(step, self.first(keys, shape), moments)
-        return self.decode(collections, frozen, sample.x)
+        predict = self._predictor(params, len(keys), cond, guidance)
+        start = self.first(keys, shape).x
+        x = solve(predict, self.path, solver or self.solver, start, keys)
+        return self.decode(collections, frozen, x)
