@@ -78,6 +78,12 @@ NUMBERS: dict[str, Number] = {
         "alike; by quarters of time, q1 nearest to the data; it says little of samples",
         best=LOW, fact="Error",
     ),
+    "flow_nats": Number(
+        "Flow",
+        "mean of -log of the density of a held-out example's numbers under the flow of a denoiser: "
+        "other nats than those of tokens",
+        "nats", LOW, 1,
+    ),
     "nats_per_token": Number(
         "Nats per token",
         "mean of -log p over the tokens of held-out examples, or of a bound on it; drawing from K "

@@ -74,7 +74,11 @@ OWN = {  # what differs from run to run
     "floats": {"indices": NO_INDICES, "images": NO_FLOATS},
     "vae": {"indices": NO_LATENTS, "images": (*NO_ARRAY, F)},
     "prior": {"images": (*NO_ARRAY, F)},
-    "denoiser": {"images": (*NO_ARRAY, F), "strength": (*NO_NUMBER, 0.0, 1.1, 10**400)},
+    "denoiser": {
+        "images": (*NO_ARRAY, F),
+        "strength": (*NO_NUMBER, 0.0, 1.1, 10**400),
+        "sides": (None, (0,) * 4, (0, 0, 0, 2.0), (-2, 0, 0, 0), (0, 0, 0, 10**9)),
+    },
     "classifier": {"images": (*NO_ARRAY, F + NAN, F + 2)},
 }
 
@@ -108,7 +112,7 @@ def test_a_table_over_the_public_signatures(runs, name):
     public = [k for k in dir(run) if not k.startswith("_") and k not in FOR_OTHERS]
     methods = {k: getattr(run, k) for k in public}
     for method in filter(callable, methods.values()):
-        if name != "vae" and method.__name__ == "interpolate":
+        if name not in ("vae", "denoiser") and method.__name__ == "interpolate":
             continue  # refused whatever it is given
         if method.__name__ == "apply":
             continue  # the network itself, for whoever wants it without checks

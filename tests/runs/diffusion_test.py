@@ -15,10 +15,12 @@ from vqjax.cli.main import main
 from vqjax.config import FrozenRun
 from vqjax.data import Digits, Paired
 from vqjax.denoisers import DiT, RotaryDiT
+from vqjax.evaluation.flow import FlowEvaluator
 from vqjax.media.sound_writing import write_sound
 from vqjax.ops.diffusion import DDPMPath, UniformTimes
 from vqjax.priors import ClassLabel, Tokens
 from vqjax.quantizers import EMAVectorQuantizer, Gaussian
+from vqjax.runs.denoiser_editing import arc
 from vqjax.sampling import Ancestral, DPMSolver, Euler, Guidance, Heun
 from vqjax.tasks import DiffusionTask, TokenStream
 from vqjax.tasks.diffusion import DENOISER
@@ -274,6 +276,65 @@ def test_the_verb_edits(trained, tmp_path, capsys):
     capsys.readouterr()
     assert main(["edit", run, image, "--upscale", "2"]) == 2
     assert "it cannot upscale" in capsys.readouterr().err
+
+
+def test_it_draws_what_is_around(pixels, tmp_path):
+    images = pixels.experiment.data.eval_arrays["image"][:3]
+    large = pixels.outpaint(images, (2, 0, 5, 6), 3, classes=[1])
+    assert large.shape == (3, 14, 15, 1)
+    np.testing.assert_array_equal(large[:, :8, 2:10], images)
+    np.testing.assert_array_equal(
+        pixels.outpaint(images[:2], (2, 0, 5, 6), 3, classes=[1]), large[:2]
+    )
+    other = pixels.outpaint(images, (2, 0, 5, 6), 4, classes=[1])
+    for drawn in (np.s_[:, :, :2], np.s_[:, :8, 10:], np.s_[:, 8:]):
+        assert (other[drawn] != large[drawn]).any()
+    Image.fromarray(images[0, ..., 0]).save(tmp_path / "a.png")
+    verb = ["edit", pixels.path, str(tmp_path / "a.png"), "--outpaint", "2,0,5,6", "-n", "2"]
+    assert main([*verb, "--out", str(tmp_path / "out")]) == 0
+    assert len(list((tmp_path / "out").glob("*.png"))) == 3
+
+
+def test_it_draws_what_is_between(pixels):
+    a, b = np.split(pixels.experiment.data.eval_arrays["image"][:6], 2)
+    between = pixels.interpolate(a, b, 4, classes=[0, 1, 2], solver=Heun(60))
+    assert between.shape == (3, 4, 8, 8, 1)
+    for end, images in ((0, a), (-1, b)):
+        errors = np.abs(between[:, end].astype(int) - images)
+        assert errors.mean() < 3 and (between[:, 1] != between[:, end]).any()
+
+
+def test_arcs_keep_the_length_of_noise():
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 3, 8, 8, 4))
+    np.testing.assert_allclose(arc(a, b, 0.0), a, atol=1e-6)
+    np.testing.assert_allclose(arc(a, b, 1.0), b, atol=1e-6)
+    np.testing.assert_allclose(arc(a, a, 0.3), a, atol=1e-6)
+    lengths = [np.linalg.norm(x.reshape(3, -1), axis=1) for x in (a, arc(a, b, 0.5), b)]
+    assert (np.abs(lengths[1] / np.mean(lengths[::2], axis=0) - 1) < 0.02).all()
+
+
+def test_a_flow_that_stands_still_is_the_density_of_noise(pixels, capsys):
+    """At its beginning a network says no velocity, so data are noise to it."""
+    plan = tiny.denoiser()
+    state = quick(lambda: create_state(plan, plan.data.example_spec()))()
+    images = plan.data.eval_arrays["image"]
+    batch = {name: array[:4] for name, array in plan.data.eval_arrays.items()}
+    keys = jax.random.split(jax.random.key(0), 4)
+    nats = quick(lambda p, b: plan.task.flow_nats(p, state.collections, {}, b, keys, steps=2))(
+        state.params, batch
+    )
+    x0 = images[:4] / 127.5 - 1.0
+    expected = 0.5 * (x0**2 + np.log(2 * np.pi)).sum(axis=(1, 2, 3)) + 64 * np.log(127.5)
+    np.testing.assert_allclose(nats, expected, rtol=2e-3)  # of the noise within a level
+    evaluators = [
+        FlowEvaluator(dataclasses.replace(plan, eval_batch_size=size), pixels._mesh, 5)
+        for size in (16, 3)
+    ]
+    found = [evaluator(*pixels._variables)["flow_nats"] for evaluator in evaluators]
+    assert found[1] == pytest.approx(found[0], rel=1e-5) and np.isfinite(found[0])
+    assert main(["evaluate", pixels.path, "--flow-nats", "0"]) == 2
+    assert "flow_nats=0" in capsys.readouterr().err
 
 
 def test_a_solver_that_the_path_does_not_allow_is_refused():

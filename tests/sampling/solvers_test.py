@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vqjax.ops.diffusion import CosinePath, DDPMPath, StraightPath, over, understood
+from vqjax.sampling import flow_log_prob, to_noise
 from vqjax.sampling.solvers import (
     Ancestral,
     DPMSolver,
@@ -129,3 +130,34 @@ def test_times_go_from_noise_to_data():
     for make in (lambda: Euler(0), lambda: Ancestral(eta=2.0), lambda: DPMSolver(shift=0)):
         with pytest.raises(UsageError):
             make()
+
+
+@pytest.mark.parametrize("path", [StraightPath(), CosinePath()], ids=str)
+def test_the_flow_says_where_data_come_from_and_how_likely_they_are(path):
+    def velocity(x, t):
+        return gaussian(path)(x, t).velocity
+
+    x0 = MEAN + DEVIATION * START.reshape(-1, 2)
+    noise = to_noise(velocity, x0, 100)
+    np.testing.assert_allclose(noise, exact(path, x0, 1e-3, 1.0), atol=2e-3)
+    alpha, sigma = float(path.alpha(1e-3)), float(path.sigma(1e-3))  # where data count as such
+    spread = np.hypot(alpha * DEVIATION, sigma)
+    expected = jax.scipy.stats.norm.logpdf(x0, alpha * MEAN, spread).sum(axis=1)
+    for probes in (1, 3):  # of a velocity of each number alone one probe is exact
+        found = flow_log_prob(velocity, x0, KEYS[:256], 100, probes)
+        np.testing.assert_allclose(found, expected, atol=4e-3)
+
+
+def test_probes_are_right_in_the_mean():
+    mixing = jnp.array([[-0.9, 0.7], [0.4, 0.2]])
+    keys = jax.random.split(jax.random.key(2), 4_000)
+    x0 = jnp.broadcast_to(jnp.array([0.3, -0.5]), (len(keys), 2))
+
+    def velocity(x, t):
+        return x @ mixing
+
+    found = flow_log_prob(velocity, x0, keys, 30)
+    grown = jax.scipy.linalg.expm(mixing)
+    expected = jax.scipy.stats.norm.logpdf(x0[0] @ grown).sum() + jnp.trace(mixing)
+    assert float(found.std()) > 0.1  # one probe errs
+    assert abs(float(found.mean() - expected)) < 4 * float(found.std()) / len(keys) ** 0.5 + 0.01

@@ -48,8 +48,8 @@ IMAGE: the default is the first held-out example of the run's data.
   training: best is a picture of half the size of training; larger ones are edited in windows.
 --variations: the share --strength of the tokens, at random positions, is drawn anew.
 
-Denoisers draw masked parts anew and make variations, in which --strength is how far towards noise
-IMAGE is taken; --sampler, --steps and --guidance-interval are as of vqjax sample.
+Denoisers inpaint, outpaint and make variations, in which --strength is how far towards noise IMAGE
+is taken; --sampler, --steps and --guidance-interval are as of vqjax sample.
 
 An edit needs a prior that attends to all tokens that stay. Autoregressive ones attend to earlier
 tokens only, row by row, so all they can do is outpaint below. The priors of vqjax:

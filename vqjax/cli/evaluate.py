@@ -23,6 +23,9 @@ Evaluates a run on its whole eval split and prints the numbers of its kind: the 
 --importance-samples K adds nll_bound_K, the tighter bound by K samples per example; of MaskGIT,
 nats_per_token is an upper bound, from one draw per example.
 
+--flow-nats N, of a denoiser, adds flow_nats: how likely its flow finds the first N of them, in nats
+of their numbers, which are other nats than those of tokens.
+
 --judge JUDGE, the run of a classifier of the same data, adds the quality of the evaluated run's
 samples, or of a codec of sound what is still found in its reconstructions, from any number of its
 codebooks; the last line says how to reproduce the numbers. --captions N, for a prior conditioned on
@@ -79,6 +82,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         metavar="K",
         type=int,
         help="also the importance-weighted bound, for runs whose latents have a prior",
+    )
+    parser.add_argument(
+        "--flow-nats",
+        metavar="N",
+        type=int,
+        help="also how likely the flow of a denoiser finds N held-out examples",
     )
     parser.add_argument(
         "--judge",
@@ -151,6 +160,7 @@ def run(args: argparse.Namespace) -> None:
         by=args.by,
         codecs=args.codecs,
         noise=args.noise,
+        flow_nats=args.flow_nats,
         data=data,
         # `_judge_and_check` has printed the messages from opening the run.
         say=lambda line: None if judgement or check else print(printable(line), file=sys.stderr),

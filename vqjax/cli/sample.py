@@ -40,16 +40,17 @@ ones).
   vqjax sample runs/mnist_vae -n 100 --seed 1 --out out
   vqjax sample runs/mnist_vae --interpolate 8
 
-With --out the samples are also written one by one, with their number after the seed and the name
-of RUN in all names. Files of the same names are replaced. With --interpolate N it writes
+With --out the samples are also written one by one, with their number after the seed and the name of
+RUN in all names. Files of the same names are replaced. With --interpolate N it writes
 sample-interpolation_<step>.png instead: N rows, each from one held-out example to another along the
-straight line between their latents. That needs no prior, only continuous latents. key=value sets
-any other keyword of the run's `sample`. Of sound the sheet shows spectrograms, and with --out each
-sample is a FLAC file as long as it was drawn, at the level of training (a WAV file where soundfile
-is not installed). Of a joint prior any streams are drawn given any others: --condition takes a file
-or a text for a stream, --target names what to draw; each stream has a sheet of its own, texts a
-file of lines. A denoiser that attends to something else, such as a recording, takes a file of that:
---condition audio=seven.wav.
+straight line between their latents. That needs no prior, only continuous latents; of a denoiser it
+is the arc between the noises that they come from. key=value sets any other keyword of the run's
+`sample`. Of sound the sheet shows spectrograms, and with --out each sample is a FLAC file as long
+as it was drawn, at the level of training (a WAV file where soundfile is not installed). Of a joint
+prior any streams are drawn given any others: --condition takes a file or a text for a stream,
+--target names what to draw; each stream has a sheet of its own, texts a file of lines. A denoiser
+that attends to something else, such as a recording, takes a file of that: --condition
+audio=seven.wav.
 """
 SAMPLES = 64  # by default
 INTERPOLATION_STEPS = 10  # pictures per row

@@ -9,7 +9,7 @@ import numpy as np
 from vqjax import arguments
 from vqjax.data.texts import to_text
 from vqjax.runs.base import Run, keywords_of, require
-from vqjax.runs.diffusion import ALWAYS
+from vqjax.runs.denoising import ALWAYS
 from vqjax.runs.editing import PLAIN, UNGUIDED
 from vqjax.runs.joint import JointRun
 from vqjax.runs.judge import options_text, sample_options

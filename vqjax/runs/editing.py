@@ -188,17 +188,17 @@ class Editing:
             [B, top + H + bottom, left + W + right, C]. The other arguments and errors: `inpaint`;
             also UsageError where there is no memory for one picture.
         """
-        left, top, right, bottom = _checked_sides(sides)
+        left, top, right, bottom = checked_sides(sides)
         self._check_can("outpaint" if left or top or right else "outpaint below")
         check_sampling(sampling, guidance)
         images, (level, *_) = self._checked_images(images), self._single_grid_levels()
         height, width = self.shape[0], self.shape[1]
         cells = (height // level.grid[0], width // level.grid[1])
-        _check_cells((left, top, right, bottom), cells)
+        check_cells((left, top, right, bottom), cells)
         size = (top + height + bottom, left + width + right)
         start = (top // cells[0], left // cells[1])
         grid = self._grid_of(size)
-        corners = self._corners(start, level.grid, grid, size)
+        corners = corners_of(start, level.grid, grid, size)
         self._check_room(len(images), size)
         options = self._options(
             len(images), seed, (classes, prompts, conditions), sampling, guidance
@@ -255,7 +255,7 @@ class Editing:
                 f"{self.shape[1]} x {self.shape[0]}"
             )
         grid = self._grid_of(size)
-        corners = self._corners((0, 0), level.grid, grid, size)
+        corners = corners_of((0, 0), level.grid, grid, size)
         self._check_room(len(images), size)
         options = self._options(
             len(images), seed, (classes, prompts, conditions), sampling, guidance
@@ -314,23 +314,6 @@ class Editing:
         nbytes = count * math.prod(size) * self.shape[2] * np.dtype(self.dtype).itemsize
         arguments.check_room(f"{count} pictures of {size[1]} x {size[0]} pixels", nbytes)
 
-    def _corners(
-        self,
-        start: tuple[int, ...],
-        window: tuple[int, ...],
-        grid: tuple[int, ...],
-        size: tuple[int, int],
-    ) -> list[tuple]:
-        """`window_corners`; UsageError for more than `MAX_WINDOWS`."""
-        axes = zip(window, grid, start, strict=True)
-        count = math.prod(count_windows(*axis) for axis in axes)
-        if count > MAX_WINDOWS:
-            raise UsageError(
-                f"{size[1]} x {size[0]} pixels take {count:,} windows of the prior, each drawn "
-                f"after the other: wanted at most {MAX_WINDOWS:,}, as a smaller picture has"
-            )
-        return window_corners(start, window, grid)
-
     def _single_grid_levels(self) -> tuple[Level, ...]:
         levels = self.token_layout()
         if len(self.shape) != 3 or len({level.grid for level in levels}) > 1:
@@ -342,6 +325,24 @@ class Editing:
 
     def _grid_of(self, size: tuple[int, int]) -> tuple[int, ...]:
         return self.task.token_layout((*size, self.shape[2]))[0].grid
+
+
+def corners_of(
+    start: Sequence[int], window: Sequence[int], grid: Sequence[int], size: tuple[int, int]
+) -> list[tuple]:
+    """`window_corners`, over a picture of `size`, (H, W).
+
+    Raises:
+        UsageError: there are more than `MAX_WINDOWS`.
+    """
+    axes = zip(window, grid, start, strict=True)
+    count = math.prod(count_windows(*axis) for axis in axes)
+    if count > MAX_WINDOWS:
+        raise UsageError(
+            f"{size[1]} x {size[0]} pixels take {count:,} windows, each drawn after the other: "
+            f"wanted at most {MAX_WINDOWS:,}, as a smaller picture has"
+        )
+    return window_corners(start, window, grid)
 
 
 def check_sampling(sampling: TokenSampling, guidance: Guidance) -> None:
@@ -366,7 +367,12 @@ def _random_mask(
     return mask.reshape(len(rngs), *grid)
 
 
-def _checked_sides(sides: Sequence[int]) -> tuple[int, ...]:
+def checked_sides(sides: Sequence[int]) -> tuple[int, ...]:
+    """Pixels to add left, top, right and bottom.
+
+    Raises:
+        UsageError: they are not four whole numbers.
+    """
     example = "(0, 8, 0, 8) for left, top, right, bottom"
     sizes = arguments.items("sides", sides, example)
     if len(sizes) != len(SIDES):
@@ -375,7 +381,8 @@ def _checked_sides(sides: Sequence[int]) -> tuple[int, ...]:
     return tuple(arguments.whole(name, size, most=arguments.MOST_COUNT) for name, size in pairs)
 
 
-def _check_cells(sides: Sequence[int], cells: tuple[int, int]) -> None:
+def check_cells(sides: Sequence[int], cells: tuple[int, int]) -> None:
+    """Refuses, with UsageError, sides that are not whole cells of (height, width) pixels."""
     for name, size, cell in zip(SIDES, sides, (cells[1], cells[0]) * 2, strict=True):
         if size < 0 or size % cell:
             below = max(size // cell * cell, 0)

@@ -10,10 +10,12 @@ from jax.sharding import Mesh
 from vqjax import arguments, config
 from vqjax.evaluation.base import Evaluation
 from vqjax.evaluation.codecs import CodecEvaluator
+from vqjax.evaluation.flow import FlowEvaluator
 from vqjax.evaluation.fusion import fusion_evaluator
 from vqjax.evaluation.likelihood import ImportanceEvaluator
 from vqjax.runs.base import check_can
 from vqjax.runs.load import make_evaluator, run_class, with_data
+from vqjax.training.experiment import Experiment
 from vqjax.training.frozen import load_frozen
 from vqjax.training.mesh import make_mesh
 from vqjax.training.platform import jax_defaults
@@ -32,6 +34,7 @@ def evaluate_run(
     by: str | None = None,
     codecs: bool = False,
     noise: Mapping[str, float] | None = None,
+    flow_nats: int | None = None,
     data: Any = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[OpenedRun, Evaluation]:
@@ -44,6 +47,7 @@ def evaluate_run(
         codecs: whether other codecs are measured on the same sound (`CodecEvaluator`).
         noise: of a joint prior, {stream: level} of two streams, see `FusionEvaluator`, which adds
             its numbers where streams share a value.
+        flow_nats: of a denoiser, of how many held-out examples (`FlowEvaluator`).
         data: a source to replace the run's own, see `vqjax.load`; or one of the same class with
             other fields: `dataclasses.replace(record.experiment.data, hold_out="theo")`.
         say: is called with each message from opening the run.
@@ -53,7 +57,7 @@ def evaluate_run(
         UsageError: classes that are not trusted, no such `params`, `trust` or `frozen` that are no
             sequences of texts, importance samples of a run whose latents have no prior, `by` or
             `codecs` of what is no sound, `noise` of what is no joint prior or that was not trained,
-            or `data` that does not fit.
+            `flow_nats` of what is no denoiser, or `data` that does not fit.
     """
     trust = tuple(arguments.texts("trust", trust, 'trust=["my_networks.py"]'))
     frozen = tuple(arguments.texts("frozen", frozen, 'frozen=["tokenizer=runs/moved"]'))
@@ -64,9 +68,8 @@ def evaluate_run(
     if data is not None:
         opened = with_data(opened, data)
     experiment = opened.experiment
-    importance = others = None
-    if importance_samples is not None:
-        importance = ImportanceEvaluator(experiment, mesh, importance_samples)
+    importance, flow = _likelihoods(experiment, mesh, importance_samples, flow_nats)
+    others = None
     check_can(run_class(experiment.task), experiment, run, "evaluate")
     experiment.data.check()
     if codecs:
@@ -75,7 +78,23 @@ def evaluate_run(
     fusion = fusion_evaluator(experiment, mesh, arrays, noise)
     evaluator = make_evaluator(experiment, mesh, arrays, {} if by is None else {"by": by})
     with jax_defaults(experiment.compute_dtype):
-        return opened, _evaluation(opened, evaluator, importance, others, fusion)
+        evaluation = _evaluation(opened, evaluator, importance, others, fusion)
+        if flow is not None:
+            numbers = flow(opened.params, opened.collections, arrays)
+            evaluation = dataclasses.replace(evaluation, numbers=evaluation.numbers | numbers)
+        return opened, evaluation
+
+
+def _likelihoods(
+    experiment: Experiment, mesh: Mesh, samples: int | None, count: int | None
+) -> tuple[ImportanceEvaluator | None, FlowEvaluator | None]:
+    """Evaluators of likelihoods, made before anything is read; they may refuse."""
+    importance = flow = None
+    if samples is not None:
+        importance = ImportanceEvaluator(experiment, mesh, samples)
+    if count is not None:
+        flow = FlowEvaluator(experiment, mesh, count)
+    return importance, flow
 
 
 def _frozen_arrays(

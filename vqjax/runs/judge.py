@@ -17,7 +17,7 @@ from vqjax.priors.conditions import LABEL, parts_of
 from vqjax.runs.base import Run, keywords_of, require, with_article
 from vqjax.runs.classifier import ClassifierRun
 from vqjax.runs.clips import source_inputs
-from vqjax.runs.diffusion import ALWAYS
+from vqjax.runs.denoising import ALWAYS
 from vqjax.runs.editing import PLAIN, UNGUIDED
 from vqjax.runs.sound import SoundRun
 from vqjax.sampling import Guidance, TokenSampling

@@ -6,6 +6,8 @@ Floor 4, imports floor 0 and `ops`. Most important file: `autoregressive.py`.
 from vqjax.sampling.absorbing import sample_absorbing as sample_absorbing
 from vqjax.sampling.autoregressive import sample_in_order as sample_in_order
 from vqjax.sampling.codebooks import sample_codebooks as sample_codebooks
+from vqjax.sampling.flow import flow_log_prob as flow_log_prob
+from vqjax.sampling.flow import to_noise as to_noise
 from vqjax.sampling.guidance import Guidance as Guidance
 from vqjax.sampling.guidance import Interval as Interval
 from vqjax.sampling.guidance import StreamGuidance as StreamGuidance
@@ -27,10 +29,12 @@ __all__ = [
     "Heun",
     "MaskedDecoding",
     "TokenSampling",
+    "flow_log_prob",
     "sample_absorbing",
     "sample_codebooks",
     "sample_in_order",
     "sample_masked",
+    "to_noise",
 ]
 
 EARLIER = {  # names until version 0.3

@@ -1,6 +1,7 @@
 """`DiffusionTask`: learn what data is behind noise, so that new data can be made of noise."""
 
 import dataclasses
+import math
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +27,8 @@ from vqjax.ops.diffusion import (
 from vqjax.ops.schedules import Schedule
 from vqjax.priors.conditions import Tokens
 from vqjax.priors.conditions import inputs_of as condition_inputs
-from vqjax.sampling import Guidance, Heun, with_null
+from vqjax.sampling import Guidance, Heun, flow_log_prob, with_null
+from vqjax.sampling.flow import Velocity
 from vqjax.sampling.solvers import Moment, Predict, Sample, Solver, noise_of, solve
 from vqjax.tasks.base import LENGTH, Batches, Task
 from vqjax.tasks.conditions import Conditions
@@ -38,6 +40,7 @@ DENOISER, DENOISING, VARIATIONAL = "denoiser", "denoising", "variational"
 SOURCE = "task.source.tokenizer"  # likewise, of the source
 LATENTS = ("mean", "draw")
 NEEDS = ("condition", "check_shape")
+HALF_LEVELS = 127.5  # of uint8, on either side of 0 in [-1, 1]
 PATH_NEEDS = ("alpha", "sigma", "slopes")
 UNGUIDED, NO_RNGS = Guidance(), types.MappingProxyType({})
 
@@ -324,6 +327,48 @@ class DiffusionTask(FrozenLatents, Task):
             return found if spread is None else found._replace(spread=spread[:count])
 
         return predict
+
+    def flow(self, params: Tree, count: int, cond: Tree | None) -> Velocity:
+        """The velocity (x [B, *s, C], t) -> [B, *s, C] of `count` examples, of a smooth path."""
+        predict = self._predictor(params, count, cond, UNGUIDED)
+        return lambda x, t: predict(x, t).velocity
+
+    def flow_nats(
+        self,
+        params: Tree,
+        collections: Tree,
+        frozen: Tree,
+        batch: Batch,
+        keys: jax.Array,
+        *,
+        steps: int,
+        probes: int = 1,
+    ) -> jax.Array:
+        """-log of the density of a batch's examples under the flow, nats, float32[B]; see
+        `flow_log_prob`. It is no -log p of tokens, and not to be compared with such.
+
+        Of uint8 examples it is that of their levels with noise uniform in one level, which in the
+        mean is at least -log p of the levels (arXiv 1511.01844, section 3.1); of latents that of
+        these, as the tokenizer makes them; of others that of their numbers.
+
+        Args:
+            params, collections, frozen: by player, and of frozen networks.
+            batch: with inputs and conditions.
+            keys: key[B], of that noise and of the probes.
+            steps, probes: see `flow_log_prob`.
+        """
+        x0 = self.data_of(collections, frozen, batch)
+        size, split = math.prod(x0.shape[1:]), jax.vmap(jax.random.split)(keys)  # key[B, 2]
+        levels = 0.0  # nats from the numbers of x0 to those that are asked for
+        if self.tokenizer is not None:
+            deviation = collections[DENOISER][STATISTICS]["deviation"]
+            levels = size * jnp.log(deviation).mean()
+        elif batch[self.inputs].dtype == jnp.uint8:
+            draw = jax.vmap(lambda key: jax.random.uniform(key, x0.shape[1:], jnp.float32))
+            x0 = x0 + (draw(split[:, 0]) - 0.5) / HALF_LEVELS
+            levels = size * math.log(HALF_LEVELS)
+        velocity = self.flow(params, len(x0), self.cond_of(batch, frozen))
+        return levels - flow_log_prob(velocity, x0, split[:, 1], steps, probes)
 
     def draw(
         self,
