@@ -15,7 +15,7 @@ from vqjax.cli.main import main
 from vqjax.data import Arrays, Digits
 from vqjax.format import NONE
 from vqjax.priors import ClassLabel
-from vqjax.reports.generators import generators_table, judge_runs
+from vqjax.reports.generators import generators_sheet, generators_table, judge_runs
 from vqjax.runs.base import Run
 from vqjax.runs.judge import judge_samples
 from vqjax.runs.load import make_evaluator
@@ -187,6 +187,11 @@ def test_generators_stand_side_by_side_at_their_best_guidance(judge, held_out):
     assert head.count("|") == lines[0].count("|") == 10
     assert [line.split(" | ")[7] for line in lines[:3]] == [NONE, "7", "14"]
     assert lines[3].startswith("| real examples") and "judge " in lines[-1]
+    sheet = generators_sheet(rows, judge)
+    assert len(sheet.rows) == 4 and sheet.rows[0] == "real examples" and sheet.columns == 10
+    real, free = sheet.example("real examples", 3), sheet.example(sheet.rows[1], 3)
+    np.testing.assert_array_equal(real, free)  # the first held-out digit of each class
+    assert sheet.rows[3] == "guided, guidance 2"
 
 
 @pytest.mark.slow  # three trainings
@@ -213,7 +218,8 @@ def test_from_the_command_line(judge_path, tmp_path, capsys):
     output = capsys.readouterr().out
     assert "class_accuracy" in output and output.rstrip().endswith(expected.protocol)
     compared = ["compare", run, "--judge", str(judge_path), "-n", "30", "--guidance", "1.5,2"]
-    assert main(compared) == 0
+    assert main([*compared, "--out", str(tmp_path / "sheet.png")]) == 0
+    assert (tmp_path / "sheet.png").is_file()
     table = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in table[2:5]] == ["| run", "| run", "| real examples"]
     assert main(["compare", run, "--guidance", "2"]) == 2

@@ -24,7 +24,8 @@ Among several RUNs, what is no run directory is skipped with a note.
 
 --judge JUDGE compares what the runs draw instead, as Markdown: -n samples of each, in all classes,
 without guidance and with that scale of --guidance whose samples are nearest to training examples;
-numbers are those of `vqjax evaluate --judge`, distances are to the eval split.
+numbers are those of `vqjax evaluate --judge`, distances are to the eval split. --out SHEET.png then
+has a line of the first samples of each row beneath held-out examples of the same classes.
 
   vqjax compare runs/mnist_gpt runs/mnist_dit --judge runs/mnist_classifier --guidance 1.5,2,3
 
@@ -44,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--out",
         metavar="PAGE",
         type=path_argument,
-        help="(default: compare.html beside the first RUN)",
+        help="(default: compare.html beside the first RUN; with --judge a PNG, and none)",
     )
     add_overwrite_argument(parser)
     parser.add_argument("--evaluate", action="store_true", help="evaluate every run anew")
@@ -122,8 +123,10 @@ def _check_unjudged(args: argparse.Namespace) -> None:
 
 def _print_judged(args: argparse.Namespace) -> None:
     """Judges what the runs draw, and prints a table."""
+    from vqjax.files import check_output, write_output
+    from vqjax.media.gallery import png_file
     from vqjax.reports.compare_table import names_of
-    from vqjax.reports.generators import generators_table, judge_runs
+    from vqjax.reports.generators import generators_sheet, generators_table, judge_runs
     from vqjax.reports.history import read_record
     from vqjax.runs.load import load
     from vqjax.training.platform import enable_compilation_cache
@@ -133,8 +136,10 @@ def _print_judged(args: argparse.Namespace) -> None:
         scales = [float(word) for word in args.guidance.split(",")] if args.guidance else []
     except ValueError as error:
         raise UsageError(f"--guidance {args.guidance}: give numbers, as 1.5,2,3") from error
-    if args.json or args.evaluate or args.out:
-        raise UsageError("--judge prints Markdown: no --json, no --evaluate, no --out")
+    if args.json or args.evaluate:
+        raise UsageError("--judge prints Markdown: no --json, no --evaluate")
+    if args.out:
+        check_output(args.out, overwrite=args.overwrite)  # before anything that takes time
     enable_compilation_cache()
     paths = _runs_among(args.run_dirs)
     names = names_of([read_record(path, args.trust) for path in paths])
@@ -146,6 +151,10 @@ def _print_judged(args: argparse.Namespace) -> None:
     count = SAMPLES if args.n is None else args.n
     rows = judge_runs(runs, judge, count, scales, say=_say)
     print(generators_table(rows))
+    if args.out:
+        sheet = png_file(generators_sheet(rows, judge))
+        write_output(pathlib.Path(args.out), sheet, overwrite=args.overwrite)
+        _say(str(args.out))
 
 
 def _runs_among(paths: list[str]) -> list[str]:

@@ -3,12 +3,15 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from vqjax.format import NONE, number, printable
+from vqjax.media.gallery import Gallery, Sheet
 from vqjax.numbers import JUDGED
 from vqjax.reports.compare_table import markdown_lines, plain
 from vqjax.runs.base import Run, with_article
 from vqjax.runs.classifier import ClassifierRun
-from vqjax.runs.judge import Judgement, judge_samples
+from vqjax.runs.judge import Judgement, first_of_classes, judge_samples
 from vqjax.sampling import Guidance
 from vqjax.types import UsageError
 
@@ -30,6 +33,7 @@ class Judged:
         scale: of guidance; None: without.
         numbers: of a `Judgement`.
         protocol: of it.
+        shown: samples to look at.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Judged:
     scale: float | None
     numbers: Mapping[str, float]
     protocol: str
+    shown: Sequence[np.ndarray] = ()
 
 
 def judge_runs(
@@ -74,7 +79,7 @@ def judge_runs(
 
 
 def _row(name: str, run: Run, scale: float | None, found: Judgement) -> Judged:
-    return Judged(name, run.kind, scale, found.numbers, found.protocol)
+    return Judged(name, run.kind, scale, found.numbers, found.protocol, found.shown)
 
 
 def _can_be_guided(run: Run) -> bool:
@@ -115,3 +120,17 @@ def generators_table(rows: Sequence[Judged]) -> str:
     real = {"frechet_distance": rows[0].numbers["frechet_real"]}
     lines.append([REAL, "", NONE, *_cells(real)])
     return f"{markdown_lines(lines)}\n\n{printable(rows[0].protocol)}"
+
+
+def generators_sheet(rows: Sequence[Judged], judge: ClassifierRun) -> Sheet:
+    """A line of held-out examples, then one of the first samples of each row, of the same classes.
+
+    Raises:
+        DataError: the judge's data is not at hand, or lacks a class.
+    """
+    lines = {REAL: first_of_classes(judge)}
+    lines |= {f"{row.name}, guidance {_scale(row)}": row.shown for row in rows}
+    count = min(map(len, lines.values()))
+    spec = judge.experiment.data.example_spec()[judge.experiment.task.inputs]
+    rows_of_equal = {name: shown[:count] for name, shown in lines.items()}
+    return Gallery(rows_of_equal, spec.shown_as, spec.rate, columns=count).sheet()

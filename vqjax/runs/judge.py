@@ -28,15 +28,19 @@ from vqjax.types import DataError, UsageError, check_offers
 READ_BATCH = 100  # real examples read at a time
 CLIPS = 64  # read at a time
 ACCURACY = "judged_accuracy"
+SHOWN = 10  # samples to look at
 BLOCK = 20  # training examples read in a row, so that classes in order do not matter
 
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """`numbers` by name; `protocol`: one line that says how to reproduce them."""
+    """`numbers` by name; `protocol`: one line that says how to reproduce them; `shown`: the first
+    `SHOWN` samples.
+    """
 
     numbers: dict[str, float]
     protocol: str
+    shown: Sequence[np.ndarray] = ()
 
 
 def check_judge(run: Run, judge: Run) -> None:
@@ -144,7 +148,26 @@ def judge_samples(
         f"{len(training):,} of the training split for frechet_real, {pairs:,} and {pairs:,} for "
         f"precision and recall with k={NEIGHBOURS}"
     )
-    return Judgement(numbers, line)
+    return Judgement(numbers, line, samples[:SHOWN])
+
+
+def first_of_classes(judge: ClassifierRun, count: int = SHOWN) -> list[np.ndarray]:
+    """The first `count` held-out examples whose classes are in turn, as those of samples are.
+
+    Raises:
+        DataError: the eval split has no example of a class.
+    """
+    data, task = judge.experiment.data, judge.experiment.task
+    wanted = (np.arange(count) % judge.classes).tolist()
+    found: dict[int, list[np.ndarray]] = {label: [] for label in wanted}
+    for batch in data.eval(READ_BATCH, np.arange(READ_BATCH)):
+        examples, labels = source_inputs(batch, task.inputs), batch[task.label].tolist()
+        for example, label, there in zip(examples, labels, batch["mask"], strict=True):
+            if there and len(found.get(label, wanted)) < wanted.count(label):
+                found[label].append(example)
+    if sum(map(len, found.values())) < count:
+        raise DataError(f"the eval split has no {count} examples with classes in turn")
+    return [found[label].pop(0) for label in wanted]
 
 
 def _drawn(
