@@ -1,5 +1,7 @@
 """Multi-scale residual quantization: the whole picture in few tokens, then in more."""
 
+import fractions
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +34,9 @@ class MultiScaleResidual(Combined):
             Other grids than trained on get scales in proportion.
         convolutions: how many phi there are; scales are assigned to them in order.
         blend: phi(h) = (1 - blend) h + blend conv(h).
+        published: whether phi are assigned, and codes enlarged, as the published weights need it:
+            each scale has the phi whose place is nearest, of places that keep a distance from both
+            ends, and the bicubic kernel is that of a = -0.75.
         dtype: of the convolutions; None: the experiment's `compute_dtype`.
     """
 
@@ -39,6 +44,7 @@ class MultiScaleResidual(Combined):
     scales: tuple[int, ...]
     convolutions: int = 4
     blend: float = 0.5
+    published: bool = False
     dtype: str | None = None
 
     loss_weights = LOSSES
@@ -72,11 +78,45 @@ class MultiScaleResidual(Combined):
 
     def _enlarged(self, codes: jax.Array, level: int, grid: tuple[int, ...]) -> jax.Array:
         """What `level` adds: codes [B, *s, D] on the whole grid, through phi."""
-        codes = _grown(codes, grid)  # [B, *S, D]
+        codes = _grown(codes, grid, self.published)  # [B, *S, D]
         if not self.phi:
             return codes
-        phi = self.phi[level * len(self.phi) // len(self.scales)]
+        phi = self.phi[self._phi_of(level)]
         return (1.0 - self.blend) * codes + self.blend * ops.at_least_float32(phi(codes))
+
+    def _phi_of(self, level: int) -> int:
+        """Which phi a level has."""
+        count, levels = len(self.phi), len(self.scales)
+        if not self.published:
+            return level * count // levels
+        place = fractions.Fraction(level, max(levels - 1, 1))
+        edge = fractions.Fraction(1, 3 * count)
+        places = [edge + i * (1 - 2 * edge) / max(count - 1, 1) for i in range(count)]
+        return min(range(count), key=lambda i: (abs(places[i] - place), -i))
+
+    def grow(self, total: jax.Array, index: jax.Array, level: int) -> tuple[jax.Array, jax.Array]:
+        """f after one more level, and what a prior reads to predict the next one: the means of f
+        over the cells of that level's grid.
+
+        Args:
+            total: f before it, [B, *S, D]; zeros at first.
+            index: of this level, int32[B, *s_k].
+            level: k, not the last one.
+        """
+        grid = total.shape[1:-1]
+        total = total + self._enlarged(self.parts[0].lookup((index,)), level, grid)
+        return total, _shrunk(total, self.grids(grid)[level + 1])
+
+    def sums(self, indices: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        """What a prior reads of indices int32[B, *s_k], one per scale, to predict each but the
+        first: [B, *s_k, D] each. See `grow`.
+        """
+        total = jnp.zeros((*indices[-1].shape, self.codebook_dim), jnp.float32)
+        found = []
+        for level, index in enumerate(indices[:-1]):
+            total, small = self.grow(total, index, level)
+            found.append(small)
+        return tuple(found)
 
     def __call__(self, z: jax.Array, *, train: bool, step: jax.Array) -> Quantized:
         """Quantizes z [B, *S, D]; see `Quantized`."""
@@ -115,16 +155,44 @@ class MultiScaleResidual(Combined):
         left, pieces = ops.at_least_float32(z), []
         for small in self.grids(z.shape[1:-1]):
             shrunk = _shrunk(left, small)  # [B, *s_k, D]
-            left = left - _grown(shrunk, z.shape[1:-1])  # [B, *S, D]
+            left = left - _grown(shrunk, z.shape[1:-1], self.published)  # [B, *S, D]
             pieces.append(shrunk.reshape(-1, z.shape[-1]))  # [N_k, D]
         return self._init_part("parts_0", params, codebook, jnp.concatenate(pieces), rng)
 
 
-def _grown(codes: jax.Array, grid: tuple[int, ...]) -> jax.Array:
+def _grown(codes: jax.Array, grid: tuple[int, ...], published: bool) -> jax.Array:
     """Codes [B, *s, D] on another grid, bicubically."""
     if codes.shape[1:-1] == grid:
         return codes
-    return jax.image.resize(codes, (len(codes), *grid, codes.shape[-1]), "cubic")  # [B, *grid, D]
+    if not published:
+        return jax.image.resize(codes, (len(codes), *grid, codes.shape[-1]), "cubic")
+    for axis, new in enumerate(grid, start=1):
+        taps = jnp.asarray(_cubic(codes.shape[axis], new), codes.dtype)  # [new, old]
+        codes = _along(taps, codes, axis)
+    return codes  # [B, *grid, D]
+
+
+def _cubic(old: int, new: int, a: float = -0.75) -> np.ndarray:
+    """Weights [new, old] of a cubic convolution whose positions beyond an end are that end."""
+    places = (np.arange(new) + 0.5) * old / new - 0.5
+    first = np.floor(places).astype(int)
+    weights = np.zeros((new, old))
+    for tap in range(-1, 3):
+        d = np.abs(places - (first + tap))
+        near = ((a + 2) * d - (a + 3)) * d * d + 1
+        far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+        np.add.at(
+            weights,
+            (np.arange(new), np.clip(first + tap, 0, old - 1)),
+            np.where(d <= 1, near, np.where(d < 2, far, 0.0)),
+        )
+    return weights
+
+
+def _along(weights: jax.Array, x: jax.Array, axis: int) -> jax.Array:
+    """weights [new, old] times an axis of x."""
+    product = jnp.tensordot(weights, x, axes=(1, axis), precision=Precision.HIGHEST)  # [new, ...]
+    return jnp.moveaxis(product, 0, axis)  # the axis in its place, of length `new`
 
 
 def _shrunk(x: jax.Array, grid: tuple[int, ...]) -> jax.Array:
@@ -136,6 +204,5 @@ def _shrunk(x: jax.Array, grid: tuple[int, ...]) -> jax.Array:
         cells = np.minimum(edges[1:, None], np.arange(1, old + 1))  # [new, old]
         cells = np.maximum(cells - np.maximum(edges[:-1, None], np.arange(old)), 0.0)
         cells = jnp.asarray(cells * new / old, x.dtype)  # [new, old], rows sum to 1
-        product = jnp.tensordot(cells, x, axes=(1, axis), precision=Precision.HIGHEST)  # [new, ...]
-        x = jnp.moveaxis(product, 0, axis)  # the axis in its place, of length `new`
+        x = _along(cells, x, axis)
     return x
