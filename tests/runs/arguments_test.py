@@ -74,6 +74,7 @@ OWN = {  # what differs from run to run
     "floats": {"indices": NO_INDICES, "images": NO_FLOATS},
     "vae": {"indices": NO_LATENTS, "images": (*NO_ARRAY, F)},
     "prior": {"images": (*NO_ARRAY, F)},
+    "texts": {"images": ()},
     "denoiser": {"images": (*NO_ARRAY, F), "strength": (*NO_NUMBER, 0.0, 1.1, 10**400)},
     "classifier": {"images": (*NO_ARRAY, F + NAN, F + 2)},
 }
