@@ -24,7 +24,10 @@ TINY = ("total_steps=2", "batch_size=8", "task.denoiser.width=16", "task.denoise
 
 
 def experiment(
-    tokenizer: str = "runs/cifar10_vqvae", width: int = 128, layers: int = 6, total_steps: int = 3_300
+    tokenizer: str = "runs/cifar10_vqvae",
+    width: int = 128,
+    layers: int = 6,
+    total_steps: int = 3_300,
 ) -> Experiment:
     import cifar10_vqvae  # the file beside this one
 

@@ -16,6 +16,7 @@ from vqjax.runs.base import Opening, Run
 from vqjax.runs.classifier import ClassifierRun
 from vqjax.runs.diffusion import DiffusionRun
 from vqjax.runs.prior import PriorRun
+from vqjax.runs.text import TextRun
 from vqjax.runs.tokenizer import TokenizerRun
 from vqjax.sampling import MaskedDecoding
 from vqjax.tasks import PriorTask
@@ -56,7 +57,9 @@ def opened(kind: type[Run], run: OpenedRun, frozen: Any = None) -> Run:
 
 
 def blank_runs() -> dict[str, Run]:
-    """{name: a run of 8 x 8 x 1 examples}, one of each kind; of "floats" they are no uint8."""
+    """{name: a run of 8 x 8 x 1 examples}, one of each kind; of "floats" they are no uint8, of
+    "texts" texts.
+    """
     codes, vae = blank(tiny.vqvae(data=Digits())), blank(tiny.vae())
     record = types.SimpleNamespace(**vars(codes.record))
     record.inputs = {"image": ArraySpec((8, 8, 1), "float32")}
@@ -64,6 +67,7 @@ def blank_runs() -> dict[str, Run]:
     runs["floats"] = opened(TokenizerRun, dataclasses.replace(codes, record=record))
     frozen = {FROZEN: {"params": codes.params, "collections": codes.collections}}
     runs["prior"] = opened(PriorRun, blank(maskgit_over(codes.experiment)), frozen)
+    runs["texts"] = opened(TextRun, blank(tiny.texts()))
     runs["denoiser"] = opened(DiffusionRun, blank(tiny.denoiser()))
     runs["classifier"] = opened(ClassifierRun, blank(tiny.classifier()))
     return runs

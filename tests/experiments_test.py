@@ -44,6 +44,7 @@ PRIORS = [p for p in FILES if "PriorTask" in p.read_text()]
 JOINTS = [p for p in FILES if "JointTask" in p.read_text()]
 CLASSIFIERS = [p for p in FILES if "ClassifierTask" in p.read_text()]
 DENOISERS = [p for p in FILES if "DiffusionTask" in p.read_text()]
+TEXTS = [p for p in FILES if "TextTask" in p.read_text()]
 SHARED = [p for p in FILES if "SharedCodesTask" in p.read_text()]
 # One per task: run by default. The other files' runs are marked slow.
 FIRST = "digits_vqgan.py"
@@ -223,7 +224,7 @@ def test_a_quantizer_that_is_not_there_gets_the_nearest_name():
     [
         p if p.name == FIRST else pytest.param(p, marks=pytest.mark.slow)
         for p in FILES
-        if p not in PRIORS + JOINTS + DENOISERS + CLASSIFIERS + SHARED
+        if p not in PRIORS + JOINTS + DENOISERS + CLASSIFIERS + SHARED + TEXTS
     ],
     ids=lambda p: p.stem,
 )
@@ -368,6 +369,31 @@ def test_two_tiny_steps_of_a_joint_prior_and_its_tokenizers_then_every_verb(
     image = next((tmp_path / "drawn").glob("*0000*image.png"))
     command = ["rank", str(run), "--condition", f"image={image}", "--candidates", str(words)]
     assert main(command) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["absorbing", "causal"])
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: p.stem)
+def test_two_tiny_steps_of_a_text_prior_then_every_verb(path, order, tmp_path, capsys):
+    run = tmp_path / "run"
+    command = ["train", str(path), "--workdir", str(run), "--arg", f"order={order}"]
+    assert main([*command, *tiny_overrides(path)]) == 0
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    logged = next(x for x in reversed(lines) if x["kind"] == "eval")
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["nats_per_caption"] == pytest.approx(logged["nats_per_caption"], rel=1e-3)
+    for verb in ("inspect", "report", "compare"):
+        assert main([verb, str(run)]) == 0
+    assert main(["sample", str(run), "-n", "4", "--out", str(tmp_path / "drawn")]) == 0
+    drawn = json.loads((tmp_path / "drawn" / "sample_00000002_seed0_run.json").read_text())
+    assert len(drawn["caption"]) == 4
+
+
+def test_an_order_that_is_not_there_gets_the_nearest_name():
+    with pytest.raises(UsageError, match="did you mean 'causal'"):
+        config.load_file(str(FOLDER / "shapes_captions_absorbing.py"), {"order": "casual"}, ())
 
 
 @pytest.mark.slow

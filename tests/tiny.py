@@ -22,7 +22,7 @@ from vqjax.denoisers import RotaryDiT
 from vqjax.discriminators import PatchGAN
 from vqjax.losses import L1, L2, SDR, BernoulliLikelihood, MultiScaleMel
 from vqjax.ops.schedules import Ramp
-from vqjax.priors import ClassLabel, JointPrior
+from vqjax.priors import GPT, ClassLabel, JointPrior
 from vqjax.quantizers import EMAVectorQuantizer, Gaussian, Identity, Residual
 from vqjax.sampling import Heun
 from vqjax.tasks import (
@@ -35,6 +35,7 @@ from vqjax.tasks import (
     SoundTokenizerTask,
     TextModality,
     TextStream,
+    TextTask,
     TokenizerTask,
     TokenStream,
 )
@@ -211,6 +212,20 @@ def joint(**settings) -> Experiment:
         "total_steps": 20,
         "save_every": 20,
         "eval_batch_size": 16,
+    }
+    return Experiment(**{**defaults, **settings})
+
+
+def texts(prior=None, **settings) -> Experiment:
+    """Three texts of two labels, of at most three letters."""
+    defaults = {
+        "task": TextTask(prior or GPT(16, 1, 2), vocabulary=257, length=3),
+        "data": Captions(LabelledTexts((("a", "cc"), ("bbb",))), Bytes(), 3),
+        "optimizers": {"prior": Adam(1e-2)},
+        "batch_size": 16,
+        "total_steps": 4,
+        "save_every": 4,
+        "eval_batch_size": 2,
     }
     return Experiment(**{**defaults, **settings})
 

@@ -86,14 +86,19 @@ NUMBERS: dict[str, Number] = {
     ),
     "nats_per_token": Number(
         "Nats per token",
-        "mean of -log p over the tokens of held-out examples, or of a bound on it; drawing from K "
-        "codes uniformly gives log K",
+        "mean of -log p over the tokens of held-out examples, or of a bound on it, the end of a "
+        "text being one; drawing from K codes uniformly gives log K",
         best=LOW, fact="-log p", fact_unit="nats", per="per token", fact_digits=3,
     ),
     "nats_per_clip": Number(
         "Nats per clip",
         "mean of -log p of all tokens of a held-out clip and of its end, or of a bound on it",
         best=LOW, digits=2, fact="-log p", fact_unit="nats", per="per clip",
+    ),
+    "nats_per_caption": Number(
+        "Nats per caption",
+        "mean of -log p of a held-out caption and of its end, or of a bound on it",
+        best=LOW, digits=2, fact="-log p", fact_unit="nats", per="per caption",
     ),
     "nats_per_example": Number(
         "Nats per example",

@@ -46,6 +46,7 @@ TASKS = {
     "two_discriminators": two_discriminators,
     "sound": tiny.sound,
     "prior": tiny.token_prior,
+    "texts": tiny.texts,
     "denoiser": tiny.denoiser,
     "joint": tiny.joint,
     "shared_codes": tiny.shared_codes,
@@ -57,6 +58,7 @@ SEES_ALL = (
     "two_discriminators",
     "sound",
     "prior",
+    "texts",
     "denoiser",
     "joint",
     "shared_codes",
@@ -160,6 +162,7 @@ def test_the_losses_of_the_parts_add_up_to_those_of_the_step(name):
     if not parts:  # nothing to take apart
         assert name in (
             "prior",
+            "texts",
             "denoiser",
             "joint",
             "shared_codes",

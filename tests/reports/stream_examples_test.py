@@ -112,6 +112,15 @@ def test_a_page_has_room_for_so_many_sounds(run, monkeypatch):
     assert both.count("spectrogram of") == 3 * 2 * 5  # 16 lines for three runs
 
 
+def test_texts_that_nothing_was_a_condition_of_are_one_table(run):
+    write_samples(run, 20, StreamGallery({"samples": Texts({"samples": WORDS})}))
+    text = page([read_record(run)])
+    parsed = _check(text)
+    assert "<figcaption>Step 20 " in text and "drawn for it" not in text
+    assert text.count("<th>samples") == 2 and text.count("word 1 &amp; &lt;b&gt;") == 1
+    assert "Given samples" not in text and any(SHOWN[:60] in part for part in parsed.text)
+
+
 def test_a_joint_run_that_has_only_begun_has_a_page(run):
     parsed = _check(page([read_record(run)]))
     assert any("the first come with the first evaluation" in part for part in parsed.text)

@@ -79,6 +79,7 @@ OWN = {  # what differs from run to run
         "strength": (*NO_NUMBER, 0.0, 1.1, 10**400),
         "sides": (None, (0,) * 4, (0, 0, 0, 2.0), (-2, 0, 0, 0), (0, 0, 0, 10**9)),
     },
+    "texts": {"images": ()},
     "classifier": {"images": (*NO_ARRAY, F + NAN, F + 2)},
 }
 

@@ -22,6 +22,7 @@ from vqjax.cli.sampling import DRAWING, add_solver_arguments
 from vqjax.cli.sounds import add_rate_argument, write_samples
 from vqjax.cli.stream_inputs import source_of
 from vqjax.cli.streams_sample import sample_streams
+from vqjax.cli.texts import sample_texts
 from vqjax.format import printable
 
 DESCRIPTION = """\
@@ -48,9 +49,9 @@ is the arc between the noises that they come from. key=value sets any other keyw
 `sample`. Of sound the sheet shows spectrograms, and with --out each sample is a FLAC file as long
 as it was drawn, at the level of training (a WAV file where soundfile is not installed). Of a joint
 prior any streams are drawn given any others: --condition takes a file or a text for a stream,
---target names what to draw; each stream has a sheet of its own, texts a file of lines. A denoiser
-that attends to something else, such as a recording, takes a file of that: --condition
-audio=seven.wav.
+--target names what to draw; each stream has a sheet of its own, texts a JSON file, and they are
+printed, as those of a text prior are. A denoiser that attends to something else, such as a
+recording, takes a file of that: --condition audio=seven.wav.
 """
 SAMPLES = 64  # by default
 INTERPOLATION_STEPS = 10  # pictures per row
@@ -128,6 +129,9 @@ def run(args: argparse.Namespace) -> None:
         return
     if args.rate is not None:
         raise UsageError(f"--rate is for sound: {args.run_dir} draws none")
+    if getattr(trained, "dtype", None) == "str":
+        sample_texts(trained, options, conditions, names)
+        return
     singles = names.singles(conditions, count, options.get(OTHERS) or {})
     names.check([sheet, *singles])
     samples = trained.sample(**options)

@@ -13,6 +13,7 @@ from vqjax.cli.drawing import (
 from vqjax.cli.sampling import SOLVING, sampling_options
 from vqjax.cli.sounds import Output
 from vqjax.cli.stream_inputs import conditions_of
+from vqjax.cli.texts import texts_path, write_texts
 from vqjax.format import printable
 
 SHOWN = 64  # examples on a sheet
@@ -44,11 +45,11 @@ def sample_streams(trained: Any, args: argparse.Namespace, count: int) -> None:
     drawn_streams = targets or [name for name in trained.streams if name not in conditions]
     prompts = args.prompt or []
     names = {name: Names(args, trained, "sample", seed, of=(name,)) for name in drawn_streams}
-    sheets = {name: own.path(prompts) for name, own in names.items()}
     media = trained.media
-    for name in drawn_streams:
-        if media.get(name) == "text":
-            sheets[name] = sheets[name].with_suffix(".json")
+    sheets = {
+        name: texts_path(own, prompts) if media.get(name) == "text" else own.path(prompts)
+        for name, own in names.items()
+    }
     rate = trained.rate_of(next((n for n in drawn_streams if media.get(n) == "audio"), None))
     if args.rate is not None and (not rate or not args.out):
         raise UsageError("--rate is that of files of sound: draw sound, and add --out DIR")
@@ -83,14 +84,9 @@ def _write(
     args: argparse.Namespace,
 ) -> None:
     """The results of one stream."""
-    from vqjax.files import write_json
-
     prompts = args.prompt or []
     if gallery is None:
-        write_json(sheet, {name: list(examples)}, overwrite=args.overwrite)
-        for line in examples[:SHOWN]:
-            print(f"{name}: {printable(line)}")
-        print(printable(str(sheet)))
+        write_texts(name, examples, sheet, overwrite=args.overwrite)
         return
     singles = names.singles(prompts, len(examples))
     if gallery.is_sound and output is not None:

@@ -1,5 +1,7 @@
 """How well a prior predicts the tokens of the eval split, and samples of it."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ from jax.sharding import Mesh
 
 from vqjax.evaluation.base import Evaluation, check_not_empty, over_split
 from vqjax.media.gallery import Gallery
+from vqjax.media.stream_gallery import StreamGallery
 from vqjax.ops.numerics import make_key
 from vqjax.sampling import Guidance, TokenSampling
 from vqjax.tasks.base import LENGTH
@@ -28,6 +31,22 @@ def first_samples(*arrays: np.ndarray) -> np.ndarray:
     return np.resize(np.concatenate(arrays), (SAMPLES, *arrays[0].shape[1:]))
 
 
+class Totals(NamedTuple):
+    """Sums over the examples of the eval split.
+
+    Attributes:
+        nats: of -log p, or of a bound on it.
+        examples: how many there are.
+        tokens: that they have, as `PriorEvaluator.sizes` counts them.
+        values: likewise.
+    """
+
+    nats: float
+    examples: float
+    tokens: float
+    values: float
+
+
 class PriorEvaluator:
     """`nats_per_token`: mean of -log p over all tokens of the eval split, or of a bound on it
     (`Prior.is_bound`); `bits_per_dim`: the same per value of an example. Where clips end, tokens
@@ -35,6 +54,8 @@ class PriorEvaluator:
     `nats_per_clip` is the mean over clips; of a clip that is longer than the window, its beginning
     counts, and no end. The gallery has `SAMPLES` samples; of a conditional
     prior under the conditions of the first examples of the split.
+
+    A subclass may count and show otherwise, by `sizes`, `numbers` and `gallery`.
     """
 
     def __init__(self, experiment: Experiment, mesh: Mesh, frozen: Tree) -> None:
@@ -53,33 +74,51 @@ class PriorEvaluator:
             DataError: the eval split is empty, or holds tokens or conditions out of range.
         """
         condition = self._task.prior.condition
-        totals, levels = np.zeros(4, np.float64), ()  # nats, examples, tokens, values
+        sums, levels = np.zeros(len(Totals._fields), np.float64), ()
         conditions: list[Tree] = []
         for positions, batch in over_split(self._experiment, self._mesh):
             levels = self._task.levels_of({k: a.shape[1:] for k, a in batch.items()})
             put = put_batch({**batch, "eval_position": positions}, self._mesh)
             with jax.set_mesh(self._mesh):
-                sums = self._sum(params, self._frozen, put)
-            totals += [float(value) for value in sums]
+                own = self._sum(params, self._frozen, put)
+            sums += [float(value) for value in own]
             if condition is not None and sum(map(_count, conditions)) < SAMPLES:
                 conditions.append(jax.device_get(self._cond(put)))  # of all hosts' rows
-        nats, count, tokens, values = totals.tolist()
-        check_not_empty(int(count), self._experiment)
+        totals = Totals(*sums.tolist())
+        check_not_empty(int(totals.examples), self._experiment)
         with jax.set_mesh(self._mesh):
             cond = jax.tree.map(first_samples, *conditions) if conditions else None
             samples, lengths = self._sample(params, self._frozen, cond, levels=levels)
             samples, lengths = np.asarray(samples), np.asarray(lengths)
-        nats = nats / count
+        numbers = self.numbers(totals, levels, samples.shape[1:])
+        return Evaluation(numbers, self.gallery(samples, lengths))
+
+    def sizes(self, batch: Batch, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """How many tokens and values the examples of a batch have, [B] each, where they end.
+
+        Args:
+            batch: on the device.
+            weights: of the task's objective, [B, T].
+        """
+        length = batch[LENGTH] if self._task.ends else jnp.zeros(len(weights), jnp.int32)  # [B]
+        return weights.sum(axis=1), length
+
+    def numbers(
+        self, totals: Totals, levels: tuple[Level, ...], shape: tuple[int, ...]
+    ) -> dict[str, float]:
+        """The result of the evaluation; `shape`: (*S, C) of a sample."""
+        nats = totals.nats / totals.examples
         if self._task.ends:
-            tokens, values = tokens / count, values / count * samples.shape[-1]
+            tokens = totals.tokens / totals.examples
+            values = totals.values / totals.examples * shape[-1]
             numbers = {"nats_per_token": nats / tokens, "nats_per_clip": nats}
         else:
-            tokens, values = self._task.network(levels).order.length, np.prod(samples.shape[1:])
+            tokens, values = self._task.network(levels).order.length, np.prod(shape)
             numbers = {"nats_per_token": nats / tokens}
-        numbers["bits_per_dim"] = nats / np.log(2.0) / float(values)
-        return Evaluation(numbers, self._gallery(samples, lengths))
+        return numbers | {"bits_per_dim": nats / np.log(2.0) / float(values)}
 
-    def _gallery(self, samples: np.ndarray, lengths: np.ndarray) -> Gallery:
+    def gallery(self, samples: np.ndarray, lengths: np.ndarray) -> Gallery | StreamGallery:
+        """Samples [n, *S, C], and how long each of them is, int32[n], to look at."""
         specs = self._task.tokenizer.inputs or {}  # of a set of tokens, too
         specs = {**specs, **self._experiment.data.example_spec()}
         spec = specs.get(self._task.inputs)
@@ -88,10 +127,8 @@ class PriorEvaluator:
         sounds = [x[: max(1, n)] for x, n in zip(samples, lengths.tolist(), strict=True)]
         return Gallery({"samples": sounds[:SOUNDS]}, spec.shown_as, spec.rate)
 
-    def _batch_sum(self, params: Tree, frozen: Tree, batch: Batch) -> tuple[jax.Array, ...]:
-        """Of the examples that are not padding: -log p in nats, how many these are and, where clips
-        end, of how many tokens and samples.
-        """
+    def _batch_sum(self, params: Tree, frozen: Tree, batch: Batch) -> Totals:
+        """Of the examples that are not padding."""
         rngs = {"mask": make_key(0)}
         nats, weights = self._task.objective(params, frozen, batch, rngs, batch["eval_position"])
         mask = batch["mask"]
@@ -99,8 +136,8 @@ class PriorEvaluator:
         def total(values: jax.Array) -> jax.Array:
             return jnp.sum(jnp.where(mask, values, 0))
 
-        length = batch[LENGTH] if self._task.ends else jnp.zeros_like(mask, jnp.int32)  # [B]
-        return total(nats.sum(axis=1)), jnp.sum(mask), total(weights.sum(axis=1)), total(length)
+        tokens, values = self.sizes(batch, weights)
+        return Totals(total(nats.sum(axis=1)), jnp.sum(mask), total(tokens), total(values))
 
     def _draw(
         self, params: Tree, frozen: Tree, cond: Tree | None, *, levels: tuple[Level, ...]

@@ -147,8 +147,15 @@ class StreamSamples:
         return Gallery(cut) if spec is None else Gallery(cut, spec.shown_as, spec.rate)
 
     def _texts(self, name: str, ids: np.ndarray) -> list[str]:
-        """The texts of ids int32[n, T]; the ids, where the data does not say what they mean."""
+        """The texts of a stream's ids int32[n, T]; see `as_texts`."""
         source = self._data.texts_of(name) if hasattr(self._data, "texts_of") else self._data
-        if hasattr(source, "decode"):
-            return list(source.decode(ids))
-        return [" ".join(map(str, row[row != 0].tolist())) for row in ids]
+        return as_texts(source, ids)
+
+
+def as_texts(source: Any, ids: np.ndarray) -> list[str]:
+    """The texts of ids int32[n, T], 0 after their end; the ids, where the source does not say what
+    they mean.
+    """
+    if hasattr(source, "decode"):
+        return list(source.decode(ids))
+    return [" ".join(map(str, row[row != 0].tolist())) for row in ids]

@@ -57,7 +57,7 @@ def _learns(record: Record, in_full: bool) -> str:
     data, sizes = _data(record), record.footprint
     if in_full and record.sound is not None:
         data += f" ({number(record.sound.rate, 6)} Hz)"
-    elif in_full and sizes is not None:
+    elif in_full and sizes is not None and len(sizes.shape) > 1:  # not of texts
         data += f" ({' × '.join(map(str, sizes.shape))} values)"
     if record.kind is None:
         return f" trained on {data}"

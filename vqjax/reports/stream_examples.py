@@ -21,7 +21,8 @@ SCALE = (
 
 
 def stream_figures(record: Record, step: int, sheet: Sheet, share: float) -> list[Figure]:
-    """A table for each stream that is a condition, of a sheet that has `streams`.
+    """A table for each stream that is a condition, of a sheet that has `streams`; one table of
+    what is drawn for no condition, where the sheet has but one row.
 
     Args:
         record: the run.
@@ -47,7 +48,10 @@ def stream_figures(record: Record, step: int, sheet: Sheet, share: float) -> lis
         heads = [printable(streams_of(row)[0]) for row in rows]
         shown = Examples(heads, lines[:OPEN], lines[OPEN:])
         detail = f"step {step:,}: {ROWS}" + (f" ({sheet.note})" if sheet.note else "")
-        figures.append(Figure(f"Given {heads[0]}", detail, examples=shown))
+        title = f"Given {heads[0]}"
+        if len(sheet.rows) == 1:
+            title, detail = f"Step {step:,}", ""
+        figures.append(Figure(title, detail, examples=shown))
     if heard:
         note = f"{SCALE} {_unplayable(record, heard)}".strip()
         figures[-1] = dataclasses.replace(figures[-1], note=note)

@@ -8,7 +8,7 @@ import numpy as np
 
 from vqjax import arguments
 from vqjax.data.texts import to_text
-from vqjax.runs.base import Run, keywords_of, require
+from vqjax.runs.base import Run, keywords_of, require, with_article
 from vqjax.runs.denoising import ALWAYS
 from vqjax.runs.editing import PLAIN, UNGUIDED
 from vqjax.runs.joint import JointRun
@@ -73,11 +73,12 @@ def check_captions(
     require(run, "sample")
     source = getattr(run.experiment.data, "source", None)
     joint = isinstance(run, JointRun) and sorted(run.media.values()) == ["image", "text"]
-    conditional = joint or "prompts" in keywords_of(run.sample)
-    if not conditional or not all(hasattr(source, name) for name in SOURCE_NEEDS):
+    if not all(hasattr(source, name) for name in SOURCE_NEEDS):
         raise UsageError(
             f"{run.path}: its data cannot tell whether a picture satisfies a caption; Shapes can"
         )
+    if not joint and "prompts" not in keywords_of(run.sample):
+        raise UsageError(f"{run.path} is {with_article(run.kind)} that draws no pictures of texts")
     options = sample_options(
         run,
         seed=seed,

@@ -20,6 +20,7 @@ from vqjax.runs.joint import JointRun
 from vqjax.runs.prior import PriorRun
 from vqjax.runs.shared_codes import SharedCodesRun
 from vqjax.runs.sound import SoundRun
+from vqjax.runs.text import TextRun
 from vqjax.runs.tokenizer import TokenizerRun
 from vqjax.tasks import (
     ClassifierTask,
@@ -28,6 +29,7 @@ from vqjax.tasks import (
     PriorTask,
     SharedCodesTask,
     SoundTokenizerTask,
+    TextTask,
     TokenizerTask,
 )
 from vqjax.training.experiment import DATA_NEEDS, Experiment
@@ -43,6 +45,7 @@ RUNS: dict[type, type[Run]] = {
     SoundTokenizerTask: SoundRun,
     JointTask: JointRun,
     PriorTask: PriorRun,
+    TextTask: TextRun,
     ClassifierTask: ClassifierRun,
     DiffusionTask: DiffusionRun,
     SharedCodesTask: SharedCodesRun,

@@ -8,35 +8,31 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
-from flax import linen as nn
 
 from vqjax import arguments, config
 from vqjax.evaluation.prior import PriorEvaluator
 from vqjax.format import shorten
-from vqjax.ops.numerics import make_key
 from vqjax.priors.base import EDITS
 from vqjax.runs.base import Opening, Run, Sizes
 from vqjax.runs.conditions import (
     Others,
     condition_arrays,
     in_words,
-    keywords_for,
-    main_classes,
 )
 from vqjax.runs.editing import PLAIN, UNGUIDED, Editing, check_sampling
-from vqjax.runs.examples import as_trained, checked_count, in_parts
+from vqjax.runs.examples import as_trained, checked_count
 from vqjax.runs.footprint import Footprint, values_of
+from vqjax.runs.tokens import TokenRun
 from vqjax.sampling import Guidance, TokenSampling
 from vqjax.tasks.prior import FROZEN
 from vqjax.training.experiment import Experiment
 from vqjax.training.record import load_record
-from vqjax.types import ArraySpec, Level, Tree, UsageError
+from vqjax.types import ArraySpec, UsageError
 
-CALL_BATCH = 64  # examples per call of the program
 MAX_NAME = 60  # characters of a tokenizer's name in a sentence
 
 
@@ -52,7 +48,7 @@ class Sampled(NamedTuple):
     length: np.ndarray
 
 
-class PriorRun(Editing, Run):
+class PriorRun(Editing, TokenRun):
     """A prior and its tokenizer; made by `vqjax.load`. It edits, too: see `Editing`.
 
     Attributes: see `Run`.
@@ -60,8 +56,6 @@ class PriorRun(Editing, Run):
 
     kind = "prior"
     headline = ("nats_per_token",)
-    shows = "Samples"
-    next_commands = ("vqjax sample RUN --out out", "vqjax report RUN")
     evaluator = PriorEvaluator
 
     def __init__(self, opening: Opening) -> None:
@@ -74,13 +68,7 @@ class PriorRun(Editing, Run):
             spec = inputs[self.task.inputs]
         self.dtype: str = spec.dtype if spec.dtype in ("uint8", "int16") else "float32"
         self.rate: int = round(spec.rate or 0)  # of sound, in Hz
-        self._variables = (opened.params, opening.frozen)
         self.shape: tuple[int, ...] = self.task.example_shape(self.token_layout())
-        self._sample = jax.jit(self._sample_batch, static_argnames=("sampling", "guidance"))
-
-    def network(self) -> nn.Module:
-        """The prior over the levels of its tokens."""
-        return self.task.network(self.token_layout())
 
     @classmethod
     def abilities(cls, experiment: Experiment) -> dict[str, str | None]:
@@ -130,31 +118,6 @@ class PriorRun(Editing, Run):
         frozen = config.find_frozen(self.experiment)[FROZEN]
         return self._opening.load(frozen.path, step=frozen.step, trust=self._opening.trust)
 
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """See `Run.conditions`."""
-        return keywords_for(self.task.prior.condition)
-
-    @property
-    def classes(self) -> int | None:
-        """How many classes it is conditioned on; None: it is not class-conditional."""
-        main = main_classes(self.task.prior.condition)
-        return None if main is None else main.classes
-
-    def token_layout(self) -> tuple[Level, ...]:
-        """Levels of tokens of one example."""
-        return self._levels
-
-    @functools.cached_property
-    def _levels(self) -> tuple[Level, ...]:
-        shapes = {name: tuple(spec.shape) for name, spec in self._opening.opened.inputs.items()}
-        return self.task.levels_of(shapes)
-
-    def network_evaluations(self, options: Mapping[str, Any]) -> int:
-        """See `Run.network_evaluations`."""
-        guided = options.get("guidance", UNGUIDED) != UNGUIDED
-        return self.network().evaluations * (2 if guided else 1)
-
     def sample(
         self,
         n: int = 64,
@@ -202,37 +165,5 @@ class PriorRun(Editing, Run):
         examples, length = self._drawn(n, seed, cond, sampling, guidance)
         return Sampled(examples, length) if return_length else examples
 
-    def _drawn(
-        self, n: int, seed: int, cond: Tree | None, sampling: TokenSampling, guidance: Guidance
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Examples [n, *S, C], zero after their end, and how long each of them is, int32[n]: its
-        first axis, where clips do not end.
-        """
-        ids, key = np.arange(n, dtype=np.int32), make_key(seed)
-        leaves, structure = jax.tree.flatten(cond)
-
-        def draw(ids: np.ndarray, *leaves: np.ndarray) -> Any:
-            cond = jax.tree.unflatten(structure, leaves)
-            return self._sample(
-                *self._variables, key, ids, cond, sampling=sampling, guidance=guidance
-            )
-
-        with self._context():
-            return in_parts(draw, (ids, *leaves), CALL_BATCH, "samples")
-
-    def _sample_batch(
-        self,
-        params: Tree,
-        frozen: Tree,
-        key: jax.Array,
-        ids: jax.Array,
-        cond: Tree | None = None,
-        *,
-        sampling: TokenSampling,
-        guidance: Guidance,
-    ) -> tuple[jax.Array, jax.Array]:
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
-        levels, how = self.token_layout(), {"sampling": sampling, "guidance": guidance}
-        drawn = self.task.draw(params, keys, cond, levels, **how)
-        examples, length = self.task.decode_drawn(frozen, drawn)
-        return as_trained(examples, self.dtype), length
+    def _finished(self, examples: jax.Array) -> jax.Array:
+        return as_trained(examples, self.dtype)

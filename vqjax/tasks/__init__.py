@@ -14,6 +14,7 @@ from vqjax.tasks.prior import PriorTask
 from vqjax.tasks.shared_codes import SharedCodesTask
 from vqjax.tasks.sound import SoundTokenizerTask
 from vqjax.tasks.streams import TextStream, TokenStream
+from vqjax.tasks.text import TextTask
 from vqjax.tasks.tokenizer import TokenizerTask
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Task",
     "TextModality",
     "TextStream",
+    "TextTask",
     "TokenStream",
     "TokenizerTask",
     "normalize",

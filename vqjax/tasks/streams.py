@@ -124,13 +124,7 @@ class TextStream:
 
     def check(self, arrays: Mapping[str, ArraySpec]) -> None:
         """Refuses settings that cannot work on examples of these arrays, with UsageError."""
-        spec = arrays.get(CAPTION)
-        if spec is None or (spec.shape, spec.dtype) != ((self.length,), "int32"):
-            found = ", ".join(arrays) if spec is None else f"{spec.dtype}{list(spec.shape)}"
-            raise UsageError(
-                f"stream.length={self.length}: wanted {CAPTION!r} of Captions(length="
-                f"{self.length}): the data has {found}"
-            )
+        check_caption("stream", self.length, arrays)
 
     @property
     def bounds(self) -> dict[str, Bound]:
@@ -164,6 +158,19 @@ class TextStream:
         replaced = jax.random.uniform(replaced_key, ids.shape) < noise[:, None]
         others = jax.random.randint(id_key, ids.shape, 1, self.vocabulary)
         return jnp.where(replaced & (ids != 0), others, ids)
+
+
+def check_caption(where: str, length: int, arrays: Mapping[str, ArraySpec]) -> None:
+    """Refuses, with UsageError, arrays without a "caption" of `length` ids; `where`: the path of
+    the field `length`.
+    """
+    spec = arrays.get(CAPTION)
+    if spec is None or (spec.shape, spec.dtype) != ((length,), "int32"):
+        found = ", ".join(arrays) if spec is None else f"{spec.dtype}{list(spec.shape)}"
+        raise UsageError(
+            f"{where}.length={length}: wanted {CAPTION!r} of Captions(length={length}): the data "
+            f"has {found}"
+        )
 
 
 def with_noise(x: jax.Array, noise: jax.Array, key: jax.Array) -> jax.Array:
