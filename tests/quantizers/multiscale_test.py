@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vqjax.quantizers import FSQ, MultiScaleResidual, VectorQuantizer
+from vqjax.quantizers import FSQ, MultiScaleResidual, VectorQuantizer, multiscale
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,28 @@ def test_cells_that_cut_positions_share_them_in_proportion():
     )
     # (0.9 + 0 / 2) / 1.5 = 0.6 rounds to 1, and -0.6 to -1.
     np.testing.assert_array_equal(out.indices[0], [[2, 0]])
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [(10, "0011122333"), (5, "01223"), (3, "023"), (1, "0")],
+)
+def test_published_weights_have_their_phi(levels, expected):
+    scales = tuple(range(1, levels + 1))
+    quantizer = MultiScaleResidual(FSQ((5, 5)), scales, published=True)
+    quantizer = quantizer.bind(
+        quantizer.init(jax.random.key(0), jnp.zeros((1, levels, 2)), train=False, step=0)
+    )
+    quantizer.phi  # noqa: B018 sets it up
+    assert "".join(str(quantizer._phi_of(k)) for k in range(levels)) == expected
+
+
+def test_published_weights_are_enlarged_by_their_kernel():
+    """Twice as many positions: those of a = -0.75 at a quarter, and ends that are repeated."""
+    taps = multiscale._cubic(4, 8)
+    inner = [-0.10546875, 0.87890625, 0.26171875, -0.03515625]
+    np.testing.assert_allclose(taps[3], inner)
+    np.testing.assert_allclose(taps[4], inner[::-1])
+    np.testing.assert_allclose(taps[0], [inner[3] + inner[2] + inner[1], inner[0], 0, 0])
+    np.testing.assert_allclose(taps.sum(axis=1), 1.0)
+    np.testing.assert_allclose(multiscale._cubic(1, 3), 1.0)

@@ -92,7 +92,7 @@ def test_clips_are_what_the_codec_makes_of_their_frames(run, make_run, padding):
 
     def drawn(params, frozen):
         keys = jax.vmap(lambda i: jax.random.fold_in(make_key(3), i))(ids)
-        drawn = run.task.draw(params, keys, cond, run.token_layout(), **how)
+        drawn = run.task.draw(params, keys, cond, run.token_layout(), {}, **how)
         return drawn, run.task.decode_drawn(frozen, drawn)[0]
 
     with run._context():

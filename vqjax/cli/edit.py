@@ -58,6 +58,7 @@ tokens only, row by row, so all they can do is outpaint below. The priors of vqj
   CodebookGPT: none
   GPT: outpaint below
   MaskGIT: inpaint, outpaint, upscale, variations
+  NextScale: none
   PixelCNN: outpaint below
 """  # the table is `edits_table()`, which a test compares: help must not wait for JAX
 RESULTS = 4  # by default

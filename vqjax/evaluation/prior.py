@@ -144,5 +144,5 @@ class PriorEvaluator:
     ) -> tuple[jax.Array, jax.Array]:
         keys = jax.vmap(lambda i: jax.random.fold_in(make_key(0), i))(jnp.arange(SAMPLES))
         plain = {"sampling": TokenSampling(), "guidance": Guidance()}
-        drawn = self._task.draw(params, keys, cond, levels, **plain)
+        drawn = self._task.draw(params, keys, cond, levels, frozen, **plain)
         return self._task.decode_drawn(frozen, drawn)

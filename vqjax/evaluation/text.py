@@ -18,9 +18,8 @@ class TextEvaluator(PriorEvaluator):
     """`nats_per_caption`: mean over the captions of the eval split of -log p of all ids of a
     sequence, those after the end included, or of a bound on it (`Prior.is_bound`).
     `nats_per_token`: the same nats over how many tokens the captions have: the ids of a text, and
-    one for its end where it is shorter than the sequence. What follows the end is no token: its
-    length is a setting, and a prior that has learned what an end is spends nothing on it. The
-    gallery has samples: see `PriorEvaluator`.
+    one for its end where it is shorter than the sequence. What follows the end is no token: how
+    many such ids there are is a setting. The gallery has samples: see `PriorEvaluator`.
     """
 
     def sizes(self, batch: Batch, weights: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -12,6 +12,7 @@ from vqjax.priors.conditions import Tokens as Tokens
 from vqjax.priors.gpt import GPT as GPT
 from vqjax.priors.joint import JointPrior as JointPrior
 from vqjax.priors.maskgit import MaskGIT as MaskGIT
+from vqjax.priors.next_scale import NextScale as NextScale
 from vqjax.priors.pixelcnn import PixelCNN as PixelCNN
 
 __all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_"))

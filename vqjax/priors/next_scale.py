@@ -91,7 +91,7 @@ class _Block(nn.Module):
 
         sharpness = self.param("sharpness", nn.initializers.constant(SHARPNESS), (self.heads,))
         query, key, value = project("query", True), project("key", False), project("value", True)
-        query = _unit(query) * jnp.exp(jnp.minimum(sharpness, SHARPEST))[:, None]
+        query = _unit(query) * jnp.exp(jnp.minimum(sharpness, SHARPEST))[None, None, :, None]
         query = query * query.shape[-1] ** 0.5  # `attend` divides by it
         keys = jnp.concatenate([keys, _unit(key).swapaxes(1, 2)], axis=2)  # [B, h, S + T, d]
         values = jnp.concatenate([values, value.swapaxes(1, 2).astype(values.dtype)], axis=2)
@@ -159,6 +159,10 @@ class NextScale(Prior):
         """t_k, tokens of each scale."""
         return tuple(int(np.prod(level.grid)) for level in self.levels)
 
+    def firsts_at(self) -> jax.Array:
+        """The first id of every token's level, int32[1, T]."""
+        return jnp.asarray(np.asarray(self.order.firsts)[self.order.level_at], jnp.int32)[None]
+
     def check_levels(self) -> None:
         """See `Prior.check_levels`."""
         sizes = self.sizes
@@ -186,6 +190,7 @@ class NextScale(Prior):
             length=self.layers,
         )
         self.blocks = scanned(self.layers, self.heads, self.dtype)
+        self.norm = _norm(self.dtype)
         self.final = nn.Dense(
             2 * self.width, kernel_init=_init(self.width, MODULATION), dtype=self.dtype
         )
@@ -212,7 +217,7 @@ class NextScale(Prior):
         else:
             flat = small.reshape(-1, small.shape[-1])  # [B t_k, D]
             x = self.sum_features(flat).reshape(len(small), size, self.width)
-        own = self.position_table[first : first + size] + self.scale_table[number]  # [t_k, C]
+        own = self.position_table[first : first + size] + self.scale_table[number][None]  # [t_k, C]
         return x + own[None].astype(x.dtype)
 
     def run_blocks(
@@ -231,7 +236,7 @@ class NextScale(Prior):
         skips = self.drop_path * jnp.linspace(0.0, 1.0, self.layers)
         x, caches = self.blocks(x, *caches, skips, vector.astype(x.dtype), mask)
         scale, shift = jnp.split(self.final(jax.nn.silu(vector))[:, None], 2, axis=-1)
-        h = _norm(self.dtype)(x) * (1 + scale) + shift
+        h = self.norm(x) * (1 + scale) + shift
         return self.head(h).astype(jnp.float32), caches
 
     def __call__(
@@ -266,7 +271,7 @@ class NextScale(Prior):
         see `OrderedPrior.objective`.
         """
         del example_ids
-        codes = tokens - jnp.asarray(self.order.firsts, tokens.dtype)[self.order.level_at]
+        codes = tokens - self.firsts_at()
         log_p = jax.nn.log_softmax(self(tokens, cond, sums))  # [B, T, K]
         nats = -jnp.take_along_axis(log_p, codes[..., None], axis=-1)[..., 0]
         return nats, jnp.ones_like(nats)
@@ -308,4 +313,4 @@ class NextScale(Prior):
         codes = sample_scales(
             (total, None), step, sizes=self.sizes, keys=keys, choose=sampling, combine=combine
         )
-        return codes + jnp.asarray(self.order.firsts, codes.dtype)[self.order.level_at]
+        return codes + self.firsts_at()

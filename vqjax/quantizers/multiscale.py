@@ -73,7 +73,8 @@ class MultiScaleResidual(Combined):
 
     def setup(self) -> None:
         self.parts = self._copies(1)
-        count = min(self.convolutions, len(self.scales))
+        count = self.convolutions
+        count = count if self.published else min(count, len(self.scales))
         self.phi = [Conv(self.codebook_dim, dtype=self.dtype) for _ in range(count)]
 
     def _enlarged(self, codes: jax.Array, level: int, grid: tuple[int, ...]) -> jax.Array:

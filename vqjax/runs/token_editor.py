@@ -195,9 +195,8 @@ class Redrawer:
         order = self._task.network(self._levels).order
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
         known = (order.flatten(tokens), ~order.arrange(redraw))
-        return self._task.sample_tokens(
-            params, keys, cond, self._levels, known=known, sampling=sampling, guidance=guidance
-        )
+        how = {"known": known, "sampling": sampling, "guidance": guidance}
+        return self._task.sample_tokens(params, keys, cond, self._levels, frozen, **how)
 
 
 def _batch_size(shape: Sequence[int]) -> int:

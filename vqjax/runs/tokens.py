@@ -90,7 +90,7 @@ class TokenRun(Run):
     ) -> tuple[jax.Array, jax.Array]:
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(ids)
         levels, how = self.token_layout(), {"sampling": sampling, "guidance": guidance}
-        drawn = self.task.draw(params, keys, cond, levels, **how)
+        drawn = self.task.draw(params, keys, cond, levels, frozen, **how)
         examples, length = self.task.decode_drawn(frozen, drawn)
         return self._finished(examples), length
 

@@ -15,6 +15,7 @@ from vqjax.sampling.guidance import branches_of as branches_of
 from vqjax.sampling.guidance import with_null as with_null
 from vqjax.sampling.masked_decoding import MaskedDecoding as MaskedDecoding
 from vqjax.sampling.masked_decoding import sample_masked as sample_masked
+from vqjax.sampling.scales import sample_scales as sample_scales
 from vqjax.sampling.solvers import Ancestral as Ancestral
 from vqjax.sampling.solvers import DPMSolver as DPMSolver
 from vqjax.sampling.solvers import Euler as Euler
@@ -34,6 +35,7 @@ __all__ = [
     "sample_codebooks",
     "sample_in_order",
     "sample_masked",
+    "sample_scales",
     "to_noise",
 ]
 

@@ -1,6 +1,7 @@
 """`PriorTask`: learn which tokens a trained tokenizer makes, so that new ones can be drawn."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from vqjax.ops.schedules import Schedule, as_schedule
 from vqjax.tasks.base import LENGTH, Part
 from vqjax.tasks.frozen_tokens import Drawn, FrozenTokens
 from vqjax.tasks.tokens import PRIOR, TokenTask
-from vqjax.types import ArraySpec, Batch, Context, Level, Tree
+from vqjax.types import ArraySpec, Batch, Context, Level, Tree, UsageError
 
 FROZEN = "task.tokenizer"  # where the tokenizer's arrays are in `frozen`
 
@@ -64,6 +65,47 @@ class PriorTask(FrozenTokens, TokenTask):
         network = super().network(levels)
         return network.clone(shortest=self.shortest) if self.ends else network
 
+    def check(self, inputs: Mapping[str, ArraySpec]) -> None:
+        """See `TokenTask.check`."""
+        quantizer = self.tokenizer_task.tokenizer.quantizer
+        if self._reads_sums and not hasattr(quantizer, "sums"):
+            raise UsageError(
+                f"task.prior: {type(self.prior).__name__} reads the sums of a MultiScaleResidual's "
+                f"scales: {self.tokenizer.path} has {type(quantizer).__name__}"
+            )
+        super().check(inputs)
+
+    @property
+    def _reads_sums(self) -> bool:
+        return getattr(self.prior, "reads_sums", False)
+
+    def blank_inputs(self, network: nn.Module, count: int) -> dict[str, Any]:
+        """See `TokenTask`."""
+        if not self._reads_sums:
+            return {}
+        features = self.tokenizer_task.tokenizer.quantizer.codebook_dim
+        grids = [level.grid for level in network.levels[1:]]
+        return {"sums": tuple(jnp.zeros((count, *grid, features)) for grid in grids)}
+
+    def network_inputs(self, network: nn.Module, frozen: Tree, ids: jax.Array) -> dict[str, Any]:
+        """See `TokenTask`."""
+        if not self._reads_sums:
+            return {}
+        indices = network.order.unflatten(ids)
+        ordered = tuple(indices[level.name] for level in network.levels)
+        return {"sums": self._ask_quantizer(frozen, "sums", ordered)}
+
+    def sampler_inputs(self, frozen: Tree) -> dict[str, Any]:
+        """See `TokenTask`."""
+        if not self._reads_sums:
+            return {}
+        grow = functools.partial(self._ask_quantizer, frozen, "grow")
+        return {"grow": grow, "features": self.tokenizer_task.tokenizer.quantizer.codebook_dim}
+
+    def _ask_quantizer(self, frozen: Tree, method: str, *args: Any) -> Any:
+        variables = (frozen[FROZEN][name] for name in ("params", "collections"))
+        return self.tokenizer_task.ask_quantizer(*variables, method, *args)
+
     def tokens(self, frozen: Tree, batch: Batch) -> dict[str, jax.Array]:
         """Those of the batch, or of its inputs: {level name: int32[B, *grid]}."""
         return self.tokens_of(frozen.get(FROZEN), batch)
@@ -111,10 +153,11 @@ class PriorTask(FrozenTokens, TokenTask):
         keys: jax.Array,
         cond: Tree | None,
         levels: tuple[Level, ...],
+        frozen: Tree,
         **options: Any,
     ) -> dict[str, jax.Array]:
         """The indices that `draw` draws: {level name: int32[B, *grid]}."""
-        return self.draw(params, keys, cond, levels, **options).indices
+        return self.draw(params, keys, cond, levels, frozen, **options).indices
 
     def decode_drawn(self, frozen: Tree, drawn: Drawn) -> tuple[jax.Array, jax.Array]:
         """See `FrozenTokens.decoded`."""

@@ -337,6 +337,16 @@ class TokenizerTask(Task):
             method="decode_indices",
         )
 
+    def ask_quantizer(self, params: Tree, collections: Tree, method: str, *args: Any) -> Any:
+        """What a method of the quantizer says, such as `sums` of `MultiScaleResidual`."""
+
+        def ask(tokenizer: nn.Module) -> Any:
+            return getattr(tokenizer.quantizer, method)(*args)
+
+        return self.tokenizer.apply(
+            {"params": params[TOKENIZER], **collections[TOKENIZER]}, method=ask
+        )
+
     def decode_latents(self, params: Tree, collections: Tree, z_q: jax.Array) -> jax.Array:
         """z_q [B, *s, D] -> x_hat [B, *S, C] in [-1, 1]."""
         return self.tokenizer.apply(

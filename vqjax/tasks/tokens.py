@@ -102,8 +102,24 @@ class TokenTask(Task, abc.ABC):
         network = self.network(self._levels(batch))
         count = len(next(iter(batch.values())))
         tokens = jnp.zeros((count, network.order.length), jnp.int32)
-        params = network.init(rng, tokens, self.cond_of(batch))["params"]
+        more = self.blank_inputs(network, count)
+        params = network.init(rng, tokens, self.cond_of(batch), **more)["params"]
         return {PRIOR: params}, {PRIOR: {}}
+
+    def blank_inputs(self, network: nn.Module, count: int) -> dict[str, Any]:
+        """What `network_inputs` has, as zeros, of `count` examples."""
+        del network, count
+        return {}
+
+    def network_inputs(self, network: nn.Module, frozen: Tree, ids: jax.Array) -> dict[str, Any]:
+        """What the prior's objective reads beside ids int32[B, T] and conditions, by keyword."""
+        del network, frozen, ids
+        return {}
+
+    def sampler_inputs(self, frozen: Tree) -> dict[str, Any]:
+        """What its `sample` needs beside conditions, by keyword."""
+        del frozen
+        return {}
 
     def start(self, params: Tree, collections: Tree, frozen: Tree, batches: Batches, rng: Any):
         """Checks conditions without `bound` on the first batches, before step 0.
@@ -140,8 +156,9 @@ class TokenTask(Task, abc.ABC):
         network = self.network(self._levels(batch))
         ids = self.ids(network, frozen, batch)  # [B, T]
         variables = {"params": params[PRIOR]}
-        cond = self.cond_of(batch)
-        return network.apply(variables, ids, cond, example_ids, rngs=rngs, method="objective")
+        more = self.network_inputs(network, frozen, ids)
+        inputs = (ids, self.cond_of(batch), example_ids)
+        return network.apply(variables, *inputs, **more, rngs=rngs, method="objective")
 
     def __call__(
         self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
@@ -159,6 +176,7 @@ class TokenTask(Task, abc.ABC):
         keys: jax.Array,
         cond: Tree | None,
         levels: tuple[Level, ...],
+        frozen: Tree,
         **options: Any,
     ) -> Drawn:
         """Draws the tokens of an example per key.
@@ -168,9 +186,11 @@ class TokenTask(Task, abc.ABC):
             keys: key[B]; an example depends on its own key alone.
             cond: what the condition takes, of B examples; None: unconditional.
             levels: of tokens.
+            frozen: arrays of frozen networks.
             options: `sampling`, `guidance`, `known`: see the prior's `sample`.
         """
         network = self.network(levels)
+        options |= self.sampler_inputs(frozen)
         ids = network.sample(params[PRIOR], keys, cond, **options)  # [B, T]
         frames = network.order.frames_of(ids) if self.ends else None
         return Drawn(network.order.unflatten(ids), frames)
