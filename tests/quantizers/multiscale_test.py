@@ -60,13 +60,9 @@ def test_cells_that_cut_positions_share_them_in_proportion():
     [(10, "0011122333"), (5, "01223"), (3, "023"), (1, "0")],
 )
 def test_published_weights_have_their_phi(levels, expected):
-    scales = tuple(range(1, levels + 1))
-    quantizer = MultiScaleResidual(FSQ((5, 5)), scales, published=True)
-    quantizer = quantizer.bind(
-        quantizer.init(jax.random.key(0), jnp.zeros((1, levels, 2)), train=False, step=0)
-    )
-    quantizer.phi  # noqa: B018 sets it up
-    assert "".join(str(quantizer._phi_of(k)) for k in range(levels)) == expected
+    found = [multiscale.phi_of(k, levels, 4, published=True) for k in range(levels)]
+    assert "".join(map(str, found)) == expected
+    assert [multiscale.phi_of(k, 10, 4, published=False) for k in (0, 3, 9)] == [0, 1, 3]
 
 
 def test_published_weights_are_enlarged_by_their_kernel():

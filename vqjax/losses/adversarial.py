@@ -65,3 +65,23 @@ class LeastSquares:
         real = jnp.mean(jnp.square(at_least_float32(real_logits) - 1.0))
         fake = jnp.mean(jnp.square(at_least_float32(fake_logits)))
         return 0.5 * (real + fake)
+
+
+@dataclasses.dataclass(frozen=True)
+class Relativistic:
+    """Real data should get higher logits than the fake beside it in the batch (arXiv 1807.00734;
+    arXiv 2501.05441, eq. 2), in nats.
+
+    discriminator: mean -log sigmoid(real - fake);  generator: mean -log sigmoid(fake - real).
+    """
+
+    sees_both = True
+
+    def generator(self, fake_logits: jax.Array, real_logits: jax.Array) -> jax.Array:
+        """The scalar that makes fakes pass for more real than what is."""
+        fake, real = at_least_float32(fake_logits), at_least_float32(real_logits)
+        return jnp.mean(jax.nn.softplus(real - fake))
+
+    def discriminator(self, real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+        """The scalar that tells them apart."""
+        return self.generator(real_logits, fake_logits)

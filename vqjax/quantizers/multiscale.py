@@ -82,18 +82,8 @@ class MultiScaleResidual(Combined):
         codes = _grown(codes, grid, self.published)  # [B, *S, D]
         if not self.phi:
             return codes
-        phi = self.phi[self._phi_of(level)]
+        phi = self.phi[phi_of(level, len(self.scales), len(self.phi), self.published)]
         return (1.0 - self.blend) * codes + self.blend * ops.at_least_float32(phi(codes))
-
-    def _phi_of(self, level: int) -> int:
-        """Which phi a level has."""
-        count, levels = len(self.phi), len(self.scales)
-        if not self.published:
-            return level * count // levels
-        place = fractions.Fraction(level, max(levels - 1, 1))
-        edge = fractions.Fraction(1, 3 * count)
-        places = [edge + i * (1 - 2 * edge) / max(count - 1, 1) for i in range(count)]
-        return min(range(count), key=lambda i: (abs(places[i] - place), -i))
 
     def grow(self, total: jax.Array, index: jax.Array, level: int) -> tuple[jax.Array, jax.Array]:
         """f after one more level, and what a prior reads to predict the next one: the means of f
@@ -159,6 +149,15 @@ class MultiScaleResidual(Combined):
             left = left - _grown(shrunk, z.shape[1:-1], self.published)  # [B, *S, D]
             pieces.append(shrunk.reshape(-1, z.shape[-1]))  # [N_k, D]
         return self._init_part("parts_0", params, codebook, jnp.concatenate(pieces), rng)
+
+
+def phi_of(level: int, levels: int, count: int, published: bool) -> int:
+    """Which of `count` phi a level has: see `MultiScaleResidual.published`."""
+    if not published:
+        return level * count // levels
+    place, edge = fractions.Fraction(level, max(levels - 1, 1)), fractions.Fraction(1, 3 * count)
+    places = [edge + i * (1 - 2 * edge) / max(count - 1, 1) for i in range(count)]
+    return min(range(count), key=lambda i: (abs(places[i] - place), -i))
 
 
 def _grown(codes: jax.Array, grid: tuple[int, ...], published: bool) -> jax.Array:
