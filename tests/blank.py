@@ -15,6 +15,7 @@ from vqjax.priors import ClassLabel, MaskGIT
 from vqjax.runs.base import Opening, Run
 from vqjax.runs.classifier import ClassifierRun
 from vqjax.runs.diffusion import DiffusionRun
+from vqjax.runs.generator import GeneratorRun
 from vqjax.runs.prior import PriorRun
 from vqjax.runs.text import TextRun
 from vqjax.runs.tokenizer import TokenizerRun
@@ -69,5 +70,6 @@ def blank_runs() -> dict[str, Run]:
     runs["prior"] = opened(PriorRun, blank(maskgit_over(codes.experiment)), frozen)
     runs["texts"] = opened(TextRun, blank(tiny.texts()))
     runs["denoiser"] = opened(DiffusionRun, blank(tiny.denoiser()))
+    runs["generator"] = opened(GeneratorRun, blank(tiny.gan()))
     runs["classifier"] = opened(ClassifierRun, blank(tiny.classifier()))
     return runs

@@ -19,7 +19,8 @@ from vqjax.data import (
     Tones,
 )
 from vqjax.denoisers import RotaryDiT
-from vqjax.discriminators import PatchGAN
+from vqjax.discriminators import PatchGAN, ResidualDiscriminator
+from vqjax.generators import ResidualGenerator
 from vqjax.losses import L1, L2, SDR, BernoulliLikelihood, MultiScaleMel
 from vqjax.ops.schedules import Ramp
 from vqjax.priors import GPT, ClassLabel, JointPrior
@@ -28,6 +29,7 @@ from vqjax.sampling import Heun
 from vqjax.tasks import (
     ClassifierTask,
     DiffusionTask,
+    GANTask,
     ImageModality,
     JointTask,
     SharedCodesTask,
@@ -191,6 +193,20 @@ def denoiser(task=None, **settings) -> Experiment:
         "eval_batch_size": 16,
     }
     return Experiment(**{**defaults, **settings})
+
+
+def gan(task=None, **settings) -> Experiment:
+    """Of pictures, by class."""
+    plan, condition = denoiser(), ClassLabel(3, dropout=0.0)
+    networks = {
+        "generator": ResidualGenerator((8, 8), latents=4, condition=condition),
+        "discriminator": ResidualDiscriminator((8, 8), condition=condition),
+    }
+    defaults = {
+        "task": GANTask(**{**networks, **(task or {})}),
+        "optimizers": dict.fromkeys(networks, Adam(1e-3, b1=0.0, b2=0.99)),
+    }
+    return dataclasses.replace(plan, **{**defaults, **settings})
 
 
 def joint(**settings) -> Experiment:

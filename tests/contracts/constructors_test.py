@@ -63,6 +63,10 @@ OWN = {
     "SoundColumn": {"rate": 16_000},
     "PriorTask": {"tokenizer": config.FrozenRun("nowhere")},
     "DiffusionTask": {"denoiser": tiny.denoiser().task.denoiser},
+    "GANTask": {
+        "generator": tiny.gan().task.generator,
+        "discriminator": tiny.gan().task.discriminator,
+    },
     "JointTask": {"streams": tiny.joint().task.streams, "prior": tiny.joint().task.prior},
     "SharedCodesTask": {
         "tokenizer": tiny.shared_codes().task.tokenizer,

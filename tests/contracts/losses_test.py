@@ -13,6 +13,8 @@ from vqjax.losses import (
     LeastSquares,
     LogisticLikelihood,
     NonSaturating,
+    Relativistic,
+    gradient_penalty,
 )
 from vqjax.types import UsageError
 
@@ -91,7 +93,16 @@ ADVERSARIAL = [
             + (softplus(-2) + softplus(0.5) + softplus(1)) / 3
         ),
     ),
+    (
+        Relativistic(),
+        (softplus(4) + softplus(0) + softplus(-2)) / 3,
+        (softplus(-4) + softplus(0) + softplus(2)) / 3,
+    ),
 ]
+
+
+def generator_of(loss, fake, real=REAL):
+    return loss.generator(fake, real) if getattr(loss, "sees_both", False) else loss.generator(fake)
 
 
 @pytest.mark.parametrize("row", RECONSTRUCTION)
@@ -183,14 +194,14 @@ def test_binary_cross_entropy_of_sure_logits_is_finite():
 
 @pytest.mark.parametrize(("loss", "generator", "discriminator"), ADVERSARIAL)
 def test_adversarial(loss, generator, discriminator):
-    np.testing.assert_allclose(loss.generator(FAKE), generator, rtol=1e-6)
+    np.testing.assert_allclose(generator_of(loss, FAKE), generator, rtol=1e-6)
     np.testing.assert_allclose(loss.discriminator(REAL, FAKE), discriminator, rtol=1e-6)
 
 
 @pytest.mark.parametrize("loss", [row[0] for row in ADVERSARIAL])
 def test_players_pull_apart(loss):
     unsure = jnp.full(3, 0.1)
-    up = jax.grad(loss.generator)(unsure)
+    up = jax.grad(lambda fake: generator_of(loss, fake, unsure))(unsure)
     real, fake = jax.grad(loss.discriminator, argnums=(0, 1))(unsure, unsure)
     assert (up < 0).all() and (real < 0).all() and (fake > 0).all()
 
@@ -198,7 +209,7 @@ def test_players_pull_apart(loss):
 @pytest.mark.parametrize("loss", [row[0] for row in ADVERSARIAL])
 def test_adversarial_in_at_least_float32(loss):
     logits = jnp.full((4096,), 0.3, jnp.bfloat16)
-    assert loss.generator(logits).dtype == jnp.float32
+    assert generator_of(loss, logits, logits).dtype == jnp.float32
     wanted = loss.discriminator(logits.astype(jnp.float32), logits.astype(jnp.float32))
     np.testing.assert_allclose(loss.discriminator(logits, logits), wanted, rtol=1e-6)
 
@@ -213,5 +224,19 @@ def test_float64_stays(x64):
     for loss, *_ in RECONSTRUCTION.values():
         assert loss(wide, wide, wide).dtype == jnp.float64
     for loss, *_ in ADVERSARIAL:
-        assert loss.generator(wide).dtype == jnp.float64
+        assert generator_of(loss, wide, wide).dtype == jnp.float64
         assert loss.discriminator(wide, wide).dtype == jnp.float64
+
+
+def test_the_penalty_of_a_gradient_by_hand():
+    """judge(x) = x0^2 + 3 x1, whose gradient is (2 x0, 3)."""
+
+    def judge(x):
+        return x[:, 0] ** 2 + 3 * x[:, 1]
+
+    x = jnp.array([[1.0, 5.0], [-2.0, 0.0]], jnp.bfloat16)
+    value = gradient_penalty(judge, x)
+    assert value.dtype == jnp.float32
+    np.testing.assert_allclose(value, ((4 + 9) + (16 + 9)) / 2)
+    by_weight = jax.grad(lambda w: gradient_penalty(lambda x: w * judge(x), x))(2.0)
+    np.testing.assert_allclose(by_weight, 2 * 2.0 * 19, rtol=1e-6)

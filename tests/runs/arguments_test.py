@@ -60,6 +60,7 @@ WRONG = {
     "solver": (0.9, "heun", Heun, Guidance()),
     "guidance_interval": (None, 5, "ab", (), (0.1,), (0.8, 0.1), (0, 2), (NAN, 1), (0, "1")),
     "source": ("a", 5, [X], object()),
+    "truncation": (*NO_NUMBER, -0.1, 1.1),
     "guidance": (None, 2.0, "2", Guidance, TokenSampling()),
     "rate": (0, -1, 8000.5, "8000", True, [8000]),
     "path": (None, "", 5, b"x", [], object(), True, "/dev/null/x"),
@@ -80,6 +81,7 @@ OWN = {  # what differs from run to run
         "sides": (None, (0,) * 4, (0, 0, 0, 2.0), (-2, 0, 0, 0), (0, 0, 0, 10**9)),
     },
     "texts": {"images": ()},
+    "generator": {"images": ()},
     "classifier": {"images": (*NO_ARRAY, F + NAN, F + 2)},
 }
 

@@ -24,8 +24,10 @@ from vqjax.types import DataError, UsageError
 PACKAGES = (
     "vqjax.ops.schedules",
     "vqjax.ops.diffusion",
+    "vqjax.ops.diff_augment",
     "vqjax.priors",
     "vqjax.denoisers",
+    "vqjax.generators",
     "vqjax.quantizers",
     "vqjax.losses",
     "vqjax.metrics",

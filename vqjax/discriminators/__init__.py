@@ -10,5 +10,6 @@ Floor 4, imports floor 0 and `nn`. Most important file: `patchgan.py`.
 
 from vqjax.discriminators.multi_period import MultiPeriod as MultiPeriod
 from vqjax.discriminators.patchgan import PatchGAN as PatchGAN
+from vqjax.discriminators.residual import ResidualDiscriminator as ResidualDiscriminator
 
 __all__ = sorted(n for n, v in globals().items() if callable(v) and not n.startswith("_"))

@@ -85,7 +85,8 @@ def _conditions(run: Run) -> dict[str, int]:
     if "classes" not in takes or classes is None:
         return {}
     task = getattr(run, "task", None)
-    network = getattr(task, "prior", None) or getattr(task, "denoiser", None)
+    networks = (getattr(task, name, None) for name in ("prior", "denoiser", "generator"))
+    network = next(filter(None, networks), None)
     condition = getattr(network, "condition", None)
     parts = {p.batch_key: p.classes for p in parts_of(condition) if isinstance(p, ClassLabel)}
     main = LABEL if LABEL in parts or not parts else next(iter(parts))

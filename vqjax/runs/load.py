@@ -16,6 +16,7 @@ from vqjax.runs.base import Opening, Run, begin_process, keywords_of, with_artic
 from vqjax.runs.classifier import ClassifierRun
 from vqjax.runs.diffusion import DiffusionRun
 from vqjax.runs.footprint import Footprint
+from vqjax.runs.generator import GeneratorRun
 from vqjax.runs.joint import JointRun
 from vqjax.runs.prior import PriorRun
 from vqjax.runs.shared_codes import SharedCodesRun
@@ -25,6 +26,7 @@ from vqjax.runs.tokenizer import TokenizerRun
 from vqjax.tasks import (
     ClassifierTask,
     DiffusionTask,
+    GANTask,
     JointTask,
     PriorTask,
     SharedCodesTask,
@@ -48,6 +50,7 @@ RUNS: dict[type, type[Run]] = {
     TextTask: TextRun,
     ClassifierTask: ClassifierRun,
     DiffusionTask: DiffusionRun,
+    GANTask: GeneratorRun,
     SharedCodesTask: SharedCodesRun,
 }
 

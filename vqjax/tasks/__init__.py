@@ -8,6 +8,7 @@ from vqjax.tasks.adaptive import AdaptiveWeight
 from vqjax.tasks.base import Task, normalize
 from vqjax.tasks.classifier import ClassifierTask
 from vqjax.tasks.diffusion import DiffusionTask
+from vqjax.tasks.gan import GANTask
 from vqjax.tasks.joint import JointTask
 from vqjax.tasks.modalities import ImageModality, SoundModality, TextModality
 from vqjax.tasks.prior import PriorTask
@@ -21,6 +22,7 @@ __all__ = [
     "AdaptiveWeight",
     "ClassifierTask",
     "DiffusionTask",
+    "GANTask",
     "ImageModality",
     "JointTask",
     "PriorTask",
