@@ -39,12 +39,12 @@ ORDERS = {
     "image audio": 3.0,
     "text image": 1.5,
     "text audio": 1.5,
-    "image text": 0.5,
+    "image text": 1.0,
     "audio text": 0.5,
     "audio image text": 1.0,
     "image audio text": 1.0,
     "text audio image": 1.0,
-    "text image audio": 1.0,
+    "text image audio": 1.5,
     "audio text image": 0.5,
     "image text audio": 0.5,
 }
@@ -77,7 +77,7 @@ def experiment(
     only: str = "audio,image,text",
     width: int = 192,
     layers: int = 6,
-    total_steps: int = 6_000,
+    total_steps: int = 6_400,
 ) -> Experiment:
     import mnist_vqvae  # the files beside this one
     import spoken_digit_codec

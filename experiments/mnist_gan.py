@@ -23,12 +23,13 @@ TINY = ("total_steps=2", "batch_size=8", "task.generator.latents=4")
 
 
 def experiment(gamma: float = 1.0, total_steps: int = 6_000) -> Experiment:
-    condition = ClassLabel(10, dropout=0.0)
     rate = Cosine(5e-4, steps=total_steps, warmup=100)
     return Experiment(
         task=GANTask(
-            generator=ResidualGenerator((64, 32, 16), condition=condition),
-            discriminator=ResidualDiscriminator((16, 32, 64), condition=condition),
+            generator=ResidualGenerator((64, 32, 16), condition=ClassLabel(10, dropout=0.0)),
+            discriminator=ResidualDiscriminator(
+                (16, 32, 64), condition=ClassLabel(10, dropout=0.0)
+            ),
             loss_weights={
                 "generator": 1.0,
                 "discriminator": 1.0,

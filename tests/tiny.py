@@ -197,10 +197,10 @@ def denoiser(task=None, **settings) -> Experiment:
 
 def gan(task=None, **settings) -> Experiment:
     """Of pictures, by class."""
-    plan, condition = denoiser(), ClassLabel(3, dropout=0.0)
+    plan = denoiser()
     networks = {
-        "generator": ResidualGenerator((8, 8), latents=4, condition=condition),
-        "discriminator": ResidualDiscriminator((8, 8), condition=condition),
+        "generator": ResidualGenerator((8, 8), latents=4, condition=ClassLabel(3, dropout=0.0)),
+        "discriminator": ResidualDiscriminator((8, 8), condition=ClassLabel(3, dropout=0.0)),
     }
     defaults = {
         "task": GANTask(**{**networks, **(task or {})}),
