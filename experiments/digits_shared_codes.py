@@ -15,8 +15,8 @@ Recognition from noisy pictures, noisy speech or both:
     run.caption_scores({"image": images, "audio": clips}, texts, noise={"image": 1.0, "audio": 0.1})
 
 2 CPU cores, 25 min beside other work. At the noise at which the joint prior reads pictures and
-speech alone to 71.8 and 66.8 %, it finds the digit in 89.7 and 73.8 %, and from both in 96.2 % of
-3,000 pairs (the joint prior: 89.1 %); of a voice that training lacks in 92.0 % (commit bf85839;
+speech alone to 72.9 and 65.4 %, it finds the digit in 88.3 and 76.3 %, and from both in 95.7 % of
+3,000 pairs (the joint prior: 88.2 %); of a voice that training lacks in 90.5 % (commit bf85839;
 docs/fusion.md). Its texts are decoded byte by byte alone, so they are no captions: 2.9 nats each.
 
 Cost: 25 min, busy.
