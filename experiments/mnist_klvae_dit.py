@@ -15,21 +15,23 @@ from vqjax.data import TFDS
 from vqjax.denoisers import RotaryDiT
 from vqjax.ops.schedules import Cosine
 from vqjax.priors import ClassLabel
+from vqjax.sampling import DPMSolver
 from vqjax.tasks import DiffusionTask
 from vqjax.training.experiment import Experiment
-from vqjax.training.optim import AdamW
+from vqjax.training.optim import Muon
 
 TINY = ("total_steps=2", "batch_size=8", "task.denoiser.width=16", "task.denoiser.layers=1")
 
 
 def experiment(
-    tokenizer: str = "runs/mnist_klvae", width: int = 128, layers: int = 6, total_steps: int = 4_000
+    tokenizer: str = "runs/mnist_klvae", width: int = 128, layers: int = 6, total_steps: int = 5_000
 ) -> Experiment:
     import mnist_klvae  # the file beside this one
 
     return Experiment(
         task=DiffusionTask(
             RotaryDiT(width=width, layers=layers, heads=4, condition=ClassLabel(10)),
+            solver=DPMSolver(20),
             tokenizer=FrozenRun(
                 tokenizer,
                 experiment=mnist_klvae.experiment(),
@@ -38,8 +40,8 @@ def experiment(
         ),
         data=TFDS("mnist"),
         optimizers={
-            "denoiser": AdamW(
-                Cosine(1e-3, steps=total_steps, warmup=100), b2=0.95, weight_decay=0.0, clip=1.0
+            "denoiser": Muon(
+                Cosine(3e-3, steps=total_steps, warmup=100), weight_decay=0.0, clip=1.0
             )
         },
         batch_size=32,

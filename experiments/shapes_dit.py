@@ -16,9 +16,10 @@ from vqjax.data import BPE, Captions, Shapes
 from vqjax.denoisers import RotaryDiT
 from vqjax.ops.schedules import Cosine
 from vqjax.priors import Text
+from vqjax.sampling import DPMSolver
 from vqjax.tasks import DiffusionTask
 from vqjax.training.experiment import Experiment
-from vqjax.training.optim import AdamW
+from vqjax.training.optim import Muon
 
 TINY = ("total_steps=2", "batch_size=8", "task.denoiser.width=16", "task.denoiser.layers=1")
 
@@ -42,6 +43,7 @@ def experiment(
                 heads=4,
                 condition=Text(vocabulary, length, width, by="cross"),
             ),
+            solver=DPMSolver(20),
             tokenizer=FrozenRun(
                 tokenizer,
                 experiment=shapes_vqvae.experiment(),
@@ -50,8 +52,8 @@ def experiment(
         ),
         data=Captions(Shapes(32, language=language), BPE(vocabulary), length),
         optimizers={
-            "denoiser": AdamW(
-                Cosine(1e-3, steps=total_steps, warmup=200), b2=0.95, weight_decay=0.0, clip=1.0
+            "denoiser": Muon(
+                Cosine(3e-3, steps=total_steps, warmup=200), weight_decay=0.0, clip=1.0
             )
         },
         batch_size=64,

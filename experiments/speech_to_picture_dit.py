@@ -18,9 +18,10 @@ from vqjax.data import Paired
 from vqjax.denoisers import RotaryDiT
 from vqjax.ops.schedules import Cosine
 from vqjax.priors import Tokens
+from vqjax.sampling import DPMSolver
 from vqjax.tasks import DiffusionTask, TokenStream
 from vqjax.training.experiment import Experiment
-from vqjax.training.optim import AdamW
+from vqjax.training.optim import Muon
 
 TINY = ("total_steps=2", "batch_size=8", "task.denoiser.width=16", "task.denoiser.layers=1")
 FRAMES = 40  # of the window, at 160 samples each
@@ -50,13 +51,14 @@ def experiment(
                 patch=4,
                 condition=Tokens(codebooks=4, positions=FRAMES, width=width),
             ),
+            solver=DPMSolver(20),
             array="image.image",
             source=TokenStream(codec, codebooks=4, ends=True),
         ),
         data=Paired({"image": sources["image"], "audio": sources["audio"]}),
         optimizers={
-            "denoiser": AdamW(
-                Cosine(1e-3, steps=total_steps, warmup=100), b2=0.95, weight_decay=0.0, clip=1.0
+            "denoiser": Muon(
+                Cosine(3e-3, steps=total_steps, warmup=100), weight_decay=0.0, clip=1.0
             )
         },
         batch_size=32,

@@ -17,9 +17,10 @@ from vqjax.data import Loudness, TFDSAudio
 from vqjax.denoisers import RotaryDiT
 from vqjax.ops.schedules import Cosine
 from vqjax.priors import ClassLabel, Several
+from vqjax.sampling import DPMSolver
 from vqjax.tasks import DiffusionTask
 from vqjax.training.experiment import Experiment
-from vqjax.training.optim import AdamW
+from vqjax.training.optim import Muon
 
 TINY = ("total_steps=2", "batch_size=8", "task.denoiser.width=16", "task.denoiser.layers=1")
 
@@ -43,6 +44,7 @@ def experiment(
                 dropout=0.1,
                 condition=Several((ClassLabel(10, dropout=0.0), speaker), dropout=0.1),
             ),
+            solver=DPMSolver(20),
             tokenizer=FrozenRun(
                 tokenizer,
                 experiment=spoken_digit_codec.experiment(),
@@ -60,8 +62,8 @@ def experiment(
             loudness=Loudness(),
         ),
         optimizers={
-            "denoiser": AdamW(
-                Cosine(1e-3, steps=total_steps, warmup=100), b2=0.95, weight_decay=0.0, clip=1.0
+            "denoiser": Muon(
+                Cosine(3e-3, steps=total_steps, warmup=100), weight_decay=0.0, clip=1.0
             )
         },
         batch_size=32,
