@@ -10,10 +10,10 @@ Any picture of a digit goes with any recording and any name of it, in English or
 meets other partners at every visit. Of fewer streams: `--arg only=image,text`.
 
 6,400 steps, 44 min at the 2.45 steps per second of 2 idle CPU cores; written words are right from
-97.6 % of test pictures, 98.0 % of test speech and all pairs of both; at temperature 0.7 and guidance
-3 or 4, 98.8 % of pictures have the digit of a word and 89.5 % that of speech, 97.1 % of speech that
-of a word and 86.1 % that of a picture; from noise at which each alone gives 70 %, both give 88.2 %
-(docs/fusion.md).
+97.6 % of test pictures, 98.0 % of test speech and all pairs of both; at temperature 0.7 and
+guidance 3 or 4, 98.8 % of pictures have the digit of a word and 89.5 % that of speech, 97.1 % of
+speech that of a word and 86.1 % that of a picture; from noise at which each alone gives 70 %, both
+give 88.2 % (docs/fusion.md).
 
 Cost: 44 min.
 """
