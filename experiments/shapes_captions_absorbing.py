@@ -18,7 +18,7 @@ from vqjax.ops.schedules import Cosine
 from vqjax.priors import GPT, AbsorbingDiffusion
 from vqjax.tasks import TextTask
 from vqjax.training.experiment import Experiment
-from vqjax.training.optim import AdamW
+from vqjax.training.optim import Muon
 from vqjax.types import UsageError, did_you_mean
 
 TINY = ("total_steps=2", "batch_size=8", "task.prior.width=16", "task.prior.layers=1")
@@ -44,9 +44,7 @@ def experiment(
         ),
         data=Captions(Shapes(32, language=language), BPE(vocabulary), length),
         optimizers={
-            "prior": AdamW(
-                Cosine(1e-3, steps=total_steps, warmup=200), b2=0.95, weight_decay=0.05, clip=1.0
-            )
+            "prior": Muon(Cosine(3e-3, steps=total_steps, warmup=200), weight_decay=0.05, clip=1.0)
         },
         batch_size=64,
         eval_batch_size=200,
