@@ -4,9 +4,12 @@
     vqjax train mnist_dit
     vqjax sample runs/mnist_dit --classes 3,7 --guidance 2 --out out
 
-Not measured yet; the time is an estimate.
+2 CPU cores, 14 min 29 s beside other work (10.3 steps per second idle, so 10 min). Of 1,000
+samples a classifier finds the class in 93.2 %, at Fréchet distance 0.146; with `--guidance 1.5` in
+99.1 %, at 0.056 (commit 3c49d6a; docs/generators.md). By AdamW at 1e-3 instead of Muon, 5,000
+steps gave 80.4 % and 0.592.
 
-Cost: 15 min.
+Cost: 14 min, busy.
 """
 
 from vqjax.data import TFDS
