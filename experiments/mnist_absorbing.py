@@ -6,10 +6,13 @@
     vqjax sample runs/mnist_absorbing --classes 3,7 --out out
 
 Masked tokens come back at random times, and the loss is a bound on the likelihood. The network is
-that of `mnist_maskgit.py`, whose loss has other weights. Not measured yet, and the time is an
-estimate. Another tokenizer: `--arg tokenizer=RUN`.
+that of `mnist_maskgit.py`, whose loss has other weights, and whose optimizer is AdamW. 2 CPU cores,
+7 min 55 s beside other work; 10,000 test pictures: at most 2.480 nats per token (MaskGIT: 3.170, by
+the same estimate over the same tokenizer); of 1,000 samples a classifier finds the class in 86.5 %,
+with `--guidance 1.5` in 96.0 %, at Fréchet distance 0.084 (commit 3c3dfad; docs/generators.md).
+Another tokenizer: `--arg tokenizer=RUN`.
 
-Cost: 14 min.
+Cost: 8 min, busy.
 """
 
 from vqjax.config import FrozenRun

@@ -5,10 +5,11 @@
     vqjax train mnist_latent_dit
     vqjax sample runs/mnist_latent_dit --classes 3,7 --guidance 2 --out out
 
-What it makes is quantized and decoded. Not measured yet; the time is an estimate. Another
-tokenizer: `--arg tokenizer=RUN`.
+What it makes is quantized and decoded. 2 CPU cores, 12 min 14 s beside other work. Of 1,000
+samples a classifier finds the class in 92.4 %, at Fréchet distance 0.127; with `--guidance 1.5` in
+98.9 %, at 0.057 (commit 3c49d6a; docs/generators.md). Another tokenizer: `--arg tokenizer=RUN`.
 
-Cost: 15 min.
+Cost: 12 min, busy.
 """
 
 from vqjax.config import FrozenRun
