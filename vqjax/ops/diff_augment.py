@@ -1,7 +1,6 @@
 """Augmentation of what a discriminator sees, through which gradients go."""
 
 import dataclasses
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -42,8 +41,8 @@ class DiffAugment:
         if self.colour:
             x = self._coloured(x, coloured)
         sizes = x.shape[:-1]
-        if most := [round(self.shift * size) for size in sizes]:
-            x = _moved(x, most, moved)
+        if self.shift:
+            x = _moved(x, [round(self.shift * size) for size in sizes], moved)
         if self.cut:
             x = x * _window(sizes, [max(1, round(self.cut * size)) for size in sizes], cut)
         return x
@@ -69,7 +68,7 @@ def _window(sizes: tuple[int, ...], sides: list[int], key: jax.Array) -> jax.Arr
     """Ones [*S, 1], but zeros in a window with its middle anywhere."""
     middles = jax.random.randint(key, (len(sizes),), 0, jnp.asarray(sizes) + 1)
     inside = jnp.ones((*sizes, 1), bool)
-    for axis, side in zip(itertools.count(), sides, strict=False):
+    for axis, side in enumerate(sides):
         place = jnp.arange(sizes[axis])
         first = middles[axis] - side // 2
         own = (place >= first) & (place < first + side)

@@ -93,10 +93,10 @@ class _Block(nn.Module):
         query, key, value = project("query", True), project("key", False), project("value", True)
         query = _unit(query) * jnp.exp(jnp.minimum(sharpness, SHARPEST))[None, None, :, None]
         query = query * query.shape[-1] ** 0.5  # `attend` divides by it
-        keys = jnp.concatenate([keys, _unit(key).swapaxes(1, 2)], axis=2)  # [B, h, S + T, d]
-        values = jnp.concatenate([values, value.swapaxes(1, 2).astype(values.dtype)], axis=2)
-        mixed = attend(query.astype(keys.dtype), keys, values, mask)  # [B, T, h, d]
-        mixed = mixed.reshape(-1, width).astype(x.dtype)
+        new_keys, new_values = (a.swapaxes(1, 2).astype(x.dtype) for a in (_unit(key), value))
+        keys = jnp.concatenate([keys, new_keys], axis=2)  # [B, h, S + T, d]
+        values = jnp.concatenate([values, new_values], axis=2)
+        mixed = attend(query.astype(x.dtype), keys, values, mask).reshape(-1, width)  # [B T, C]
         x = keep_rows(x + gate * kept(dense(width, "out", out_init)(mixed).reshape(x.shape)))
         y = rows_of(_norm(self.dtype)(x) * (1 + mlp_scale) + mlp_shift)
         h = jax.nn.gelu(dense(MLP * width, "up")(y), approximate=True)  # [B T, 4 C]
@@ -231,8 +231,8 @@ class NextScale(Prior):
         blocks, those of S earlier positions, `caches`, first.
         """
         if caches is None:
-            none = jnp.zeros((self.layers, len(x), self.heads, 0, self.width // self.heads))
-            caches = (none.astype(jnp.float32), none.astype(x.dtype))
+            shape = (self.layers, len(x), self.heads, 0, self.width // self.heads)
+            caches = (jnp.zeros(shape, x.dtype),) * 2
         skips = self.drop_path * jnp.linspace(0.0, 1.0, self.layers)
         x, caches = self.blocks(x, *caches, skips, vector.astype(x.dtype), mask)
         scale, shift = jnp.split(self.final(jax.nn.silu(vector))[:, None], 2, axis=-1)

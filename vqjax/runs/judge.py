@@ -166,9 +166,9 @@ def first_of_classes(judge: ClassifierRun, count: int = SHOWN) -> list[np.ndarra
         for example, label, there in zip(examples, labels, batch["mask"], strict=True):
             if there and len(found.get(label, wanted)) < wanted.count(label):
                 found[label].append(example)
-    if sum(map(len, found.values())) < count:
-        raise DataError(f"the eval split has no {count} examples with classes in turn")
-    return [found[label].pop(0) for label in wanted]
+        if sum(map(len, found.values())) == count:
+            return [found[label].pop(0) for label in wanted]
+    raise DataError(f"the eval split has no {count} examples with classes in turn")
 
 
 def _drawn(

@@ -12,6 +12,7 @@ from jax.lax import stop_gradient
 from vqjax import arguments
 from vqjax.config.annotations import check_fields
 from vqjax.losses import Relativistic, gradient_penalty
+from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule
 from vqjax.priors.conditions import inputs_of as condition_inputs
 from vqjax.tasks.adversary import DISCRIMINATOR, GENERATOR
@@ -117,7 +118,7 @@ class GANTask(Task):
         self.generator.check_shape(shape)
         self._conditions.check(inputs)
         example = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-        jax.eval_shape(lambda x: self._init_discriminator(jax.random.key(0), x), example)
+        jax.eval_shape(lambda x: self._init_discriminator(make_key(0), x), example)
 
     def network(self, shape: tuple[int, ...]) -> nn.Module:
         """The generator of examples (*S, C)."""
