@@ -19,6 +19,7 @@ from vqjax.reports.generators import generators_sheet, generators_table, judge_r
 from vqjax.runs.base import Run
 from vqjax.runs.judge import judge_samples
 from vqjax.runs.load import make_evaluator
+from vqjax.runs.rejection import Rejection, sample_kept
 from vqjax.sampling import Guidance, TokenSampling
 from vqjax.training.loop import train
 from vqjax.types import UsageError
@@ -155,6 +156,57 @@ def test_who_cannot_be_judged_and_who_cannot_judge(judge):
         judge_samples(stand_in(None), Naming(None), N)
     with pytest.raises(UsageError, match="sample: got 'runs/prior', wanted a run, from vqjax.load"):
         judge_samples("runs/prior", judge, N)
+
+
+class Careless(StandIn):
+    """Every second turn of its classes shows the digits of others."""
+
+    def sample(self, n, seed, *, classes=None, sampling=None, guidance=None):
+        wrong = (np.arange(len(self.samples)) // self.classes % 2).astype(bool)
+        return np.where(wrong[:, None, None, None], np.roll(self.samples, 1, 0), self.samples)[:n]
+
+
+def test_rejection_keeps_the_best_of_each_class(judge, held_out):
+    run = Careless(of_classes_in_turn(held_out, 80))
+    kept = sample_kept(run, Rejection(judge, 0.5), N, options={"seed": 0})
+    candidates = run.sample(80, 0)
+    chance = judge.classify(candidates)[1][np.arange(80), np.arange(80) % 10]
+    for label in range(10):
+        places = np.arange(80) % 10 == label
+        best = candidates[places][np.sort(np.argsort(-chance[places], kind="stable")[:4])]
+        np.testing.assert_array_equal(kept.samples[label::10], best)
+    assert kept.numbers["candidates"] == 80
+    assert kept.numbers["kept_accuracy"] > kept.numbers["candidate_accuracy"] + 0.2
+    assert "kept 40 of 80 candidates" in kept.summary()
+    way = {"rejection": Rejection(judge, 0.5)}
+    judged, plain = judge_samples(run, judge, N, **way), judge_samples(run, judge, N)
+    assert judged.numbers["class_accuracy"] == pytest.approx(kept.numbers["kept_accuracy"])
+    assert judged.numbers["class_accuracy"] > plain.numbers["class_accuracy"] + 0.2
+    assert f"the best 0.5 of each class by {judge.path} (step 60)" in judged.protocol
+    whole = sample_kept(run, Rejection(judge, 1.0), 13, options={"seed": 0})
+    np.testing.assert_array_equal(whole.samples, candidates[:13])
+    with pytest.raises(UsageError, match="not conditioned on 'label': nothing to keep"):
+        sample_kept(stand_in(None, None), Rejection(judge, 0.5), N, options={})
+
+
+def test_rejection_from_the_command_line(judge_path, tmp_path, capsys):
+    run, judge = str(tmp_path / "run"), str(judge_path)
+    train(tiny.gan(total_steps=1, save_every=1), run, devices=jax.devices()[:1])
+    capsys.readouterr()
+    for words, error in (
+        (["--keep", "0", "--judge", judge], "keep=0"),
+        (["--keep", "1.5", "--judge", judge], "keep=1.5"),
+        (["--keep", ".5"], "add --judge JUDGE"),
+        (["--judge", judge], "add --keep SHARE"),
+        (["--judge", judge, "--keep", ".5"], "knows 10 classes"),
+        (["--judge", run, "--keep", ".5"], "it cannot classify"),
+    ):
+        assert main(["sample", run, "-n", "2", *words]) == 2
+        line = capsys.readouterr().err
+        assert error in line and len(line.splitlines()) == 1
+    assert main(["evaluate", run, "--keep", ".5"]) == 2
+    assert main(["evaluate", run, "--judge", judge, "--keep-by", judge]) == 2
+    assert "--keep-by is for --keep" in capsys.readouterr().err
 
 
 class Guided(StandIn):

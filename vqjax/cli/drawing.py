@@ -43,7 +43,9 @@ OTHERS = "conditions"  # by array: of priors under several conditions
 RETURN_LENGTH = "return_length"  # what verbs ask for, not their users
 PLAIN = ("n", "seed", "strength", "codebooks")  # options whose value a keyword takes as it is
 # Options that decide what is drawn.
-IN_NAMES = (*SAMPLING, *SOLVING, "target", "strength", "outpaint", "codebooks", "rate", "params")
+IN_NAMES = (
+    *SAMPLING, *SOLVING, "target", "strength", "outpaint", "codebooks", "rate", "keep", "params"
+)  # fmt: skip
 
 
 def add_drawing_arguments(

@@ -15,6 +15,7 @@ from vqjax.cli.arguments import (
     run_argument,
 )
 from vqjax.cli.number_tables import number_lines
+from vqjax.cli.rejection import add_keep_argument, rejection_of
 from vqjax.format import printable
 from vqjax.numbers import IN_WORDS, JUDGED, NUMBERS, Number
 
@@ -28,10 +29,12 @@ of their numbers, which are other nats than those of tokens.
 
 --judge JUDGE, the run of a classifier of the same data, adds the quality of the evaluated run's
 samples, or of a codec of sound what is still found in its reconstructions, from any number of its
-codebooks; the last line says how to reproduce the numbers. --captions N, for a prior conditioned on
-captions of data that can tell whether a picture satisfies its caption, adds the share of satisfied
-captions of each kind: by pictures drawn from them, by pictures drawn without any, by real ones and
-by their reconstructions.
+codebooks; the last line says how to reproduce the numbers. With --keep SHARE the samples are those
+that `vqjax sample` keeps of more, chosen by the judge or by that of --keep-by.
+
+--captions N, for a prior conditioned on captions of data that can tell whether a picture satisfies
+its caption, adds the share of satisfied captions of each kind: by pictures drawn from them, by
+pictures drawn without any, by real ones and by their reconstructions.
 
 Of sound there is a row for each number of codebooks that are decoded; --by NAME adds one for each
 class of an array of the data, from all codebooks, and --codecs one for each codec of libsndfile, on
@@ -89,20 +92,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         type=int,
         help="also how likely the flow of a denoiser finds N held-out examples",
     )
-    parser.add_argument(
-        "--judge",
-        metavar="JUDGE",
-        type=run_argument,
-        help="a classifier's run that judges samples, or reconstructions of sound",
-    )
-    parser.add_argument("-n", metavar="N", type=int, help=f"samples to judge (default: {SAMPLES})")
-    parser.add_argument(
-        "--captions",
-        metavar="N",
-        type=int,
-        help="the share of N captions that samples satisfy, for data such as Shapes",
-    )
-    parser.add_argument("--seed", metavar="N", type=int, help="seed of the samples (default: 0)")
+    _add_judging_arguments(parser)
     sampling.add_sampling_arguments(parser)
     sampling.add_solver_arguments(parser)
     parser.add_argument(
@@ -127,6 +117,30 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="one JSON object instead of a table; null: no finite number",
     )
     parser.set_defaults(run=run)
+
+
+def _add_judging_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--judge",
+        metavar="JUDGE",
+        type=run_argument,
+        help="a classifier's run that judges samples, or reconstructions of sound",
+    )
+    parser.add_argument("-n", metavar="N", type=int, help=f"samples to judge (default: {SAMPLES})")
+    add_keep_argument(parser)
+    parser.add_argument(
+        "--keep-by",
+        metavar="JUDGE",
+        type=run_argument,
+        help="of --keep: another classifier's run that chooses (default: the judge)",
+    )
+    parser.add_argument(
+        "--captions",
+        metavar="N",
+        type=int,
+        help="the share of N captions that samples satisfy, for data such as Shapes",
+    )
+    parser.add_argument("--seed", metavar="N", type=int, help="seed of the samples (default: 0)")
 
 
 def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -208,8 +222,10 @@ def _check_options(args: argparse.Namespace) -> None:
     from vqjax.types import UsageError
 
     draws = args.judge is not None or args.captions is not None
-    if args.n is not None and args.judge is None:
-        raise UsageError("-n is for samples to be judged: add --judge JUDGE")
+    if args.judge is None and (flags := drawing.used_flags(args, "n", "keep", "keep_by")):
+        raise UsageError(f"{flags[0]} is for samples to be judged: add --judge JUDGE")
+    if args.keep_by is not None and args.keep is None:
+        raise UsageError("--keep-by is for --keep: add --keep SHARE, such as --keep .3")
     if (flags := drawing.used_flags(args, "seed", *sampling.DRAWING)) and not draws:
         raise UsageError(f"{flags[0]} is for samples: add --judge JUDGE or --captions N")
     if args.captions is not None and args.captions < 1:
@@ -224,22 +240,27 @@ def _judge_and_check(args: argparse.Namespace, data: Any) -> tuple[Any, Any]:
     from vqjax.runs.captions import check_captions
     from vqjax.runs.judge import judge_reconstructions, judge_samples, reconstructs_sound
     from vqjax.runs.load import load
+    from vqjax.runs.rejection import check_share
     from vqjax.types import UsageError
 
     if args.judge is None and args.captions is None:
         return None, None
     options = {"seed": args.seed or 0, **sampling.sampling_options(args)}  # first: it may refuse
+    if args.keep is not None:
+        check_share(args.keep)
     judge = None if args.judge is None else load(args.judge, trust=args.trust)
     run, judgement, check = load_run(args, data), None, None
     if judge is not None and args.captions is None and reconstructs_sound(run):
-        if flags := drawing.used_flags(args, "n", "seed", *sampling.DRAWING):
+        if flags := drawing.used_flags(args, "n", "seed", "keep", *sampling.DRAWING):
             raise UsageError(f"{flags[0]} is for samples: of {run.path} reconstructions are judged")
         return judge_reconstructions(run, judge), None
     require(run, "sample")
     drawing.method_options(args, run, run.sample, reserved=("n",))  # refuses by names of options
     options |= sampling.solver_options(args, run)
     if judge is not None:
-        judgement = judge_samples(run, judge, SAMPLES if args.n is None else args.n, **options)
+        chooser = judge if args.keep_by is None else load(args.keep_by, trust=args.trust)
+        how = {**options, "rejection": rejection_of(args, chooser)}
+        judgement = judge_samples(run, judge, SAMPLES if args.n is None else args.n, **how)
     if args.captions is not None:
         check = check_captions(run, args.captions, **options)
     return judgement, check

@@ -18,6 +18,7 @@ from vqjax.cli.drawing import (
     write_example,
     write_sheet,
 )
+from vqjax.cli.rejection import add_rejection_arguments, rejection_of
 from vqjax.cli.sampling import DRAWING, add_solver_arguments
 from vqjax.cli.sounds import add_rate_argument, write_samples
 from vqjax.cli.stream_inputs import source_of
@@ -51,7 +52,9 @@ as it was drawn, at the level of training (a WAV file where soundfile is not ins
 prior any streams are drawn given any others: --condition takes a file or a text for a stream,
 --target names what to draw; each stream has a sheet of its own, texts a JSON file, and they are
 printed, as those of a text prior are. A denoiser that attends to something else, such as a
-recording, takes a file of that: --condition audio=seven.wav.
+recording, takes a file of that: --condition audio=seven.wav. With --judge JUDGE --keep SHARE there
+are more candidates, and of each class those are kept whose class is the likeliest to the judge; it
+prints how likely before and after.
 """
 SAMPLES = 64  # by default
 INTERPOLATION_STEPS = 10  # pictures per row
@@ -80,6 +83,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         out="folder for the sheet and for single samples (default: RUN/samples, the sheet only)",
     )
     add_solver_arguments(parser)
+    add_rejection_arguments(parser)
     add_rate_argument(parser)
     parser.set_defaults(run=run)
 
@@ -89,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.types import UsageError
 
     interpolates = args.interpolate is not None
-    drawn = ("n", "seed", "rate", *CONDITIONS, *DRAWING)
+    drawn = ("n", "seed", "rate", "judge", "keep", *CONDITIONS, *DRAWING)
     if interpolates and (flags := used_flags(args, *drawn)):
         raise UsageError(f"{flags[0]} is for samples: --interpolate draws none")
     if interpolates:
@@ -108,7 +112,10 @@ def run(args: argparse.Namespace) -> None:
         print(printable(str(names.path())))
         return
     require(trained, "sample")
-    if hasattr(trained, "streams") and not interpolates:
+    rejection = rejection_of(args)
+    if rejection is not None and (what := _no_picture(trained)):
+        raise UsageError(f"--keep is for pictures: {args.run_dir} draws {what}")
+    if hasattr(trained, "streams"):
         sample_streams(trained, args, SAMPLES if args.n is None else args.n)
         return
     if args.target:
@@ -134,13 +141,33 @@ def run(args: argparse.Namespace) -> None:
         return
     singles = names.singles(conditions, count, options.get(OTHERS) or {})
     names.check([sheet, *singles])
-    samples = trained.sample(**options)
+    samples = _drawn(trained, options, rejection)
     caption = ", ".join(map(str, conditions))
     for path, example in zip(singles, samples, strict=False):
         write_example(example, path, overwrite=args.overwrite)
     write_sheet(_sheet_rows(samples, conditions), sheet, caption, overwrite=args.overwrite)
     print(printable(str(sheet)))
     _print_numbers(trained, samples)
+
+
+def _no_picture(trained: Any) -> str | None:
+    """What a run draws that is no picture."""
+    if hasattr(trained, "streams"):
+        return "streams"
+    return {"int16": "sound", "str": "texts"}.get(getattr(trained, "dtype", None))
+
+
+def _drawn(trained: Any, options: dict[str, Any], rejection: Any) -> Any:
+    """Samples; with a `rejection`, those that it keeps, and it prints what it did."""
+    if rejection is None:
+        return trained.sample(**options)
+    from vqjax.runs.rejection import sample_kept
+
+    rest = {name: value for name, value in options.items() if name not in ("n", "classes")}
+    classes = options.get("classes")
+    kept = sample_kept(trained, rejection, options["n"], classes=classes, options=rest)
+    print(printable(kept.summary()))
+    return kept.samples
 
 
 def _conditioned_options(args: argparse.Namespace, trained: Any) -> dict[str, Any]:

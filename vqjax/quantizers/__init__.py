@@ -15,6 +15,7 @@ from vqjax.quantizers.estimators import StraightThrough as StraightThrough
 from vqjax.quantizers.fsq import FSQ as FSQ
 from vqjax.quantizers.gaussian import Gaussian as Gaussian
 from vqjax.quantizers.gumbel import GumbelQuantizer as GumbelQuantizer
+from vqjax.quantizers.hierarchical import Hierarchical as Hierarchical
 from vqjax.quantizers.ibq import IBQ as IBQ
 from vqjax.quantizers.identity import Identity as Identity
 from vqjax.quantizers.lfq import LFQ as LFQ

@@ -9,16 +9,15 @@ import numpy as np
 
 from vqjax import arguments
 from vqjax.config.tree import show
-from vqjax.format import times
 from vqjax.metrics import FeatureMoments, frechet_distance, precision_recall
 from vqjax.metrics.precision_recall import NEIGHBOURS
-from vqjax.priors import ClassLabel
-from vqjax.priors.conditions import LABEL, parts_of
 from vqjax.runs.base import Run, keywords_of, require, with_article
 from vqjax.runs.classifier import ClassifierRun
 from vqjax.runs.clips import source_inputs
 from vqjax.runs.denoising import ALWAYS
 from vqjax.runs.editing import PLAIN, UNGUIDED
+from vqjax.runs.judgeable import JudgedClasses, check_examples, check_judge, judged_classes
+from vqjax.runs.rejection import Rejection, sample_kept
 from vqjax.runs.sound import SoundRun
 from vqjax.sampling import Guidance, TokenSampling
 from vqjax.sampling.solvers import Solver
@@ -43,56 +42,6 @@ class Judgement:
     shown: Sequence[np.ndarray] = ()
 
 
-def check_judge(run: Run, judge: Run) -> None:
-    """Refuses, with UsageError, a judge that cannot judge the samples of `run`."""
-    require(run, "sample")
-    require(judge, "classify")
-    check_offers(judge.path, judge, ("classes", "outputs", "outputs_of_source", "feature_dim"))
-    check_examples(run, judge, "samples")
-    classes = _conditions(run).get(judge.task.label)
-    if classes is not None and classes != judge.classes:
-        raise UsageError(
-            f"{judge.path} knows {judge.classes} classes: {run.path} is conditioned on {classes}"
-        )
-    if not hasattr(judge.experiment.data, "in_order"):
-        kind = type(judge.experiment.data).__name__
-        raise UsageError(f"{kind} cannot be read in order: it has no in_order()")
-
-
-def check_examples(run: Run, judge: ClassifierRun, what: str) -> None:
-    """Refuses, with UsageError, a judge of other examples than `run` makes, its `what`; clips of
-    sound may be of any length.
-    """
-    made, judged = run.shape, judge.shape
-    if judge.dtype == "int16" and len(made) == 2:
-        made, judged = made[1:], judged[1:]
-        rate = getattr(run, "rate", judge.rate)
-        if rate != judge.rate:
-            raise UsageError(
-                f"{judge.path} judges sound at {judge.rate} Hz: the {what} of {run.path} are at "
-                f"{rate} Hz"
-            )
-    if made != judged:
-        raise UsageError(
-            f"{judge.path} judges examples of {times(judge.shape)}: "
-            f"the {what} of {run.path} are {times(run.shape)}"
-        )
-
-
-def _conditions(run: Run) -> dict[str, int]:
-    """{array: classes} of the conditions by classes of its samples, that of `classes` first."""
-    takes, classes = keywords_of(run.sample), getattr(run, "classes", None)
-    if "classes" not in takes or classes is None:
-        return {}
-    task = getattr(run, "task", None)
-    networks = (getattr(task, name, None) for name in ("prior", "denoiser", "generator"))
-    network = next(filter(None, networks), None)
-    condition = getattr(network, "condition", None)
-    parts = {p.batch_key: p.classes for p in parts_of(condition) if isinstance(p, ClassLabel)}
-    main = LABEL if LABEL in parts or not parts else next(iter(parts))
-    return {main: classes} | parts
-
-
 def judge_samples(
     run: Run,
     judge: ClassifierRun,
@@ -104,8 +53,10 @@ def judge_samples(
     guidance: Guidance = UNGUIDED,
     solver: Solver | None = None,
     guidance_interval: Sequence[float] = ALWAYS,
+    rejection: Rejection | None = None,
 ) -> Judgement:
-    """Judges the samples that `run.sample(n, seed, ...)` draws.
+    """Judges the samples that `run.sample(n, seed, ...)` draws; with a `rejection`, those that it
+    keeps of more.
 
     `class_accuracy`: the share whose likeliest class, to the judge, is their condition by the array
     `judge.task.label`, its classes in turn; left out where the run has no such condition. Where
@@ -131,8 +82,8 @@ def judge_samples(
     judge.experiment.data.check()
     how = {"solver": solver, "guidance_interval": guidance_interval}
     options = sample_options(run, seed=seed, sampling=sampling, guidance=guidance, **how)
-    conditions = _labels(run, judge, n, classes)
-    samples, cost = _drawn(run, n, options, {} if conditions is None else conditions.keywords)
+    conditions = judged_classes(run, judge, n, classes)
+    samples, cost = _drawn(run, n, options, classes, conditions, rejection)
     features, logits = judge.outputs(samples)
     real, accuracy = _eval_features(judge)
     training = _training_features(judge, n)
@@ -142,6 +93,7 @@ def judge_samples(
         numbers["class_accuracy"] = float((logits.argmax(axis=1) == conditions.labels).mean())
     numbers |= _compared(features, real, training) | cost
     how = "unconditional" if conditions is None else conditions.in_words
+    how += "" if rejection is None else f", {rejection}"
     line = (
         f"{n:,} samples, {how}, {options_text(options)}, of {run_text(run)}; "
         f"judge {run_text(judge)}, accuracy {accuracy:.4f}, {judge.feature_dim} features; "
@@ -172,15 +124,28 @@ def first_of_classes(judge: ClassifierRun, count: int = SHOWN) -> list[np.ndarra
 
 
 def _drawn(
-    run: Run, n: int, options: Mapping[str, Any], conditions: Mapping[str, Any]
+    run: Run,
+    n: int,
+    options: Mapping[str, Any],
+    classes: Sequence[int | str] | None,
+    conditions: JudgedClasses | None,
+    rejection: Rejection | None,
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """n samples, and what they cost."""
-    run.sample(1, **options, **conditions)  # compiles
+    """n samples, and what they cost, candidates included."""
+    keywords = {} if conditions is None else conditions.keywords
+
+    def draw(count: int) -> np.ndarray:
+        if rejection is None:
+            return run.sample(count, **options, **keywords)
+        return sample_kept(run, rejection, count, classes=classes, options=options).samples
+
+    draw(1)  # compiles
     began = time.perf_counter()
-    samples = run.sample(n, **options, **conditions)
+    samples = draw(n)
     cost = {"sample_seconds": (time.perf_counter() - began) / n * 1_000}
-    evaluations = run.network_evaluations(options)
-    return samples, cost if evaluations is None else {"network_evaluations": evaluations} | cost
+    if (evaluations := run.network_evaluations(options)) is not None:
+        cost["network_evaluations"] = evaluations / (1 if rejection is None else rejection.share)
+    return samples, cost
 
 
 def _compared(features: np.ndarray, real: np.ndarray, training: np.ndarray) -> dict[str, float]:
@@ -293,48 +258,6 @@ def options_text(options: Mapping[str, Any]) -> str:
         low, high = options["guidance_interval"]
         texts["guidance_interval"] = f"at times in ({low:g}, {high:g}]"
     return ", ".join(filter(None, (texts.get(name, str(v)) for name, v in options.items())))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Conditions:
-    """Classes of samples: int32[n] `labels`, and what `run.sample` is asked for them."""
-
-    labels: np.ndarray
-    keywords: dict[str, Any]
-    in_words: str
-
-
-def _labels(
-    run: Run, judge: ClassifierRun, n: int, classes: Sequence[int | str] | None
-) -> _Conditions | None:
-    """The classes of `n` samples that the judge is to find; None: they have none of its kind."""
-    known, name = _conditions(run), judge.task.label
-    if name not in known:
-        if classes is not None:
-            raise UsageError(f"classes: the samples of {run.path} are not conditioned on {name!r}")
-        return None
-    chosen = np.arange(judge.classes) if classes is None else _numbers_of(judge, classes)
-    main = next(iter(known))
-    what = "classes" if name == LABEL else f"classes of {name!r}"
-    words = f"{len(chosen)} {what} in turn"
-    turns = np.arange(n) if name == main else np.arange(n) // known[main]
-    labels = chosen[turns % len(chosen)]
-    if name != main:
-        return _Conditions(labels, {"conditions": {name: labels.tolist()}} if n else {}, words)
-    return _Conditions(labels, {} if classes is None else {"classes": chosen.tolist()}, words)
-
-
-def _numbers_of(judge: ClassifierRun, classes: Sequence[int | str]) -> np.ndarray:
-    """Classes by number or name, int[..]."""
-    numbers = []
-    for i, item in enumerate(arguments.items("classes", classes, "[0, 2]")):
-        if isinstance(item, str):
-            names = judge.experiment.data.class_names(judge.task.label)
-            item = names.index(arguments.one_of(f"classes[{i}]", item, names))
-        numbers.append(arguments.whole(f"classes[{i}]", item, 0, judge.classes - 1))
-    if not numbers:
-        raise UsageError("classes are empty: name at least one class")
-    return np.array(numbers)
 
 
 def run_text(run: Run) -> str:
