@@ -67,6 +67,11 @@ OWN = {
         "generator": tiny.gan().task.generator,
         "discriminator": tiny.gan().task.discriminator,
     },
+    "TokenGANTask": {
+        "generator": tiny.gan().task.generator,
+        "discriminator": tiny.gan().task.discriminator,
+        "tokenizer": config.FrozenRun("nowhere"),
+    },
     "JointTask": {"streams": tiny.joint().task.streams, "prior": tiny.joint().task.prior},
     "SharedCodesTask": {
         "tokenizer": tiny.shared_codes().task.tokenizer,

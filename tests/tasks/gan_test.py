@@ -1,6 +1,7 @@
 """Two players: one backward pass is that of each, penalties are exact, a collapse rings."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +15,14 @@ from vqjax.cli.main import main
 from vqjax.losses import Hinge, gradient_penalty
 from vqjax.ops.diff_augment import DiffAugment
 from vqjax.priors import ClassLabel
+from vqjax.quantizers import EMAVectorQuantizer
 from vqjax.tasks.gan import GANTask
 from vqjax.training.loop import train
 from vqjax.training.state import create_state
 from vqjax.types import Context, UsageError
 
 ALL = ("discriminator", "generator", "r1", "r2")
+NOTHING = {"discriminator": {}, "generator": {}}
 
 
 def made(**task):
@@ -33,7 +36,7 @@ def made(**task):
 
 def losses_of(task, params, batch, active=ALL):
     context = Context(jax.random.key(1), 0, active, train=True)
-    return task(params, {}, {}, batch, context).losses
+    return task(params, NOTHING, {}, batch, context).losses
 
 
 @pytest.mark.parametrize("adversarial", [None, Hinge()], ids=["relativistic", "hinge"])
@@ -54,12 +57,12 @@ def test_penalties_are_those_worked_out_apart():
     task, params, batch = made(penalised=0.5)
     losses = quick(lambda p: losses_of(task, p, batch))(params)
     real, cond = batch["image"] / np.float32(127.5) - 1.0, batch["label"]
-    z = jax.random.normal(jax.random.split(jax.random.key(1))[0], (8, 4))
-    fake = task.make(params, z, cond, (8, 8, 1))
+    z = jax.random.normal(jax.random.split(jax.random.key(1), 3)[0], (8, 4))
+    fake = task.make(params, NOTHING, {}, z, cond, (8, 8, 1))
     for name, x in (("r1", real), ("r2", fake)):
         apart = [
             gradient_penalty(
-                lambda x, i=i: task.judge(params, x, cond[i : i + 1], None), x[i][None]
+                lambda x, i=i: task.judge(params, NOTHING, x, cond[i : i + 1], None), x[i][None]
             )
             for i in range(4)
         ]
@@ -83,7 +86,7 @@ def test_both_players_see_the_same_changes():
 def test_a_collapse_rings(tmp_path, one_device, monkeypatch):
     """A generator of one picture, whatever the noise and the class."""
     make = GANTask.make
-    deaf = lambda self, p, z, c, shape: make(self, p, 0 * z, 0 * c, shape)  # noqa: E731
+    deaf = lambda self, p, cs, f, z, c, *shape: make(self, p, cs, f, 0 * z, 0 * c, *shape)  # noqa: E731
     monkeypatch.setattr(GANTask, "make", deaf)
     plan = tiny.gan(log_every=1, total_steps=3, save_every=3)
     train(plan, tmp_path / "run", devices=one_device)
@@ -105,8 +108,14 @@ def test_it_draws_out_of_noise(tmp_path, capsys):
     typical = run.sample(8, classes=[1], truncation=0.0)
     assert (typical == typical[:1]).all() and (run.sample(8, classes=[1]) != typical).any()
     assert set(run.evaluate().numbers) == set(ALL)
+    arcs = run.interpolate(2, 3, 3, classes=[2])
+    same = run.sample(4, 3, classes=[2])
+    assert arcs.shape == (2, 3, 8, 8, 1)
+    np.testing.assert_array_equal(arcs[:, 0], same[::2])
+    np.testing.assert_array_equal(arcs[:, -1], same[1::2])
     path = str(tmp_path / "run")
     assert main(["sample", path, "-n", "4", "truncation=0.5", "--out", str(tmp_path / "o")]) == 0
+    assert main(["sample", path, "--interpolate", "2", "--out", str(tmp_path / "o")]) == 0
     assert main(["report", path]) == 0
     capsys.readouterr()
     for words, error in (
@@ -132,3 +141,28 @@ def test_what_does_not_fit_is_refused():
         wide = dataclasses.replace(task, generator=task.generator.clone(widths=(4,) * 4))
         spec = tiny.gan().data.example_spec()
         wide.check({**spec, "image": dataclasses.replace(spec["image"], shape=(12, 12, 1))})
+
+
+def test_codes_of_features_train_with_the_discriminator(tmp_path, one_device):
+    """FQ-GAN: they start among the features, move, and their losses reach the networks below."""
+    codes = EMAVectorQuantizer(8, 8)
+    weights = {**tiny.gan().task.loss_weights, "commitment": 1.0}
+    network = tiny.gan().task.discriminator.clone(quantizer=codes)
+    plan = tiny.gan({"discriminator": network, "loss_weights": weights}, total_steps=2)
+    train(plan, tmp_path / "run", devices=one_device)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    (line, *_) = [line for line in lines if line["kind"] == "train"]
+    assert {"commitment", "perplexity", "codebook_usage"} <= set(line)
+    run = vqjax.load(tmp_path / "run", data=plan.data)
+    variables = jax.device_get(run._variables[1]["discriminator"]["codebook"]["quantizer"])
+    assert np.isfinite(variables["codes"]).all() and variables["counts"].sum() > 0
+    assert "commitment" in run.evaluate().numbers
+    task, params, batch = made(discriminator=network, loss_weights=weights)
+    state = quick(lambda: create_state(plan, plan.data.example_spec()))()
+    context = Context(jax.random.key(1), 0, (*ALL[:1], "commitment"), train=True)
+    loss = lambda p: task(p, state.collections, {}, batch, context).losses["commitment"]  # noqa: E731
+    found = quick(jax.grad(loss))(params)
+    assert any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(found["discriminator"]))
+    assert not any(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(found["generator"]))
+    with pytest.raises(UsageError, match="wanted one of 8 channels"):
+        network.clone(quantizer=EMAVectorQuantizer(8, 4))

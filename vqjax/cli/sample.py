@@ -46,15 +46,15 @@ With --out the samples are also written one by one, with their number after the 
 RUN in all names. Files of the same names are replaced. With --interpolate N it writes
 sample-interpolation_<step>.png instead: N rows, each from one held-out example to another along the
 straight line between their latents. That needs no prior, only continuous latents; of a denoiser it
-is the arc between the noises that they come from. key=value sets any other keyword of the run's
-`sample`. Of sound the sheet shows spectrograms, and with --out each sample is a FLAC file as long
-as it was drawn, at the level of training (a WAV file where soundfile is not installed). Of a joint
-prior any streams are drawn given any others: --condition takes a file or a text for a stream,
---target names what to draw; each stream has a sheet of its own, texts a JSON file, and they are
-printed, as those of a text prior are. A denoiser that attends to something else, such as a
-recording, takes a file of that: --condition audio=seven.wav. With --judge JUDGE --keep SHARE there
-are more candidates, and of each class those are kept whose class is the likeliest to the judge; it
-prints how likely before and after.
+is the arc between the noises that they come from, of a GAN that between noises. key=value sets any
+other keyword of the run's `sample`. Of sound the sheet shows spectrograms, and with --out each
+sample is a FLAC file as long as it was drawn, at the level of training (a WAV file where soundfile
+is not installed). Of a joint prior any streams are drawn given any others: --condition takes a file
+or a text for a stream, --target names what to draw; each stream has a sheet of its own, texts a
+JSON file, and they are printed, as those of a text prior are. A denoiser that attends to something
+else, such as a recording, takes a file of that: --condition audio=seven.wav. With --judge JUDGE
+--keep SHARE there are more candidates, and of each class those are kept whose class is the
+likeliest to the judge; it prints how likely before and after.
 """
 SAMPLES = 64  # by default
 INTERPOLATION_STEPS = 10  # pictures per row
@@ -195,9 +195,11 @@ def _check_count(option: str, count: int) -> None:
 
 
 def _interpolate(trained: Any, rows: int, options: dict[str, Any]) -> list:
-    """`rows` interpolations between pairs of held-out examples, all different."""
+    """`rows` interpolations, between pairs of held-out examples, all different, or of noises."""
     from vqjax.types import UsageError
 
+    if "n" in _accepted(trained.interpolate, n=rows):
+        return list(trained.interpolate(n=rows, **options))
     x = trained.held_out(2 * rows)
     if len(x) < 2 * rows:
         raise UsageError(f"--interpolate {rows}: the eval split has {len(x)} examples, two per row")

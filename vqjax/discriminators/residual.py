@@ -9,7 +9,9 @@ from flax import linen as nn
 from vqjax.config.annotations import check_fields
 from vqjax.nn.conv import Conv
 from vqjax.nn.residual import ResidualBlock, condition_vector, resampled, scaled_init
-from vqjax.types import Tree, UsageError
+from vqjax.types import Tree, UsageError, check_offers
+
+QUANTIZATION = "quantization"  # the collection of what its quantizer gets and returns
 
 
 class ResidualDiscriminator(nn.Module):
@@ -24,6 +26,8 @@ class ResidualDiscriminator(nn.Module):
         condition: of `vqjax.priors.conditions`, as one vector: the mean of those that count; None:
             unconditional.
         expansion: see `ResidualBlock`.
+        quantizer: what its coarsest features become, `vqjax.quantizers`, of as many channels
+            (arXiv 2004.02088, section 3.2: FQ-GAN); None: they stay as they are.
         dtype: to compute in; None: the experiment's `compute_dtype`. Logits are float32.
     """
 
@@ -31,6 +35,7 @@ class ResidualDiscriminator(nn.Module):
     blocks: int = 1
     condition: nn.Module | None = None
     expansion: int = 2
+    quantizer: nn.Module | None = None
     dtype: str | None = None
 
     def __post_init__(self) -> None:
@@ -40,11 +45,28 @@ class ResidualDiscriminator(nn.Module):
                 f"discriminator: widths={self.widths}, blocks={self.blocks}, "
                 f"expansion={self.expansion}: wanted at least one width, and 1 of each"
             )
+        if self.quantizer is not None:
+            check_offers("discriminator.quantizer", self.quantizer, ("codebook_dim", "input_dim"))
+            sizes = {self.quantizer.input_dim, self.quantizer.codebook_dim}
+            if sizes != {self.widths[-1]}:
+                raise UsageError(
+                    f"discriminator.quantizer: wanted one of {self.widths[-1]} channels, the last "
+                    f"of widths={self.widths}"
+                )
         super().__post_init__()
 
     @nn.compact
-    def __call__(self, x: jax.Array, cond: Tree | None = None) -> jax.Array:
-        """x [B, *S, C], and what the condition takes -> float32 [B, 1]."""
+    def __call__(
+        self,
+        x: jax.Array,
+        cond: Tree | None = None,
+        *,
+        train: bool = False,
+        step: jax.Array | int = 0,
+    ) -> jax.Array:
+        """x [B, *S, C], and what the condition takes -> float32 [B, 1]. What the quantizer gets and
+        returns is sown in the collection "quantization", as "features" and "quantized".
+        """
         factor = 2 ** (len(self.widths) - 1)
         if any(size % factor for size in x.shape[1:-1]):
             raise UsageError(
@@ -61,6 +83,11 @@ class ResidualDiscriminator(nn.Module):
             for block in range(self.blocks):
                 name = f"block_{number}_{block}"
                 h = ResidualBlock(count, self.expansion, self.dtype, name=name)(h)
+        if self.quantizer is not None:
+            quantized = self.quantizer(h, train=train, step=step)
+            self.sow(QUANTIZATION, "features", h)
+            self.sow(QUANTIZATION, "quantized", quantized)
+            h = quantized.z_q
         width, positions = h.shape[-1], math.prod(h.shape[1:-1])
         init = nn.initializers.normal(positions**-0.5)
         pattern = self.param("pattern", init, (*h.shape[1:-1], width), jnp.float32)

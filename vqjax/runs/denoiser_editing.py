@@ -21,7 +21,7 @@ from vqjax.runs.editing import (
     checked_sides,
     corners_of,
 )
-from vqjax.runs.examples import checked_examples
+from vqjax.runs.examples import arc, checked_examples
 from vqjax.sampling import Guidance, Heun
 from vqjax.sampling.solvers import Solver
 from vqjax.types import UsageError
@@ -213,19 +213,3 @@ class DenoiserEditing(Denoising):
         if self.dtype == "int16":
             raise UsageError(f"{self.path}: edits are of pictures")
         return checked_examples(images, self.shape, self.dtype, name=name)
-
-
-def arc(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """Points of noise between a and b, [B, *s, C] each, on the arcs from the one to the other:
-    noise of many numbers lies near a sphere, and what is between two points on a line does not.
-    """
-    axes = tuple(range(1, a.ndim))
-    lengths = np.sqrt((a**2).sum(axis=axes) * (b**2).sum(axis=axes))  # [B]
-    cosine = np.clip((a * b).sum(axis=axes) / np.maximum(lengths, 1e-12), -1.0, 1.0)
-    angle = np.arccos(cosine).reshape(-1, *(1,) * len(axes))
-    sine = np.sin(angle)
-    near = sine < 1e-4
-    sine = np.where(near, 1.0, sine)
-    first = np.where(near, 1.0 - share, np.sin((1.0 - share) * angle) / sine)
-    last = np.where(near, share, np.sin(share * angle) / sine)
-    return (first * a + last * b).astype(np.float32)

@@ -197,3 +197,19 @@ def in_parts(
         valid = min(size, count - first)
         results.append(jax.tree.map(lambda r, n=valid: np.asarray(r)[:n], program(*part)))
     return jax.tree.map(lambda *r: np.concatenate(r), *results)
+
+
+def arc(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
+    """Points of noise between a and b, [B, *s, C] each, on the arcs from the one to the other:
+    noise of many numbers lies near a sphere, and what is between two points on a line does not.
+    """
+    axes = tuple(range(1, a.ndim))
+    lengths = np.sqrt((a**2).sum(axis=axes) * (b**2).sum(axis=axes))  # [B]
+    cosine = np.clip((a * b).sum(axis=axes) / np.maximum(lengths, 1e-12), -1.0, 1.0)
+    angle = np.arccos(cosine).reshape(-1, *(1,) * len(axes))
+    sine = np.sin(angle)
+    near = sine < 1e-4
+    sine = np.where(near, 1.0, sine)
+    first = np.where(near, 1.0 - share, np.sin((1.0 - share) * angle) / sine)
+    last = np.where(near, share, np.sin(share * angle) / sine)
+    return (first * a + last * b).astype(np.float32)

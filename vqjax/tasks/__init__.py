@@ -16,6 +16,7 @@ from vqjax.tasks.shared_codes import SharedCodesTask
 from vqjax.tasks.sound import SoundTokenizerTask
 from vqjax.tasks.streams import TextStream, TokenStream
 from vqjax.tasks.text import TextTask
+from vqjax.tasks.token_gan import TokenGANTask
 from vqjax.tasks.tokenizer import TokenizerTask
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "TextModality",
     "TextStream",
     "TextTask",
+    "TokenGANTask",
     "TokenStream",
     "TokenizerTask",
     "normalize",

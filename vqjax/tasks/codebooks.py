@@ -1,4 +1,4 @@
-"""A tokenizer's codebook: where it is, encodings for its init, its dying codes."""
+"""A player's codebook: where it is, encodings for its init, its dying codes."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -57,9 +57,10 @@ def start(
     collections: Tree,
     batches: Iterable[Batch],
     rng: jax.Array,
+    player: str = TOKENIZER,
 ) -> tuple[Tree, Tree]:
-    """Initialises the codebook from real encodings, where its quantizer has a `start` policy; see
-    `encodings`. It reports its progress to `vqjax.ops.progress`.
+    """Initialises the codebook of a player's quantizer from real encodings, where that has a
+    `start` policy; see `encodings`. It reports its progress to `vqjax.ops.progress`.
     """
     policy = quantizer.start
     if policy is None:
@@ -67,9 +68,9 @@ def start(
     z = encodings(encode, batches, policy.samples, quantizer.codebook_size)
 
     def init_codebook(params: Tree, collections: Tree, z: list[jax.Array], rng: jax.Array) -> Any:
-        quantizer_params, codebook = of_quantizer(params, collections)
+        quantizer_params, codebook = of_quantizer(params, collections, player)
         new = quantizer.init_codebook(quantizer_params, codebook, jnp.concatenate(z), rng)
-        return with_quantizer(params, collections, *new)
+        return with_quantizer(params, collections, *new, player)
 
     # A longer k-means stays outside of jit, where it reports its progress.
     if is_quick(z, quantizer.codebook_size):
@@ -78,17 +79,25 @@ def start(
 
 
 def update(
-    quantizer: Any, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any
+    quantizer: Any,
+    params: Tree,
+    collections: Tree,
+    statistics: Tree,
+    rng: jax.Array,
+    step: Any,
+    player: str = TOKENIZER,
 ) -> tuple[Tree, Tree]:
-    """Updates the codebook, once per step in which the tokenizer is updated."""
+    """Updates the codebook of a player's quantizer, once per step in which that is updated."""
     if not statistics:  # not updated in this step, or its quantizer collects nothing
         return params, collections
-    old = of_quantizer(params, collections)
+    old = of_quantizer(params, collections, player)
     new = quantizer.update(*old, statistics["quantizer"], rng, step)
-    return with_quantizer(params, collections, *new)
+    return with_quantizer(params, collections, *new, player)
 
 
-def dying_codes(quantizer: Any, numbers: Mapping[str, float]) -> Alarm | None:
+def dying_codes(
+    quantizer: Any, numbers: Mapping[str, float], player: str = TOKENIZER
+) -> Alarm | None:
     """Whether fewer codes are alive than the quantizer's policy `watch` puts up with."""
     watch = quantizer.watch
     alive = [v for name, v in numbers.items() if name.partition("/")[0] == "codebook_alive"]
@@ -96,7 +105,7 @@ def dying_codes(quantizer: Any, numbers: Mapping[str, float]) -> Alarm | None:
         return None
     share = f"{min(alive):.1%}"
     remedies = [
-        f"task.tokenizer.{text}" if text.startswith("quantizer.") else text
+        f"task.{player}.{text}" if text.startswith("quantizer.") else text
         for text in quantizer.remedies
     ]
     return Alarm(
@@ -106,19 +115,19 @@ def dying_codes(quantizer: Any, numbers: Mapping[str, float]) -> Alarm | None:
     )
 
 
-def of_quantizer(params: Tree, collections: Tree) -> tuple[Tree, Tree]:
-    """The quantizer's parameters, {} where it has none, and its collection `codebook`."""
-    codebook = collections[TOKENIZER]["codebook"]["quantizer"]
-    return params[TOKENIZER].get("quantizer", {}), codebook
+def of_quantizer(params: Tree, collections: Tree, player: str) -> tuple[Tree, Tree]:
+    """The parameters of a player's quantizer, {} where it has none, and its `codebook`."""
+    codebook = collections[player]["codebook"]["quantizer"]
+    return params[player].get("quantizer", {}), codebook
 
 
 def with_quantizer(
-    params: Tree, collections: Tree, quantizer_params: Tree, codebook: Tree
+    params: Tree, collections: Tree, quantizer_params: Tree, codebook: Tree, player: str
 ) -> tuple[Tree, Tree]:
     """Both with the quantizer's replaced."""
-    tokenizer, variables = params[TOKENIZER], collections[TOKENIZER]
+    network, variables = params[player], collections[player]
     if quantizer_params:
-        tokenizer = {**tokenizer, "quantizer": quantizer_params}
+        network = {**network, "quantizer": quantizer_params}
     codebook = {**variables["codebook"], "quantizer": codebook}
     variables = {**variables, "codebook": codebook}
-    return {**params, TOKENIZER: tokenizer}, {**collections, TOKENIZER: variables}
+    return {**params, player: network}, {**collections, player: variables}

@@ -18,9 +18,14 @@ MEASURED = 2_000  # examples, at least, from which these come
 
 class FrozenLatents(FrozenTokenizer):
     """Base of what learns the latents of a frozen run, or the examples themselves where the field
-    `tokenizer` is None. A subclass has also the field `latents`, "mean" or "draw", and a first
-    player whose collection `STATISTICS` holds what `measured` returns.
+    `tokenizer` is None. A subclass has also the field `latents`, "mean" or "draw", and a player,
+    the first or `latent_player`, whose collection `STATISTICS` holds what `measured` returns.
     """
+
+    @property
+    def latent_player(self) -> str:
+        """See the class."""
+        return self.players[0]
 
     def latent_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(*s, C) of what is denoised, of examples (*S, C).
@@ -95,19 +100,19 @@ class FrozenLatents(FrozenTokenizer):
         if self.tokenizer is None:
             return at_least_float32(normalize(inputs_of(batch, self.inputs)))
         z = self.raw_latents(frozen, batch, key if self.latents == "draw" else None)
-        mean, deviation = self._statistics(collections, z)
+        mean, deviation = self.statistics_of(collections, z)
         return (z - mean) / deviation
 
     def decode(self, collections: Tree, frozen: Tree, x: jax.Array) -> jax.Array:
         """What `data_of` makes, backwards: float32 [B, *S, C] in [-1, 1]."""
         if self.tokenizer is None:
             return x
-        mean, deviation = self._statistics(collections, x)
+        mean, deviation = self.statistics_of(collections, x)
         task, arrays = self.tokenizer_task, frozen[FROZEN]
         return task.decode_raw(arrays["params"], arrays["collections"], x * deviation + mean)
 
-    def _statistics(self, collections: Tree, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def statistics_of(self, collections: Tree, z: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean and deviation of latents, with the axes of z [B, *s, C]."""
-        found = collections[self.players[0]][STATISTICS]
+        found = collections[self.latent_player][STATISTICS]
         shape = (*(1,) * (z.ndim - 1), -1)
         return found["mean"].reshape(shape), found["deviation"].reshape(shape)

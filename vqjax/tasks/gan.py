@@ -1,7 +1,8 @@
 """`GANTask`: make examples of noise that a discriminator cannot tell from real ones."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,10 +12,12 @@ from jax.lax import stop_gradient
 
 from vqjax import arguments
 from vqjax.config.annotations import check_fields
+from vqjax.discriminators.residual import QUANTIZATION
 from vqjax.losses import Relativistic, gradient_penalty
 from vqjax.ops.numerics import make_key
 from vqjax.ops.schedules import Schedule
 from vqjax.priors.conditions import inputs_of as condition_inputs
+from vqjax.tasks import codebooks
 from vqjax.tasks.adversary import DISCRIMINATOR, GENERATOR
 from vqjax.tasks.base import Batches, Task, inputs_of
 from vqjax.tasks.conditions import Conditions
@@ -42,7 +45,9 @@ class GANTask(Task):
 
     Players: "discriminator" and "generator", of whom the second one is averaged. Loss terms: those
     of both, "generator" and "discriminator"; and, where `loss_weights` names them, "r1" and "r2",
-    `gradient_penalty` at real and at made examples, whose weight is gamma / 2.
+    `gradient_penalty` at real and at made examples, whose weight is gamma / 2; and the losses of
+    the discriminator's quantizer, if it has one (arXiv 2004.02088), of real and made examples
+    alike.
 
     Attributes:
         generator: the network; `vqjax.generators`.
@@ -89,7 +94,14 @@ class GANTask(Task):
     def terms(self) -> dict[str, str]:
         """See `Task`."""
         penalties = [name for name in PENALTIES if name in self.loss_weights]
-        return {GENERATOR: GENERATOR} | dict.fromkeys((DISCRIMINATOR, *penalties), DISCRIMINATOR)
+        codes = () if self.codes is None else self.codes.loss_weights
+        own = (DISCRIMINATOR, *penalties, *codes)
+        return {GENERATOR: GENERATOR} | dict.fromkeys(own, DISCRIMINATOR)
+
+    @property
+    def codes(self) -> nn.Module | None:
+        """The quantizer of the discriminator's features; None: it has none."""
+        return getattr(self.discriminator, "quantizer", None)
 
     @property
     def inputs(self) -> str:
@@ -112,116 +124,204 @@ class GANTask(Task):
 
     def check(self, inputs: Mapping[str, ArraySpec]) -> None:
         """Refuses settings that cannot work on examples of these arrays, with UsageError."""
-        if self.array not in inputs:
-            raise UsageError(f"task.array={self.array!r}: the data has {', '.join(inputs)}")
-        shape = tuple(inputs[self.array].shape)
-        self.generator.check_shape(shape)
+        if self.inputs not in inputs:
+            raise UsageError(f"the GAN learns {self.inputs!r}: the data has {', '.join(inputs)}")
+        shape = tuple(inputs[self.inputs].shape)
+        self.generator.check_shape(self.made_shape(shape))
         self._conditions.check(inputs)
         example = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
         jax.eval_shape(lambda x: self._init_discriminator(make_key(0), x), example)
 
+    def made_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(*s, c) of what the generator makes for examples (*S, C): the examples themselves."""
+        return tuple(shape)
+
     def network(self, shape: tuple[int, ...]) -> nn.Module:
         """The generator of examples (*S, C)."""
-        return self.generator.clone(shape=tuple(shape))
+        return self.generator.clone(shape=self.made_shape(shape))
 
     def init(self, rng: jax.Array, batch: Batch) -> tuple[Tree, Tree]:
         """Parameters and collections by player, for a batch of any size."""
-        x = inputs_of(batch, self.array)
+        x = inputs_of(batch, self.inputs)
         one, two = jax.random.split(rng)
         z = jnp.zeros((len(x), self.generator.latents), jnp.float32)
-        cond = self.cond_of(batch)
-        params = {
-            DISCRIMINATOR: self._init_discriminator(two, x),
-            GENERATOR: self.network(x.shape[1:]).init(one, z, cond)["params"],
-        }
-        return params, {name: {} for name in params}
+        variables = dict(self._init_discriminator(two, x))
+        variables.pop(QUANTIZATION, None)
+        made = self.network(x.shape[1:]).init(one, z, self.cond_of(batch))["params"]
+        params = {DISCRIMINATOR: variables.pop("params"), GENERATOR: made}
+        return params, {DISCRIMINATOR: variables, GENERATOR: {}}
 
     def _init_discriminator(self, rng: jax.Array, x: jax.Array) -> Tree:
         condition = self.discriminator.condition
         cond = None if condition is None else jnp.zeros_like(condition.null(len(x)))
-        return self.discriminator.init(rng, x, cond)["params"]
+        rngs = dict(zip(("params", "quantizer"), jax.random.split(rng), strict=True))
+        return self.discriminator.init(rngs, x, cond)
 
     def start(self, params: Tree, collections: Tree, frozen: Tree, batches: Batches, rng: Any):
-        """Checks conditions without `bound` on the first batches, before step 0.
+        """Checks conditions without `bound` on the first batches, before step 0; and initialises
+        the codes of features from those of real examples, where their quantizer has a `start`.
 
         Raises:
-            UsageError: one does not fit.
+            UsageError: a condition does not fit.
         """
-        del frozen, rng
+        del frozen
         self._conditions.look_at(batches)
-        return params, collections
+        if self.codes is None:
+            return params, collections
+
+        @jax.jit
+        def features(batch: Batch) -> jax.Array:
+            x, variables = inputs_of(batch, self.inputs), self._judging(params, collections)
+            cond = self.cond_of(batch)
+            _, seen = self.discriminator.apply(variables, x, cond, mutable=[QUANTIZATION])
+            return seen[QUANTIZATION]["features"][0]
+
+        start = functools.partial(codebooks.start, player=DISCRIMINATOR)
+        return start(self.codes, features, params, collections, batches, rng)
+
+    def update(self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any):
+        """Updates the codes of features, once per step in which the discriminator is updated."""
+        if self.codes is None:
+            return params, collections
+        return codebooks.update(
+            self.codes, params, collections, statistics, rng, step, DISCRIMINATOR
+        )
 
     def cond_of(self, batch: Batch) -> Any:
         """What both players' condition takes of a batch; None: they have none."""
         return condition_inputs(self.generator.condition, batch)
 
     def make(
-        self, params: Tree, z: jax.Array, cond: Tree | None, shape: tuple[int, ...]
+        self,
+        params: Tree,
+        collections: Tree,
+        frozen: Tree,
+        z: jax.Array,
+        cond: Tree | None,
+        shape: tuple[int, ...],
+        train: bool = False,
     ) -> jax.Array:
         """Examples float32 [B, *S, C] of noise z [B, Z]; `shape`: (*S, C)."""
-        return self.network(shape).apply({"params": params[GENERATOR]}, z, cond)
+        made = self.network(shape).apply({"params": params[GENERATOR]}, z, cond)
+        return self.finished(collections, frozen, made, train)
+
+    def finished(self, collections: Tree, frozen: Tree, made: jax.Array, train: bool) -> jax.Array:
+        """Examples [B, *S, C] of what the generator makes [B, *s, c]: the same."""
+        del collections, frozen, train
+        return made
 
     def judge(
-        self, params: Tree, x: jax.Array, cond: Tree | None, keys: jax.Array | None
+        self,
+        params: Tree,
+        collections: Tree,
+        x: jax.Array,
+        cond: Tree | None,
+        keys: jax.Array | None,
     ) -> jax.Array:
         """Logits [B, 1] of examples [B, *S, C], as the discriminator of `params` sees them: changed
         by key[B] where there is an `augment`; None: as they are.
         """
-        if self.augment is not None and keys is not None:
-            x = self.augment(x, keys)
-        return self.discriminator.apply({"params": params[DISCRIMINATOR]}, x, cond)
+        x = self._changed(x, keys)
+        return self.discriminator.apply(self._judging(params, collections), x, cond)
+
+    def _judging(self, params: Tree, collections: Tree) -> Tree:
+        return {"params": params[DISCRIMINATOR], **collections[DISCRIMINATOR]}
+
+    def _changed(self, x: jax.Array, keys: jax.Array | None) -> jax.Array:
+        return x if self.augment is None or keys is None else self.augment(x, keys)
 
     def __call__(
         self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, context: Context
     ) -> TaskOutput:
         """The losses of one (micro)batch; see `TaskOutput` and `TokenizerTask`."""
-        del collections, frozen
-        real, cond = inputs_of(batch, self.array), self.cond_of(batch)
-        noise_key, augment_key = jax.random.split(context.rng)
-        count, active = len(real), context.active
+        real, cond = inputs_of(batch, self.inputs), self.cond_of(batch)
+        noise_key, augment_key, code_key = jax.random.split(context.rng, 3)
+        count, active, train = len(real), context.active, context.train
         z = jax.random.normal(noise_key, (count, self.generator.latents), jnp.float32)
-        keys = jax.random.split(augment_key, count) if context.train else None
+        keys = jax.random.split(augment_key, count) if train else None
         fixed = {name: stop_gradient(tree) for name, tree in params.items()}
-        losses, metrics = {}, {}
-        fake = self.make(params if GENERATOR in active else fixed, z, cond, real.shape[1:])
+        losses, output = {}, TaskOutput({})
+        trained = params if GENERATOR in active else fixed
+        fake = self.make(trained, collections, frozen, z, cond, real.shape[1:], train)
         if GENERATOR in active:
-            made = self.judge(fixed, fake, cond, keys)
+            made = self.judge(fixed, collections, fake, cond, keys)
             if getattr(self.adversarial, "sees_both", False):
-                losses[GENERATOR] = self.adversarial.generator(
-                    made, self.judge(fixed, real, cond, keys)
-                )
+                real_logits = self.judge(fixed, collections, real, cond, keys)
+                losses[GENERATOR] = self.adversarial.generator(made, real_logits)
             else:
                 losses[GENERATOR] = self.adversarial.generator(made)
         fake = stop_gradient(fake)
         if DISCRIMINATOR in active:
-            real_logits = self.judge(params, real, cond, keys)
-            fake_logits = self.judge(params, fake, cond, keys)
-            losses[DISCRIMINATOR] = self.adversarial.discriminator(real_logits, fake_logits)
-            metrics = {"logits_real": real_logits.mean(), "logits_fake": fake_logits.mean()}
+            sides = [self._changed(x, keys) for x in (real, fake)]
+            output = self._discriminated(params, collections, sides, cond, code_key, context)
         some = max(1, round(self.penalised * count))
         for name, x in ((R1, real), (R2, fake)):
             if name in active:
-                losses[name] = self._penalty(params, x, cond, keys, some)
+                losses[name] = self._penalty(params, collections, x, cond, keys, some)
+        metrics = dict(output.metrics)
         if count > 1:
             metrics["spread"] = spread_of(fake) / jnp.maximum(spread_of(real), 1e-6)
-        return TaskOutput(losses, metrics)
+        return TaskOutput({**losses, **output.losses}, metrics, statistics=output.statistics)
+
+    def _discriminated(
+        self,
+        params: Tree,
+        collections: Tree,
+        sides: Sequence[jax.Array],
+        cond: Tree | None,
+        key: jax.Array,
+        context: Context,
+    ) -> TaskOutput:
+        """The discriminator's losses, but for penalties, of real and made examples."""
+        variables, logits, codes = self._judging(params, collections), [], []
+        statistics = context.statistics if context.train else {}
+        collected = [QUANTIZATION, *(["statistics"] if context.train else [])]
+        for number, x in enumerate(sides):
+            if self.codes is None:
+                logits.append(self.discriminator.apply(variables, x, cond))
+                continue
+            verdict, seen = self.discriminator.apply(
+                {**variables, "statistics": statistics},
+                x,
+                cond,
+                train=context.train,
+                step=context.step,
+                rngs={"quantizer": jax.random.fold_in(key, number)},
+                mutable=collected,
+            )
+            logits.append(verdict)
+            codes.append(seen[QUANTIZATION]["quantized"][0])
+            statistics = seen.get("statistics", {})
+        losses = {DISCRIMINATOR: self.adversarial.discriminator(*logits)}
+        metrics = {"logits_real": logits[0].mean(), "logits_fake": logits[1].mean()}
+        if codes:
+            names = [name for name in self.codes.loss_weights if name in context.active]
+            losses |= {name: sum(c.losses[name] for c in codes) / 2 for name in names}
+            metrics |= codes[0].metrics  # of real examples
+        return TaskOutput(losses, metrics, statistics=statistics)
 
     def _penalty(
-        self, params: Tree, x: jax.Array, cond: Tree | None, keys: jax.Array | None, count: int
+        self,
+        params: Tree,
+        collections: Tree,
+        x: jax.Array,
+        cond: Tree | None,
+        keys: jax.Array | None,
+        count: int,
     ) -> jax.Array:
         """`gradient_penalty` at the first `count` examples, by what they are before they change."""
         cond = jax.tree.map(lambda leaf: leaf[:count], cond)
         keys = None if keys is None else keys[:count]
-        return gradient_penalty(lambda x: self.judge(params, x, cond, keys), x[:count])
+        return gradient_penalty(lambda x: self.judge(params, collections, x, cond, keys), x[:count])
 
     def show(
         self, params: Tree, collections: Tree, frozen: Tree, batch: Batch, rng: jax.Array
     ) -> dict[str, jax.Array]:
         """See `Task.show`: samples under the conditions of the batch."""
-        del collections, frozen
-        x = inputs_of(batch, self.array)
+        x, cond = inputs_of(batch, self.inputs), self.cond_of(batch)
         z = jax.random.normal(rng, (len(x), self.generator.latents), jnp.float32)
-        return {"samples": jnp.clip(self.make(params, z, self.cond_of(batch), x.shape[1:]), -1, 1)}
+        made = self.make(params, collections, frozen, z, cond, x.shape[1:])
+        return {"samples": jnp.clip(made, -1, 1)}
 
     def alarm(self, numbers: Mapping[str, float]) -> Alarm | None:
         """Whether all samples are alike, or the discriminator tells everything apart."""
@@ -240,7 +340,7 @@ class GANTask(Task):
                 f"the mean logits of real and made examples are {apart:.0f} apart (alarm above "
                 f"{APART:.0f}): the discriminator has won; what may help: {remedies}",
             )
-        return None
+        return codebooks.dying_codes(self.codes, numbers, DISCRIMINATOR) if self.codes else None
 
 
 def spread_of(x: jax.Array) -> jax.Array:
