@@ -4,8 +4,9 @@
     vqjax train mnist_gan
     vqjax sample runs/mnist_gan --classes 3,7 --out out
 
-arXiv 2501.05441, small: full convolutions instead of grouped ones. Not measured yet; the time is an
-estimate. A sample is one pass of the generator.
+arXiv 2501.05441, small: full convolutions instead of grouped ones. A sample is one pass of the
+generator. `--arg codes=256`: the discriminator's coarsest features become the nearest of as many
+codes (arXiv 2004.02088). Not measured yet; the time is an estimate.
 
 Cost: 15 min.
 """
@@ -15,6 +16,7 @@ from vqjax.discriminators import ResidualDiscriminator
 from vqjax.generators import ResidualGenerator
 from vqjax.ops.schedules import Cosine
 from vqjax.priors import ClassLabel
+from vqjax.quantizers import EMAVectorQuantizer
 from vqjax.tasks import GANTask
 from vqjax.training.experiment import Experiment
 from vqjax.training.optim import Adam
@@ -22,20 +24,23 @@ from vqjax.training.optim import Adam
 TINY = ("total_steps=2", "batch_size=8", "task.generator.latents=4")
 
 
-def experiment(gamma: float = 1.0, total_steps: int = 6_000) -> Experiment:
+def experiment(gamma: float = 1.0, codes: int = 0, total_steps: int = 6_000) -> Experiment:
     rate = Cosine(5e-4, steps=total_steps, warmup=100)
+    quantizer = EMAVectorQuantizer(codes, 64) if codes else None
+    commitment = {"commitment": 1.0} if codes else {}
     return Experiment(
         task=GANTask(
             generator=ResidualGenerator((64, 32, 16), condition=ClassLabel(10, dropout=0.0)),
             discriminator=ResidualDiscriminator(
-                (16, 32, 64), condition=ClassLabel(10, dropout=0.0)
+                (16, 32, 64), condition=ClassLabel(10, dropout=0.0), quantizer=quantizer
             ),
             loss_weights={
                 "generator": 1.0,
                 "discriminator": 1.0,
                 "r1": gamma / 2,
                 "r2": gamma / 2,
-            },  # fmt: skip
+                **commitment,
+            },
         ),
         data=TFDS("mnist"),
         optimizers={

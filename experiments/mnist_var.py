@@ -17,7 +17,7 @@ from vqjax.ops.schedules import Cosine
 from vqjax.priors import ClassLabel, NextScale
 from vqjax.tasks import PriorTask
 from vqjax.training.experiment import Experiment
-from vqjax.training.optim import AdamW
+from vqjax.training.optim import Muon
 
 TINY = ("total_steps=2", "batch_size=8", "task.prior.width=16", "task.prior.layers=1")
 
@@ -41,9 +41,7 @@ def experiment(
         ),
         data=TFDS("mnist"),
         optimizers={
-            "prior": AdamW(
-                Cosine(1e-3, steps=total_steps, warmup=100), b2=0.95, weight_decay=0.05, clip=1.0
-            )
+            "prior": Muon(Cosine(3e-3, steps=total_steps, warmup=100), weight_decay=0.05, clip=1.0)
         },
         batch_size=32,
         eval_batch_size=200,
