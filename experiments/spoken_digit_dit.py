@@ -27,7 +27,7 @@ TINY = ("total_steps=2", "batch_size=8", "task.denoiser.width=16", "task.denoise
 
 def experiment(
     tokenizer: str = "runs/spoken_digit_codec",
-    width: int = 192,
+    width: int = 128,
     layers: int = 6,
     total_steps: int = 4_000,
 ) -> Experiment:

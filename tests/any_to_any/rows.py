@@ -65,7 +65,8 @@ def rows_of(run, name, partners=1):
         found["image"].append(batch["image.image"])
         lengths = batch["audio.length"]
         found["audio"] += [c[:n, 0] for c, n in zip(batch["audio.audio"], lengths, strict=True)]
-        found["text"] += data.sources["text"].decode(batch["text.caption"])
+        if "text" in data.sources:
+            found["text"] += data.sources["text"].decode(batch["text.caption"])
     joined = {k: np.concatenate(v) if k not in ("audio", "text") else v for k, v in found.items()}
     examples = {key: joined[key] for key in ("image", "audio", "text")}
     return Rows(examples, batches, joined["label"], joined["clip"], joined["speaker"])

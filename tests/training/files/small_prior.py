@@ -4,7 +4,7 @@ import numpy as np
 
 from vqjax.config import FrozenRun
 from vqjax.data import Arrays
-from vqjax.priors import GPT, ClassLabel, MaskGIT, PixelCNN
+from vqjax.priors import GPT, ClassLabel, MaskGIT, NextScale, PixelCNN
 from vqjax.sampling import MaskedDecoding
 from vqjax.tasks import PriorTask
 from vqjax.training.experiment import Experiment
@@ -13,6 +13,7 @@ from vqjax.training.optim import AdamW
 PRIORS = {
     "gpt": lambda: GPT(16, 1, 2, condition=ClassLabel(3)),
     "maskgit": lambda: MaskGIT(16, 1, 2, condition=ClassLabel(3), decoding=MaskedDecoding(3)),
+    "var": lambda: NextScale(16, 1, 2, condition=ClassLabel(3)),
     "pixelcnn": lambda: PixelCNN(8, 2, condition=ClassLabel(3), first_kernel=5),
 }
 
