@@ -74,6 +74,7 @@ parity: $(VENV)/.done $(PARITY)/.done
 	$(PARITY)/bin/python tests/parity/record_audio.py "$$fresh" && \
 	$(PARITY)/bin/python tests/parity/record_weights.py "$$fresh" && \
 	$(PARITY)/bin/python tests/parity/record_diffusion.py "$$fresh" && \
+	$(PARITY)/bin/python tests/parity/record_generators.py "$$fresh" && \
 	VQJAX_PARITY="$$fresh" $(BIN)/python -m pytest tests/parity tests/features/weights_test.py tests/ops/audio_test.py tests/convert/import_test.py && \
 	$(BIN)/python -m tests.parity.write_exports "$$fresh" && \
 	$(PARITY)/bin/python tests/parity/check_exports.py "$$fresh"
