@@ -5,7 +5,9 @@
     vqjax train mnist_klvae_dit
     vqjax sample runs/mnist_klvae_dit --classes 3,7 --guidance 2 --out out
 
-Not measured yet; the time is an estimate. Another tokenizer: `--arg tokenizer=RUN`.
+22 minutes on one core, other work on the other one. Of 1,000 samples, the classes in turn, the
+judge takes 93.6 % for their class, at a Fréchet distance of 0.123; with guidance 1.5 99.0 %, at
+0.070 (commit 43e3a7d; docs/generators.md). Another tokenizer: `--arg tokenizer=RUN`.
 
 Cost: 15 min.
 """

@@ -8,9 +8,14 @@
 A caption is 16 ids of byte pairs, those after its end included; masked ones come back at random
 times (arXiv 2406.07524). `order=causal` is a GPT of the same width and layers over the same ids,
 one after the other: its nats are exact, those of `order=absorbing` a bound. Captions in Chinese:
-`--arg language=zh`. Not measured yet, and the time is an estimate.
+`--arg language=zh`.
 
-Cost: 6 min.
+8.4 minutes each on one core, other work on the other one. Of captions that training lacks,
+`absorbing` says at most 8.42 nats, `causal` 9.83: it comes to know which captions there are (8.60
+after 1,000 steps, when it does not yet). Of 1,000 drawn captions 87.8 % are of the
+grammar, by `causal` 99.3 %, in 24 passes and 16 cached ones (commit 43e3a7d; docs/generators.md).
+
+Cost: 8 min.
 """
 
 from vqjax.data import BPE, Captions, Shapes

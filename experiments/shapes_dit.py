@@ -6,7 +6,11 @@
     vqjax evaluate runs/shapes_dit --captions 1000 --guidance 2
 
 The captions and the pairs of colour and shape that are left out are those of
-`shapes_text_to_image.py`. Not measured yet; the time is an estimate.
+`shapes_text_to_image.py`. Over the tokenizer in `pretrained/shapes_text_to_image`, 23 minutes on
+one core, other work on the other one: of 1,000 captions that no training picture has come true at
+guidance 2, which training captions chose, 75.4 % (single things 100, counts 89.8, relations
+36.3), of those with a colour that their shape never had 72.0 % (commit 43e3a7d;
+docs/generators.md).
 
 Cost: 15 min.
 """

@@ -13,7 +13,7 @@ from tests import tiny
 from tests.quickly import quick
 from vqjax.config import FrozenRun
 from vqjax.priors import ClassLabel, NextScale
-from vqjax.quantizers import EMAVectorQuantizer, MultiScaleResidual
+from vqjax.quantizers import EMAVectorQuantizer, Hierarchical, MultiScaleResidual
 from vqjax.sampling import Guidance, TokenSampling
 from vqjax.tasks import PriorTask
 from vqjax.types import Level, UsageError
@@ -120,6 +120,7 @@ def test_another_hierarchy_is_refused():
     for name, quantizer in (
         ("scales", MultiScaleResidual(EMAVectorQuantizer(16, 4), (1, 2, 4))),
         ("flat", EMAVectorQuantizer(16, 4)),
+        ("two grids", Hierarchical(EMAVectorQuantizer(16, 4), width=8)),
     ):
         base = tiny.vqvae()
         below = dataclasses.replace(
@@ -131,5 +132,7 @@ def test_another_hierarchy_is_refused():
     over["scales"].check(specs)
     with pytest.raises(UsageError, match="runs/below has EMAVectorQuantizer"):
         over["flat"].check(specs)
+    with pytest.raises(UsageError, match="runs/below has Hierarchical"):
+        over["two grids"].check(specs)
     with pytest.raises(UsageError, match="growing scales of one codebook, got grids 2x2, 1x1"):
         NextScale(16, 1, 2, levels=LEVELS[::-1]).check_levels()
