@@ -2,20 +2,21 @@
 
     vqjax train imagenet_multiscale_f16
     vqjax train imagenet_var --arg depth=16
-    vqjax sample runs/imagenet_var --classes 207,360 --guidance 2.5 --top-k 900 --top-p 0.96
+    vqjax sample runs/imagenet_var --classes 207,360 --top-k 900 --top-p 0.96
 
 The published recipe (arXiv 2404.02905, with the settings of its code): width 64 times the depth,
 AdamW at 1e-4 per 256 pictures (8e-5 from depth 24 on) with weight decay 0.05 and betas 0.9 and
-0.95, gradients clipped at 2, no flips, labels and branches dropped at 0.1 and up to 0.1 depth / 24.
-Theirs lets the rate fall linearly to a tenth and the decay grow to 0.08; here half a cosine falls
-as far, and the decay stays. Ten passes draw a picture; their guidance of 1.5 is 2.5 here.
+0.95, gradients clipped at 2, no flips, labels and branches dropped at 0.1 and up to 0.1 depth / 24;
+epochs and batch as in the table. Theirs lets the rate fall linearly to a tenth, from depth 24 on to
+a hundredth, and at depth 30 the decay grow to 0.08; here half a cosine falls as far, and the decay
+stays. Ten passes draw a picture, published with `Guidance(2.5, "linear")`, as it is called here.
 
-| `--arg depth=` | parameters | published FID | this file    |
-|----------------|------------|---------------|--------------|
-| 16             | 310 M      | 3.55          | not measured |
-| 20             | 600 M      | 2.95          | not measured |
-| 24             | 1.0 G      | 2.33          | not measured |
-| 30             | 2.0 G      | 1.97          | not measured |
+| `--arg depth=` | parameters | epochs, batch | published FID | this file    |
+|----------------|------------|---------------|---------------|--------------|
+| 16             | 310 M      | 200, 768      | 3.55          | not measured |
+| 20             | 600 M      | 250, 768      | 2.95          | not measured |
+| 24             | 1.0 G      | 350, 768      | 2.33          | not measured |
+| 30             | 2.0 G      | 350, 1,024    | 1.97          | not measured |
 
 For accelerators: `compute_dtype=bfloat16`, `mesh.fsdp=N`; `vqjax compile` says whether it fits.
 Another tokenizer of scales: `--arg tokenizer=RUN`.
@@ -41,17 +42,26 @@ TINY = (
 )
 
 
+PICTURES = 1_281_167  # of the training split
+# depth: epochs, batch size, rate per 256 pictures, its last share
+RECIPES = {
+    16: (200, 768, 1e-4, 0.1),
+    20: (250, 768, 1e-4, 0.1),
+    24: (350, 768, 8e-5, 0.01),
+    30: (350, 1_024, 8e-5, 0.01),
+}
+
+
 def experiment(
-    depth: int = 16,
-    tokenizer: str = "runs/imagenet_multiscale_f16",
-    batch_size: int = 768,
-    total_steps: int = 330_000,
+    depth: int = 16, tokenizer: str = "runs/imagenet_multiscale_f16", total_steps: int = 0
 ) -> Experiment:
+    """total_steps: 0: those of the published epochs."""
     import imagenet_multiscale_f16  # the file beside this one
 
-    if depth < 1:
-        raise UsageError(f"depth={depth}: wanted at least 1")
-    rate = (1e-4 if depth < 24 else 8e-5) * batch_size / 256
+    if depth not in RECIPES:
+        raise UsageError(f"depth={depth}: wanted {', '.join(map(str, RECIPES))}")
+    epochs, batch_size, rate, final = RECIPES[depth]
+    total_steps = total_steps or epochs * PICTURES // batch_size
     return Experiment(
         task=PriorTask(
             prior=NextScale(
@@ -74,7 +84,12 @@ def experiment(
         ),
         optimizers={
             "prior": AdamW(
-                Cosine(rate, steps=total_steps, warmup=total_steps // 50, final=0.1),
+                Cosine(
+                    rate * batch_size / 256,
+                    steps=total_steps,
+                    warmup=total_steps // epochs,
+                    final=final,
+                ),
                 b2=0.95,
                 weight_decay=0.05,
                 clip=2.0,

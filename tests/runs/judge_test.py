@@ -185,8 +185,15 @@ def test_rejection_keeps_the_best_of_each_class(judge, held_out):
     assert f"the best 0.5 of each class by {judge.path} (step 60)" in judged.protocol
     whole = sample_kept(run, Rejection(judge, 1.0), 13, options={"seed": 0})
     np.testing.assert_array_equal(whole.samples, candidates[:13])
-    with pytest.raises(UsageError, match="not conditioned on 'label': nothing to keep"):
-        sample_kept(stand_in(None, None), Rejection(judge, 0.5), N, options={})
+    few = sample_kept(run, Rejection(judge, 0.25), 3, classes=[7, 1, 7], options={"seed": 0})
+    assert few.numbers["candidates"] == 16 and len(few.samples) == 3
+    for wrong, words in (
+        (stand_in(None, None), "judges 'label': the classes of runs/prior are no such"),
+        (run, "name it by classes"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            options = {"seed": 0, "conditions": {"label": [3]}}
+            sample_kept(wrong, Rejection(judge, 0.5), N, options=options)
 
 
 def test_rejection_from_the_command_line(judge_path, tmp_path, capsys):

@@ -115,13 +115,16 @@ def test_it_draws_out_of_noise(tmp_path, capsys):
     np.testing.assert_array_equal(arcs[:, -1], same[1::2])
     path = str(tmp_path / "run")
     assert main(["sample", path, "-n", "4", "truncation=0.5", "--out", str(tmp_path / "o")]) == 0
-    assert main(["sample", path, "--interpolate", "2", "--out", str(tmp_path / "o")]) == 0
+    words = ["sample", path, "--interpolate", "2", "--out", str(tmp_path / "o"), "--seed", "3"]
+    assert main([*words, "--classes", "2"]) == 0
+    (sheet,) = (tmp_path / "o").glob("sample-interpolation_*seed3*_class-2.png")
     assert main(["report", path]) == 0
     capsys.readouterr()
     for words, error in (
         (["sample", path, "--classes=-1"], "classes: -1: wanted a class"),
         (["edit", path, "--variations", "2"], "it cannot edit"),
         (["sample", path, "--guidance", "2"], "--guidance is not for this run"),
+        (["sample", path, "--interpolate", "2", "n=3"], "number of rows is that of --interpolate"),
         (["evaluate", path, "--importance-samples", "5"], "prior"),
     ):
         assert main(words) == 2

@@ -212,6 +212,8 @@ def _in_names(args: argparse.Namespace) -> dict[str, str]:
     }
     others = {name: "+".join(values) for name, values in _other_conditions(args).items()}
     texts |= {_file_safe(name): _file_safe(value) for name, value in others.items()}
+    if getattr(args, "keep", None) is not None:
+        texts["judge"] = _file_safe(pathlib.PurePath(str(args.judge)).name)
     items = (item.partition("=") for item in getattr(args, "settings", ()))
     elsewhere = ("n", "seed", *CONDITION_KEYWORDS)  # in other parts of the name
     return texts | {key: _file_safe(value) for key, _, value in items if key not in elsewhere}

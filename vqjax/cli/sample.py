@@ -74,7 +74,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "are no condition; repeatable)",
     )
     parser.add_argument(
-        "--interpolate", metavar="N", type=int, help="N interpolations of held-out pairs instead"
+        "--interpolate", metavar="N", type=int, help="N interpolations instead: see above"
     )
     add_drawing_arguments(
         parser,
@@ -92,25 +92,12 @@ def run(args: argparse.Namespace) -> None:
     from vqjax.runs.base import require
     from vqjax.types import UsageError
 
-    interpolates = args.interpolate is not None
-    drawn = ("n", "seed", "rate", "judge", "keep", *CONDITIONS, *DRAWING)
-    if interpolates and (flags := used_flags(args, *drawn)):
-        raise UsageError(f"{flags[0]} is for samples: --interpolate draws none")
-    if interpolates:
-        _check_count("--interpolate", args.interpolate)
-    elif args.n is not None:
+    if args.interpolate is not None:
+        _write_interpolations(args)
+        return
+    if args.n is not None:
         _check_count("-n", args.n)
     trained = load_run(args)
-    if interpolates:
-        require(trained, "interpolate")
-        options = _accepted(trained.interpolate, steps=INTERPOLATION_STEPS)
-        options |= method_options(args, trained, trained.interpolate)
-        names = Names(args, trained, "sample-interpolation")
-        names.check([names.path()])
-        rows = _interpolate(trained, args.interpolate, options)
-        write_sheet(rows, names.path(), overwrite=args.overwrite)
-        print(printable(str(names.path())))
-        return
     require(trained, "sample")
     rejection = rejection_of(args)
     if rejection is not None and (what := _no_picture(trained)):
@@ -194,16 +181,40 @@ def _check_count(option: str, count: int) -> None:
         raise UsageError(f"{option} {count}: wanted 1 to {MAX_SAMPLES:,}")
 
 
-def _interpolate(trained: Any, rows: int, options: dict[str, Any]) -> list:
-    """`rows` interpolations, between pairs of held-out examples, all different, or of noises."""
+def _write_interpolations(args: argparse.Namespace) -> None:
+    """`vqjax sample --interpolate`: between pairs of held-out examples, all different; of a run
+    that draws noises itself, between these.
+    """
+    from vqjax.runs.base import require
     from vqjax.types import UsageError
 
-    if "n" in _accepted(trained.interpolate, n=rows):
-        return list(trained.interpolate(n=rows, **options))
-    x = trained.held_out(2 * rows)
-    if len(x) < 2 * rows:
-        raise UsageError(f"--interpolate {rows}: the eval split has {len(x)} examples, two per row")
-    return list(trained.interpolate(x[::2], x[1::2], **options))
+    if flags := used_flags(args, "n", "rate", "judge", "keep", *DRAWING):
+        raise UsageError(f"{flags[0]} is for samples: --interpolate draws none")
+    _check_count("--interpolate", rows := args.interpolate)
+    trained = load_run(args)
+    require(trained, "interpolate")
+    draws = "seed" in _accepted(trained.interpolate, seed=0)
+    if not draws and (flags := used_flags(args, "seed", *CONDITIONS)):
+        raise UsageError(f"{flags[0]} is for samples: --interpolate draws none")
+    options = _accepted(trained.interpolate, steps=INTERPOLATION_STEPS, seed=0)
+    options |= method_options(args, trained, trained.interpolate, reserved=("n",))
+    if "n" in options:
+        raise UsageError("n=: the number of rows is that of --interpolate")
+    conditions = next((options[name] for name in CONDITION_KEYWORDS if options.get(name)), [])
+    names = Names(args, trained, "sample-interpolation", options.get("seed"))
+    path = names.path(conditions if draws else ())
+    names.check([path])
+    if draws:
+        made = trained.interpolate(rows, **options)
+    else:
+        x = trained.held_out(2 * rows)
+        if len(x) < 2 * rows:
+            raise UsageError(
+                f"--interpolate {rows}: the eval split has {len(x)} examples, two per row"
+            )
+        made = trained.interpolate(x[::2], x[1::2], **options)
+    write_sheet(list(made), path, overwrite=args.overwrite)
+    print(printable(str(path)))
 
 
 def _sheet_rows(samples: Any, conditions: Sequence) -> list:

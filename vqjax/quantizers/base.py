@@ -1,5 +1,6 @@
 """`Quantizer`: what only some bottlenecks have, and what it is where they have not."""
 
+import math
 from typing import Any
 
 import jax
@@ -60,6 +61,12 @@ class Quantizer(nn.Module):
     def grids(self, grid: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """The grid of each level of indices, from that of the vectors."""
         return (grid,) * self.num_codebooks
+
+    def vectors_for_start(self, shape: tuple[int, ...]) -> int:
+        """How many vectors encodings of `shape` (B, *s) are to that of its codebooks which sees
+        fewest.
+        """
+        return math.prod(shape)
 
     def update(
         self, params: Tree, codebook: Tree, statistics: Tree, rng: jax.Array, step: jax.Array

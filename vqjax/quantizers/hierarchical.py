@@ -1,5 +1,7 @@
 """Hierarchies of grids: the layout in a coarse one, the details in a fine one."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -67,6 +69,10 @@ class Hierarchical(Combined):
         """The grid of every level for latents of `grid`, coarse to fine."""
         halved = [2**level for level in reversed(range(self.levels))]
         return tuple(tuple(-(-n // factor) for n in grid) for factor in halved)
+
+    def vectors_for_start(self, shape: tuple[int, ...]) -> int:
+        """See `Quantizer.vectors_for_start`: those of the coarsest grid."""
+        return shape[0] * math.prod(self.grids(shape[1:])[0])
 
     def setup(self) -> None:
         coarser = range(self.levels - 1)

@@ -1,16 +1,19 @@
 """The conditions of samples as callers name them, and as the arrays that priors take."""
 
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from vqjax import arguments
+from vqjax.format import shorten
 from vqjax.priors import ClassLabel, Text
 from vqjax.priors.conditions import LABEL, NULL, inputs_of, parts_of
 from vqjax.types import Tree, UsageError, did_you_mean
 
 Others = Mapping[str, Sequence[int | str]]
+MAX_NAME = 60  # characters of a tokenizer's name in a sentence
 IN_WORDS = {"caption": "a text", LABEL: "the class"}  # by array
 
 
@@ -44,6 +47,11 @@ def in_words(condition: Any) -> str:
     if len(words) > 1:
         words = [f"{', '.join(words[:-1])} and {words[-1]}"]
     return f", conditioned on {words[0]}" if words else ""
+
+
+def tokenizer_name(path: str) -> str:
+    """The name of a tokenizer's run, for a sentence."""
+    return shorten(pathlib.PurePath(str(path)).name, MAX_NAME)
 
 
 def condition_arrays(

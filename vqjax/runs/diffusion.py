@@ -11,9 +11,8 @@ import numpy as np
 from flax import linen as nn
 
 from vqjax.evaluation.denoising import DenoisingEvaluator
-from vqjax.format import shorten
 from vqjax.runs.base import Opening, Run, Sizes
-from vqjax.runs.conditions import Others, in_words, keywords_for, main_classes
+from vqjax.runs.conditions import Others, in_words, keywords_for, main_classes, tokenizer_name
 from vqjax.runs.denoiser_editing import DenoiserEditing
 from vqjax.runs.denoising import ALWAYS, Plan, interval_of
 from vqjax.runs.editing import UNGUIDED
@@ -24,8 +23,6 @@ from vqjax.sampling import Guidance
 from vqjax.sampling.solvers import Solver
 from vqjax.tasks.diffusion import DENOISING
 from vqjax.training.experiment import Experiment
-
-MAX_NAME = 60  # characters of a tokenizer's name in a sentence
 
 
 class DiffusionRun(DenoiserEditing, SourceConditions, Run):
@@ -59,8 +56,7 @@ class DiffusionRun(DenoiserEditing, SourceConditions, Run):
         condition = in_words(task.denoiser.condition)
         what = "noise"
         if not short and task.tokenizer is not None:
-            name = shorten(task.tokenizer.path.rstrip("/").rpartition("/")[2], MAX_NAME)
-            what = f"noise, as latents of the tokenizer {name}"
+            what = f"noise, as latents of the tokenizer {tokenizer_name(task.tokenizer.path)}"
         return f" that learns to make new {examples} like those in {data}{condition}, out of {what}"
 
     @property

@@ -13,11 +13,17 @@ import numpy as np
 from flax import linen as nn
 
 from vqjax import arguments
-from vqjax.format import shorten
 from vqjax.ops.numerics import make_key
 from vqjax.priors.conditions import NULL
 from vqjax.runs.base import Opening, Run, Sizes
-from vqjax.runs.conditions import Others, condition_arrays, in_words, keywords_for, main_classes
+from vqjax.runs.conditions import (
+    Others,
+    condition_arrays,
+    in_words,
+    keywords_for,
+    main_classes,
+    tokenizer_name,
+)
 from vqjax.runs.examples import arc, as_trained, checked_count, in_parts
 from vqjax.tasks.adversary import GENERATOR
 from vqjax.tasks.token_gan import TokenGANTask
@@ -25,7 +31,6 @@ from vqjax.training.experiment import Experiment
 from vqjax.types import Tree, UsageError
 
 CALL_BATCH = 64  # examples per call of the program
-MAX_NAME = 60  # characters of a tokenizer's name in a sentence
 
 
 class GeneratorRun(Run):
@@ -55,8 +60,7 @@ class GeneratorRun(Run):
         task = experiment.task
         condition, through = in_words(task.generator.condition), ""
         if not short and isinstance(task, TokenGANTask):
-            name = shorten(task.tokenizer.path.rstrip("/").rpartition("/")[2], MAX_NAME)
-            through = f", through the tokenizer {name}"
+            through = f", through the tokenizer {tokenizer_name(task.tokenizer.path)}"
         return (
             f" that learns to make new {examples} like those in {data}{condition}, out of noise in "
             f"one step{through}, against a discriminator"

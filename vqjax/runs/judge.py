@@ -64,9 +64,9 @@ def judge_samples(
     `classes`, numbers or names, only these are in turn. `frechet_distance`: between the judge's
     features of the samples and of the whole eval split; `frechet_real`: that of `n` training
     examples instead, as `n` perfect samples would have; `frechet_training`: between the samples and
-    these, to choose settings by. `precision` and `recall` (k = 3): of the
-    samples against as many examples of the eval split. `network_evaluations` and `sample_seconds`:
-    what samples cost, the latter here and now.
+    these, to choose settings by. `precision` and `recall` (k = 3): of the samples against as many
+    examples of the eval split. `network_evaluations` and `sample_seconds`: what samples cost, the
+    latter here and now.
 
     The real examples are those that the judge was trained on, without random augmentation.
 
@@ -76,6 +76,8 @@ def judge_samples(
         DataError: the judge's data is not at hand.
     """
     check_judge(run, judge)
+    if rejection is not None:
+        rejection.check_beside(judge)
     n = arguments.whole("n", n, most=arguments.MOST_COUNT)
     if n <= NEIGHBOURS:
         raise UsageError(f"{n} samples to judge: wanted at least {NEIGHBOURS + 1}")
@@ -87,19 +89,17 @@ def judge_samples(
     features, logits = judge.outputs(samples)
     real, accuracy = _eval_features(judge)
     training = _training_features(judge, n)
-    pairs = min(n, len(real))
     numbers = {}
     if conditions is not None:
         numbers["class_accuracy"] = float((logits.argmax(axis=1) == conditions.labels).mean())
     numbers |= _compared(features, real, training) | cost
     how = "unconditional" if conditions is None else conditions.in_words
-    how += "" if rejection is None else f", {rejection}"
     line = (
-        f"{n:,} samples, {how}, {options_text(options)}, of {run_text(run)}; "
+        f"{n:,} samples, {how}, {options_text(options, rejection)}, of {run_text(run)}; "
         f"judge {run_text(judge)}, accuracy {accuracy:.4f}, {judge.feature_dim} features; "
         f"reference {show(judge.experiment.data, 100)}: {len(real):,} examples of the eval split, "
-        f"{len(training):,} of the training split for frechet_real, {pairs:,} and {pairs:,} for "
-        f"precision and recall with k={NEIGHBOURS}"
+        f"{len(training):,} of the training split for frechet_real, {min(n, len(real)):,} of each "
+        f"for precision and recall with k={NEIGHBOURS}"
     )
     return Judgement(numbers, line, samples[:SHOWN])
 
@@ -134,17 +134,19 @@ def _drawn(
     """n samples, and what they cost, candidates included."""
     keywords = {} if conditions is None else conditions.keywords
 
-    def draw(count: int) -> np.ndarray:
+    def draw(count: int) -> tuple[np.ndarray, int]:
         if rejection is None:
-            return run.sample(count, **options, **keywords)
-        return sample_kept(run, rejection, count, classes=classes, options=options).samples
+            return run.sample(count, **options, **keywords), count
+        kept = sample_kept(run, rejection, count, classes=classes, options=options)
+        return kept.samples, kept.numbers["candidates"]
 
     draw(1)  # compiles
     began = time.perf_counter()
-    samples = draw(n)
+    samples, candidates = draw(n)
     cost = {"sample_seconds": (time.perf_counter() - began) / n * 1_000}
     if (evaluations := run.network_evaluations(options)) is not None:
-        cost["network_evaluations"] = evaluations / (1 if rejection is None else rejection.share)
+        more = 1 if rejection is None else candidates / n
+        cost["network_evaluations"] = evaluations * more
     return samples, cost
 
 
@@ -249,15 +251,16 @@ def sample_options(run: Run, **keywords: Any) -> dict[str, Any]:
     return {name: value for name, value in keywords.items() if name in takes}
 
 
-def options_text(options: Mapping[str, Any]) -> str:
-    """`sample_options` for a line that says how samples were drawn."""
+def options_text(options: Mapping[str, Any], rejection: Rejection | None = None) -> str:
+    """`sample_options` for a line that says how samples were drawn, and which were kept."""
     texts = {"seed": f"seed {options.get('seed')}", "solver": "", "guidance_interval": ""}
     if options.get("solver") is not None:
         texts["solver"] = str(options["solver"])
     if tuple(options.get("guidance_interval", ALWAYS)) != ALWAYS:
         low, high = options["guidance_interval"]
         texts["guidance_interval"] = f"at times in ({low:g}, {high:g}]"
-    return ", ".join(filter(None, (texts.get(name, str(v)) for name, v in options.items())))
+    words = [texts.get(name, str(v)) for name, v in options.items()]
+    return ", ".join(filter(None, [*words, "" if rejection is None else str(rejection)]))
 
 
 def run_text(run: Run) -> str:

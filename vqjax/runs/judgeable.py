@@ -21,7 +21,7 @@ def check_judge(run: Run, judge: Run) -> None:
     require(judge, "classify")
     check_offers(judge.path, judge, ("classes", "outputs", "outputs_of_source", "feature_dim"))
     check_examples(run, judge, "samples")
-    classes = _conditions(run).get(judge.task.label)
+    classes = conditions_of(run).get(judge.task.label)
     if classes is not None and classes != judge.classes:
         raise UsageError(
             f"{judge.path} knows {judge.classes} classes: {run.path} is conditioned on {classes}"
@@ -51,7 +51,7 @@ def check_examples(run: Run, judge: ClassifierRun, what: str) -> None:
         )
 
 
-def _conditions(run: Run) -> dict[str, int]:
+def conditions_of(run: Run) -> dict[str, int]:
     """{array: classes} of the conditions by classes of its samples, that of `classes` first."""
     takes, classes = keywords_of(run.sample), getattr(run, "classes", None)
     if "classes" not in takes or classes is None:
@@ -78,7 +78,7 @@ def judged_classes(
     run: Run, judge: ClassifierRun, n: int, classes: Sequence[int | str] | None
 ) -> JudgedClasses | None:
     """The classes of `n` samples that the judge is to find; None: they have none of its kind."""
-    known, name = _conditions(run), judge.task.label
+    known, name = conditions_of(run), judge.task.label
     if name not in known:
         if classes is not None:
             raise UsageError(f"classes: the samples of {run.path} are not conditioned on {name!r}")

@@ -6,7 +6,6 @@ images = run.sample(64, classes=[3, 7])
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,13 +14,13 @@ import numpy as np
 
 from vqjax import arguments, config
 from vqjax.evaluation.prior import PriorEvaluator
-from vqjax.format import shorten
 from vqjax.priors.base import EDITS
 from vqjax.runs.base import Opening, Run, Sizes
 from vqjax.runs.conditions import (
     Others,
     condition_arrays,
     in_words,
+    tokenizer_name,
 )
 from vqjax.runs.editing import PLAIN, UNGUIDED, Editing, check_sampling
 from vqjax.runs.examples import as_trained, checked_count
@@ -32,8 +31,6 @@ from vqjax.tasks.prior import FROZEN
 from vqjax.training.experiment import Experiment
 from vqjax.training.record import load_record
 from vqjax.types import ArraySpec, UsageError
-
-MAX_NAME = 60  # characters of a tokenizer's name in a sentence
 
 
 class Sampled(NamedTuple):
@@ -102,7 +99,7 @@ class PriorRun(Editing, TokenRun):
         """See `Run.learned`."""
         task = experiment.task
         condition = in_words(getattr(task.prior, "condition", None))
-        tokenizer = shorten(pathlib.PurePath(str(task.tokenizer.path)).name, MAX_NAME)
+        tokenizer = tokenizer_name(task.tokenizer.path)
         tokens = "tokens of"
         if not short and sizes is not None and sizes.levels:
             tokens = f"{sizes.grids} of the tokenizer"

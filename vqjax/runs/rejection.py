@@ -12,7 +12,7 @@ import numpy as np
 from vqjax import arguments
 from vqjax.runs.base import Run
 from vqjax.runs.classifier import ClassifierRun
-from vqjax.runs.judgeable import check_judge, judged_classes
+from vqjax.runs.judgeable import check_judge, conditions_of, judged_classes
 from vqjax.types import UsageError
 
 
@@ -24,7 +24,7 @@ def check_share(share: float) -> None:
 @dataclasses.dataclass(frozen=True)
 class Rejection:
     """Keeps of each class the `share`, above 0 and at most 1, whose class is the most probable to
-    `judge` (arXiv 1906.00446, section 3.4): less varied, and more often of their class.
+    `judge` (arXiv 1906.00446, section 3.3): less varied, and more often of their class.
     """
 
     judge: ClassifierRun
@@ -32,6 +32,14 @@ class Rejection:
 
     def __post_init__(self) -> None:
         check_share(self.share)
+
+    def check_beside(self, judge: ClassifierRun) -> None:
+        """Refuses, with UsageError, a judge of other classes than those that are kept."""
+        if self.judge.task.label != judge.task.label:
+            raise UsageError(
+                f"{self.judge.path} judges {self.judge.task.label!r}, {judge.path} "
+                f"{judge.task.label!r}: samples are kept by the classes that are judged"
+            )
 
     def __str__(self) -> str:
         judge = self.judge
@@ -74,33 +82,30 @@ def sample_kept(
         rejection: who judges, and how much is kept.
         n: at least 1.
         classes: numbers or names; None: all in turn.
-        options: other keywords of `run.sample`, such as its seed. The candidates are its samples.
+        options: other keywords of `run.sample`, such as its seed. The candidates are its samples,
+            as many of each class that is wanted.
 
     Raises:
-        UsageError: the judge knows other classes or other examples, or the run has no classes.
+        UsageError: the judge knows other classes or other examples, or the run has no such classes.
     """
     judge = rejection.judge
     check_judge(run, judge)
     n = arguments.whole("n", n, 1, most=arguments.MOST_COUNT)
-    wanted = judged_classes(run, judge, n, classes)
-    if wanted is None:
-        raise UsageError(
-            f"{run.path} is not conditioned on {judge.task.label!r}: nothing to keep samples by"
-        )
-    count = arguments.whole("n / keep", math.ceil(n / rejection.share), most=arguments.MOST_COUNT)
-    drawn = judged_classes(run, judge, count, classes)  # of the first n, `wanted`
-    samples = run.sample(count, **options, **drawn.keywords)
+    _check_classes(run, judge, options)
+    wanted = judged_classes(run, judge, n, classes).labels
+    labels, slots = np.unique(wanted, return_counts=True)  # [k] each
+    each = math.ceil(slots.max() / rejection.share)
+    count = arguments.whole("n / keep", each * len(labels), most=arguments.MOST_COUNT)
+    samples = run.sample(count, **options, classes=labels.tolist())
     logits = judge.outputs(samples)[1]  # [M, classes]
-    right = logits.argmax(axis=1) == drawn.labels
-    probable = _probabilities(logits)[np.arange(count), drawn.labels]  # [M]
+    turns = np.tile(labels, each)  # [M]
+    right = logits.argmax(axis=1) == turns
+    probable = _probabilities(logits)[np.arange(count), turns]  # [M]
     places = np.zeros(n, int)
-    for label in np.unique(wanted.labels):
-        these, slots = (
-            np.flatnonzero(drawn.labels == label),
-            np.flatnonzero(wanted.labels == label),
-        )
-        best = these[np.argsort(-probable[these], kind="stable")[: len(slots)]]
-        places[slots] = np.sort(best)
+    for label, some in zip(labels, slots, strict=True):
+        candidates = np.flatnonzero(turns == label)
+        best = candidates[np.argsort(-probable[candidates], kind="stable")[:some]]
+        places[wanted == label] = np.sort(best)
     numbers = {
         "candidates": count,
         "candidate_probability": float(probable.mean()),
@@ -109,6 +114,18 @@ def sample_kept(
         "kept_accuracy": float(right[places].mean()),
     }
     return Kept(samples[places], numbers)
+
+
+def _check_classes(run: Run, judge: ClassifierRun, options: Mapping[str, Any]) -> None:
+    """Refuses, with UsageError, samples whose classes are none that the judge knows."""
+    label = judge.task.label
+    if label != next(iter(conditions_of(run)), None):
+        raise UsageError(
+            f"{judge.path} judges {label!r}: the classes of {run.path} are no such, nothing to "
+            "keep samples by"
+        )
+    if label in (options.get("conditions") or {}):
+        raise UsageError(f"conditions: {label!r}: name it by classes, for the judge to know")
 
 
 def _probabilities(logits: np.ndarray) -> np.ndarray:

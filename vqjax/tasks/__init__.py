@@ -1,7 +1,7 @@
 """What one batch means: which networks see it, which losses it gives, what is learnt from it.
 
-Floor 6, imports floor 0, `losses`, `ops`, `priors`, `quantizers` and `sampling`. Most important
-file: `tokenizer.py`.
+Floor 6, imports floor 0, `discriminators`, `losses`, `ops`, `priors`, `quantizers` and `sampling`.
+Most important file: `tokenizer.py`.
 """
 
 from vqjax.tasks.adaptive import AdaptiveWeight

@@ -18,9 +18,13 @@ QUICK = 2**32
 
 
 def encodings(
-    encode: Callable[[Batch], jax.Array], batches: Iterable[Batch], samples: int, codebook_size: int
+    encode: Callable[[Batch], jax.Array],
+    batches: Iterable[Batch],
+    samples: int,
+    codebook_size: int,
+    vectors: Callable[[tuple[int, ...]], int] = math.prod,
 ) -> list[jax.Array]:
-    """At least `samples` encodings per code, but not more than `batches` come to, and at most
+    """At least `samples` vectors per code, but not more than `batches` come to, and at most
     `MOST_VALUES` numbers where that is one per code: a list of arrays [B, *s, D].
 
     Args:
@@ -29,6 +33,7 @@ def encodings(
             that came before.
         samples: per code.
         codebook_size: K.
+        vectors: see `Quantizer.vectors_for_start`.
     """
     encoded: list[jax.Array] = []
     count, target = 0, samples * codebook_size
@@ -37,8 +42,10 @@ def encodings(
         if "mask" in batch:
             z = z[: int(jnp.sum(batch["mask"]))]
         encoded.append(z)
-        count += math.prod(z.shape[:-1])
-        target = min(target, max(codebook_size, MOST_VALUES // z.shape[-1]))
+        new = vectors(z.shape[:-1])
+        count += new
+        most = MOST_VALUES * new // max(1, z.size)
+        target = min(target, max(codebook_size, most))
         progress.tell("encodings for k-means", min(count, target), target)
         if count >= target:
             break
@@ -65,7 +72,8 @@ def start(
     policy = quantizer.start
     if policy is None:
         return params, collections
-    z = encodings(encode, batches, policy.samples, quantizer.codebook_size)
+    size, vectors = quantizer.codebook_size, quantizer.vectors_for_start
+    z = encodings(encode, batches, policy.samples, size, vectors)
 
     def init_codebook(params: Tree, collections: Tree, z: list[jax.Array], rng: jax.Array) -> Any:
         quantizer_params, codebook = of_quantizer(params, collections, player)

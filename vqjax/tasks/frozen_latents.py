@@ -36,7 +36,9 @@ class FrozenLatents(FrozenTokenizer):
         if self.tokenizer is None:
             return shape
         tokenizer = self.tokenizer_task.tokenizer
-        return (*tokenizer.encoder.grid(shape[:-1]), tokenizer.quantizer.codebook_dim)
+        quantizer = tokenizer.quantizer
+        channels = quantizer.codebook_dim if quantizer.has_prior else quantizer.input_dim
+        return (*tokenizer.encoder.grid(shape[:-1]), channels)
 
     def measured(self, frozen: Tree, batches: Batches, rng: Any) -> dict[str, jax.Array]:
         """Mean and deviation of each channel, float32[C], over `MEASURED` examples or all there

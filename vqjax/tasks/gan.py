@@ -170,14 +170,14 @@ class GANTask(Task):
             return params, collections
 
         @jax.jit
-        def features(batch: Batch) -> jax.Array:
+        def features(params: Tree, collections: Tree, batch: Batch) -> jax.Array:
             x, variables = inputs_of(batch, self.inputs), self._judging(params, collections)
             cond = self.cond_of(batch)
             _, seen = self.discriminator.apply(variables, x, cond, mutable=[QUANTIZATION])
             return seen[QUANTIZATION]["features"][0]
 
-        start = functools.partial(codebooks.start, player=DISCRIMINATOR)
-        return start(self.codes, features, params, collections, batches, rng)
+        encode = functools.partial(features, params, collections)
+        return codebooks.start(self.codes, encode, params, collections, batches, rng, DISCRIMINATOR)
 
     def update(self, params: Tree, collections: Tree, statistics: Tree, rng: jax.Array, step: Any):
         """Updates the codes of features, once per step in which the discriminator is updated."""

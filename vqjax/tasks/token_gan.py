@@ -1,6 +1,7 @@
 """`TokenGANTask`: a GAN through the codebook of a frozen tokenizer."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,17 +25,18 @@ class TokenGANTask(FrozenLatents, GANTask):
     [B, *s, D] -> codes -> the tokenizer's decoder -> x [B, *S, C] -> the discriminator.
 
     Nobody has published a generator that is trained so by its adversary alone: an experiment.
-    Players, terms and all other attributes are those of `GANTask`. What the generator makes is
-    scaled to the mean and deviation of the tokenizer's latents, as measured before step 0.
+    Players, terms and other attributes are those of `GANTask`, but for `array`, which the tokenizer
+    names. What the generator makes is scaled to the mean and deviation of the tokenizer's latents,
+    as measured before step 0.
 
     Attributes:
         tokenizer: the run whose codes are made.
         through: how gradients pass the codebook: "straight", each latent its nearest code, whose
             gradient it takes as its own (arXiv 1308.3432); "soft", in training, the mean of all
-            codes, weighted by softmax(-|z - e|^2 / `temperature`) (as arXiv 2509.22925 does to
-            distil a teacher), else the nearest code; or "none": latents are decoded as they are,
-            the control.
-        temperature: of "soft", in mean squares of the latents' deviation, above 0.
+            codes (arXiv 2509.22925 has means of codes, too), weighted by softmax(-|z - e|^2 /
+            (`temperature` D v)), v being the mean variance of the D channels, else the nearest
+            code; or "none": latents are decoded as they are, the control.
+        temperature: of "soft", above 0.
     """
 
     tokenizer: FrozenRun | None = None
@@ -70,6 +72,11 @@ class TokenGANTask(FrozenLatents, GANTask):
                 f"task.through={self.through!r}: {self.tokenizer.path} has "
                 f"{quantizer.num_codebooks} levels of codes, wanted one"
             )
+        if self.through != "straight" and quantizer.input_dim != quantizer.codebook_dim:
+            raise UsageError(
+                f"task.through={self.through!r}: the codes of {self.tokenizer.path} are no such "
+                "vectors as its latents"
+            )
         if self.through == "soft":
             check_offers("task.through='soft': the tokenizer's quantizer", quantizer, ("codebook",))
         super().check(inputs)
@@ -86,9 +93,9 @@ class TokenGANTask(FrozenLatents, GANTask):
 
     def start(self, params: Tree, collections: Tree, frozen: Tree, batches: Batches, rng: Any):
         """See `GANTask.start`; measures the tokenizer's latents, too."""
-        batches = list(batches) if self.codes is not None else batches
+        batches, again = itertools.tee(batches)
         measured = {STATISTICS: self.measured(frozen, batches, rng)}
-        params, collections = super().start(params, collections, frozen, batches, rng)
+        params, collections = super().start(params, collections, frozen, again, rng)
         return params, {**collections, GENERATOR: measured}
 
     def finished(self, collections: Tree, frozen: Tree, made: jax.Array, train: bool) -> jax.Array:
