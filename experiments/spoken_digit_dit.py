@@ -6,8 +6,12 @@
     vqjax sample runs/spoken_digit_dit --classes 3,7 --condition speaker=jackson --out out
 
 What it makes is quantized and decoded. Every sound is as long as the window: the silence after a
-digit is made, too. The rows are those of `spoken_digit_gpt.py`. Not measured yet; the time is an
-estimate.
+digit is made, too. The rows are those of `spoken_digit_gpt.py`.
+
+Over the codec in `pretrained/digits_any_to_any`, 22 minutes on one core, other work on the other
+one. Of 1,000 samples, digits and voices in turn, the judge hears the digit in 90.9 %, at a Fréchet
+distance of 0.737; with guidance 3 in 99.0 %, at 0.240 (commit 43e3a7d, `--arg width=128`, which is
+now the default; docs/generators.md).
 
 Cost: 15 min.
 """
