@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.quickly import quick
-from vqjax.quantizers import FSQ, EMAVectorQuantizer, Hierarchical, Residual
+from vqjax.quantizers import FSQ, EMAVectorQuantizer, Hierarchical, KMeans, Residual
+from vqjax.tasks.codebooks import encodings
 from vqjax.types import UsageError
 
 
@@ -61,6 +62,13 @@ def test_the_fine_grid_sees_what_the_coarse_one_became():
 )
 def test_grids_are_halved_and_rounded_up(grid, grids):
     assert Hierarchical(FSQ((5, 5)), levels=3).grids(grid) == grids
+
+
+def test_its_start_waits_for_enough_coarse_vectors():
+    quantizer, few = Hierarchical(EMAVectorQuantizer(8, 3), width=8), KMeans(samples=3)
+    batches = iter([{"z": jnp.zeros((2, 4, 6, 8))}] * 9)
+    found = encodings(lambda b: b["z"], batches, few.samples, 8, quantizer.vectors_for_start)
+    assert len(found) == 2 and len(list(batches)) == 7  # 24 vectors of the coarse grid, 12 in each
 
 
 def test_what_does_not_fit_is_refused():

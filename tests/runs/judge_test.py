@@ -187,6 +187,9 @@ def test_rejection_keeps_the_best_of_each_class(judge, held_out):
     np.testing.assert_array_equal(whole.samples, candidates[:13])
     few = sample_kept(run, Rejection(judge, 0.25), 3, classes=[7, 1, 7], options={"seed": 0})
     assert few.numbers["candidates"] == 16 and len(few.samples) == 3
+    voices = types.SimpleNamespace(path="runs/voices", task=types.SimpleNamespace(label="speaker"))
+    with pytest.raises(UsageError, match="runs/voices judges 'speaker', .* 'label': samples are"):
+        judge_samples(run, judge, N, rejection=Rejection(voices, 0.5))
     for wrong, words in (
         (stand_in(None, None), "judges 'label': the classes of runs/prior are no such"),
         (run, "name it by classes"),

@@ -12,7 +12,7 @@ from tests import tiny
 from tests.quickly import quick
 from vqjax.cli.main import main
 from vqjax.config import FrozenRun
-from vqjax.quantizers import FSQ, Residual
+from vqjax.quantizers import FSQ, EMAVectorQuantizer, Hierarchical, Residual
 from vqjax.tasks.frozen_latents import FROZEN
 from vqjax.tasks.token_gan import TokenGANTask, softly_quantized
 from vqjax.training.loop import train
@@ -68,7 +68,9 @@ def test_soft_codes_are_means_by_distance():
 
 def test_it_trains_and_draws_codes_alone(tmp_path, one_device, capsys):
     train(tiny.vqvae(total_steps=2), tmp_path / "tokenizer", devices=one_device)
-    plan = token_gan(tmp_path / "tokenizer")
+    judging = tiny.gan().task.discriminator.clone(quantizer=EMAVectorQuantizer(8, 8))
+    weights = {**tiny.gan().task.loss_weights, "commitment": 1.0}
+    plan = token_gan(tmp_path / "tokenizer", discriminator=judging, loss_weights=weights)
     train(plan, tmp_path / "run", devices=one_device)
     run = vqjax.load(tmp_path / "run", data=plan.data)
     tokenizer = vqjax.load(tmp_path / "tokenizer")
@@ -115,3 +117,6 @@ def test_tokenizers_that_do_not_fit_are_refused():
     with pytest.raises(UsageError, match="FSQ does not fit.*no 'codebook'"):
         token_gan(known=known(FSQ((3, 3))), through="soft").task.check(inputs)
     token_gan(known=known(FSQ((3, 3)))).task.check(inputs)
+    grids = known(Hierarchical(FSQ((3, 3)), width=8))
+    with pytest.raises(UsageError, match="are no such vectors as its latents"):
+        token_gan(known=grids, through="none").task.check(inputs)
