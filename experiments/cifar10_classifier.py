@@ -4,9 +4,10 @@
     vqjax train cifar10_classifier
     vqjax evaluate runs/cifar10_latent_dit --judge runs/cifar10_classifier
 
-Not measured yet; the time is an estimate.
+22 minutes on one core, other work beside it: 73.65 % of the 10,000 test pictures, which had been
+recompressed as JPEG (commit 43e3a7d, `--arg total_steps=3000`, which is now the default).
 
-Cost: 15 min.
+Cost: 22 min, busy.
 """
 
 from vqjax.data import TFDS, RandomFlip, RandomShift
@@ -19,7 +20,7 @@ from vqjax.training.optim import AdamW
 TINY = ("total_steps=2", "batch_size=8", "task.encoder.width=8")
 
 
-def experiment(width: int = 32, total_steps: int = 5_000) -> Experiment:
+def experiment(width: int = 32, total_steps: int = 3_000) -> Experiment:
     return Experiment(
         task=ClassifierTask(
             encoder=ConvEncoder(
