@@ -4,10 +4,10 @@
     vqjax train cifar10_classifier
     vqjax evaluate runs/cifar10_latent_dit --judge runs/cifar10_classifier
 
-22 minutes on one core, other work beside it: 73.65 % of the 10,000 test pictures, which had been
+21 minutes on one core, other work beside it: 73.65 % of the 10,000 test pictures, which had been
 recompressed as JPEG (commit 43e3a7d, `--arg total_steps=3000`, which is now the default).
 
-Cost: 22 min, busy.
+Cost: 21 min, busy.
 """
 
 from vqjax.data import TFDS, RandomFlip, RandomShift

@@ -5,10 +5,10 @@
     vqjax train cifar10_latent_dit
     vqjax sample runs/cifar10_latent_dit --classes 1,8 --guidance 2 --out out
 
-What it makes is quantized and decoded. 17 minutes on one core, other work on the other one; pictures
-recompressed as JPEG. Of 1,000 samples the judge takes 20.0 % for their class, at a Fréchet distance
-of 15.7; with guidance 3 50.6 %, at 10.9; of the tokenizer's reconstructions 50.4 %, at 8.2: blots in
-the colours of a class (commit 43e3a7d; docs/generators.md). Another tokenizer: `--arg
+What it makes is quantized and decoded. 18 minutes on one core, other work on the other one;
+pictures recompressed as JPEG. Of 1,000 samples the judge takes 20.0 % for their class, at a Fréchet
+distance of 15.7; with guidance 3 50.6 %, at 10.9; of the tokenizer's reconstructions 50.4 %, at
+8.2: blots in the colours of a class (commit 43e3a7d; docs/generators.md). Another tokenizer: `--arg
 tokenizer=RUN`.
 
 Cost: 15 min.

@@ -10,10 +10,10 @@ Every block attends to the tokens of the recording, the first 4 codebooks of its
 transformer of two blocks encodes them. Rows are those of `digits_any_to_any.py`: a recording has
 another picture of its digit at every visit.
 
-Over the codec in `pretrained/digits_any_to_any`, 35 minutes on one core, tests and other work beside
-it. Of 1,000 pictures of recordings that it was not trained on 76.7 % show the digit that is said;
-with guidance 3, chosen on other recordings, 91.8 %, of a voice that it never heard 76.7 % (commit
-43e3a7d; docs/generators.md).
+Over the codec in `pretrained/digits_any_to_any`, 35 minutes on one core, tests and other work
+beside it. Of 1,000 pictures of recordings that it was not trained on 76.7 % show the digit that is
+said; with guidance 3, chosen on other recordings, 91.8 %, of a voice that it never heard 76.7 %
+(commit 43e3a7d; docs/generators.md).
 
 Cost: 35 min, busy.
 """
