@@ -38,7 +38,7 @@ def run_of(make_run, network, name):
     [
         pytest.param(tokenizer(VectorQuantizer(32, 6)), marks=pytest.mark.slow),
         tokenizer(EMAVectorQuantizer(32, 6)),
-        tokenizer(Gaussian(4), dim=4),
+        pytest.param(tokenizer(Gaussian(4), dim=4), marks=pytest.mark.slow),
     ],
     ids=["vq", "ema", "gaussian"],
 )

@@ -177,6 +177,7 @@ def test_latents_are_measured_and_come_back(kind):
     np.testing.assert_allclose(task.decode(collections, frozen, data), expected, atol=1e-4)
 
 
+@pytest.mark.slow  # a codec, a denoiser, and a verb that opens both
 def test_it_draws_what_a_sound_says(tmp_path, capsys, make_run):
     below = tiny.sound()
     below_path, tones = make_run(below), below.data

@@ -402,7 +402,7 @@ def test_a_file_that_is_no_picture_is_named(run, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["bad.png"]
 
 
-@pytest.mark.parametrize("streams", [1, pytest.param(2, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize("streams", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 4))])
 def test_any_number_of_streams(streams, tmp_path):
     made = load_file(str(SMALL_JOINT), {"streams": streams}, ["total_steps=2", "save_every=2"])
     train(made, tmp_path / "run")

@@ -45,6 +45,7 @@ def test_without_evaluation(tmp_path):
     assert {v["kind"] for v in read_metrics(tmp_path / "mine")} == {"train", "time"}
 
 
+@pytest.mark.slow  # two trainings; a prior that is told a text is in tests/tasks/prior_test.py
 def test_what_the_data_learned_is_in_the_run(tmp_path):
     """A vocabulary is learned at the first start, and kept."""
     vqjax.train(vqvae(data=Digits(), total_steps=1), tmp_path / "below")

@@ -66,6 +66,7 @@ def test_soft_codes_are_means_by_distance():
     np.testing.assert_allclose(found[:, 0], [1 - weight, 0.5], rtol=1e-6)
 
 
+@pytest.mark.slow  # two trainings
 def test_it_trains_and_draws_codes_alone(tmp_path, one_device, capsys):
     train(tiny.vqvae(total_steps=2), tmp_path / "tokenizer", devices=one_device)
     judging = tiny.gan().task.discriminator.clone(quantizer=EMAVectorQuantizer(8, 8))
