@@ -1,5 +1,5 @@
 # make demo: from nothing to pictures. make test: lint and the suite. Each makes .venv by itself.
-# make storm: kills, damage, several processes (seven minutes on two cores).
+# make storm: kills, damage, several processes (thirteen minutes on two cores).
 # make dist: the wheel and the source archive, checked, and the wheel tried outside the checkout.
 # make parity: the quantizers beside those of vector-quantize-pytorch, LPIPS beside the package
 # lpips, spectra beside torch and librosa, and tokenizers of published form beside diffusers and
