@@ -11,7 +11,7 @@ distance of 15.7; with guidance 3 50.6 %, at 10.9; of the tokenizer's reconstruc
 8.2: blots in the colours of a class (commit 43e3a7d; docs/generators.md). Another tokenizer: `--arg
 tokenizer=RUN`.
 
-Cost: 15 min.
+Cost: 18 min, busy.
 """
 
 from vqjax.config import FrozenRun

@@ -40,8 +40,6 @@ TINY = (
     "task.prior.heads=2",
     "task.prior.layers=1",
 )
-
-
 PICTURES = 1_281_167  # of the training split
 # depth: epochs, batch size, rate per 256 pictures, its last share
 RECIPES = {

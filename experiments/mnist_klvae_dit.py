@@ -9,7 +9,7 @@
 judge takes 93.6 % for their class, at a Fréchet distance of 0.123; with guidance 1.5 99.0 %, at
 0.070 (commit 43e3a7d; docs/generators.md). Another tokenizer: `--arg tokenizer=RUN`.
 
-Cost: 15 min.
+Cost: 22 min, busy.
 """
 
 from vqjax.config import FrozenRun

@@ -15,7 +15,7 @@ training captions chose (single things 99.7, counts 95.8, relations 88.6), of th
 that their shape never had 86.8 %. With times in the middle, LogitNormalTimes(), and guidance 2 it
 was 75.4 % (relations 36.3) and 72.0 (commit 43e3a7d; docs/generators.md).
 
-Cost: 15 min.
+Cost: 22 min, busy.
 """
 
 from vqjax.config import FrozenRun

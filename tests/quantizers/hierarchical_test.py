@@ -69,6 +69,10 @@ def test_its_start_waits_for_enough_coarse_vectors():
     batches = iter([{"z": jnp.zeros((2, 4, 6, 8))}] * 9)
     found = encodings(lambda b: b["z"], batches, few.samples, 8, quantizer.vectors_for_start)
     assert len(found) == 2 and len(list(batches)) == 7  # 24 vectors of the coarse grid, 12 in each
+    padding = {"z": jnp.zeros((2, 4, 6, 8)), "mask": jnp.zeros(2, bool)}
+    batches = iter([padding, *[{"z": jnp.zeros((2, 4, 6, 8))}] * 9])
+    encodings(lambda b: b["z"], batches, few.samples, 8, quantizer.vectors_for_start)
+    assert len(list(batches)) == 7
 
 
 def test_what_does_not_fit_is_refused():

@@ -144,10 +144,11 @@ def _drawn(
     began = time.perf_counter()
     samples, candidates = draw(n)
     cost = {"sample_seconds": (time.perf_counter() - began) / n * 1_000}
-    if (evaluations := run.network_evaluations(options)) is not None:
-        more = 1 if rejection is None else candidates / n
-        cost["network_evaluations"] = evaluations * more
-    return samples, cost
+    evaluations = run.network_evaluations(options)
+    if evaluations is None:
+        return samples, cost
+    more = 1 if rejection is None else candidates / n
+    return samples, {"network_evaluations": evaluations * more} | cost
 
 
 def _compared(features: np.ndarray, real: np.ndarray, training: np.ndarray) -> dict[str, float]:

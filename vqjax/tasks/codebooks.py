@@ -44,8 +44,8 @@ def encodings(
         encoded.append(z)
         new = vectors(z.shape[:-1])
         count += new
-        most = MOST_VALUES * new // max(1, z.size)
-        target = min(target, max(codebook_size, most))
+        if new:
+            target = min(target, max(codebook_size, MOST_VALUES * new // z.size))
         progress.tell("encodings for k-means", min(count, target), target)
         if count >= target:
             break
